@@ -1,0 +1,1 @@
+"""Words that every part of Doorstep shares: ids, errors, clock, bus, outbox. Standard library only."""

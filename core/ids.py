@@ -1,0 +1,31 @@
+"""Names of things. Ids are opaque random strings with a prefix; nothing may parse or order them."""
+
+from typing import Final, NewType, Protocol
+
+TenantId = NewType("TenantId", str)
+CityId = NewType("CityId", str)
+UserId = NewType("UserId", str)
+"""A person or program that signs in. A technician's id (``tec_…``) is their user id."""
+DeviceId = NewType("DeviceId", str)
+OrderId = NewType("OrderId", str)
+OfferId = NewType("OfferId", str)
+IncidentId = NewType("IncidentId", str)
+SessionId = NewType("SessionId", str)
+
+ORDER_PREFIX: Final = "ord_"
+OFFER_PREFIX: Final = "ofr_"
+INCIDENT_PREFIX: Final = "inc_"
+TRIGGER_PREFIX: Final = "trg_"
+SESSION_PREFIX: Final = "ses_"
+ROUND_PREFIX: Final = "rnd_"
+
+CLIENT_KEY_LEN_MAX: Final = 64
+"""Longest key that a client may choose itself (idempotency keys, device names, SOS keys)."""
+
+
+class IdSource(Protocol):
+    """Makes new ids. Injected, so that a simulated run repeats exactly."""
+
+    def new(self, prefix: str) -> str:
+        """Return ``prefix`` followed by at least 96 random bits, as URL-safe characters."""
+        ...

@@ -1,0 +1,48 @@
+"""Who is speaking: the verified content of a token, nothing that a client merely claims."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.ids import CityId, DeviceId, TenantId, UserId
+
+
+class Role(StrEnum):
+    """What a person or program may be. One token has one main role and may hold others."""
+
+    TECHNICIAN = "technician"
+    CUSTOMER = "customer"
+    OPS = "ops"
+    RESPONDER = "responder"
+    SERVICE = "service"
+    """Another program of the platform: places orders and registers technicians for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A verified speaker.
+
+    Attributes:
+        tenant: Everything this principal can name lies inside it.
+        user: Subject of the token.
+        role: Main role.
+        roles: All roles, the main one included.
+        cities: City branches the token is good for; ops see only these.
+        device: Device of the session, ``""`` for plain HTTP callers.
+        expires_at: UTC epoch seconds of the token's end.
+        restricted: True when the token is genuine but recently expired: only SOS works.
+        token_id: ``jti`` of the token, for revocation; ``""`` when it has none.
+    """
+
+    tenant: TenantId
+    user: UserId
+    role: Role
+    roles: frozenset[Role]
+    cities: frozenset[CityId]
+    device: DeviceId
+    expires_at: float
+    restricted: bool = False
+    token_id: str = ""
+
+    def holds(self, *roles: Role) -> bool:
+        """Whether any of ``roles`` is held."""
+        return not self.roles.isdisjoint(roles)

@@ -1,0 +1,200 @@
+"""The shell around an engine: one bounded mailbox, one task, one timer.
+
+An engine decides and is synchronous; this shell waits for it. Each turn takes ``now`` once, lets the engine
+handle a batch, commits, and only then performs. Nothing is handled while a commit is in flight, so what was
+true when a decision was made is still true when it is stored.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from core.clock import Clock
+from core.errors import DoorstepError, Unavailable
+
+_log = logging.getLogger(__name__)
+
+EventT = TypeVar("EventT")
+EffectT = TypeVar("EffectT")
+
+Outcome = Sequence[EffectT] | DoorstepError
+"""What became of one event: its committed effects, or why it was refused."""
+
+Done = Callable[[Sequence[EffectT] | DoorstepError], None]
+"""Told the outcome of one event, after the commit. Must not block or raise."""
+
+
+class EngineService(Generic[EventT, EffectT]):
+    """One engine's mailbox and task. Subclasses say what to decide, how to commit, what to perform.
+
+    Bounds: ``mailbox_len_max`` events wait; one more is refused with ``Unavailable(code="overloaded")``,
+    unless it is posted with ``urgent=True``, which always fits and is handled first.
+    """
+
+    def __init__(self, clock: Clock, *, name: str, mailbox_len_max: int, batch_len_max: int) -> None:
+        """Prepare; nothing runs before ``run``."""
+        self._clock = clock
+        self._name = name
+        self._mailbox_len_max = mailbox_len_max
+        self._batch_len_max = batch_len_max
+        self._mailbox: deque[tuple[EventT, Done[EffectT] | None]] = deque()
+        self._urgent: deque[tuple[EventT, Done[EffectT] | None]] = deque()
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._stopping = False
+
+    # -- what subclasses provide ----------------------------------------------------------------------
+
+    def decide(self, event: EventT, now: float) -> list[EffectT]:
+        """Let the engine handle one event. Raises ``DoorstepError`` for a refusal that changed nothing."""
+        raise NotImplementedError
+
+    def next_deadline(self) -> float | None:
+        """When ``decide_deadlines`` must be called, in the clock's ``now`` terms; None for never."""
+        raise NotImplementedError
+
+    def decide_deadlines(self, now: float) -> list[EffectT]:
+        """Let the engine act on every deadline that is due."""
+        raise NotImplementedError
+
+    async def commit(self, effects: Sequence[EffectT], now: float) -> None:
+        """Store what the engine changed in this turn, with its outbox rows, in one transaction.
+
+        Called in every turn in which an event or deadline was handled, with or without effects.
+        """
+        raise NotImplementedError
+
+    async def discard(self) -> None:
+        """The commit failed: bring the engine back to what is stored."""
+        raise NotImplementedError
+
+    def perform(self, effects: Sequence[EffectT], now: float) -> None:
+        """Do what was committed. Must not raise."""
+        raise NotImplementedError
+
+    # -- what callers use -----------------------------------------------------------------------------
+
+    def post(self, event: EventT, done: Done[EffectT] | None = None, *, urgent: bool = False) -> None:
+        """Queue an event.
+
+        Raises:
+            Unavailable: The mailbox is full (``overloaded``) or the service is stopping (``draining``).
+        """
+        if self._stopping:
+            raise Unavailable(f"{self._name} is stopping", code="draining")
+        if urgent:
+            self._urgent.append((event, done))
+        elif len(self._mailbox) >= self._mailbox_len_max:
+            raise Unavailable(f"{self._name} has {self._mailbox_len_max} requests waiting", code="overloaded")
+        else:
+            self._mailbox.append((event, done))
+        self._idle.clear()
+        self._wake.set()
+
+    async def ask(self, event: EventT, *, urgent: bool = False) -> Sequence[EffectT]:
+        """Queue an event and wait for its committed effects; raises what it was refused with."""
+        future: asyncio.Future[Sequence[EffectT]] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Sequence[EffectT] | DoorstepError) -> None:
+            if future.done():
+                return  # the caller went away; the decision stands
+            if isinstance(outcome, DoorstepError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.post(event, done, urgent=urgent)
+        return await future
+
+    @property
+    def waiting(self) -> int:
+        """Events in the mailbox."""
+        return len(self._mailbox) + len(self._urgent)
+
+    async def drain(self) -> None:
+        """Wait until the mailbox is empty and its last turn is performed."""
+        await self._idle.wait()
+
+    def stop(self) -> None:
+        """Take no more events and let ``run`` return once the mailbox is empty. Idempotent."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Handle events and deadlines until ``stop``. One call for the life of the service."""
+        loop = asyncio.get_running_loop()
+        while True:
+            now = self._clock.now()
+            deadline = self.next_deadline()
+            due = deadline is not None and deadline <= now
+            if not (self._urgent or self._mailbox or due):
+                self._idle.set()
+                if self._stopping:
+                    return
+                self._wake.clear()
+                timer = None
+                if deadline is not None:
+                    timer = loop.call_at(self._clock.monotonic() + (deadline - now), self._wake.set)
+                try:
+                    await self._wake.wait()
+                finally:
+                    if timer is not None:
+                        timer.cancel()
+                continue
+            await self._turn(now, due=due)
+
+    async def _turn(self, now: float, *, due: bool) -> None:
+        effects: list[EffectT] = []
+        outcomes: list[tuple[Done[EffectT] | None, Sequence[EffectT] | DoorstepError]] = []
+        failure: DoorstepError | None = None
+        try:
+            if due:
+                effects.extend(self.decide_deadlines(now))
+            for _ in range(self._batch_len_max):
+                if not (self._urgent or self._mailbox):
+                    break
+                event, done = (self._urgent or self._mailbox).popleft()
+                outcomes.append((done, ()))
+                try:
+                    decided = self.decide(event, now)
+                except DoorstepError as refusal:
+                    outcomes[-1] = (done, refusal)
+                    continue
+                effects.extend(decided)
+                outcomes[-1] = (done, decided)
+        except Exception:
+            # A broken invariant: the error holds the engine's story. What it half did must not be stored.
+            _log.exception("engine failed; the batch is discarded", extra={"service": self._name})
+            failure = DoorstepError("the server failed on this request")
+        else:
+            try:
+                await self.commit(effects, now)
+            except Exception:
+                _log.exception("commit failed; the batch is discarded", extra={"service": self._name})
+                failure = Unavailable("the change could not be stored", code="store_unavailable")
+        if failure is None:
+            self.perform(effects, now)
+        else:
+            await self._discard_until_done()
+            outcomes = [(done, o if isinstance(o, DoorstepError) else failure) for done, o in outcomes]
+        for done, outcome in outcomes:
+            if done is not None:
+                done(outcome)
+
+    async def _discard_until_done(self) -> None:
+        """An engine that differs from its store must not decide: reload until that works."""
+        wait_s = 0.05
+        while True:
+            try:
+                await self.discard()
+            except Exception:
+                _log.exception("reload failed; trying again", extra={"service": self._name})
+            else:
+                return
+            waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_later(wait_s, waited.set_result, None)
+            await waited
+            wait_s = min(wait_s * 2, 2.0)

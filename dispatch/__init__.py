@@ -1,0 +1,1 @@
+"""Orders, offers and the matching round: who is asked to go, and why. Decides in engine.py, waits in service.py."""

@@ -1,0 +1,214 @@
+"""Values of dispatch: orders, offers, technicians and what is remembered of a round. No behaviour."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from core.ids import CityId, OfferId, OrderId, TenantId, UserId
+from geo.point import LatLng
+
+
+class OrderState(StrEnum):
+    """Where an order is in its life; the arrows are in ``order.py``."""
+
+    PLACED = "placed"
+    SCHEDULED = "scheduled"
+    MATCHING = "matching"
+    ASSIGNED = "assigned"
+    EN_ROUTE = "en_route"
+    ARRIVED = "arrived"
+    IN_SERVICE = "in_service"
+    FINISHED = "finished"
+    DEPARTED_SAFE = "departed_safe"
+    CONFIRMED = "confirmed"
+    CANCELLED = "cancelled"
+    UNFILLED = "unfilled"
+
+
+class OfferState(StrEnum):
+    """Where an offer is in its life; the arrows are in ``offer.py``."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+    UNDELIVERED = "undelivered"
+
+
+class DutyState(StrEnum):
+    """Whether a technician takes work."""
+
+    OFF = "off"
+    ON = "on"
+    PAUSED = "paused"
+
+
+class WorkState(StrEnum):
+    """What a technician on duty is doing."""
+
+    IDLE = "idle"
+    OFFERED = "offered"
+    BUSY = "busy"
+
+
+class Mode(StrEnum):
+    """How an order finds its technician."""
+
+    AUTO = "auto"
+
+
+class Gender(StrEnum):
+    """As far as it is needed for a stated preference."""
+
+    FEMALE = "female"
+    MALE = "male"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Where the service happens.
+
+    ``point`` is in the platform's frame; ``raw_point`` and ``raw_crs`` are what the client sent.
+    """
+
+    point: LatLng
+    raw_point: LatLng
+    raw_crs: str
+    address: str
+    unit: str = ""
+    entrance_note: str = ""
+    district: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order. Frozen: each change makes a new value with ``version`` one higher."""
+
+    tenant: TenantId
+    city: CityId
+    order_id: OrderId
+    version: int
+    state: OrderState
+    mode: Mode
+    customer: UserId
+    service: str
+    skills: tuple[str, ...]
+    duration_s: float
+    site: Site
+    contact_name: str
+    contact_phone: str
+    gender_preference: Gender | None
+    service_fen: int
+    travel_fen: int
+    placed_at: float
+    changed_at: float
+    placed_by: UserId
+    technician: UserId | None = None
+    radius_step: int = 0
+    reason: str = ""
+    """Why it was cancelled or stayed unfilled."""
+    stars: int | None = None
+    eta_s: float | None = None
+    """Travel estimate of the accepted offer."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferTerm:
+    """One addend of an offer's cost, for explanations: seconds, positive is worse."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One order offered to one technician for a short time."""
+
+    tenant: TenantId
+    city: CityId
+    offer_id: OfferId
+    order_id: OrderId
+    technician: UserId
+    version: int
+    state: OfferState
+    offered_at: float
+    expires_at: float
+    changed_at: float
+    round_id: str
+    cost_s: float
+    travel_s: float
+    distance_m: float
+    terms: tuple[OfferTerm, ...] = ()
+    delivered_at: float | None = None
+    reason: str = ""
+    """The technician's words for a decline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Technician:
+    """A technician as dispatch knows them. Position is not here: it is in the shard's index."""
+
+    tenant: TenantId
+    technician: UserId
+    name: str
+    skills: frozenset[str]
+    gender: Gender
+    tier: str
+    cities: tuple[CityId, ...]
+    verified: bool
+    version: int
+    changed_at: float
+    duty: DutyState = DutyState.OFF
+    duty_city: CityId | None = None
+    work: WorkState = WorkState.IDLE
+    idle_since: float | None = None
+    unheard_since: float | None = None
+    """An offer went undelivered then: out of rounds until the phone is heard after it."""
+    rating_sum: float = 0.0
+    """Sum of stars, each weighted by its age at ``rating_at``."""
+    rating_weight: float = 0.0
+    rating_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class OrderEvent:
+    """One line of an order's history. ``seq`` counts from 1 within the order, without gaps."""
+
+    tenant: TenantId
+    order_id: OrderId
+    seq: int
+    at: float
+    what: str
+    who: str
+    state: OrderState
+    detail: dict[str, str | float | int | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRound:
+    """What one matching round saw and decided, so that it can be explained and replayed.
+
+    ``inputs`` is compressed (see ``rounds.py``); ops only, kept 7 days.
+    """
+
+    tenant: TenantId
+    city: CityId
+    round_id: str
+    at: float
+    policy: str
+    seed: int
+    orders: tuple[OrderId, ...]
+    inputs: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class IdempotencyRecord:
+    """A client's key and what it made. ``fingerprint`` tells a repeat from a misuse of the key."""
+
+    tenant: TenantId
+    user: UserId
+    key: str
+    fingerprint: str
+    order_id: OrderId
+    at: float

@@ -1,0 +1,122 @@
+"""What dispatch needs from others; filled in ``server/wiring.py``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from core.ids import CityId, OrderId, TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow
+from core.shard import Shard
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+
+if TYPE_CHECKING:
+    from dispatch.events import Effect
+
+
+@dataclass(slots=True)
+class DispatchChanges:
+    """What one turn of the engine changed. Upserts by id; events and rounds are only added."""
+
+    orders: dict[OrderId, Order] = field(default_factory=dict)
+    offers: dict[str, Offer] = field(default_factory=dict)
+    technicians: dict[UserId, Technician] = field(default_factory=dict)
+    events: list[OrderEvent] = field(default_factory=list)
+    rounds: list[StoredRound] = field(default_factory=list)
+    idempotency: list[IdempotencyRecord] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.orders or self.offers or self.technicians or self.events or self.rounds or self.idempotency)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchState:
+    """What a shard's engine starts from.
+
+    Attributes:
+        orders: Orders not yet confirmed, cancelled or unfilled, and those settled in the last hour.
+        offers: All offers of these orders, live and settled (who already refused survives a restart).
+        technicians: All technicians whose ``cities`` contain the city.
+        event_seqs: Last event number of each order.
+        idempotency: Keys of the last 24 h.
+    """
+
+    orders: Sequence[Order]
+    offers: Sequence[Offer]
+    technicians: Sequence[Technician]
+    event_seqs: dict[OrderId, int]
+    idempotency: Sequence[IdempotencyRecord]
+
+
+class DispatchStore(Protocol):
+    """Durable state of dispatch (``store/dispatch.py``; twin ``store/memory.py``)."""
+
+    async def load(self, shard: Shard, now: float) -> DispatchState:
+        """Read what the shard's engine starts from. Raises ``Unavailable``."""
+        ...
+
+    async def commit(
+        self, shard: Shard, changes: DispatchChanges, drafts: Sequence[OutboxDraft], now: float
+    ) -> Sequence[OutboxRow]:
+        """Store everything or nothing, with fsync, and number the drafts.
+
+        The batch is a savepoint in the writer's transaction. An order or offer is written only over
+        ``version - 1``: anything else means that two owners exist and fails the batch.
+
+        Raises:
+            Unavailable: Nothing was stored.
+        """
+        ...
+
+    async def order(self, tenant: TenantId, order_id: OrderId) -> Order | None:
+        """One order, also long settled."""
+        ...
+
+    async def orders(
+        self,
+        tenant: TenantId,
+        *,
+        city: CityId | None = None,
+        state: OrderState | None = None,
+        customer: UserId | None = None,
+        technician: UserId | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Order]:
+        """A page of orders, newest first by (placed_at, order_id), strictly before ``before``."""
+        ...
+
+    async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
+        """An order's history in order."""
+        ...
+
+    async def offers(self, tenant: TenantId, order_id: OrderId) -> Sequence[Offer]:
+        """All offers of an order, oldest first."""
+        ...
+
+    async def rounds(self, tenant: TenantId, order_id: OrderId) -> Sequence[StoredRound]:
+        """Stored rounds that looked at this order, oldest first."""
+        ...
+
+    async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
+        """One technician."""
+        ...
+
+
+class Outbound(Protocol):
+    """Turns committed-to-be effects into messages for people (``api/outbound.py``). Pure."""
+
+    def drafts(self, effects: Sequence["Effect"], now: float) -> Sequence[OutboxDraft]:
+        """Messages that these effects mean, roles already expanded to users."""
+        ...
+
+
+class Watchers(Protocol):
+    """Tells the hub whose position an order's topic shows (``server/wiring.py`` -> realtime).
+
+    Called before anything else of a turn is performed: a right is taken away before the news of it goes out.
+    """
+
+    def tracking_changed(self, order: Order) -> None:
+        """The order's technician or state changed, so rights to watch and ping policy may have."""
+        ...

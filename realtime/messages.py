@@ -1,0 +1,463 @@
+"""The wire catalogue: every message of the hub as a struct; the structs decode the bytes.
+
+``docs/protocol.md`` and ``/asyncapi.json`` are generated from and tested against these. Every number has both
+bounds and every string and list a maximum: MessagePack would otherwise let NaN and infinity through, and JSON
+any length. SOS is not decoded here but field by field (``safety/intake.py``): nothing in it may refuse it.
+"""
+
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from core.ids import CLIENT_KEY_LEN_MAX
+from core.units import (
+    ACCURACY_M_MAX,
+    EPOCH_S_MAX,
+    EPOCH_S_MIN,
+    LAT_DEG_MAX,
+    LNG_DEG_MAX,
+    SEQ_MAX,
+    SPEED_MPS_MAX,
+)
+
+PING_BATCH_LEN_MAX: Final = 512
+TEXT_LEN_MAX: Final = 512
+MESSAGE_BYTES_MAX: Final = 65_536
+
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
+Key = Annotated[str, Meta(min_length=1, max_length=CLIENT_KEY_LEN_MAX)]
+Text = Annotated[str, Meta(max_length=TEXT_LEN_MAX)]
+Word = Annotated[str, Meta(max_length=64)]
+Token = Annotated[str, Meta(min_length=1, max_length=8192)]
+Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+Lat = Annotated[float, Meta(ge=-LAT_DEG_MAX, le=LAT_DEG_MAX)]
+Lng = Annotated[float, Meta(ge=-LNG_DEG_MAX, le=LNG_DEG_MAX)]
+AccuracyM = Annotated[float, Meta(ge=0.0, le=ACCURACY_M_MAX)]
+SpeedMps = Annotated[float, Meta(ge=0.0, le=SPEED_MPS_MAX)]
+HeadingDeg = Annotated[float, Meta(ge=0.0, le=360.0)]
+EpochS = Annotated[float, Meta(ge=EPOCH_S_MIN, le=EPOCH_S_MAX)]
+Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
+DurationS = Annotated[float, Meta(ge=0.0, le=31_622_400.0)]
+DurationMs = Annotated[int, Meta(ge=0, le=31_622_400_000)]
+Count = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
+Fen = Annotated[int, Meta(ge=0, le=10**12)]
+Crs = Literal["wgs84", "gcj02", "bd09"]
+StreamName = Literal["main", "safety"]
+
+
+# -- from clients ---------------------------------------------------------------------------------------
+
+
+class StreamPosition(Struct, frozen=True):
+    """Where a device stands in one stream."""
+
+    epoch: Word
+    seq: Seq
+
+
+class Resume(Struct, frozen=True):
+    """Where a device stands in its streams."""
+
+    main: StreamPosition | None = None
+    safety: StreamPosition | None = None
+
+
+class Hello(Struct, tag="hello", frozen=True):
+    """First frame of a connection. Exactly one of ``token`` and ``ticket``."""
+
+    device: Key
+    token: Token | None = None
+    ticket: Token | None = None
+    app: Word = ""
+    crs: Crs | None = None
+    resume: Resume | None = None
+    clock_rate: Annotated[float, Meta(ge=1.0, le=100_000.0)] = 1.0
+    """Phone's seconds per second of the server: above 1 only for replays, where the server allows it."""
+
+
+class Refresh(Struct, tag="refresh", frozen=True):
+    """A newer token for the running session."""
+
+    token: Token
+    ref: Key | None = None
+
+
+class HeartbeatIn(Struct, tag="heartbeat", frozen=True):
+    """I am here."""
+
+
+class Ack(Struct, tag="ack", frozen=True):
+    """Everything up to these numbers has been received, per stream."""
+
+    main: Seq | None = None
+    safety: Seq | None = None
+
+
+class Ping(Struct, tag="ping", frozen=True, gc=False):
+    """One position report."""
+
+    seq: Seq
+    fixed_at: EpochS
+    lat: Lat
+    lng: Lng
+    accuracy_m: AccuracyM
+    sent_at: EpochS | None = None
+    speed_mps: SpeedMps | None = None
+    heading_deg: HeadingDeg | None = None
+    battery: Fraction | None = None
+    mock: bool = False
+    crs: Crs | None = None
+
+
+PingRow = tuple[Seq, EpochS, Lat, Lng, AccuracyM, SpeedMps | None, HeadingDeg | None]
+"""seq, fixed_at, lat, lng, accuracy_m, speed_mps, heading_deg."""
+
+
+class Pings(Struct, tag="pings", frozen=True, gc=False):
+    """Position reports in rows: an offline backlog or a saving of bytes."""
+
+    pings: Annotated[list[PingRow], Meta(min_length=1, max_length=PING_BATCH_LEN_MAX)]
+    sent_at: EpochS | None = None
+    crs: Crs | None = None
+
+
+class Watch(Struct, tag="watch", frozen=True):
+    """Start to receive a topic's positions."""
+
+    topic: Key
+    bbox: tuple[Lng, Lat, Lng, Lat] | None = None
+    """west, south, east, north (GeoJSON order, RFC 7946 section 5); west > east crosses the antimeridian."""
+    cells: Annotated[list[Word], Meta(max_length=1024)] | None = None
+    ref: Key | None = None
+
+
+class Unwatch(Struct, tag="unwatch", frozen=True):
+    """Stop receiving a topic."""
+
+    topic: Key
+    ref: Key | None = None
+
+
+class Duty(Struct, tag="duty", frozen=True):
+    """Go on or off duty."""
+
+    on: bool
+    city: Id | None = None
+    ref: Key | None = None
+
+
+class OfferAccept(Struct, tag="offer.accept", frozen=True):
+    """Take the order of an offer. Idempotent."""
+
+    offer: Id
+    ref: Key | None = None
+
+
+class OfferDecline(Struct, tag="offer.decline", frozen=True):
+    """Refuse an offer. Idempotent."""
+
+    offer: Id
+    reason: Word = ""
+    ref: Key | None = None
+
+
+StepName = Literal["en_route", "arrived", "in_service", "finished", "departed_safe"]
+
+
+class JobStep(Struct, tag="job.step", frozen=True):
+    """The job has come to its next step. Idempotent."""
+
+    order: Id
+    step: StepName
+    evidence: Text | None = None
+    ref: Key | None = None
+
+
+class IncidentAckIn(Struct, tag="incident.ack", frozen=True):
+    """I have seen it and own it."""
+
+    incident: Id
+    ref: Key | None = None
+
+
+class IncidentResolve(Struct, tag="incident.resolve", frozen=True):
+    """It is over."""
+
+    incident: Id
+    disposition: Literal["real_handled", "real_handed_over", "false_accident", "false_test", "duplicate", "unreachable"]
+    note: Text = ""
+    ref: Key | None = None
+
+
+Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve
+"""Requests that a domain answers; each is answered by exactly one ``ok`` or ``error``."""
+
+ClientMessage = Hello | Refresh | HeartbeatIn | Ack | Ping | Pings | Watch | Unwatch | Command
+
+
+# -- from the server ------------------------------------------------------------------------------------
+
+
+class StreamState(Struct, frozen=True, omit_defaults=True):
+    """Where a stream begins for this connection."""
+
+    epoch: Word
+    seq: Seq
+    how: Literal["fresh", "replayed", "snapshot"]
+
+
+class Limits(Struct, frozen=True):
+    """What the server takes from one connection."""
+
+    message_bytes: Count
+    pings_per_s: Annotated[float, Meta(ge=0.0, le=1e6)]
+    messages_per_s: Annotated[float, Meta(ge=0.0, le=1e6)]
+    ping_batch: Count
+
+
+class Welcome(Struct, tag="welcome", frozen=True):
+    """The session stands."""
+
+    session: Id
+    user: Id
+    role: Word
+    roles: Annotated[list[Word], Meta(max_length=16)]
+    server_at: EpochS
+    heartbeat_s: DurationS
+    limits: Limits
+    restricted: bool
+    streams: dict[StreamName, StreamState]
+
+
+class Heartbeat(Struct, tag="heartbeat", frozen=True):
+    """The server is here."""
+
+    server_at: EpochS
+
+
+class Ok(Struct, tag="ok", frozen=True, omit_defaults=True):
+    """The request with this ``ref`` was done and is stored."""
+
+    ref: Key | None = None
+    result: dict[str, Any] | None = None
+
+
+class Error(Struct, tag="error", frozen=True, omit_defaults=True):
+    """The request was not done, and why."""
+
+    code: Word
+    message: Text
+    retry: bool = msgspec.field(default=False)
+    field: Text | None = None
+    ref: Key | None = None
+
+
+class Reconnect(Struct, tag="reconnect", frozen=True):
+    """Last frame before a close that asks the client to come back."""
+
+    reconnect_after_ms: DurationMs
+    reason: Word
+
+
+class PingAck(Struct, tag="ping_ack", frozen=True):
+    """What became of pings since the last one of these."""
+
+    seq: Seq
+    """Highest ``seq`` judged."""
+    verdicts: dict[Word, Count]
+    stored_seq: Seq
+    """Everything up to here may be forgotten by the phone."""
+
+
+class PingPolicy(Struct, tag="ping_policy", frozen=True):
+    """How often the phone should report from now on."""
+
+    interval_s: DurationS
+    min_distance_m: Annotated[float, Meta(ge=0.0, le=100_000.0)]
+    accuracy: Literal["coarse", "balanced", "best"]
+    reason: Word
+
+
+class Position(Struct, tag="position", frozen=True, omit_defaults=True):
+    """Where the subject of a topic is."""
+
+    topic: Key
+    lat: Lat
+    lng: Lng
+    crs: Crs
+    accuracy_m: AccuracyM
+    fixed_at: EpochS
+    age_s: DurationS
+    technician: Id | None = None
+    heading_deg: HeadingDeg | None = None
+    speed_mps: SpeedMps | None = None
+    eta_s: DurationS | None = None
+    arrives_at: EpochS | None = None
+
+
+class Area(Struct, tag="area", frozen=True, omit_defaults=True):
+    """Many technicians at once, as columns of equal length."""
+
+    topic: Key
+    crs: Crs
+    at: EpochS
+    snapshot: bool
+    columns: dict[str, Any]
+    """``technician, lat, lng, heading_deg, state, age_s``: lists of one length (see docs/protocol.md)."""
+    gone: Annotated[list[Id], Meta(max_length=100_000)] = []
+
+
+class Unwatched(Struct, tag="unwatched", frozen=True):
+    """A subscription ended."""
+
+    topic: Key
+    reason: Word
+
+
+class Offer(Struct, tag="offer", frozen=True, omit_defaults=True):
+    """An order to take or leave. Holds no exact address."""
+
+    offer: Id
+    order: Id
+    expires_at: EpochS
+    remaining_ms: DurationMs
+    service: Word
+    cell: Word
+    distance_band: Word
+    district: Word
+    fee_fen: Fen
+    why: Annotated[list[Text], Meta(max_length=16)]
+
+
+class OfferClosed(Struct, tag="offer.closed", frozen=True):
+    """An offer can no longer be taken."""
+
+    offer: Id
+    reason: Literal["taken", "expired", "cancelled", "revoked", "undelivered"]
+
+
+class Place(Struct, frozen=True, omit_defaults=True):
+    """Where the service happens. Address fields only for those who may see them."""
+
+    lat: Lat | UnsetType = UNSET
+    lng: Lng | UnsetType = UNSET
+    crs: Crs | UnsetType = UNSET
+    address: Text | UnsetType = UNSET
+    unit: Text | UnsetType = UNSET
+    entrance_note: Text | UnsetType = UNSET
+
+
+class TechnicianCard(Struct, frozen=True, omit_defaults=True):
+    """What a customer may know of their technician."""
+
+    technician: Id
+    name: Text
+    rating: Annotated[float, Meta(ge=0.0, le=5.0)] | None = None
+    verified: bool = False
+
+
+class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
+    """An order as its reader may see it."""
+
+    order: Id
+    state: Word
+    service: Word
+    city: Id
+    changed_at: EpochS
+    placed_at: EpochS
+    customer: Id | UnsetType = UNSET
+    contact_name: Text | UnsetType = UNSET
+    contact_phone: Word | UnsetType = UNSET
+    location: Place | UnsetType = UNSET
+    technician: TechnicianCard | UnsetType = UNSET
+    duration_s: DurationS | UnsetType = UNSET
+    price_fen: Fen | UnsetType = UNSET
+    eta_s: DurationS | UnsetType = UNSET
+    reason: Word | UnsetType = UNSET
+
+
+class Fix(Struct, frozen=True, omit_defaults=True):
+    """A position with what is known of its worth."""
+
+    lat: Lat
+    lng: Lng
+    crs: Crs
+    accuracy_m: AccuracyM
+    age_s: DurationS
+    source: Literal["sos", "live", "booked_address"]
+
+
+class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
+    """An incident as staff see it: the whole case."""
+
+    incident: Id
+    state: Word
+    level: Count
+    subject: Id
+    subject_role: Word
+    city: Id | None
+    raised_at: EpochS
+    changed_at: EpochS
+    triggers: Count
+    silent: bool = False
+    restricted: bool = False
+    fix: Fix | None = None
+    order: Id | None = None
+    booked: Place | None = None
+    note: Text = ""
+    owner: Id | None = None
+    distance_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+    why: Word = ""
+
+
+class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=True):
+    """What changed in an incident."""
+
+    incident: Id
+    state: Word
+    level: Count
+    changed_at: EpochS
+    owner: Id | None = None
+    triggers: Count = 1
+    why: Word = ""
+    disposition: Word = ""
+
+
+class SosAck(Struct, tag="sos_ack", frozen=True):
+    """The tap was received; says honestly how far it has come."""
+
+    key: Word
+    incident: Id
+    durable: bool
+    level: Count
+    delivered: Count
+    seen: bool
+    ignored: Annotated[list[Text], Meta(max_length=64)]
+    received_at: EpochS
+
+
+class Snapshot(Struct, tag="snapshot", frozen=True, omit_defaults=True):
+    """Everything of this user that is open, in place of the messages that led to it."""
+
+    orders: Annotated[list[OrderView], Meta(max_length=10_000)] = []
+    offers: Annotated[list[Offer], Meta(max_length=1_000)] = []
+    incidents: Annotated[list[IncidentView], Meta(max_length=10_000)] = []
+    checkins: Annotated[list[dict[str, Any]], Meta(max_length=1_000)] = []
+
+
+ReliableMessage = Offer | OfferClosed | OrderView | IncidentView | IncidentUpdate | Snapshot
+ServerMessage = (
+    Welcome
+    | Heartbeat
+    | Ok
+    | Error
+    | Reconnect
+    | PingAck
+    | PingPolicy
+    | Position
+    | Area
+    | Unwatched
+    | SosAck
+    | ReliableMessage
+)

@@ -1,0 +1,1 @@
+"""Composition root: config, wiring, lifecycle, observability, and the only real clock."""

@@ -1,0 +1,1 @@
+"""Phones, customers and virtual time: runs the real services without real waiting."""

@@ -1,0 +1,1 @@
+"""SQL adapters of the domains' ports (SQLite, SQLAlchemy Core) and their in-memory twin. No decisions."""

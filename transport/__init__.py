@@ -1,0 +1,1 @@
+"""Adapters to the outside: WebSocket listener, in-process bus, Redis bus. No decisions."""
