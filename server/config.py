@@ -1,0 +1,310 @@
+"""Reads the config: a YAML file and the environment become frozen dataclasses, or a list of everything wrong.
+
+The classes are the schema: their fields' names, types and defaults, and the range checks in ``__post_init__``.
+Nothing else in the project reads files or the environment for settings.
+"""
+
+import dataclasses
+import difflib
+import functools
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, TypeVar, Union, get_args, get_origin
+
+import yaml
+
+ENV_PREFIX: Final = "DOORSTEP__"
+_T = TypeVar("_T")
+_MISSING: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with the config.
+
+    Attributes:
+        source: File or environment variable it came from.
+        path: Dotted path of the key, ``""`` for the file as a whole.
+        text: What was expected and what was found.
+    """
+
+    source: str
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        where = f"{self.source}: {self.path}" if self.path else self.source
+        return f"{where}: {self.text}"
+
+
+class ConfigError(Exception):
+    """The config cannot be used. Holds every problem found, not only the first."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        """Keep the problems, sorted as a reader of the file would meet them."""
+        super().__init__("\n".join(str(p) for p in problems))
+        self.problems = tuple(problems)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML without silently repeated keys."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node)
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
+        seen.add(key)
+    return loader.construct_mapping(node)
+
+
+_StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
+
+
+def load(cls: type[_T], file: Path | None, environ: Mapping[str, str]) -> _T:
+    """Build ``cls`` from ``file`` (None for defaults only) with overrides from the environment.
+
+    Raises:
+        ConfigError: With all problems at once.
+    """
+    problems: list[Problem] = []
+    data = _read(file, problems) if file is not None else {}
+    origin: dict[str, str] = {}
+    for name, value in sorted(environ.items()):
+        if name.startswith(ENV_PREFIX):
+            _override(data, origin, name, value, cls, problems)
+    builder = _Builder(str(file) if file is not None else "defaults", origin, problems)
+    settings = builder.build(cls, data, "")
+    if problems or settings is _MISSING:
+        raise ConfigError(problems)
+    return typing.cast(_T, settings)
+
+
+def _read(file: Path, problems: list[Problem]) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(Problem(str(file), "", f"cannot be read: {error}"))
+        return {}
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+    except yaml.YAMLError as error:
+        problems.append(Problem(str(file), "", f"is not valid YAML: {' '.join(str(error).split())}"))
+        return {}
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        problems.append(Problem(str(file), "", "must be a mapping of sections"))
+        return {}
+    return data
+
+
+def _override(
+    data: dict[str, Any], origin: dict[str, str], name: str, value: str, cls: type, problems: list[Problem]
+) -> None:
+    """Put one environment variable into the tree, typed by what the tree expects there."""
+    parts = [part.lower() for part in name[len(ENV_PREFIX) :].split("__")]
+    node: Any = data
+    for part in parts[:-1]:
+        if isinstance(node, dict):
+            if not isinstance(node.get(part), dict | list):
+                node[part] = {}
+            node = node[part]
+        elif isinstance(node, list) and part.isdigit() and int(part) < len(node):
+            node = node[int(part)]
+        else:
+            problems.append(Problem(name, ".".join(parts), "names nothing in the config"))
+            return
+    if not isinstance(node, dict):
+        problems.append(Problem(name, ".".join(parts), "names nothing in the config"))
+        return
+    expected = _type_at(cls, parts)
+    parsed: Any = value
+    if expected is not str:
+        try:
+            parsed = yaml.load(value, Loader=_StrictLoader)  # noqa: S506 - see _read
+        except yaml.YAMLError:
+            parsed = value
+    node[parts[-1]] = parsed
+    origin[".".join(parts)] = name
+
+
+def _type_at(cls: Any, parts: Sequence[str]) -> Any:
+    """The type expected at a path; None where there is none. Walks values of any kind that types may be."""
+    for part in parts:
+        if dataclasses.is_dataclass(cls):
+            cls = hints(cls).get(part)  # type: ignore[arg-type]
+        elif get_origin(cls) in (dict, tuple):
+            cls = get_args(cls)[1 if get_origin(cls) is dict else 0]
+        else:
+            return None
+    return cls
+
+
+@functools.cache
+def hints(cls: Any) -> dict[str, Any]:
+    """Resolved field types of a settings class."""
+    resolved = typing.get_type_hints(cls)
+    return {f.name: resolved[f.name] for f in dataclasses.fields(cls)}
+
+
+def default_of(f: "dataclasses.Field[Any]") -> Any:
+    """A field's default value; raises ``TypeError`` for a field without one."""
+    if f.default is not dataclasses.MISSING:
+        return f.default
+    if f.default_factory is not dataclasses.MISSING:
+        return f.default_factory()
+    raise TypeError(f"settings field {f.name} has no default")
+
+
+class _Builder:
+    """Walks types and values together and collects problems."""
+
+    def __init__(self, source: str, origin: Mapping[str, str], problems: list[Problem]) -> None:
+        self._source = source
+        self._origin = origin
+        self._problems = problems
+
+    def build(self, cls: Any, data: Any, path: str) -> Any:
+        """Return an instance, or ``_MISSING`` after noting problems."""
+        if not isinstance(data, dict):
+            return self._bad(path, f"must be a section with keys, is {_shown(data)}")
+        known = hints(cls)
+        values: dict[str, Any] = {}
+        failed = False
+        for key, value in data.items():
+            here = f"{path}.{key}" if path else str(key)
+            if key not in known:
+                self._bad(here, _unknown(str(key), list(known)))
+                failed = True
+                continue
+            built = self.convert(known[key], value, here)
+            if built is _MISSING:
+                failed = True
+            else:
+                values[key] = built
+        alone_ok = self._check_each_alone(cls, values, path)
+        if failed or not alone_ok:
+            return _MISSING
+        try:
+            return cls(**values)
+        except ValueError as error:
+            return self._bad(path, str(error))
+
+    def _check_each_alone(self, cls: Any, values: dict[str, Any], path: str) -> bool:
+        """Try every value with the defaults around it, so that each bad one is named, not only the first."""
+        try:
+            cls()
+        except ValueError:
+            return True  # the class needs several keys together; only the whole can be judged
+        good = True
+        together = _text_of_failure(cls, values)
+        for key, value in values.items():
+            text = _text_of_failure(cls, {key: value})
+            # A key that is wrong only without its siblings is not wrong.
+            if text is not None and together is not None:
+                self._bad(f"{path}.{key}" if path else key, text.removeprefix(f"{key} "))
+                good = False
+        return good
+
+    def convert(self, kind: Any, value: Any, path: str) -> Any:
+        """One value as ``kind``, or ``_MISSING`` after noting the problem."""
+        origin = get_origin(kind)
+        if origin in (Union, types.UnionType):
+            if value is None:
+                return None
+            return self.convert(next(a for a in get_args(kind) if a is not type(None)), value, path)
+        if dataclasses.is_dataclass(kind):
+            return self.build(kind, {} if value is None else value, path)
+        if origin is tuple:
+            return self._tuple(kind, value, path)
+        if origin is dict:
+            return self._dict(kind, value, path)
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return self._enum(kind, value, path)
+        return self._scalar(kind, value, path)
+
+    def _tuple(self, kind: Any, value: Any, path: str) -> Any:
+        if not isinstance(value, list):
+            return self._bad(path, f"must be a list, is {_shown(value)}")
+        args = get_args(kind)
+        if args[-1] is not Ellipsis and len(value) != len(args):
+            return self._bad(path, f"must be a list of {len(args)} values, has {len(value)}")
+        item_kinds = [args[0]] * len(value) if args[-1] is Ellipsis else list(args)
+        items = [self.convert(k, v, f"{path}.{i}") for i, (k, v) in enumerate(zip(item_kinds, value, strict=True))]
+        return _MISSING if _MISSING in items else tuple(items)
+
+    def _dict(self, kind: Any, value: Any, path: str) -> Any:
+        if not isinstance(value, dict):
+            return self._bad(path, f"must be a mapping, is {_shown(value)}")
+        items = {str(k): self.convert(get_args(kind)[1], v, f"{path}.{k}") for k, v in value.items()}
+        return _MISSING if _MISSING in items.values() else items
+
+    def _enum(self, kind: type[Enum], value: Any, path: str) -> Any:
+        allowed = [str(member.value) for member in kind]
+        if value in allowed:
+            return kind(value)
+        near = difflib.get_close_matches(str(value), allowed, n=1, cutoff=0.5)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return self._bad(path, f"must be one of {', '.join(allowed)}, is {_shown(value)}{hint}")
+
+    def _scalar(self, kind: Any, value: Any, path: str) -> Any:
+        if kind is bool and isinstance(value, bool):
+            return value
+        if kind is int and isinstance(value, int) and not isinstance(value, bool):
+            return value
+        if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+            number = float(value)
+            return number if number == number else self._bad(path, "must be a number, is NaN")
+        if kind is str and isinstance(value, str):
+            return value
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        return self._bad(path, f"must be {words.get(kind, kind)}, is {_shown(value)}")
+
+    def _bad(self, path: str, text: str) -> Any:
+        source = next((name for at, name in self._origin.items() if at == path), None)
+        if source is None:  # a section that an override made wrong
+            source = next(
+                (name for at, name in self._origin.items() if path and at.startswith(path + ".")), self._source
+            )
+        self._problems.append(Problem(source, path, text))
+        return _MISSING
+
+
+def _text_of_failure(cls: Any, values: dict[str, Any]) -> str | None:
+    try:
+        cls(**values)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
+    return f"is not a known key; {hint}"
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "empty"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def walk(settings: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every leaf of a settings tree as (dotted path, value)."""
+    for f in dataclasses.fields(settings):
+        value = getattr(settings, f.name)
+        here = f"{path}.{f.name}" if path else f.name
+        if dataclasses.is_dataclass(value):
+            yield from walk(value, here)
+        else:
+            yield here, value

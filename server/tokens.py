@@ -1,0 +1,279 @@
+"""Tokens: verifies and issues JWTs, and keeps one-time tickets. Implements ``realtime.ports.Authenticator``.
+
+The algorithm is a property of the key, never of the token: the header only names a ``kid``, and whatever else it
+says (``jku``, ``x5u``, ``jwk``, ``crit``) is not followed. Source: RFC 8725 sections 3.1-3.12.
+"""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import jwt
+
+from core.clock import Clock
+from core.errors import Refused, Unavailable
+from core.ids import CityId, DeviceId, IdSource, TenantId, UserId
+from core.principal import Principal, Role
+from server.keys import Key
+from server.settings import AuthSettings
+
+TOKEN_LEN_MAX: Final = 8_192
+ID_LEN_MAX: Final = 64
+LIST_LEN_MAX: Final = 256
+TYPES: Final = frozenset({"jwt", "at+jwt"})
+"""RFC 7519 section 5.1 and RFC 9068 section 2.1; compared without case (RFC 7515 section 4.1.9)."""
+TICKET_PREFIX: Final = "tkt_"
+
+
+def _invalid(why: str) -> Refused:
+    return Refused(f"the token is not valid: {why}", code="token_invalid")
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token says, before asking what time it is."""
+
+    principal: Principal
+    not_before: float
+    bound_device: DeviceId
+
+
+class Tokens:
+    """Verifies tokens against the configured keys.
+
+    Bounds: remembers at most ``verified_cache_max`` verified tokens by hash (oldest forgotten), each not beyond
+    its end plus the restricted time; at most ``tickets_max`` unused tickets (beyond: ``overloaded``).
+    """
+
+    def __init__(self, settings: AuthSettings, keys: Mapping[str, Key], ids: IdSource) -> None:
+        """Keep the keys; ``ids`` makes tickets."""
+        self._settings = settings
+        self._keys = dict(keys)
+        self._ids = ids
+        self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._tickets: OrderedDict[str, tuple[Principal, DeviceId, float]] = OrderedDict()
+        self._revoked: frozenset[str] = frozenset()
+
+    # -- tokens -----------------------------------------------------------------------------------------
+
+    def verify(self, token: str, *, device: DeviceId, now: float) -> Principal:
+        """Who it is. See ``realtime.ports.Authenticator``.
+
+        Args:
+            device: Device that speaks; ``""`` for plain HTTP, which a device-bound token allows.
+
+        Raises:
+            Refused: ``token_invalid``, ``token_expired`` or ``token_revoked``.
+        """
+        verified = self._verified(token)
+        principal = verified.principal
+        if self.revoked(principal):
+            raise Refused("the token was revoked", code="token_revoked")
+        if verified.not_before > now + self._settings.leeway_s:
+            raise _invalid("nbf or iat lies in the future")
+        if verified.bound_device and device and verified.bound_device != device:
+            raise _invalid("it is bound to another device")
+        late_s = now - principal.expires_at
+        if late_s >= self._settings.restricted_for_s:
+            raise Refused("the token has expired", code="token_expired")
+        return replace(principal, device=device or verified.bound_device, restricted=late_s >= 0)
+
+    def _verified(self, token: str) -> _Verified:
+        if not token or len(token) > TOKEN_LEN_MAX:
+            raise _invalid(f"it must have between 1 and {TOKEN_LEN_MAX} characters")
+        digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+        known = self._cache.get(digest)
+        if known is not None:
+            self._cache.move_to_end(digest)
+            return known
+        verified = self._read(token)
+        if self._settings.verified_cache_max:
+            self._cache[digest] = verified
+            if len(self._cache) > self._settings.verified_cache_max:
+                self._cache.popitem(last=False)
+        return verified
+
+    def _read(self, token: str) -> _Verified:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._key(header)
+            claims = jwt.decode(
+                token,
+                key.verifying,
+                algorithms=[key.algorithm.value],
+                audience=self._settings.audience,
+                issuer=self._settings.issuer,
+                # Times are compared with our own clock, by the caller's `now`.
+                options={
+                    "verify_exp": False,
+                    "verify_nbf": False,
+                    "verify_iat": False,
+                    "require": ["exp", "sub", "iss", "aud"],
+                },
+            )
+        except (jwt.PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise _invalid(type(error).__name__) from None
+        return self._claims(claims)
+
+    def _key(self, header: Mapping[str, Any]) -> Key:
+        if "crit" in header:
+            raise _invalid("it has critical header extensions")
+        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in TYPES:
+            raise _invalid("typ is not JWT")
+        kid = header.get("kid")
+        if kid is None and len(self._keys) == 1:
+            key = next(iter(self._keys.values()))
+        else:
+            found = self._keys.get(kid) if isinstance(kid, str) else None
+            if found is None:
+                raise _invalid("its kid is unknown")
+            key = found
+        if header.get("alg") != key.algorithm.value:
+            raise _invalid("its alg is not the key's")
+        return key
+
+    def _claims(self, claims: Mapping[str, Any]) -> _Verified:
+        expires_at = _number(claims, "exp")
+        not_before = max(_number(claims, "nbf", 0.0), _number(claims, "iat", 0.0))
+        if not_before and expires_at - not_before > self._settings.token_life_max_s:
+            raise _invalid(f"it lives longer than {self._settings.token_life_max_s:g} s")
+        role = _role(claims.get("role"))
+        roles = frozenset(_role(name) for name in _words(claims, "roles")) | {role}
+        principal = Principal(
+            tenant=TenantId(_word(claims, "tenant")),
+            user=UserId(_word(claims, "sub")),
+            role=role,
+            roles=roles,
+            cities=frozenset(CityId(name) for name in _words(claims, "cities")),
+            device=DeviceId(""),
+            expires_at=expires_at,
+            token_id=_word(claims, "jti", ""),
+        )
+        return _Verified(principal, not_before, DeviceId(_word(claims, "device", "")))
+
+    # -- revocation -------------------------------------------------------------------------------------
+
+    def revoke(self, names: Iterable[str]) -> None:
+        """Replace the revoked set: each a ``jti`` or ``tenant/user`` (every token of that user)."""
+        self._revoked = frozenset(name.strip() for name in names if name.strip() and not name.startswith("#"))
+
+    def revoked(self, principal: Principal) -> bool:
+        """Whether this principal's token, or all of that user's, were revoked."""
+        if not self._revoked:
+            return False
+        return principal.token_id in self._revoked or f"{principal.tenant}/{principal.user}" in self._revoked
+
+    # -- tickets ----------------------------------------------------------------------------------------
+
+    def issue_ticket(self, principal: Principal, device: DeviceId, now: float) -> tuple[str, float]:
+        """Make a ticket for this principal on this device; returns it and when it ends.
+
+        Raises:
+            Unavailable: ``overloaded``: too many unused tickets.
+        """
+        self._drop_old_tickets(now)
+        if len(self._tickets) >= self._settings.tickets_max:
+            raise Unavailable("too many unused tickets", code="overloaded")
+        expires_at = now + self._settings.ticket_life_s
+        ticket = self._ids.new(TICKET_PREFIX)
+        self._tickets[ticket] = (principal, device, expires_at)
+        return ticket, expires_at
+
+    def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:
+        """Use up a ticket. See ``realtime.ports.Authenticator``."""
+        entry = self._tickets.pop(ticket, None)
+        if entry is None:
+            raise Refused("the ticket is unknown or was used", code="ticket_invalid")
+        principal, bound_device, expires_at = entry
+        if now >= expires_at or bound_device != device:
+            raise Refused("the ticket is too old or another device's", code="ticket_invalid")
+        if self.revoked(principal):
+            raise Refused("the token was revoked", code="token_revoked")
+        return replace(principal, device=device, restricted=now >= principal.expires_at)
+
+    def _drop_old_tickets(self, now: float) -> None:
+        while self._tickets:
+            ticket, (_, _, expires_at) = next(iter(self._tickets.items()))
+            if expires_at > now:
+                return
+            del self._tickets[ticket]
+
+
+def issue(
+    key: Key,
+    settings: AuthSettings,
+    clock: Clock,
+    ids: IdSource,
+    *,
+    user: str,
+    role: Role,
+    tenant: str,
+    cities: Iterable[str] = (),
+    roles: Iterable[Role] = (),
+    device: str = "",
+    life_s: float = 3_600.0,
+) -> str:
+    """Sign a token, for demos, tests and the `doorstep token` command.
+
+    Raises:
+        ValueError: The key has no private half.
+    """
+    if key.signing is None:
+        raise ValueError(f"key {key.kid} is a public key: it can verify tokens but not sign them")
+    now = int(clock.now())
+    claims: dict[str, Any] = {
+        "sub": user,
+        "role": role.value,
+        "tenant": tenant,
+        "cities": sorted(cities),
+        "iss": settings.issuer,
+        "aud": settings.audience,
+        "iat": now,
+        "nbf": now,
+        "exp": now + int(life_s),
+        "jti": ids.new("tok_"),
+    }
+    if roles:
+        claims["roles"] = sorted(r.value for r in roles)
+    if device:
+        claims["device"] = device
+    return jwt.encode(claims, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid})
+
+
+def _number(claims: Mapping[str, Any], name: str, default: float | None = None) -> float:
+    value = claims.get(name, default)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**53:
+        raise _invalid(f"{name} is not a time")
+    return float(value)
+
+
+def _word(claims: Mapping[str, Any], name: str, default: str | None = None) -> str:
+    value = claims.get(name, default)
+    if (
+        not isinstance(value, str)
+        or len(value) > ID_LEN_MAX
+        or (default is None and not value)
+        or not value.isprintable()
+    ):
+        raise _invalid(f"{name} is not a name of at most {ID_LEN_MAX} characters")
+    return value
+
+
+def _words(claims: Mapping[str, Any], name: str) -> list[str]:
+    value = claims.get(name, [])
+    if not isinstance(value, list) or len(value) > LIST_LEN_MAX:
+        raise _invalid(f"{name} is not a list")
+    return [_word({name: item}, name) for item in value]
+
+
+def _role(value: object) -> Role:
+    try:
+        return Role(value) if isinstance(value, str) else _no_role()
+    except ValueError:
+        raise _invalid("its role is unknown") from None
+
+
+def _no_role() -> Role:
+    raise ValueError("role")

@@ -1,0 +1,142 @@
+"""The config: what it accepts, and how well it explains what it does not."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from server.config import ConfigError, load
+from server.settings import CitySettings, HttpSettings, HubSettings, LogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    low: int = 1
+    """Low."""
+    high: int = 9
+    """High."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low <= 100:
+            raise ValueError(f"must be between 0 and 100, is {self.low}")
+        if self.low > self.high:
+            raise ValueError(f"low must not be above high, is {self.low}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    http: HttpSettings = field(default_factory=HttpSettings)
+    hub: HubSettings = field(default_factory=HubSettings)
+    log: LogSettings = field(default_factory=LogSettings)
+    bounds: _Bounds = _Bounds()
+    names: tuple[str, ...] = ()
+    """Names."""
+    cities: tuple[CitySettings, ...] = ()
+    """Cities."""
+    speeds: dict[str, float] = field(default_factory=dict)
+    """Speeds."""
+    ratio: float = 0.5
+    """Ratio."""
+
+
+def _load(tmp_path: Path, text: str, **env: str) -> _Tree:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    return load(_Tree, file, env)
+
+
+def _problems(tmp_path: Path, text: str, **env: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        _load(tmp_path, text, **env)
+    return [str(problem).replace(str(tmp_path), "DIR") for problem in caught.value.problems]
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert _load(tmp_path, "") == _Tree()
+
+
+def test_values_from_the_file_are_typed(tmp_path: Path) -> None:
+    tree = _load(tmp_path, "hub: {port: 9000}\nnames: [a, b]\nspeeds: {car: 7}\nlog: {level: debug}\nratio: 1\n")
+    assert tree.hub.port == 9000
+    assert tree.names == ("a", "b")
+    assert tree.speeds == {"car": 7.0}
+    assert tree.log.level.value == "debug"
+    assert isinstance(tree.ratio, float)
+
+
+def test_the_environment_wins_over_the_file(tmp_path: Path) -> None:
+    env = {"DOORSTEP__HUB__PORT": "9001", "DOORSTEP__NAMES": "[x]", "DOORSTEP__SPEEDS__BIKE": "3.5", "OTHER": "1"}
+    tree = _load(tmp_path, "hub: {port: 9000}\n", **env)
+    assert (tree.hub.port, tree.names, tree.speeds) == (9001, ("x",), {"bike": 3.5})
+
+
+def test_text_from_the_environment_stays_text(tmp_path: Path) -> None:
+    assert _load(tmp_path, "", DOORSTEP__HUB__HOST="127").hub.host == "127"
+
+
+def test_an_unknown_key_names_file_path_and_the_nearest_key(tmp_path: Path) -> None:
+    assert _problems(tmp_path, "hub: {prot: 1}\n") == [
+        "DIR/config.yaml: hub.prot: is not a known key; did you mean 'port'?"
+    ]
+
+
+def test_a_wrong_type_says_what_was_expected(tmp_path: Path) -> None:
+    assert _problems(tmp_path, "hub: {port: many}\n") == [
+        "DIR/config.yaml: hub.port: must be a whole number, is 'many'"
+    ]
+
+
+def test_true_is_not_a_number(tmp_path: Path) -> None:
+    assert len(_problems(tmp_path, "hub: {port: true}\nratio: true\n")) == 2
+
+
+def test_not_a_number_is_refused(tmp_path: Path) -> None:
+    assert _problems(tmp_path, "ratio: .nan\n") == ["DIR/config.yaml: ratio: must be a number, is NaN"]
+
+
+def test_a_value_out_of_range_is_named_even_when_the_check_does_not_say_the_field(tmp_path: Path) -> None:
+    assert _problems(tmp_path, "bounds: {low: 400, high: 500}\n") == [
+        "DIR/config.yaml: bounds.low: must be between 0 and 100, is 400"
+    ]
+
+
+def test_keys_that_are_only_right_together_are_judged_together(tmp_path: Path) -> None:
+    assert _load(tmp_path, "bounds: {low: 20, high: 30}\n").bounds == _Bounds(20, 30)
+
+
+def test_all_problems_are_listed_at_once(tmp_path: Path) -> None:
+    text = "hub: {port: 70000, hots: x}\nhttp: {body_bytes_max: 1, idle_timeout_s: 0}\nlog: {level: debgu}\nnope: 1\n"
+    found = _problems(tmp_path, text)
+    assert len(found) == 6
+    assert any("did you mean 'debug'" in line for line in found)
+
+
+def test_a_problem_from_the_environment_names_the_variable(tmp_path: Path) -> None:
+    assert _problems(tmp_path, "", DOORSTEP__HUB__PORT="x") == [
+        "DOORSTEP__HUB__PORT: hub.port: must be a whole number, is 'x'"
+    ]
+
+
+def test_an_unknown_variable_with_our_prefix_is_refused(tmp_path: Path) -> None:
+    assert len(_problems(tmp_path, "", DOORSTEP__HUBB__PORT="1")) == 1
+    assert len(_problems(tmp_path, "", DOORSTEP__HUB__PORT__DEEP="1")) == 1
+
+
+def test_a_repeated_key_is_refused(tmp_path: Path) -> None:
+    assert "given twice" in _problems(tmp_path, "hub: {port: 1}\nhub: {port: 2}\n")[0]
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "hub: [", "hub: 3", "names: x", "cities: [3]", "speeds: [1]"])
+def test_text_that_is_no_config_is_a_named_problem(tmp_path: Path, text: str) -> None:
+    assert len(_problems(tmp_path, text)) == 1
+
+
+def test_a_missing_file_is_a_named_problem(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load(_Tree, tmp_path / "none.yaml", {})
+
+
+def test_an_item_of_a_list_is_named_by_its_place(tmp_path: Path) -> None:
+    text = "cities:\n- {tenant: a, city: b, boundary_file: c}\n- {tenant: a, city: b, opne: true}\n"
+    found = _problems(tmp_path, text)
+    assert any("cities.1.opne" in line and "'open'" in line for line in found)

@@ -1,0 +1,209 @@
+"""Tokens and tickets: who gets in, and every known way of not being who one says."""
+
+import base64
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from core.errors import Refused, Unavailable
+from core.ids import DeviceId
+from core.principal import Role
+from server.keys import Key
+from server.settings import Algorithm, AuthSettings
+from server.tokens import Tokens, issue
+
+NOW = 1_800_000_000.0
+PHONE = DeviceId("phone")
+SECRET = b"a shared secret of more than 32 bytes"
+PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
+HS = Key("hs", Algorithm.HS256, SECRET, SECRET)
+ED = Key("ed", Algorithm.EDDSA, PRIVATE.public_key(), PRIVATE)
+SETTINGS = AuthSettings()
+
+
+class _Clock:
+    def __init__(self, now: float = NOW) -> None:
+        self.at = now
+
+    def now(self) -> float:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.at
+
+
+class _Ids:
+    def __init__(self) -> None:
+        self._numbers: Iterator[int] = iter(range(1_000_000))
+
+    def new(self, prefix: str) -> str:
+        return f"{prefix}{next(self._numbers):06}"
+
+
+def _tokens(settings: AuthSettings = SETTINGS) -> Tokens:
+    return Tokens(settings, {"hs": HS, "ed": ED}, _Ids())
+
+
+def _good(key: Key = HS, /, **claims: object) -> str:
+    return _signed({}, key, **claims)
+
+
+def _signed(headers: dict[str, object], key: Key = HS, /, **claims: object) -> str:
+    body: dict[str, object] = {
+        "sub": "tec_1", "role": "technician", "tenant": "acme", "cities": ["beijing"], "iss": "doorstep",
+        "aud": "doorstep", "exp": NOW + 3600, "nbf": NOW, "jti": "tok_1",
+    }  # fmt: skip
+    body.update(claims)
+    body = {name: value for name, value in body.items() if value is not None}
+    assert key.signing is not None
+    return jwt.encode(body, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid} | headers)
+
+
+def _refusal(token: str, *, device: str = "phone", now: float = NOW, tokens: Tokens | None = None) -> str:
+    with pytest.raises(Refused) as caught:
+        (tokens or _tokens()).verify(token, device=DeviceId(device), now=now)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("key", [HS, ED])
+def test_a_good_token_says_who_it_is(key: Key) -> None:
+    who = _tokens().verify(_good(key, roles=["responder"]), device=PHONE, now=NOW)
+    assert (who.tenant, who.user, who.role, who.device) == ("acme", "tec_1", Role.TECHNICIAN, "phone")
+    assert who.roles == {Role.TECHNICIAN, Role.RESPONDER}
+    assert who.cities == {"beijing"}
+    assert not who.restricted
+
+
+def test_an_issued_token_is_accepted() -> None:
+    token = issue(ED, SETTINGS, _Clock(), _Ids(), user="u", role=Role.OPS, tenant="t", cities=["c"], device="phone")
+    assert _tokens().verify(token, device=PHONE, now=NOW).role is Role.OPS
+
+
+def _forged(header: dict[str, object], payload: dict[str, object] | None = None, signature: str = "") -> str:
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+
+    claims = {"sub": "x", "role": "ops", "tenant": "t", "iss": "doorstep", "aud": "doorstep", "exp": NOW + 9}
+    return f"{part(header)}.{part(payload or claims)}.{signature}"
+
+
+def test_an_unsigned_token_is_refused() -> None:
+    for alg in ("none", "None", "NONE", ""):
+        assert _refusal(_forged({"alg": alg, "typ": "JWT", "kid": "hs"})) == "token_invalid"
+
+
+def test_the_public_key_cannot_be_used_as_a_shared_secret() -> None:
+    public = PRIVATE.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    token = jwt.encode(jwt.decode(_good(), options={"verify_signature": False}), public, "HS256", headers={"kid": "ed"})
+    assert _refusal(token) == "token_invalid"
+
+
+def test_a_token_cannot_choose_another_algorithm_than_its_keys() -> None:
+    token = _signed({"kid": "ed"}, HS)
+    assert _refusal(token) == "token_invalid"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"kid": "nobody"}, {"kid": 3}, {"kid": ["hs"]}, {"kid": None}, {"crit": ["exp"]}, {"typ": "JWE"},
+        {"kid": "../../etc/passwd"},
+    ],
+)  # fmt: skip
+def test_headers_that_point_elsewhere_are_refused(headers: dict[str, object]) -> None:
+    assert _refusal(_forged({"alg": "HS256", "typ": "JWT"} | headers, signature="AAAA")) == "token_invalid"
+
+
+def test_key_urls_in_the_header_are_ignored() -> None:
+    token = _signed({"jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/x", "jwk": {"kty": "oct", "k": "AA"}})
+    assert _tokens().verify(token, device=PHONE, now=NOW).user == "tec_1"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "other"}, {"iss": None}, {"aud": "other"}, {"aud": None}, {"exp": None}, {"sub": None}, {"sub": ""},
+        {"sub": 5}, {"sub": "x" * 65}, {"tenant": None}, {"role": "admin"}, {"role": None}, {"roles": "ops"},
+        {"roles": ["root"]}, {"cities": "beijing"}, {"cities": [1]}, {"exp": True}, {"nbf": NOW + 60},
+        {"iat": NOW + 60},        {"exp": NOW + 40 * 86400}, {"sub": "a\x00b"}, {"device": "other"},
+    ],
+)  # fmt: skip
+def test_wrong_claims_are_refused(claims: dict[str, object]) -> None:
+    assert _refusal(_good(**claims)) == "token_invalid"
+
+
+@pytest.mark.parametrize("token", ["", "x", "a.b.c", "." * 40, "é.é.é", "\ud800", "x" * 9000, "null", "{}"])
+def test_noise_is_refused(token: str) -> None:
+    assert _refusal(token) == "token_invalid"
+
+
+def test_a_changed_signature_is_refused() -> None:
+    head, body, signature = _good().split(".")
+    flipped = ("A" if signature[0] != "A" else "B") + signature[1:]
+    assert _refusal(f"{head}.{body}.{flipped}") == "token_invalid"
+
+
+def test_a_recently_expired_token_is_restricted_and_an_old_one_refused() -> None:
+    tokens = _tokens()
+    token = _good()
+    assert not tokens.verify(token, device=PHONE, now=NOW + 3599.9).restricted
+    assert tokens.verify(token, device=PHONE, now=NOW + 3600).restricted
+    assert tokens.verify(token, device=PHONE, now=NOW + 3600 + 86399).restricted
+    assert _refusal(token, now=NOW + 3600 + 86400, tokens=tokens) == "token_expired"
+
+
+def test_the_cache_does_not_outlive_a_revocation() -> None:
+    tokens = _tokens()
+    tokens.verify(_good(), device=PHONE, now=NOW)
+    tokens.revoke(["tok_1"])
+    assert _refusal(_good(), tokens=tokens) == "token_revoked"
+    tokens.revoke(["acme/tec_1"])
+    assert _refusal(_good(), tokens=tokens) == "token_revoked"
+    tokens.revoke([])
+    tokens.verify(_good(), device=PHONE, now=NOW)
+
+
+def test_a_device_bound_token_works_on_that_device_and_over_plain_http() -> None:
+    tokens = _tokens()
+    assert tokens.verify(_good(device="phone"), device=PHONE, now=NOW).device == "phone"
+    assert tokens.verify(_good(device="phone"), device=DeviceId(""), now=NOW).device == "phone"
+
+
+def test_the_cache_is_bounded() -> None:
+    tokens = _tokens(replace(SETTINGS, verified_cache_max=3))
+    for number in range(10):
+        tokens.verify(_good(jti=f"t{number}"), device=PHONE, now=NOW)
+    assert len(tokens._cache) == 3
+
+
+def test_a_ticket_works_once_on_its_device_and_for_thirty_seconds() -> None:
+    tokens = _tokens()
+    who = tokens.verify(_good(), device=PHONE, now=NOW)
+    ticket, expires_at = tokens.issue_ticket(who, PHONE, NOW)
+    assert expires_at == NOW + 30
+    assert tokens.redeem(ticket, device=PHONE, now=NOW + 29).user == "tec_1"
+    with pytest.raises(Refused, match="unknown or was used"):
+        tokens.redeem(ticket, device=PHONE, now=NOW + 29)
+    late, _ = tokens.issue_ticket(who, PHONE, NOW)
+    with pytest.raises(Refused, match="too old"):
+        tokens.redeem(late, device=PHONE, now=NOW + 30)
+    other, _ = tokens.issue_ticket(who, PHONE, NOW)
+    with pytest.raises(Refused, match="another device"):
+        tokens.redeem(other, device=DeviceId("laptop"), now=NOW)
+    with pytest.raises(Refused):  # a wrong guess at the device uses it up
+        tokens.redeem(other, device=PHONE, now=NOW)
+
+
+def test_unused_tickets_are_bounded_and_forgotten_in_time() -> None:
+    tokens = _tokens(replace(SETTINGS, tickets_max=2))
+    who = tokens.verify(_good(), device=PHONE, now=NOW)
+    tokens.issue_ticket(who, PHONE, NOW)
+    tokens.issue_ticket(who, PHONE, NOW)
+    with pytest.raises(Unavailable):
+        tokens.issue_ticket(who, PHONE, NOW + 1)
+    tokens.issue_ticket(who, PHONE, NOW + 31)
