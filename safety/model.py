@@ -33,9 +33,24 @@ class IncidentFix:
 
     point: LatLng
     accuracy_m: float
+    """Radius as the phone said it; ``core.units.ACCURACY_M_MAX`` when it said nothing."""
     fixed_at: float
     """Server's estimate of when it was measured."""
     source: FixSource
+
+
+@dataclass(frozen=True, slots=True)
+class BookedPlace:
+    """Where the subject's order is to be served; shown as the booked address, never as a fix."""
+
+    order_id: OrderId
+    city: CityId
+    point: LatLng
+    address: str
+    unit: str
+    entrance_note: str
+    other_party: UserId | None
+    """The booking's other side. Must never learn of the incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +61,8 @@ class SosReport:
         key: The client's key; a repeat with the same key is the same tap.
         ignored: Names of fields that were there but could not be read.
         fix: Position in the platform's frame, None when there was none or it was not believable.
-        age_s: How old the tap was when it arrived (``sent_at`` to ``received_at`` cannot be known; this is
-            ``sent_at - fixed_at`` for the fix), 0 when unknown.
+        order_id: The order the client named; a claim until ``Surroundings.booking`` confirms it.
+        sent_at: The phone's clock when it sent, None when it could not be read.
     """
 
     key: str
@@ -118,6 +133,33 @@ class Incident:
     resolved_by: UserId | None = None
     disposition: str = ""
     resolution_note: str = ""
+    stale_at: float | None = None
+    """When an acknowledgement without any further action of its owner no longer counts."""
+    burst_at: float | None = None
+    """Last tap of the burst that raised the level last; taps up to it do not count again."""
+    avoid: tuple[UserId, ...] = ()
+    """Other sides of the subject's bookings: never told, never let in."""
+    booked: BookedPlace | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether somebody still has to end it."""
+        return self.state not in (IncidentState.RESOLVED, IncidentState.CLOSED)
+
+    @property
+    def delivered(self) -> int:
+        """Targets of whom a device has confirmed the message."""
+        return sum(1 for target in self.targets if target.received_at is not None)
+
+    @property
+    def seen(self) -> bool:
+        """Whether a human has it in hand now, or had it until its end."""
+        return self.owner is not None
+
+    @property
+    def deadline(self) -> float | None:
+        """When the incident acts by itself next; never None while it is active."""
+        return min((at for at in (self.repeat_at, self.widen_at, self.stale_at) if at is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)

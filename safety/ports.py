@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol
 from core.ids import CityId, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
+from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
 
 if TYPE_CHECKING:
-    from safety.events import Effect
+    from safety.events import AckRaiser, Effect
 
 
 @dataclass(slots=True)
@@ -44,6 +45,9 @@ class SafetyStore(Protocol):
 
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
         """Store everything or nothing, fsynced before it returns, and number the drafts.
+
+        An incident is written only over a lower ``version`` (a batch that failed is tried again later, and
+        must not overwrite what came after it); events and triggers that are there already are left alone.
 
         Raises:
             Unavailable: Nothing was stored.
@@ -81,25 +85,16 @@ class NearbyResponder:
     distance_m: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class BookedPlace:
-    """Where the subject's order is to be served; shown as the booked address, never as a fix."""
-
-    order_id: OrderId
-    city: CityId
-    point: LatLng
-    address: str
-    unit: str
-    entrance_note: str
-    other_party: UserId | None
-    """The booking's other side. Must never learn of the incident."""
-
-
 class Surroundings(Protocol):
     """What is known around a subject at the moment of a tap (``server/wiring.py``).
 
     All answers come from memory, at once; failing to know is an answer. Nothing here may delay an SOS.
+    An exception is survived: the engine then tells everyone it can still find.
     """
+
+    def city_of(self, tenant: TenantId, point: LatLng) -> CityId | None:
+        """The tenant's city in whose boundary the point lies, None outside all."""
+        ...
 
     def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
         """Newest live position of the user and the city it is indexed in."""
@@ -124,9 +119,36 @@ class Outbound(Protocol):
     """Turns effects into messages for people (``api/outbound.py``). Pure."""
 
     def drafts(self, effects: Sequence["Effect"], now: float) -> Sequence[OutboxDraft]:
-        """Messages that these effects mean."""
+        """Messages that these effects mean: ``NotifyTargets`` and ``UpdateTargets``.
+
+        A ``NotifyTargets`` draft carries the incident's id as its ``receipt``.
+        """
         ...
 
-    def direct(self, effects: Sequence["Effect"], now: float) -> Sequence[tuple[UserId, bytes]]:
+    def direct(self, effects: Sequence["Effect"], now: float) -> Sequence[tuple[TenantId, UserId, bytes]]:
         """The same messages without stream numbers: the database failed and they must still go out."""
+        ...
+
+    def sos_ack(self, ack: "AckRaiser", *, durable: bool) -> bytes:
+        """The ``sos_ack`` message as JSON bytes."""
+        ...
+
+
+class RaiserLink(Protocol):
+    """Sends outside the streams (``RealtimeService.send_direct``): ``sos_ack``, and alarms without a database."""
+
+    def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> None:
+        """Send to every connected device of the user, at most once. Never blocks, never raises."""
+        ...
+
+
+class Watchers(Protocol):
+    """Tells the hub that an incident's audience or state changed (``server/wiring.py`` -> realtime).
+
+    Called before anything else of a turn is performed, and for each active incident at start: a right is taken
+    away before the news of it goes out, and the subject's phone is attended to while its incident is active.
+    """
+
+    def incident_changed(self, incident: Incident) -> None:
+        """State, targets or owner changed. ``incident.is_active`` False ends rights and attention."""
         ...
