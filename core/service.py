@@ -60,6 +60,10 @@ class EngineService(Generic[EventT, EffectT]):
         """Let the engine act on every deadline that is due."""
         raise NotImplementedError
 
+    def settle(self, now: float) -> list[EffectT]:
+        """Let the engine finish what the whole batch left to do (a matching round). Once a turn, before the commit."""
+        return []
+
     async def commit(self, effects: Sequence[EffectT], now: float) -> None:
         """Store what the engine changed in this turn, with its outbox rows, in one transaction.
 
@@ -165,6 +169,7 @@ class EngineService(Generic[EventT, EffectT]):
                     continue
                 effects.extend(decided)
                 outcomes[-1] = (done, decided)
+            effects.extend(self.settle(now))
         except Exception:
             # A broken invariant: the error holds the engine's story. What it half did must not be stored.
             _log.exception("engine failed; the batch is discarded", extra={"service": self._name})

@@ -120,3 +120,26 @@ class Watchers(Protocol):
     def tracking_changed(self, order: Order) -> None:
         """The order's technician or state changed, so rights to watch and ping policy may have."""
         ...
+
+
+class Fleet(Protocol):
+    """What the rest of the process must know of technicians (``server/wiring.py``). Called after the commit.
+
+    Calls are made in the order of the changes; none may block or raise.
+    """
+
+    def duty_changed(self, tenant: TenantId, technician: UserId, shard: Shard | None) -> None:
+        """The technician is now on duty in ``shard`` or nowhere.
+
+        When it returns, the shard's ``ShardPositions`` holds a slot for them exactly if ``shard`` is not None:
+        dispatch writes the slot's flags next.
+        """
+        ...
+
+    def attend(self, tenant: TenantId, technician: UserId, cause: str, *, active: bool) -> None:
+        """A live offer or a job (``cause``: its id) begins or ends to need the technician's phone close at hand."""
+        ...
+
+    def technician_changed(self, shard: Shard, technician: Technician) -> None:
+        """``shard`` committed a new version: post ``TechnicianCopied`` to the other engines of their cities."""
+        ...

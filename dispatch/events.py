@@ -1,0 +1,425 @@
+"""What dispatch is told (events, past tense) and what it wants done (effects, imperative or a change).
+
+Every value carries ``cause_id``, the id of the order, offer, technician or round concerned, so that one story
+can be followed through logs. Effects carry whole values: nobody has to look anything up to render them.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from core.ids import OfferId, OrderId, UserId
+from core.shard import Shard
+from dispatch.model import DutyState, Gender, Mode, Offer, Order, Site, Technician
+from dispatch.problem import Problem, Solution
+
+# -- events ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OrderDraft:
+    """An order before it has an id. Already checked by the edge: the city is open, the site is inside it."""
+
+    customer: UserId
+    service: str
+    skills: tuple[str, ...]
+    duration_s: float
+    site: Site
+    contact_name: str
+    contact_phone: str
+    service_fen: int
+    travel_fen: int
+    gender_preference: Gender | None = None
+    mode: Mode = Mode.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class OrderPlaced:
+    """Someone wants a technician.
+
+    Answered by ``OrderChanged`` (what ``placed``), or by ``OrderRepeated`` when ``by`` has used ``key`` with the
+    same ``fingerprint`` before. Refused: ``idempotency_key_reused`` (other fingerprint). An empty key is never
+    a repeat.
+    """
+
+    draft: OrderDraft
+    by: UserId
+    key: str = ""
+    fingerprint: str = ""
+
+    @property
+    def cause_id(self) -> str:
+        """The client's key: the order has no id yet."""
+        return self.key
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAccepted:
+    """A technician takes an offer. A repeat is no news.
+
+    Refused: ``not_found`` (no such offer, or somebody else's), ``offer_expired``, ``offer_taken``,
+    ``offer_revoked``, ``offer_declined``, ``order_cancelled``.
+    """
+
+    offer_id: OfferId
+    technician: UserId
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class OfferDeclined:
+    """A technician refuses an offer. A repeat is no news. Refused as ``OfferAccepted``, and ``offer_accepted``."""
+
+    offer_id: OfferId
+    technician: UserId
+    reason: str = ""
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class OfferReceived:
+    """A device of the technician acknowledged the offer. Never refused; late or foreign ones are ignored."""
+
+    offer_id: OfferId
+    technician: UserId
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class DutySet:
+    """A technician wants another duty state in this city. The state they are in already is no news.
+
+    Refused: ``not_found``, ``unverified``, ``city_not_allowed``, ``on_duty_elsewhere``, ``busy`` (leaving in a job).
+    A live offer is revoked when its technician leaves.
+    """
+
+    technician: UserId
+    duty: DutyState
+
+    @property
+    def cause_id(self) -> str:
+        """The technician."""
+        return self.technician
+
+
+class Step(StrEnum):
+    """What a technician reports of their job."""
+
+    EN_ROUTE = "en_route"
+    ARRIVED = "arrived"
+    IN_SERVICE = "in_service"
+    FINISHED = "finished"
+    DEPARTED_SAFE = "departed_safe"
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """The job has come to its next step. The step it stands on is no news.
+
+    Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``.
+    """
+
+    order_id: OrderId
+    technician: UserId
+    step: Step
+    evidence: str = ""
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelled:
+    """The order is called off. A repeat is no news.
+
+    Args:
+        by: Who says so; must be the customer unless ``staff``.
+        staff: The edge has checked that ``by`` may act for the platform (ops, service).
+
+    Refused: ``not_found``, ``order_in_service`` and later states (``order_finished`` …).
+    """
+
+    order_id: OrderId
+    by: UserId
+    reason: str = ""
+    staff: bool = False
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReassigned:
+    """Staff take the order from its technician, who is not asked again. Refused: ``not_found``, ``not_assigned``."""
+
+    order_id: OrderId
+    by: UserId
+    reason: str = ""
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class OrderConfirmed:
+    """The customer (or ``staff``) agrees that the job was done. A repeat is no news.
+
+    Refused: ``not_found``, ``not_finished``, ``order_cancelled``.
+    """
+
+    order_id: OrderId
+    by: UserId
+    staff: bool = False
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """An order that the engine let go of long ago, read back by the edge (``DispatchService.recall``)."""
+
+    order: Order
+    event_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRated:
+    """Stars from the customer, once. The same stars again are no news.
+
+    Refused: ``not_found``, ``not_finished``, ``already_rated`` (other stars), ``invalid`` (not 1 to 5).
+    """
+
+    order_id: OrderId
+    by: UserId
+    stars: int
+    staff: bool = False
+    recalled: Recalled | None = None
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class TechnicianPut:
+    """The platform's record of a technician, whole. Given to the engine of each of their cities.
+
+    Duty, work and rating are kept. Refused: ``invalid`` (more than 64 different skills in a shard).
+    """
+
+    technician: UserId
+    name: str
+    skills: frozenset[str]
+    gender: Gender
+    tier: str
+    cities: tuple[str, ...]
+    verified: bool
+
+    @property
+    def cause_id(self) -> str:
+        """The technician."""
+        return self.technician
+
+
+@dataclass(frozen=True, slots=True)
+class TechnicianCopied:
+    """Another city's engine committed this technician; taken over when newer. Nothing is stored."""
+
+    technician: Technician
+
+    @property
+    def cause_id(self) -> str:
+        """The technician."""
+        return self.technician.technician
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSolved:
+    """The answer to ``SolveRound``. ``solution`` is None when the solver failed; the orders are then tried again."""
+
+    round_id: str
+    solution: Solution | None
+    inputs: bytes = b""
+    """The problem as it will be stored (``rounds.encode``)."""
+
+    @property
+    def cause_id(self) -> str:
+        """The round."""
+        return self.round_id
+
+
+DispatchEvent = (
+    OrderPlaced
+    | OfferAccepted
+    | OfferDeclined
+    | OfferReceived
+    | DutySet
+    | StepTaken
+    | OrderCancelled
+    | OrderReassigned
+    | OrderConfirmed
+    | OrderRated
+    | TechnicianPut
+    | TechnicianCopied
+    | RoundSolved
+)
+
+# -- effects --------------------------------------------------------------------------------------------
+
+
+class CloseReason(StrEnum):
+    """Why an offer can no longer be taken (the wire's words)."""
+
+    TAKEN = "taken"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    REVOKED = "revoked"
+    UNDELIVERED = "undelivered"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderChanged:
+    """An order is in a new state, or got a new fact.
+
+    Attributes:
+        order: The order as it is now.
+        what: ``placed, matching, assigned, en_route, arrived, in_service, finished, departed_safe, confirmed,
+            cancelled, unfilled, reassigned, rated``.
+        technician: The order's technician, None while there is none.
+        rating: Mean rating of ``technician`` (1 to 5) as a customer may see it, None for a new one.
+        previous_technician: Who lost the order with this change, None for nobody.
+    """
+
+    order: Order
+    what: str
+    technician: Technician | None = None
+    rating: float | None = None
+    previous_technician: UserId | None = None
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRepeated:
+    """A placed order was placed again with the same key: answer with the order as it is now; tell nobody."""
+
+    order: Order
+
+    @property
+    def cause_id(self) -> str:
+        """The order."""
+        return self.order.order_id
+
+
+@dataclass(frozen=True, slots=True)
+class SendOffer:
+    """Ask a technician.
+
+    Attributes:
+        order: For service, fee, cell and district. Its exact address is not for the technician yet.
+        why: Short reasons in words, such as ``near`` or ``well rated``; largest head start first.
+    """
+
+    offer: Offer
+    order: Order
+    why: tuple[str, ...] = ()
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class CloseOffer:
+    """An offer ended without the technician's own answer: tell them why it can no longer be taken."""
+
+    offer: Offer
+    reason: CloseReason
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class OfferAnswered:
+    """The technician accepted or declined; ``offer.state`` says which. The asker hears it as the reply."""
+
+    offer: Offer
+
+    @property
+    def cause_id(self) -> str:
+        """The offer."""
+        return self.offer.offer_id
+
+
+@dataclass(frozen=True, slots=True)
+class DutyChanged:
+    """A technician entered or left duty (or paused). ``shard`` is where they are on duty now, None for nowhere."""
+
+    technician: Technician
+    shard: Shard | None
+
+    @property
+    def cause_id(self) -> str:
+        """The technician."""
+        return self.technician.technician
+
+
+@dataclass(frozen=True, slots=True)
+class TechnicianChanged:
+    """A technician's profile, work state or rating is new. ``rating`` is their mean now (city mean when new)."""
+
+    technician: Technician
+    rating: float
+    what: str
+    """``put``, ``work``, ``rating`` or ``duty``."""
+
+    @property
+    def cause_id(self) -> str:
+        """The technician."""
+        return self.technician.technician
+
+
+@dataclass(frozen=True, slots=True)
+class SolveRound:
+    """A round too large for the loop: solve it elsewhere and answer with ``RoundSolved``. At most one at a time."""
+
+    round_id: str
+    problem: Problem
+
+    @property
+    def cause_id(self) -> str:
+        """The round."""
+        return self.round_id
+
+
+Effect = (
+    OrderChanged | OrderRepeated | SendOffer | CloseOffer | OfferAnswered | DutyChanged | TechnicianChanged | SolveRound
+)

@@ -1,0 +1,148 @@
+"""One matching round as plain columns: everything that its decision depends on, and nothing else.
+
+A problem is built on the loop, solved anywhere (it shares nothing), stored, and solved again for an explanation
+or a replay: ``matching.solve(problem)`` is a pure function of it.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+CodeArray = NDArray[np.uint8]
+MaskArray = NDArray[np.uint64]
+
+
+class Exclusion(IntEnum):
+    """Why a technician was no candidate for an order; the first that applies is told."""
+
+    NONE = 0
+    OFF_DUTY = 1
+    BUSY = 2
+    OFFERED = 3
+    UNVERIFIED = 4
+    CITY = 5
+    SKILL = 6
+    GENDER = 7
+    REFUSED = 8
+    DISCONNECTED = 9
+    UNHEARD = 10
+    STALE_POSITION = 11
+    TOO_FAR = 12
+
+
+@dataclass(frozen=True, slots=True)
+class OrderColumns:
+    """n orders, each column of length n.
+
+    Attributes:
+        lat_deg, lng_deg: Site, in the platform's frame.
+        step: Index of the radius step to begin with.
+        step_max: Last radius step that may be tried in this round.
+        skills: Bit mask of the skills needed.
+        skill_unknown: True where a needed skill is held by nobody in the shard.
+        gender: Code of the gender asked for (``GENDER_CODES``), 0 for no preference.
+    """
+
+    ids: tuple[str, ...]
+    lat_deg: FloatArray
+    lng_deg: FloatArray
+    step: IntArray
+    step_max: IntArray
+    skills: MaskArray
+    skill_unknown: BoolArray
+    gender: CodeArray
+
+
+@dataclass(frozen=True, slots=True)
+class TechnicianColumns:
+    """m technicians, each column of length m.
+
+    Attributes:
+        seen_at: When their live position was measured, server time.
+        heard_at: When their phone was last heard.
+        unheard_at: When an offer last went undelivered with nothing heard since being known; -inf for never.
+        rating: Mean rating now, stars.
+        tier_s: Head start of their tier, seconds.
+        idle_at: Since when they wait for work; +inf when unknown.
+        hard: Exclusion code that holds for every order (duty, work, verified, city), 0 for none.
+    """
+
+    ids: tuple[str, ...]
+    lat_deg: FloatArray
+    lng_deg: FloatArray
+    seen_at: FloatArray
+    heard_at: FloatArray
+    unheard_at: FloatArray
+    connected: BoolArray
+    skills: MaskArray
+    gender: CodeArray
+    rating: FloatArray
+    tier_s: FloatArray
+    idle_at: FloatArray
+    hard: CodeArray
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The numbers of the settings that a round depends on, kept with it."""
+
+    position_fresh_s: float
+    radius_steps_m: tuple[float, ...]
+    candidates_len_max: int
+    unmatched_s: float
+    travel_s_per_m: float
+    """Seconds of travel for each metre of great circle at this hour."""
+    travel_start_s: float
+    """Seconds before a technician moves."""
+    rating_max_s: float
+    rating_floor: float
+    rating_best: float
+    idle_s_per_s: float
+    idle_max_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One round. ``refused`` pairs row of an order with row of a technician: arrays of equal length."""
+
+    at: float
+    seed: int
+    policy: Policy
+    orders: OrderColumns
+    technicians: TechnicianColumns
+    refused_order: IntArray
+    refused_technician: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One order given to one technician, with the named terms of its cost in seconds."""
+
+    order_id: str
+    technician: str
+    cost_s: float
+    travel_s: float
+    distance_m: float
+    terms: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """What a round decided.
+
+    Attributes:
+        pairs: In order of the problem's orders.
+        steps: Radius step that each order of the problem has come to.
+        candidates: How many technicians each order had to choose from.
+        refused: Whether somebody in reach had refused the order before.
+    """
+
+    pairs: tuple[Pair, ...]
+    steps: tuple[int, ...]
+    candidates: tuple[int, ...]
+    refused: tuple[bool, ...]

@@ -1,0 +1,233 @@
+"""The shell of a city's dispatch engine: waits for its mailbox, the store and the solver, and then performs.
+
+Order of one turn: decide everything, run the matching round that is due, commit state and outbox together, then
+take rights away (``Watchers``), hand over messages (``Delivery``), and only then tell the fleet and the index.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+from core.clock import Clock
+from core.ids import IdSource, OfferId, OrderId, UserId
+from core.outbox import Delivery, OutboxRow
+from core.service import EngineService
+from core.shard import Shard
+from dispatch import events, matching, rounds
+from dispatch.engine import DispatchEngine
+from dispatch.events import DispatchEvent, Effect, Recalled
+from dispatch.model import DutyState, Offer, OfferState, Order, Technician
+from dispatch.places import Places
+from dispatch.ports import DispatchStore, Fleet, Outbound, TravelRate, Watchers
+from dispatch.settings import DispatchSettings
+
+_log = logging.getLogger(__name__)
+
+
+class DispatchService(EngineService[DispatchEvent, Effect]):
+    """Dispatch of one shard. ``load`` once, then ``run``; ask by ``ask(event)`` or ``post(event, done)``."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        *,
+        store: DispatchStore,
+        outbound: Outbound,
+        watchers: Watchers,
+        delivery: Delivery,
+        fleet: Fleet,
+        places: Places,
+        travel: TravelRate,
+        clock: Clock,
+        ids: IdSource,
+        settings: DispatchSettings,
+        executor: Executor | None = None,
+    ) -> None:
+        """Prepare; ``executor`` solves large rounds (None: the loop's own)."""
+        super().__init__(
+            clock,
+            name=f"dispatch {shard.tenant}/{shard.city}",
+            mailbox_len_max=settings.mailbox_len_max,
+            batch_len_max=settings.batch_len_max,
+        )
+        self.shard = shard
+        self._store = store
+        self._outbound = outbound
+        self._watchers = watchers
+        self._delivery = delivery
+        self._fleet = fleet
+        self._places = places
+        self._executor = executor
+        self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
+            shard, settings=settings, places=places, travel=travel, ids=ids
+        )
+        self._engine = self._make()
+        self._rows: Sequence[OutboxRow] = ()
+        self._solving: set[asyncio.Future[None]] = set()
+
+    # -- look-ups, as committed (call from the loop, between turns or while a commit is in flight) ---------
+
+    @property
+    def engine(self) -> DispatchEngine:
+        """The engine, for reading only."""
+        return self._engine
+
+    def order(self, order_id: OrderId) -> Order | None:
+        """An open or recently settled order."""
+        return self._engine.order(order_id)
+
+    def technician(self, technician: UserId) -> Technician | None:
+        """A technician of this city."""
+        return self._engine.technician(technician)
+
+    def rating(self, technician: UserId, now: float) -> float | None:
+        """Mean rating, None for one without ratings."""
+        return self._engine.shown_rating(technician, now)
+
+    def orders_of(self, user: UserId) -> list[Order]:
+        """Open orders in which ``user`` is the customer or the technician, oldest first."""
+        return self._engine.orders_of(user)
+
+    def open_orders(self) -> list[Order]:
+        """All open orders, oldest first."""
+        return self._engine.open_orders()
+
+    def live_offer(self, technician: UserId) -> Offer | None:
+        """The offer that the technician may take now."""
+        return self._engine.live_offer(technician)
+
+    def offer(self, offer_id: OfferId) -> Offer | None:
+        """An offer of an open or recently settled order."""
+        return self._engine.offer(offer_id)
+
+    async def recall(self, order_id: OrderId) -> Recalled | None:
+        """Read an order that memory has let go of, to rate it. Raises ``Unavailable``."""
+        if self._engine.order(order_id) is not None:
+            return None
+        order = await self._store.order(self.shard.tenant, order_id)
+        if order is None or order.city != self.shard.city:
+            return None
+        told = await self._store.events(self.shard.tenant, order_id)
+        return Recalled(order, len(told))
+
+    async def explain(self, order_id: OrderId) -> list[rounds.Explanation]:
+        """Each stored round that looked at the order, oldest first, recomputed. Raises ``Unavailable``."""
+        stored = await self._store.rounds(self.shard.tenant, order_id)
+        return [rounds.explain(round_, order_id) for round_ in stored]
+
+    # -- life ---------------------------------------------------------------------------------------------
+
+    async def load(self) -> None:
+        """Read the shard's state and put its technicians on duty into the index. Raises ``Unavailable``."""
+        await self._reload()
+        for technician in self._engine.technicians():
+            if technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city:
+                self._fleet.duty_changed(self.shard.tenant, technician.technician, self.shard)
+                self._write_flags(technician)
+        for offer in self._engine.live_offers():
+            self._fleet.attend(self.shard.tenant, offer.technician, offer.offer_id, active=True)
+        for order in self._engine.open_orders():
+            self._watchers.tracking_changed(order)
+            if order.technician is not None:
+                active = self._engine.is_job(order)
+                self._fleet.attend(self.shard.tenant, order.technician, order.order_id, active=active)
+
+    async def _reload(self) -> None:
+        now = self._clock.now()
+        engine = self._make()
+        engine.load(await self._store.load(self.shard, now), now)
+        self._engine = engine
+
+    # -- the shell ----------------------------------------------------------------------------------------
+
+    def decide(self, event: DispatchEvent, now: float) -> list[Effect]:
+        """See ``EngineService``."""
+        return self._engine.handle(event, now)
+
+    def next_deadline(self) -> float | None:
+        """See ``EngineService``."""
+        return self._engine.next_deadline()
+
+    def decide_deadlines(self, now: float) -> list[Effect]:
+        """See ``EngineService``."""
+        return self._engine.on_deadline(now)
+
+    def settle(self, now: float) -> list[Effect]:
+        """Run the matching round that the batch made due."""
+        return self._engine.settle(now)
+
+    async def commit(self, effects: Sequence[Effect], now: float) -> None:
+        """Store the turn's changes with the messages they mean."""
+        self._rows = ()
+        changes = self._engine.changes
+        if changes:
+            drafts = self._outbound.drafts(effects, now)
+            self._rows = await self._store.commit(self.shard, changes, drafts, now)
+        self._engine.committed()
+
+    async def discard(self) -> None:
+        """Build the engine anew from the store: it holds only what is open, so this is quick."""
+        await self._reload()
+
+    def perform(self, effects: Sequence[Effect], now: float) -> None:
+        """Rights first, then messages, then the fleet, the index and the solver."""
+        for effect in effects:
+            if isinstance(effect, events.OrderChanged):
+                self._watchers.tracking_changed(effect.order)
+        if self._rows:
+            self._delivery.deliver(self._rows)
+            self._rows = ()
+        for effect in effects:
+            self._perform_one(effect)
+
+    def _perform_one(self, effect: Effect) -> None:
+        tenant = self.shard.tenant
+        match effect:
+            case events.DutyChanged(technician, shard):
+                self._fleet.duty_changed(tenant, technician.technician, shard)
+            case events.TechnicianChanged(technician):
+                self._write_flags(technician, effect.rating)
+                self._fleet.technician_changed(self.shard, technician)
+            case events.SendOffer(offer):
+                self._fleet.attend(tenant, offer.technician, offer.offer_id, active=True)
+            case events.CloseOffer(offer) | events.OfferAnswered(offer):
+                self._fleet.attend(tenant, offer.technician, offer.offer_id, active=False)
+            case events.OrderChanged(order):
+                if effect.previous_technician is not None:
+                    self._fleet.attend(tenant, effect.previous_technician, order.order_id, active=False)
+                if order.technician is not None:
+                    active = self._engine.is_job(order)
+                    self._fleet.attend(tenant, order.technician, order.order_id, active=active)
+            case events.SolveRound(round_id, problem):
+                self._solve(round_id, problem)
+            case events.OrderRepeated():
+                pass
+
+    def _write_flags(self, technician: Technician, rating: float | None = None) -> None:
+        mean = rating if rating is not None else self._engine.rating(technician.technician, self._clock.now())
+        self._places.write(technician, self._engine.skill_bits.mask(technician.skills), mean)
+
+    # -- large rounds -------------------------------------------------------------------------------------
+
+    def _solve(self, round_id: str, problem: "matching.Problem") -> None:
+        loop = asyncio.get_running_loop()
+        job = loop.run_in_executor(self._executor, rounds.solve_and_encode, problem)
+
+        def solved(future: "asyncio.Future[tuple[matching.Solution, bytes]]") -> None:
+            answer = events.RoundSolved(round_id, None)
+            if not future.cancelled():
+                error = future.exception()
+                if error is None:
+                    answer = events.RoundSolved(round_id, *future.result())
+                else:
+                    _log.error("a matching round failed", extra={"round_id": round_id}, exc_info=error)
+            if not self._stopping:
+                self.post(answer, urgent=True)
+
+        job.add_done_callback(solved)
+
+
+def is_live(offer: Offer) -> bool:
+    """Whether the offer can still be taken."""
+    return offer.state is OfferState.PENDING

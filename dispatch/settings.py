@@ -1,0 +1,148 @@
+"""Dispatch's part of the configuration: how long things wait, how far they reach, what a second is worth."""
+
+from dataclasses import dataclass, field
+from math import isfinite
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not (isfinite(value) and low <= value <= high):
+        raise ValueError(f"{name} must be between {low:g} and {high:g}, is {value:g}")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadStartSettings:
+    """How many seconds farther away a technician may be and still come first. Each is bounded, so none rules alone."""
+
+    rating_max_s: float = 120.0
+    """Head start of a mean rating of `rating_best` or more, in seconds."""
+    rating_floor: float = 4.0
+    """Mean rating that earns no head start, in stars; between it and `rating_best` the head start is linear."""
+    rating_best: float = 5.0
+    """Mean rating that earns the whole head start, in stars."""
+    tier_s: dict[str, float] = field(default_factory=lambda: {"gold": 90.0, "silver": 45.0})
+    """Head start of each tier, in seconds; a tier not named here has none."""
+    idle_s_per_min: float = 2.0
+    """Head start for each minute without a job, in seconds."""
+    idle_max_s: float = 60.0
+    """Largest head start for waiting, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("rating_max_s", self.rating_max_s, 0, 1800)
+        _between("rating_floor", self.rating_floor, 1, 5)
+        _between("rating_best", self.rating_best, 1, 5)
+        if self.rating_best <= self.rating_floor:
+            raise ValueError(f"rating_best must be above rating_floor ({self.rating_floor:g}), is {self.rating_best:g}")
+        for tier, seconds in self.tier_s.items():
+            _between(f"tier_s.{tier}", seconds, 0, 1800)
+        _between("idle_s_per_min", self.idle_s_per_min, 0, 60)
+        _between("idle_max_s", self.idle_max_s, 0, 1800)
+
+
+@dataclass(frozen=True, slots=True)
+class RatingSettings:
+    """How stars become a mean: old ones fade, few ones are pulled towards the city's mean."""
+
+    half_life_days: float = 180.0
+    """Age at which a rating counts half, in days."""
+    prior_weight: float = 20.0
+    """How many ratings the city's mean counts for, as a number of fresh ratings."""
+    city_mean: float = 4.7
+    """Mean of a city before it has ratings of its own, in stars."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("half_life_days", self.half_life_days, 1, 3650)
+        _between("prior_weight", self.prior_weight, 0.1, 1000)
+        _between("city_mean", self.city_mean, 1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class RoundSettings:
+    """When a matching round runs and how large it may be."""
+
+    round_min_ms: int = 200
+    """Least time between two rounds while orders outnumber idle technicians, in milliseconds."""
+    retry_s: float = 5.0
+    """How often orders that found nobody are tried again without any news, in seconds."""
+    radius_steps_m: tuple[float, ...] = (3_000.0, 5_000.0, 10_000.0, 20_000.0)
+    """Search radius of an order, in metres; the next step is used while nobody is found."""
+    widen_s: float = 0.0
+    """Wait before the next radius step, in seconds; 0 widens within the same round."""
+    candidates_len_max: int = 30
+    """Technicians weighed for each order; orders left over are weighed against the rest in a second pass."""
+    reach_len_max: int = 32
+    """Nearest technicians kept with a round whether eligible or not, so that it can say why not; a number."""
+    slice_orders_max: int = 32
+    """Orders for which a round looks up neighbours one by one; a number."""
+    columns_len_max: int = 3_000
+    """Technicians on duty up to which a round of more orders takes all of both, as columns; a number."""
+    inline_cells_max: int = 16_384
+    """Orders times technicians up to which a round is solved at once, not in a thread; a number."""
+    unmatched_s: float = 7_200.0
+    """Cost of leaving an order unmatched in a round, in seconds; above any real cost, so that more orders win."""
+    keep_every_s: float = 60.0
+    """Rounds that gave nobody anything are stored at most this often, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("round_min_ms", self.round_min_ms, 0, 60_000)
+        _between("retry_s", self.retry_s, 0.1, 600)
+        _between("radius_steps_m, number of steps,", len(self.radius_steps_m), 1, 16)
+        for step_m in self.radius_steps_m:
+            _between("radius_steps_m", step_m, 100, 200_000)
+        if list(self.radius_steps_m) != sorted(set(self.radius_steps_m)):
+            raise ValueError(f"radius_steps_m must rise from step to step, is {list(self.radius_steps_m)}")
+        _between("widen_s", self.widen_s, 0, 600)
+        _between("candidates_len_max", self.candidates_len_max, 1, 1000)
+        _between("reach_len_max", self.reach_len_max, 0, 1000)
+        _between("slice_orders_max", self.slice_orders_max, 1, 1000)
+        _between("columns_len_max", self.columns_len_max, 1, 100_000)
+        _between("inline_cells_max", self.inline_cells_max, 1, 1_000_000)
+        _between("unmatched_s", self.unmatched_s, 60, 1_000_000)
+        _between("keep_every_s", self.keep_every_s, 0, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchSettings:
+    """How orders find technicians."""
+
+    offer_ttl_s: float = 20.0
+    """How long a technician may think about an offer, in seconds."""
+    undelivered_s: float = 3.0
+    """An offer whose arrival no device has acknowledged by then goes to the next technician, in seconds."""
+    unfilled_after_s: float = 600.0
+    """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began."""
+    confirm_after_s: float = 86_400.0
+    """An order whose technician has left safely is confirmed by itself after this, in seconds."""
+    position_fresh_s: float = 60.0
+    """Technicians whose last position is older are left out, in seconds."""
+    settled_keep_s: float = 3_600.0
+    """How long settled orders stay in memory to answer late messages, in seconds."""
+    idempotency_keep_s: float = 86_400.0
+    """How long a client's key for a new order is remembered, in seconds."""
+    mailbox_len_max: int = 10_000
+    """Requests of one city that may wait; more are answered `overloaded`; a number."""
+    batch_len_max: int = 256
+    """Requests handled and stored together; a number."""
+    seed: int = 1
+    """Seed of the tie-break between equal candidates; a number."""
+    round: RoundSettings = RoundSettings()
+    """Matching rounds."""
+    head_start: HeadStartSettings = HeadStartSettings()
+    """What counts besides travel time."""
+    rating: RatingSettings = RatingSettings()
+    """How ratings are averaged."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("offer_ttl_s", self.offer_ttl_s, 1, 600)
+        _between("undelivered_s", self.undelivered_s, 0.1, 600)
+        _between("unfilled_after_s", self.unfilled_after_s, 1, 86_400)
+        _between("confirm_after_s", self.confirm_after_s, 60, 2_592_000)
+        _between("position_fresh_s", self.position_fresh_s, 1, 3600)
+        _between("settled_keep_s", self.settled_keep_s, 60, 604_800)
+        _between("idempotency_keep_s", self.idempotency_keep_s, 60, 604_800)
+        _between("mailbox_len_max", self.mailbox_len_max, 1, 1_000_000)
+        _between("batch_len_max", self.batch_len_max, 1, 10_000)
+        _between("seed", self.seed, 0, 2**31 - 1)
