@@ -277,6 +277,8 @@ class PingPolicy(Struct, tag="ping_policy", frozen=True):
     min_distance_m: Annotated[float, Meta(ge=0.0, le=100_000.0)]
     accuracy: Literal["coarse", "balanced", "best"]
     reason: Word
+    heartbeat_s: DurationS
+    """Clients that cannot answer pings send ``heartbeat`` at least this often from now on."""
 
 
 class Position(Struct, tag="position", frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from core.ids import DeviceId, TenantId, UserId
 from core.outbox import OutboxRow, Stream
 from core.principal import Principal
 from core.shard import Shard
+from geo.point import LatLng
 from realtime.messages import Command, Snapshot
 
 Reply = Callable[[dict[str, object] | DoorstepError | None], None]
@@ -185,11 +186,15 @@ class WatchGrant:
         subject: User whose positions the topic shows, None for an area or while there is nobody to show.
         shard: Where the subject is.
         version: Rises whenever the right is taken or changed; a send with an older one is not made.
+        destination: Where the subject is going, in the platform's frame; frames then carry ``eta_s``.
+        names_subject: Whether frames say whose position it is.
     """
 
     subject: UserId | None
     shard: Shard | None
     version: int
+    destination: LatLng | None = None
+    names_subject: bool = True
 
 
 class WatchRights(Protocol):
@@ -215,3 +220,28 @@ class PositionLog(Protocol):
         """Queue rows (``fixed_at, received_at, lat, lng, accuracy_m, speed_mps, heading_deg``). Never blocks;
         beyond its bound the oldest rows are dropped and counted."""
         ...
+
+    def committed(self) -> int:
+        """How many rows, counted over all ``append`` calls since the start, are on disk by now (in order)."""
+        ...
+
+
+class Arrivals(Protocol):
+    """Guesses when somebody arrives (``server/wiring.py`` over ``geo.travel_time``). From memory, at once."""
+
+    def eta_s(self, shard: Shard, origin: LatLng, destination: LatLng, now: float) -> float | None:
+        """Seconds of travel, None when it cannot be told."""
+        ...
+
+
+@dataclass(slots=True)
+class RealtimePorts:
+    """Everything the hub is connected to. Mutable because some of these need the hub itself first."""
+
+    authenticator: Authenticator
+    inbound: Inbound
+    snapshots: Snapshots
+    store: StreamStore
+    rights: WatchRights
+    log: PositionLog | None = None
+    arrivals: Arrivals | None = None

@@ -1,0 +1,272 @@
+"""The hub's shell: sockets in, frames out, one tick. The only file of the hub that waits.
+
+What is decided is in ``engine.py``. Here: when it is called, and the few reads of the outbox that take time.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from core.clock import Clock
+from core.errors import DoorstepError, Unavailable
+from core.ids import IdSource, TenantId, UserId
+from core.outbox import OutboxRow
+from core.principal import Principal
+from core.shard import Shard
+from geo.shard_positions import ShardPositions
+from realtime.attention import Level
+from realtime.engine import AttachStreams, Engine, Job, ReadRows
+from realtime.messages import Ping, PingAck, Pings
+from realtime.ports import Connection, ConnectionHandler, RealtimePorts
+from realtime.session import Session
+from realtime.settings import RealtimeSettings
+
+_log = logging.getLogger(__name__)
+
+_READS_MAX = 64
+"""Reads of the outbox under way at once; a storm of reconnects waits its turn instead of flooding the store."""
+
+
+class RealtimeService:
+    """The hub: an ``Acceptor`` of connections and the ``Delivery`` of committed messages.
+
+    All methods but ``run`` and ``drain`` return at once. Everything is called on the event loop.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        ids: IdSource,
+        settings: RealtimeSettings,
+        ports: RealtimePorts,
+        positions: Mapping[Shard, ShardPositions],
+        *,
+        seed: int,
+    ) -> None:
+        """Prepare; nothing runs before ``run``.
+
+        Args:
+            clock: Real or virtual.
+            ids: Makes session ids.
+            settings: Limits and intervals.
+            ports: What the hub is connected to; may be completed after this call, before ``run``.
+            positions: Each shard's positions; shards may be added later.
+            seed: For the jitter of reconnect advice.
+        """
+        self._clock = clock
+        self._settings = settings
+        self._ports = ports
+        self._waiting: deque[Job] = deque()
+        self._reading = 0
+        self._group: asyncio.TaskGroup | None = None
+        self._stopped = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        self._engine = Engine(settings, ids, ports, positions, start=self._start, seed=seed)
+
+    # -- Acceptor -------------------------------------------------------------------------------------
+
+    def admit(self, peer: str) -> DoorstepError | None:
+        """Whether a connection from ``peer`` may be upgraded; None when it may."""
+        return self._engine.admit(peer)
+
+    def connected(self, connection: Connection) -> ConnectionHandler:
+        """Take a connection that finished its handshake; its ``hello`` must come in time."""
+        session = _SocketSession(self._engine, connection)
+        session.read_now = self._clock.now
+        self._engine.opened(session, self._clock.now())
+        return session
+
+    # -- Delivery -------------------------------------------------------------------------------------
+
+    def deliver(self, rows: Sequence[OutboxRow]) -> None:
+        """Send committed rows to the connected devices of their recipients. Never raises."""
+        self._engine.deliver(rows, self._clock.now())
+
+    # -- what wiring and api call ---------------------------------------------------------------------
+
+    def duty_changed(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
+        """The user has a slot in ``shard``'s positions from now on, or none any more (None).
+
+        Call it right after ``positions.claim`` or ``positions.release``, in the same turn of the loop.
+        """
+        self._engine.duty_changed(tenant, user, shard, self._clock.now())
+
+    def attend(
+        self, tenant: TenantId, user: UserId, cause: str, level: Level | None, *, keep: bool = False
+    ) -> None:
+        """Set or end (None) a cause for attention. Idempotent.
+
+        Args:
+            tenant: Whose user it is.
+            user: Who matters more now.
+            cause: Id of the offer, order or incident.
+            level: How much; the highest of all causes counts.
+            keep: Append the user's positions to the position log under the cause's name while it lasts.
+        """
+        self._engine.attend(tenant, user, cause, level, keep=keep, now=self._clock.now())
+
+    def rights_changed(self, topic: str) -> None:
+        """Rights to ``topic`` changed: nothing is sent on the old ones after this call returns."""
+        self._engine.rights_changed(topic, self._clock.now())
+
+    def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> int:
+        """Send a JSON message to all connected devices of a user, outside the streams, before everything else.
+
+        Returns:
+            Number of devices it was written to.
+        """
+        return self._engine.send_direct(tenant, user, body, self._clock.now())
+
+    def online(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether any device of the user has a session."""
+        return self._engine.online(tenant, user)
+
+    def revoke(self, tenant: TenantId, user: UserId) -> int:
+        """Close all sessions of a user with 4510; returns how many. New ones are the authenticator's matter."""
+        return self._engine.revoke(tenant, user, self._clock.now())
+
+    def ingest_http(self, who: Principal, pings: Ping | Pings) -> PingAck:
+        """Judge positions that came over HTTP, at once.
+
+        Returns:
+            The verdicts, one for each ping, as the hub would acknowledge them.
+        """
+        return self._engine.ingest_http(who, pings, self._clock.now())
+
+    def counts(self) -> dict[str, int]:
+        """Named outcomes since the start, and gauges ``sessions``, ``people`` and ``topics``."""
+        return self._engine.counts()
+
+    # -- life -----------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep deadlines and read the outbox until ``stop``. One call for the life of the service."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            self._arm(loop)
+            self._pump()
+            await self._stopped.wait()
+            self._group = None
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def stop(self) -> None:
+        """Let ``run`` return; open connections are closed with 4403 at once. Idempotent."""
+        self._engine.drain_now(self._clock.now())
+        self._stopped.set()
+
+    async def drain(self, over_s: float | None = None) -> None:
+        """Send everyone away in stages, idle first, with jittered advice when to come back.
+
+        New connections are refused, except that an SOS is taken on open ones to the end. Returns when all
+        connections were told; ``stop`` comes after it.
+        """
+        spread_s = self._settings.drain.over_s if over_s is None else over_s
+        self._engine.drain(self._clock.now(), spread_s)
+        self._rearm()
+        await self._engine_drained()
+
+    async def _engine_drained(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._engine.draining_left:
+            waited: asyncio.Future[None] = loop.create_future()
+            loop.call_later(0.05, waited.set_result, None)
+            await waited
+
+    # -- the tick -------------------------------------------------------------------------------------
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._timer_due = loop.time() + self._settings.positions.tick_ms / 1000
+        self._timer = loop.call_at(self._timer_due, self._tick)
+
+    def _rearm(self) -> None:
+        """Placeholder for adaptive ticks: the tick always runs, at one rate."""
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        lag_s = loop.time() - self._timer_due
+        try:
+            self._engine.tick(self._clock.now(), lag_s)
+        except Exception:
+            _log.exception("tick failed")
+        if not self._stopped.is_set():
+            self._arm(loop)
+
+    # -- reads of the outbox --------------------------------------------------------------------------
+
+    def _start(self, job: Job) -> None:
+        self._waiting.append(job)
+        self._pump()
+
+    def _pump(self) -> None:
+        while self._group is not None and self._waiting and self._reading < _READS_MAX:
+            self._reading += 1
+            self._group.create_task(self._work(self._waiting.popleft()))
+
+    async def _work(self, job: Job) -> None:
+        try:
+            while True:
+                await self._do(job)
+                if not self._waiting:
+                    return
+                job = self._waiting.popleft()
+        finally:
+            self._reading -= 1
+
+    async def _do(self, job: Job) -> None:
+        try:
+            if isinstance(job, AttachStreams):
+                await self._attach(job)
+            else:
+                await self._read(job)
+        except Unavailable as error:
+            self._engine.job_failed(job, error, self._clock.now())
+        except Exception as error:
+            # An edge: one session's read must not end the hub. The session is told `internal`.
+            _log.exception("outbox read failed")
+            self._engine.job_failed(job, DoorstepError(type(error).__name__), self._clock.now())
+
+    async def _attach(self, job: AttachStreams) -> None:
+        store = self._ports.store
+        heads = await store.attach(job.who, self._clock.now())
+        firsts = {
+            stream: await store.first_seq(job.who.tenant, job.who.user, stream)
+            for stream in heads
+            if stream in job.resumed
+        }
+        self._engine.attached(job, heads, firsts, self._clock.now())
+
+    async def _read(self, job: ReadRows) -> None:
+        rows = await self._ports.store.read(
+            job.who.tenant, job.who.user, job.stream, after_seq=job.after_seq, limit=job.limit
+        )
+        self._engine.rows_read(job, rows, self._clock.now())
+
+
+class _SocketSession(Session):
+    """A session that reads the clock when its socket speaks."""
+
+    __slots__ = ("read_now",)
+
+    def on_message(self, payload: bytes) -> None:
+        """One whole message."""
+        self.engine.on_message(self, payload, self.read_now())
+
+    def on_pong(self, payload: bytes) -> None:
+        """The peer answered a ping."""
+        self.engine.on_pong(self, payload, self.read_now())
+
+    def on_paused(self) -> None:
+        """The kernel takes no more for now."""
+        self.engine.on_paused(self)
+
+    def on_writable(self) -> None:
+        """The kernel takes more again."""
+        self.engine.on_writable(self, self.read_now())
+
+    def on_closed(self, code: int) -> None:
+        """The connection is gone."""
+        self.engine.on_closed(self, code, self.read_now())
