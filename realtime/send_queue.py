@@ -44,6 +44,9 @@ CLOSE_TOO_SLOW: Final = 4408
 ENTRY_BYTES: Final = 160
 """What one waiting message costs besides its payload (tuple, key strings, dictionary entry; CPython 3.11)."""
 
+PROBE_MARK: Final = b"q"
+"""First byte of this queue's pings, so that the hub may send pings of its own."""
+
 FRAME_BYTES: Final = 4
 """Header of a server's frame up to 64 KiB (RFC 6455 section 5.2)."""
 
@@ -70,7 +73,7 @@ class SendQueueSettings:
     stalled_bytes_max: int = 32_768
     """Positions waiting for a stalled reader, in bytes with overhead."""
     reliable_bytes_max: int = 262_144
-    """Reliable messages that may wait while the transport is paused, in bytes; beyond it the connection is closed (4408)."""
+    """Reliable messages that may wait while the transport is paused, in bytes; beyond it the close code is 4408."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -332,10 +335,11 @@ class SendQueue:
 
     def on_pong(self, payload: bytes, now: float) -> bool:
         """A WebSocket pong came. Returns False when it answers none of this queue's pings (it may be the hub's)."""
+        digits = payload[1:]
         # At most 20 digits: int() of a long hostile payload is not worth its time.
-        if not payload.isdigit() or len(payload) > 20:
+        if payload[:1] != PROBE_MARK or not digits.isdigit() or len(digits) > 20:
             return False
-        return self.on_credit(int(payload), now)
+        return self.on_credit(int(digits), now)
 
     def on_credit(self, number: int, now: float) -> bool:
         """Probe ``number`` was answered: everything written before it was read."""
@@ -438,6 +442,6 @@ class SendQueue:
         if number is None:
             return
         if self._probe is None:
-            self._connection.send_ping(b"%d" % number)
+            self._connection.send_ping(b"%b%d" % (PROBE_MARK, number))
         else:
             self._probe(number)
