@@ -1,0 +1,485 @@
+"""The store's ports without a disk: for tests and for simulations that need no SQL.
+
+Passes the same contract suite as the SQLite adapters. ``Faults`` makes it fail or wait on demand, so that the
+services' answers to a failing database can be tested without breaking a real one. Nothing survives the object.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from core.clock import Clock
+from core.errors import Unavailable
+from core.ids import CityId, DeviceId, IdSource, IncidentId, OrderId, TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow, Stream
+from core.principal import Principal
+from core.shard import Shard
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+from dispatch.ports import DispatchChanges, DispatchState
+from realtime.ports import StreamHead
+from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.ports import SafetyChanges, SafetyState
+from store.directory import Directory
+from store.rules import (
+    IDEMPOTENCY_HONOURED_S,
+    SETTLED_ORDER_LOADED_S,
+    is_settled,
+    outbox_cut,
+    version_conflict,
+)
+from store.settings import RetentionSettings
+from store.track_points import LastPosition, TrackPoint, track_points
+
+
+class Faults:
+    """What one in-memory database does wrong. Affects commits and reads that begin afterwards.
+
+    Attributes:
+        delay_s: Every commit takes this long, in the loop's time.
+        commits: Commits that were stored, for assertions.
+    """
+
+    def __init__(self) -> None:
+        self.delay_s = 0.0
+        self.commits = 0
+        self._failing_commits = 0
+        self._stored_anyway = False
+        self._failing_reads = 0
+        self._gate: asyncio.Event | None = None
+
+    def fail_commits(self, count: int = 1, *, stored_anyway: bool = False) -> None:
+        """Let the next ``count`` commits raise ``Unavailable``.
+
+        Args:
+            count: How many; a large number means a database that is down.
+            stored_anyway: The outcome is unknown to the caller and the change is in fact there.
+        """
+        self._failing_commits = count
+        self._stored_anyway = stored_anyway
+
+    def fail_reads(self, count: int = 1) -> None:
+        """Let the next ``count`` loads and reads raise ``Unavailable``."""
+        self._failing_reads = count
+
+    def hold(self) -> None:
+        """Let commits wait until ``release``."""
+        self._gate = asyncio.Event()
+
+    def release(self) -> None:
+        """Let held commits go on. Idempotent."""
+        if self._gate is not None:
+            self._gate.set()
+            self._gate = None
+
+    async def before_commit(self) -> bool:
+        """Wait as told; returns whether the change is to be stored although the commit fails.
+
+        Raises:
+            Unavailable: The commit fails and nothing is stored.
+        """
+        if self._gate is not None:
+            await self._gate.wait()
+        waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_later(self.delay_s, _wake, waited)
+        await waited  # even without a delay a commit is never done within the same turn of the loop
+        if self._failing_commits == 0:
+            return False
+        self._failing_commits -= 1
+        if not self._stored_anyway:
+            raise Unavailable("the database was told to fail", code="store_unavailable")
+        return True
+
+    def before_read(self) -> None:
+        """Raise ``Unavailable`` if told so."""
+        if self._failing_reads:
+            self._failing_reads -= 1
+            raise Unavailable("the database was told to fail", code="store_unavailable")
+
+
+def _wake(waited: asyncio.Future[None]) -> None:
+    if not waited.done():
+        waited.set_result(None)
+
+
+class MemoryOutbox:
+    """The outbox of one stream: numbers drafts without gaps and keeps the rows."""
+
+    def __init__(self, stream: Stream, epoch: str) -> None:
+        self.stream = stream
+        self.epoch = epoch
+        self.rows: dict[tuple[TenantId, UserId], list[OutboxRow]] = {}
+        self.heads: dict[tuple[TenantId, UserId], int] = {}
+        self.acks: dict[tuple[TenantId, UserId, DeviceId], int] = {}
+
+    def append(self, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
+        """Number and keep ``drafts``; all must belong to this stream (see ``check``)."""
+        written = []
+        for draft in drafts:
+            key = (draft.tenant, draft.recipient)
+            seq = self.heads.get(key, 0) + 1
+            row = OutboxRow(
+                draft.tenant, draft.recipient, draft.stream, seq, self.epoch, draft.body, draft.receipt, now
+            )
+            self.heads[key] = seq
+            self.rows.setdefault(key, []).append(row)
+            written.append(row)
+        return written
+
+    def check(self, drafts: Iterable[OutboxDraft]) -> None:
+        """Raise ``ValueError`` for a draft of the other stream, before anything is stored."""
+        for draft in drafts:
+            if draft.stream is not self.stream:
+                raise ValueError(f"a message of stream {draft.stream} cannot be stored with stream {self.stream}")
+
+    def first_seq(self, tenant: TenantId, user: UserId) -> int:
+        """Smallest held number; head + 1 when none is."""
+        rows = self.rows.get((tenant, user))
+        return rows[0].seq if rows else self.heads.get((tenant, user), 0) + 1
+
+
+class MemoryDispatchStore:
+    """In-memory ``dispatch.ports.DispatchStore``."""
+
+    def __init__(self, outbox: MemoryOutbox) -> None:
+        self.faults = Faults()
+        self._outbox = outbox
+        self._orders: dict[tuple[TenantId, OrderId], Order] = {}
+        self._offers: dict[tuple[TenantId, str], Offer] = {}
+        self._technicians: dict[tuple[TenantId, UserId], Technician] = {}
+        self._events: dict[tuple[TenantId, OrderId], dict[int, OrderEvent]] = {}
+        self._rounds: dict[tuple[TenantId, str], StoredRound] = {}
+        self._idempotency: dict[tuple[Shard, UserId, str], IdempotencyRecord] = {}
+
+    async def load(self, shard: Shard, now: float) -> DispatchState:
+        """See the port."""
+        self.faults.before_read()
+        orders = [
+            order
+            for (tenant, _), order in sorted(self._orders.items())
+            if (tenant, order.city) == shard
+            and (not is_settled(order) or order.changed_at >= now - SETTLED_ORDER_LOADED_S)
+        ]
+        ids = {order.order_id for order in orders}
+        return DispatchState(
+            orders=orders,
+            offers=sorted(
+                (o for (tenant, _), o in self._offers.items() if tenant == shard.tenant and o.order_id in ids),
+                key=lambda offer: (offer.offered_at, offer.offer_id),
+            ),
+            technicians=[
+                t
+                for (tenant, _), t in sorted(self._technicians.items())
+                if tenant == shard.tenant and shard.city in t.cities
+            ],
+            event_seqs={
+                order_id: max(events)
+                for (tenant, order_id), events in sorted(self._events.items())
+                if tenant == shard.tenant and order_id in ids
+            },
+            idempotency=[
+                record
+                for (owner, _, _), record in self._idempotency.items()
+                if owner == shard and record.at >= now - IDEMPOTENCY_HONOURED_S
+            ],
+        )
+
+    async def commit(
+        self, shard: Shard, changes: DispatchChanges, drafts: Sequence[OutboxDraft], now: float
+    ) -> Sequence[OutboxRow]:
+        """See the port."""
+        stored_anyway = await self.faults.before_commit()
+        self._check(shard, changes)
+        self._outbox.check(drafts)
+        for order in changes.orders.values():
+            self._orders[shard.tenant, order.order_id] = order
+        for offer in changes.offers.values():
+            self._offers[shard.tenant, offer.offer_id] = offer
+        for technician in changes.technicians.values():
+            self._technicians[shard.tenant, technician.technician] = technician
+        for event in changes.events:
+            self._events.setdefault((shard.tenant, event.order_id), {})[event.seq] = event
+        for stored in changes.rounds:
+            self._rounds[shard.tenant, stored.round_id] = stored
+        for record in changes.idempotency:
+            self._idempotency[shard, record.user, record.key] = record
+        rows = self._outbox.append(drafts, now)
+        self.faults.commits += 1
+        if stored_anyway:
+            raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
+        return rows
+
+    def _check(self, shard: Shard, changes: DispatchChanges) -> None:
+        for order in changes.orders.values():
+            _check_version("order", order.order_id, order.version, self._orders.get((shard.tenant, order.order_id)))
+        for offer in changes.offers.values():
+            _check_version("offer", offer.offer_id, offer.version, self._offers.get((shard.tenant, offer.offer_id)))
+        numbered: set[tuple[OrderId, int]] = set()
+        for event in changes.events:
+            stored = self._events.get((shard.tenant, event.order_id), {})
+            if event.seq in stored or (event.order_id, event.seq) in numbered:
+                raise Unavailable(f"event {event.seq} of order {event.order_id} exists", code="store_conflict")
+            numbered.add((event.order_id, event.seq))
+        for item in changes.rounds:
+            if (shard.tenant, item.round_id) in self._rounds:
+                raise Unavailable(f"round {item.round_id} exists", code="store_conflict")
+
+    async def order(self, tenant: TenantId, order_id: OrderId) -> Order | None:
+        """See the port."""
+        self.faults.before_read()
+        return self._orders.get((tenant, order_id))
+
+    async def orders(
+        self,
+        tenant: TenantId,
+        *,
+        city: CityId | None = None,
+        state: OrderState | None = None,
+        customer: UserId | None = None,
+        technician: UserId | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Order]:
+        """See the port."""
+        self.faults.before_read()
+        wanted = {"city": city, "state": state, "customer": customer, "technician": technician}
+        found = [
+            order
+            for (owner, _), order in self._orders.items()
+            if owner == tenant
+            and all(value is None or getattr(order, name) == value for name, value in wanted.items())
+            and (before is None or (order.placed_at, order.order_id) < before)
+        ]
+        return sorted(found, key=lambda order: (order.placed_at, order.order_id), reverse=True)[:limit]
+
+    async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
+        """See the port."""
+        self.faults.before_read()
+        return [event for _, event in sorted(self._events.get((tenant, order_id), {}).items())]
+
+    async def offers(self, tenant: TenantId, order_id: OrderId) -> Sequence[Offer]:
+        """See the port."""
+        self.faults.before_read()
+        found = [o for (owner, _), o in self._offers.items() if owner == tenant and o.order_id == order_id]
+        return sorted(found, key=lambda offer: (offer.offered_at, offer.offer_id))
+
+    async def rounds(self, tenant: TenantId, order_id: OrderId) -> Sequence[StoredRound]:
+        """See the port."""
+        self.faults.before_read()
+        found = [r for (owner, _), r in self._rounds.items() if owner == tenant and order_id in r.orders]
+        return sorted(found, key=lambda stored: (stored.at, stored.round_id))
+
+    async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
+        """See the port."""
+        self.faults.before_read()
+        return self._technicians.get((tenant, technician))
+
+
+class MemorySafetyStore:
+    """In-memory ``safety.ports.SafetyStore``."""
+
+    def __init__(self, outbox: MemoryOutbox) -> None:
+        self.faults = Faults()
+        self._outbox = outbox
+        self._incidents: dict[tuple[TenantId, IncidentId], Incident] = {}
+        self._triggers: dict[str, Trigger] = {}
+        self._events: dict[tuple[TenantId, IncidentId], dict[int, IncidentEvent]] = {}
+
+    async def load(self) -> SafetyState:
+        """See the port."""
+        self.faults.before_read()
+        incidents = [i for _, i in sorted(self._incidents.items()) if i.state is not IncidentState.CLOSED]
+        ids = {incident.incident_id for incident in incidents}
+        return SafetyState(
+            incidents=incidents,
+            triggers=[trigger for trigger in self._triggers.values() if trigger.incident_id in ids],
+            event_seqs={i: max(events) for (_, i), events in sorted(self._events.items()) if i in ids},
+        )
+
+    async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
+        """See the port."""
+        stored_anyway = await self.faults.before_commit()
+        self._check(changes)
+        self._outbox.check(drafts)
+        for incident in changes.incidents.values():
+            self._incidents[incident.tenant, incident.incident_id] = incident
+        for trigger in changes.triggers:
+            self._triggers[trigger.trigger_id] = trigger
+        for event in changes.events:
+            self._events.setdefault((event.tenant, event.incident_id), {})[event.seq] = event
+        rows = self._outbox.append(drafts, now)
+        self.faults.commits += 1
+        if stored_anyway:
+            raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
+        return rows
+
+    def _check(self, changes: SafetyChanges) -> None:
+        for incident in changes.incidents.values():
+            stored = self._incidents.get((incident.tenant, incident.incident_id))
+            _check_version("incident", incident.incident_id, incident.version, stored)
+        for trigger in changes.triggers:
+            if trigger.trigger_id in self._triggers:
+                raise Unavailable(f"trigger {trigger.trigger_id} exists", code="store_conflict")
+        for event in changes.events:
+            if event.seq in self._events.get((event.tenant, event.incident_id), {}):
+                raise Unavailable(f"event {event.seq} of {event.incident_id} exists", code="store_conflict")
+
+    async def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
+        """See the port."""
+        self.faults.before_read()
+        return self._incidents.get((tenant, incident_id))
+
+    async def incidents(
+        self,
+        tenant: TenantId,
+        *,
+        cities: frozenset[CityId] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Incident]:
+        """See the port."""
+        self.faults.before_read()
+        found = [
+            incident
+            for (owner, _), incident in self._incidents.items()
+            if owner == tenant
+            and (cities is None or incident.city is None or incident.city in cities)
+            and (before is None or (incident.raised_at, incident.incident_id) < before)
+        ]
+        return sorted(found, key=lambda i: (i.raised_at, i.incident_id), reverse=True)[:limit]
+
+    async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
+        """See the port."""
+        self.faults.before_read()
+        return [event for _, event in sorted(self._events.get((tenant, incident_id), {}).items())]
+
+
+class MemoryStreamStore:
+    """In-memory ``realtime.ports.StreamStore``."""
+
+    def __init__(
+        self, outboxes: Mapping[Stream, MemoryOutbox], directory: Directory, clock: Clock, keep: RetentionSettings
+    ) -> None:
+        self.faults = Faults()
+        self._outboxes = outboxes
+        self._directory = directory
+        self._clock = clock
+        self._keep = keep
+
+    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
+        """See the port."""
+        self._directory.note(who, now)
+        self.faults.before_read()
+        key = (who.tenant, who.user)
+        return {stream: StreamHead(box.epoch, box.heads.get(key, 0)) for stream, box in self._outboxes.items()}
+
+    async def read(
+        self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
+    ) -> Sequence[OutboxRow]:
+        """See the port."""
+        self.faults.before_read()
+        rows = self._outboxes[stream].rows.get((tenant, user), [])
+        return [row for row in rows if row.seq > after_seq][:limit]
+
+    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
+        """See the port."""
+        self.faults.before_read()
+        return self._outboxes[stream].first_seq(tenant, user)
+
+    def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
+        """See the port."""
+        self._directory.touch(tenant, user, device, self._clock.now())
+        acks = self._outboxes[stream].acks
+        acks[tenant, user, device] = max(acks.get((tenant, user, device), 0), seq)
+
+    async def flush(self) -> None:
+        """Nothing waits here."""
+
+    async def prune(self, now: float) -> int:
+        """Remove rows that need not be kept; returns how many."""
+        removed = 0
+        for outbox in self._outboxes.values():
+            for (tenant, user), rows in outbox.rows.items():
+                acks = [outbox.acks.get((tenant, user, d), 0) for d in self._directory.living(tenant, user, now)]
+                cut = outbox_cut(((row.seq, row.created_at) for row in rows), acks, self._keep, now)
+                kept = [row for row in rows if row.seq > cut]
+                removed += len(rows) - len(kept)
+                rows[:] = kept
+        return removed
+
+
+class MemoryPositionLog:
+    """In-memory ``realtime.ports.PositionLog``."""
+
+    def __init__(self) -> None:
+        self.points: list[TrackPoint] = []
+        self.dropped_rows = 0
+        self._last: dict[tuple[TenantId, UserId], LastPosition] = {}
+
+    def append(
+        self,
+        shard: Shard,
+        technician: UserId,
+        order: str,
+        columns: Mapping[str, Sequence[float]],
+        stored: Callable[[], None] | None = None,
+    ) -> None:
+        """See ``store.tracks.SqlPositionLog``; stored at once."""
+        self.points.extend(track_points(shard, technician, order, columns))
+        if stored is not None:
+            stored()
+
+    def note_last(self, position: LastPosition) -> None:
+        """Keep the newest position of a technician."""
+        self._last[position.tenant, position.technician] = position
+
+    async def flush(self) -> None:
+        """Nothing waits here."""
+
+    async def track(self, tenant: TenantId, order: str, *, limit: int = 10_000) -> Sequence[TrackPoint]:
+        """Positions of one job or incident in order of ``fixed_at``."""
+        return self._sorted(p for p in self.points if p.tenant == tenant and p.order == order)[:limit]
+
+    async def track_of(
+        self, tenant: TenantId, technician: UserId, *, from_at: float, to_at: float, limit: int = 10_000
+    ) -> Sequence[TrackPoint]:
+        """Positions of one technician with ``from_at <= fixed_at < to_at``, in order."""
+        return self._sorted(
+            p
+            for p in self.points
+            if p.tenant == tenant and p.technician == technician and from_at <= p.fixed_at < to_at
+        )[:limit]
+
+    async def last_positions(self, shard: Shard) -> Sequence[LastPosition]:
+        """Last known position of each technician of the shard."""
+        return [p for _, p in sorted(self._last.items()) if (p.tenant, p.city) == shard]
+
+    @staticmethod
+    def _sorted(points: Iterable[TrackPoint]) -> Sequence[TrackPoint]:
+        return sorted(points, key=lambda p: (p.fixed_at, p.received_at))
+
+
+class MemoryStores:
+    """All in-memory stores of one node, put together as ``sqlite.Stores`` puts the real ones.
+
+    ``dispatch``, ``safety`` and ``streams`` each have ``faults``.
+    """
+
+    def __init__(self, clock: Clock, ids: IdSource, keep: RetentionSettings | None = None) -> None:
+        keep = keep or RetentionSettings()
+        self.outboxes = {stream: MemoryOutbox(stream, ids.new("ep_")) for stream in Stream}
+        self.directory = Directory(keep.device_seen_s)
+        self.dispatch = MemoryDispatchStore(self.outboxes[Stream.MAIN])
+        self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY])
+        self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
+        self.tracks = MemoryPositionLog()
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+def _check_version(kind: str, key: str, version: int, stored: Order | Offer | Incident | None) -> None:
+    found = 0 if stored is None else stored.version
+    if version != found + 1:
+        raise version_conflict(kind, key, found=found, writing=version)
