@@ -1,0 +1,203 @@
+"""The shell around engines: order, atomicity, bounds, and what happens when a commit fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import pytest
+
+from core.errors import Conflict, DoorstepError, Unavailable
+from core.service import EngineService
+
+
+class LoopClock:
+    """The running loop's time for both clocks: enough for tests without virtual time."""
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class Counter(EngineService[str, str]):
+    """Counts words; stores the count. ``bad`` is refused, ``break`` breaks an invariant."""
+
+    def __init__(self, *, mailbox_len_max: int = 8, batch_len_max: int = 4) -> None:
+        super().__init__(LoopClock(), name="counter", mailbox_len_max=mailbox_len_max, batch_len_max=batch_len_max)
+        self.words: list[str] = []
+        self.stored: list[str] = []
+        self.performed: list[str] = []
+        self.commits = 0
+        self.commit_failures = 0
+        self.discard_failures = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.deadline: float | None = None
+        self.log: list[str] = []
+
+    def decide(self, event: str, now: float) -> list[str]:
+        if event == "bad":
+            raise Conflict("no bad words")
+        if event == "break":
+            self.words.append("half done")
+            raise AssertionError("invariant broken")
+        self.words.append(event)
+        return [f"said {event}"]
+
+    def settle(self, now: float) -> list[str]:
+        return ["settled"] if "settle" in self.words else []
+
+    def next_deadline(self) -> float | None:
+        return self.deadline
+
+    def decide_deadlines(self, now: float) -> list[str]:
+        self.deadline = None
+        self.words.append("late")
+        return ["said late"]
+
+    async def commit(self, effects: Sequence[str], now: float) -> None:
+        self.log.append("commit")
+        self.commits += 1
+        await self.gate.wait()
+        if self.commit_failures:
+            self.commit_failures -= 1
+            raise OSError("disk full")
+        self.stored = list(self.words)
+
+    async def discard(self) -> None:
+        if self.discard_failures:
+            self.discard_failures -= 1
+            raise OSError("still full")
+        self.words = list(self.stored)
+
+    def perform(self, effects: Sequence[str], now: float) -> None:
+        self.log.append("perform")
+        self.performed.extend(effects)
+
+
+@asynccontextmanager
+async def running(service: Counter) -> AsyncIterator[Counter]:
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(service.run())
+        try:
+            yield service
+        finally:
+            service.gate.set()
+            service.stop()
+
+
+async def test_effects_are_performed_after_they_are_stored() -> None:
+    async with running(Counter()) as service:
+        assert await service.ask("one") == ["said one"]
+    assert service.stored == ["one"]
+    assert service.log == ["commit", "perform"]
+
+
+async def test_a_refusal_reaches_its_caller_and_nobody_else() -> None:
+    async with running(Counter()) as service:
+        good, bad = await asyncio.gather(service.ask("one"), service.ask("bad"), return_exceptions=True)
+    assert good == ["said one"]
+    assert isinstance(bad, Conflict)
+    assert service.stored == ["one"]
+
+
+async def test_nothing_is_handled_while_a_commit_is_in_flight() -> None:
+    async with running(Counter()) as service:
+        service.gate.clear()
+        first = asyncio.gather(service.ask("one"))
+        while not service.commits:
+            await asyncio.sleep(0)
+        second = asyncio.gather(service.ask("two"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert service.words == ["one"]
+        service.gate.set()
+        await first
+        await second
+    assert service.stored == ["one", "two"]
+
+
+async def test_one_commit_serves_a_batch_and_a_batch_is_bounded() -> None:
+    service = Counter(batch_len_max=4)
+    for word in "abcdef":
+        service.post(word)
+    async with running(service):
+        await service.drain()
+    assert service.stored == list("abcdef")
+    assert service.commits == 2
+
+
+async def test_an_urgent_event_is_handled_first_and_fits_into_a_full_mailbox() -> None:
+    service = Counter(mailbox_len_max=2)
+    service.post("a")
+    service.post("b")
+    with pytest.raises(Unavailable) as refusal:
+        service.post("c")
+    assert refusal.value.code == "overloaded"
+    service.post("sos", urgent=True)
+    async with running(service):
+        await service.drain()
+    assert service.stored == ["sos", "a", "b"]
+
+
+@pytest.mark.parametrize("discard_failures", [0, 2])
+async def test_a_failed_commit_performs_nothing_and_brings_the_engine_back(discard_failures: int) -> None:
+    async with running(Counter()) as service:
+        await service.ask("kept")
+        service.commit_failures = 1
+        service.discard_failures = discard_failures
+        with pytest.raises(Unavailable) as failure:
+            await service.ask("lost")
+        assert failure.value.code == "store_unavailable"
+        await service.ask("next")
+    assert service.stored == ["kept", "next"]
+    assert service.performed == ["said kept", "said next"]
+
+
+async def test_a_broken_invariant_stores_nothing_of_its_batch() -> None:
+    async with running(Counter()) as service:
+        await service.ask("kept")
+        results = await asyncio.gather(service.ask("with it"), service.ask("break"), return_exceptions=True)
+        assert [type(r) for r in results] == [DoorstepError, DoorstepError]
+        await service.ask("next")
+    assert service.stored == ["kept", "next"]
+
+
+async def test_a_deadline_is_handled_when_it_is_due() -> None:
+    async with running(Counter()) as service:
+        service.deadline = asyncio.get_running_loop().time() + 0.01
+        await service.ask("one")
+        while "late" not in service.stored:
+            await asyncio.sleep(0.001)
+    assert service.performed == ["said one", "said late"]
+
+
+async def test_what_settles_a_turn_is_in_its_commit() -> None:
+    async with running(Counter()) as service:
+        await service.ask("settle")
+    assert service.performed == ["said settle", "settled"]
+    assert service.commits == 1
+
+
+async def test_a_stopped_service_refuses_and_finishes_what_it_took() -> None:
+    service = Counter()
+    service.post("taken")
+    service.stop()
+    with pytest.raises(Unavailable) as refusal:
+        service.post("late")
+    assert refusal.value.code == "draining"
+    await service.run()
+    assert service.stored == ["taken"]
+
+
+async def test_a_caller_who_goes_away_does_not_undo_the_decision() -> None:
+    async with running(Counter()) as service:
+        service.gate.clear()
+        asking = asyncio.gather(service.ask("one"))
+        while not service.commits:
+            await asyncio.sleep(0)
+        asking.cancel()
+        service.gate.set()
+        await service.drain()
+    assert service.stored == ["one"]
