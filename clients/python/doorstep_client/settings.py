@@ -1,0 +1,52 @@
+"""How patient and how careful a client is. Defaults suit a phone on a mobile network."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Encoding(StrEnum):
+    """The two encodings of the wire; same shapes."""
+
+    JSON = "doorstep.v1.json"
+    MSGPACK = "doorstep.v1.msgpack"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientSettings:
+    """Time limits and bounds of one client. All durations in seconds."""
+
+    welcome_timeout_s: float = 10.0
+    """A connection without ``welcome`` by then is dropped."""
+    silence_heartbeats: float = 3.0
+    """Heartbeat intervals of silence after which the server counts as gone."""
+    reconnect_base_s: float = 0.5
+    """First upper bound of the full-jitter back-off; it doubles with each failure."""
+    reconnect_max_s: float = 30.0
+    """Largest upper bound of the back-off."""
+    steady_after_s: float = 10.0
+    """A session that lived this long resets the back-off."""
+    sos_retry_s: float = 2.0
+    """First wait before an unacknowledged SOS is sent again; it doubles."""
+    sos_retry_max_s: float = 10.0
+    """Largest wait between two sends of an SOS."""
+    request_timeout_s: float = 30.0
+    """A request without an answer by then, while connected, ends with ``timeout``."""
+    ping_resend_s: float = 20.0
+    """A sent ping not stored by then is sent again (the server drops what it has)."""
+    ping_buffer_max: int = 20_000
+    """Pings kept while offline; beyond it the oldest are dropped and counted."""
+    ping_batch_max: int = 512
+    """Rows in one ``pings`` frame (the server may ask for fewer)."""
+    message_bytes_max: int = 65_536
+    """Frames longer than this are never sent."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        for name in ("welcome_timeout_s", "silence_heartbeats", "reconnect_base_s", "reconnect_max_s", "sos_retry_s"):
+            value = getattr(self, name)
+            if not 0 < value < 86_400:
+                raise ValueError(f"{name} must be between 0 and 86400, is {value}")
+        if not 1 <= self.ping_batch_max <= 512:
+            raise ValueError(f"ping_batch_max must be between 1 and 512, is {self.ping_batch_max}")
+        if self.ping_buffer_max < self.ping_batch_max:
+            raise ValueError(f"ping_buffer_max must be at least {self.ping_batch_max}, is {self.ping_buffer_max}")

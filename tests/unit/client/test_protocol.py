@@ -1,0 +1,374 @@
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from doorstep_client.events import (
+    Disconnected,
+    Event,
+    OfferReceived,
+    OrderChanged,
+    PingsJudged,
+    ProtocolFault,
+    RequestDone,
+    RequestFailed,
+    SosAcked,
+    TokenNeeded,
+    UnknownMessage,
+    Welcomed,
+)
+from doorstep_client.ping_buffer import Fix
+from doorstep_client.protocol import ClientProtocol, State
+from doorstep_client.settings import ClientSettings, Encoding
+from hypothesis import given
+from hypothesis import strategies as st
+
+NOW = 1_000_000.0
+
+
+class Hub:
+    """Speaks to one client as the server would, by hand."""
+
+    def __init__(self, client: ClientProtocol, now: float = NOW) -> None:
+        self.client = client
+        self.now = now
+        self.encoding = client.is_text
+
+    def said(self) -> list[dict[str, Any]]:
+        decode = msgspec.json.decode if self.encoding else msgspec.msgpack.decode
+        return [decode(frame) for frame in self.client.frames_to_send(self.now)]
+
+    def say(self, **body: Any) -> list[Event]:
+        encode = msgspec.json.encode if self.encoding else msgspec.msgpack.encode
+        return self.client.receive(encode(body), self.now)
+
+    def welcome(self, role: str = "technician", **more: Any) -> list[Event]:
+        self.client.connected(self.now)
+        body: dict[str, Any] = {
+            "type": "welcome",
+            "session": "ses_1",
+            "user": "tec_1",
+            "role": role,
+            "roles": [role],
+            "server_at": self.now,
+            "heartbeat_s": 30,
+            "limits": {"message_bytes": 65536, "pings_per_s": 100, "messages_per_s": 20, "ping_batch": 50},
+            "restricted": False,
+            "streams": {"main": {"epoch": "e1", "seq": 0, "how": "fresh"}},
+        }
+        return self.say(**(body | more))
+
+    def order(self, seq: int, epoch: str = "e1", order: str = "ord_1") -> list[Event]:
+        return self.say(type="order", order=order, state="placed", stream="main", seq=seq, epoch=epoch)
+
+
+def client(**more: Any) -> ClientProtocol:
+    return ClientProtocol(device="phone", token="jwt", rng=random.Random(1), first_seq=1, **more)
+
+
+def types(frames: list[dict[str, Any]]) -> list[str]:
+    return [frame["type"] for frame in frames]
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_hello_is_first_and_the_welcome_makes_it_ready(encoding: Encoding) -> None:
+    hub = Hub(client(encoding=encoding))
+    hub.client.send_ping(Fix(1, 2, NOW), NOW)
+    hub.client.connected(NOW)
+    (hello,) = hub.said()
+    assert hello == {"type": "hello", "device": "phone", "app": "doorstep-client-python", "token": "jwt"}
+    assert [type(e) for e in hub.welcome()] == [Welcomed]
+    assert hub.client.state is State.READY
+
+
+def test_reliable_messages_are_acked_cumulatively_at_once_and_repetitions_are_dropped() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    assert [type(e) for e in hub.order(1)] == [OrderChanged]
+    hub.order(2)
+    assert hub.said() == [{"type": "ack", "main": 2}]
+    assert hub.order(2) == []
+    assert hub.said() == [{"type": "ack", "main": 2}]
+
+
+def test_after_a_reconnect_it_resumes_where_it_stood() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.order(1)
+    hub.client.lost(1006, NOW)
+    hub.client.connected(NOW + 1)
+    assert hub.said()[0]["resume"] == {"main": {"epoch": "e1", "seq": 1}}
+
+
+def test_a_gap_in_a_stream_ends_the_connection_and_is_not_acked() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    assert isinstance(hub.order(2)[0], ProtocolFault)
+    assert hub.client.must_close
+    assert hub.client.streams["main"].seq == 0
+
+
+def test_a_snapshot_may_jump_ahead_and_a_new_epoch_starts_over() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.say(type="snapshot", orders=[{"order": "ord_1"}], stream="main", seq=9, epoch="e1")
+    assert len(hub.order(10)) == 1
+    assert len(hub.order(1, epoch="e2")) == 1
+    assert hub.client.streams["main"].epoch == "e2"
+
+
+def test_pings_are_kept_until_stored_and_sent_again_in_a_batch_after_a_reconnect() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    for n in range(3):
+        hub.client.send_ping(Fix(1.0, 2.0, NOW + n, speed_mps=3.0), NOW)
+    (pings,) = hub.said()
+    assert [row[0] for row in pings["pings"]] == [1, 2, 3]
+    events = hub.say(type="ping_ack", seq=3, verdicts={"live": 2}, stored_seq=2)
+    assert events == [PingsJudged(3, {"live": 2}, 2)]
+    hub.client.lost(1006, NOW)
+    hub.client.send_ping(Fix(1.0, 2.0, NOW + 5), NOW)
+    hub.welcome()
+    assert [row[0] for row in hub.said()[-1]["pings"]] == [3, 4]
+
+
+def test_one_ping_goes_as_ping_with_the_phones_own_clock() -> None:
+    hub = Hub(client(phone_clock=lambda now: now + 777.0, crs="gcj02"))
+    hub.welcome()
+    hub.said()
+    hub.client.send_ping(Fix(1.0, 2.0, NOW + 776.0, battery=0.5, mock=True), NOW)
+    (ping,) = hub.said()
+    assert ping["type"] == "ping"
+    assert (ping["sent_at"], ping["crs"], ping["mock"], ping["battery"]) == (NOW + 777.0, "gcj02", True, 0.5)
+
+
+def test_a_backlog_leaves_within_the_servers_allowance() -> None:
+    hub = Hub(client())
+    for n in range(300):
+        hub.client.send_ping(Fix(1.0, 2.0, NOW + n), NOW)
+    hub.welcome()
+    first = [f for f in hub.said() if f["type"] == "pings"]
+    assert [len(f["pings"]) for f in first] == [50, 50]
+    hub.now += 1.0
+    assert hub.client.next_deadline() is not None
+    assert sum(len(f["pings"]) for f in hub.said()) == 100
+
+
+def test_a_ping_not_stored_in_time_is_sent_again() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.client.send_ping(Fix(1.0, 2.0, NOW), NOW)
+    hub.said()
+    hub.now = NOW + 20.0
+    hub.client.on_deadline(hub.now)
+    assert [f["seq"] for f in hub.said() if f["type"] == "ping"] == [1]
+
+
+def test_shed_pings_come_again_soon_and_not_at_once() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.client.send_ping(Fix(1.0, 2.0, NOW), NOW)
+    hub.said()
+    hub.say(type="ping_ack", seq=0, verdicts={"shed": 1}, stored_seq=0)
+    assert hub.said() == []
+    due = hub.client.next_deadline()
+    assert due is not None
+    assert NOW < due <= NOW + 20.0
+
+
+def test_an_sos_overtakes_everything_and_is_repeated_until_it_is_stored() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    hub.client.request("duty", NOW, on=True)
+    hub.order(1)
+    key = hub.client.send_sos(NOW, lat=1.0, lng=2.0)
+    assert types(hub.said()) == ["sos", "ack", "duty"]
+    hub.now = NOW + 2.0
+    hub.client.on_deadline(hub.now)
+    assert types(hub.said()) == ["sos"]
+    hub.client.lost(1006, hub.now)
+    hub.welcome()
+    assert "sos" in types(hub.said())
+    ack = {"type": "sos_ack", "key": key, "incident": "inc_1", "level": 1, "delivered": 0, "seen": False}
+    assert not any(e.durable for e in hub.say(**ack, durable=False) if isinstance(e, SosAcked))
+    hub.now += 30.0
+    hub.client.on_deadline(hub.now)
+    assert "sos" in types(hub.said())
+    hub.say(**ack, durable=True)
+    hub.now += 20.0
+    hub.client.on_deadline(hub.now)
+    assert "sos" not in types(hub.said())
+
+
+def test_an_unanswered_request_is_repeated_on_the_next_connection_and_an_answered_one_is_not() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    done = hub.client.accept("ofr_1", NOW)
+    lost = hub.client.decline("ofr_2", NOW, "far")
+    hub.said()
+    assert hub.say(type="ok", ref=done) == [RequestDone(done, "offer.accept", {})]
+    hub.client.lost(1006, NOW)
+    hub.welcome()
+    assert [(f["type"], f.get("ref")) for f in hub.said() if f["type"] != "hello"] == [("offer.decline", lost)]
+    failed = hub.say(type="error", ref=lost, code="not_found", message="gone", retry=False)
+    assert failed == [RequestFailed(lost, "offer.decline", "not_found", "gone", retry=False)]
+
+
+def test_a_request_without_an_answer_times_out() -> None:
+    hub = Hub(client(settings=ClientSettings(request_timeout_s=5)))
+    hub.welcome()
+    hub.client.accept("ofr_1", NOW)
+    hub.said()
+    (event,) = hub.client.on_deadline(NOW + 5)
+    assert isinstance(event, RequestFailed)
+    assert event.code == "timeout"
+
+
+def test_watches_are_repeated_after_a_welcome_until_they_end() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    for topic in ("order:a", "order:b", "order:c"):
+        hub.say(type="ok", ref=hub.client.watch(topic, NOW))
+    hub.say(type="unwatched", topic="order:a", reason="finished")
+    hub.say(type="error", ref=hub.client.watch("order:b", NOW), code="not_found", message="")
+    hub.client.lost(1006, NOW)
+    hub.welcome()
+    assert [f["topic"] for f in hub.said() if f["type"] == "watch"] == ["order:c"]
+
+
+def test_a_staff_responders_duty_is_repeated_and_a_technicians_is_stored_by_the_server() -> None:
+    for role, repeated in (("responder", 1), ("technician", 0)):
+        hub = Hub(client())
+        hub.welcome(role=role)
+        hub.say(type="ok", ref=hub.client.duty(True, NOW, "shanghai"))
+        hub.said()
+        hub.client.lost(1006, NOW)
+        hub.welcome(role=role)
+        assert types(hub.said()).count("duty") == repeated
+
+
+def test_it_sends_heartbeats_when_it_has_nothing_to_say_and_leaves_a_silent_server() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    deadline = hub.client.next_deadline()
+    assert deadline == NOW + 30.0
+    hub.now = deadline
+    hub.client.on_deadline(hub.now)
+    assert types(hub.said()) == ["heartbeat"]
+    hub.client.heard(NOW + 60.0)
+    hub.client.on_deadline(NOW + 90.0)
+    assert not hub.client.must_close
+    hub.client.on_deadline(NOW + 150.0)
+    assert hub.client.must_close
+
+
+def test_a_missing_welcome_ends_the_connection() -> None:
+    hub = Hub(client())
+    hub.client.connected(NOW)
+    hub.client.on_deadline(NOW + 10.0)
+    assert hub.client.must_close
+
+
+def test_the_servers_reconnect_advice_is_followed() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.say(type="reconnect", reconnect_after_ms=4321, reason="draining")
+    hub.client.lost(4403, NOW)
+    assert hub.client.reconnect_at == NOW + 4.321
+
+
+@pytest.mark.parametrize("code", [4500, 4509, 4510, 4526, 4999])
+def test_it_stays_away_after_a_code_that_says_so(code: int) -> None:
+    hub = Hub(client())
+    hub.welcome()
+    assert hub.client.lost(code, NOW) == [Disconnected(code, None)]
+    assert hub.client.state is State.ENDED
+
+
+@pytest.mark.parametrize("code", [4401, 4501])
+def test_a_refused_token_waits_for_a_newer_one(code: int) -> None:
+    hub = Hub(client())
+    hub.welcome()
+    events = hub.client.lost(code, NOW)
+    assert isinstance(events[1], TokenNeeded)
+    assert hub.client.reconnect_at is None
+    hub.client.renew("newer", NOW + 5)
+    assert hub.client.reconnect_at == NOW + 5
+    hub.client.connected(NOW + 5)
+    assert hub.said()[0]["token"] == "newer"
+
+
+def test_a_running_session_renews_in_place() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.said()
+    hub.client.renew("newer", NOW)
+    assert hub.said() == [{"type": "refresh", "token": "newer"}]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 40))
+def test_back_off_is_within_its_growing_bound(seed: int, failures: int) -> None:
+    protocol = ClientProtocol(device="d", token="t", rng=random.Random(seed))
+    for n in range(failures):
+        (event,) = protocol.lost(1006, NOW)
+        assert isinstance(event, Disconnected)
+        assert event.retry_in_s is not None
+        assert 0.0 <= event.retry_in_s <= min(30.0, 0.5 * 2**n)
+
+
+def test_new_message_types_are_told_and_harmless() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    assert hub.say(type="coupon", n=1) == [UnknownMessage("coupon", {"type": "coupon", "n": 1})]
+    assert not hub.client.must_close
+
+
+@given(st.binary(max_size=60))
+def test_noise_from_the_server_never_raises(noise: bytes) -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.client.receive(noise, NOW)
+
+
+@given(st.lists(st.sampled_from(["deliver", "cut", "late"]), max_size=60))
+def test_whatever_the_cuts_each_message_is_told_once_and_in_order(script: list[str]) -> None:
+    """The server replays from the place in `hello`; repetitions on one connection are allowed."""
+    hub = Hub(client())
+    hub.welcome()
+    written, told, sent = 0, [], 0
+    for step in script:
+        if step == "cut":
+            hub.client.lost(1006, NOW)
+            hub.client.connected(NOW)
+            sent = hub.said()[0]["resume"]["main"]["seq"]
+            hub.welcome(streams={"main": {"epoch": "e1", "seq": sent, "how": "replayed"}})
+        elif step == "deliver":
+            written += 1
+        else:
+            sent = max(sent - 1, 0)  # a repetition
+        while sent < written:
+            sent += 1
+            told += [e.order for e in hub.order(sent, order=f"o{sent}") if isinstance(e, OrderChanged)]
+    assert told == [f"o{n}" for n in range(1, written + 1)]
+
+
+def test_an_offer_tells_how_long_it_lives() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    (event,) = hub.say(
+        type="offer", offer="ofr_1", order="ord_1", remaining_ms=15_000, stream="main", seq=1, epoch="e1"
+    )
+    assert isinstance(event, OfferReceived)
+    assert event.remaining_ms == 15_000
+
+
+def test_a_full_buffer_drops_the_oldest_and_counts_them() -> None:
+    protocol = client(settings=ClientSettings(ping_buffer_max=600))
+    for n in range(700):
+        protocol.send_ping(Fix(1.0, 2.0, NOW + n), NOW)
+    assert (protocol.pings_waiting, protocol.pings_dropped) == (600, 100)
