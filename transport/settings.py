@@ -15,15 +15,13 @@ class WebSocketSettings:
     path: str = "/ws"
     """Path of the endpoint; any other is answered 404."""
     origins: tuple[str, ...] = ()
-    """Origins that browsers may come from, as `https://console.example.com`; empty means the host that was asked
-    (any port), `*` means any. Clients that send no Origin are not browsers and are let in."""
+    """Origins of browsers let in, as `https://console.example.com`; empty: the host asked for (any port); `*`: any."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies whose X-Forwarded-For is believed, as `10.0.0.0/8`."""
     connections_max: int = 20_000
     """Connections at once; more are answered 503."""
     connections_per_address_max: int = 1_000
-    """Connections at once from one client address (IPv6: one /64); more are answered 429. Mobile carriers put
-    thousands of phones behind one address, so keep it generous."""
+    """Connections at once from one address (IPv6: one /64), else 429; carriers put many phones behind one address."""
     handshake_timeout_s: float = 2.0
     """Time for a client to send its whole upgrade request, in seconds."""
     close_timeout_s: float = 2.0
@@ -37,7 +35,7 @@ class WebSocketSettings:
     write_high_bytes: int = 16_384
     """Unwritten bytes at which a connection pauses its queue; it resumes at a quarter of that."""
     send_buffer_bytes: int = 131_072
-    """Size asked of the kernel for each socket's send buffer, in bytes (0: let it grow by itself, to megabytes)."""
+    """Size asked of the kernel for each socket's send buffer, in bytes; 0 lets it grow by itself, to megabytes."""
     backlog: int = 1_024
     """Connections that the kernel may hold before they are accepted."""
 
