@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import random  # noqa: TID251  # only ever seeded here
 from typing import Final
 
 import numpy as np
@@ -48,3 +49,9 @@ def stream_of(seed: int, *names: str | int) -> np.random.Generator:
     """
     digest = hashlib.blake2b(repr(names).encode(), digest_size=16).digest()
     return np.random.default_rng([seed & 0xFFFFFFFF, *np.frombuffer(digest, dtype=np.uint32).tolist()])
+
+
+def python_random(seed: int, *names: str | int) -> random.Random:
+    """The standard generator, for code that wants one; seeded like ``stream_of``."""
+    digest = hashlib.blake2b(repr((seed, *names)).encode(), digest_size=16).digest()
+    return random.Random(digest)  # noqa: S311  # a simulation wants repeatable draws, not secret ones
