@@ -3,6 +3,7 @@
 Logs and metrics use resolution 7 (about 5 km2), offers 9 (0.1 km2), public cards 8 (0.7 km2).
 """
 
+from itertools import pairwise
 from typing import Final
 
 import h3
@@ -54,7 +55,7 @@ def distance_band(distance_m: float) -> str:
         return "<500 m"
     if distance_m < _BAND_EDGES_M[1]:
         return "0.5-1 km"
-    for low, high in zip(_BAND_EDGES_M[1:], _BAND_EDGES_M[2:], strict=False):
+    for low, high in pairwise(_BAND_EDGES_M[1:]):
         if distance_m < high:
             return f"{low / 1000:.0f}-{high / 1000:.0f} km"
     return ">50 km"

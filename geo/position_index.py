@@ -273,7 +273,7 @@ class PositionIndex:
         self.flags[slot] &= ~_PLACED
         self._placed_len -= 1
 
-    def set_flags(self, slot: int, set: int = 0, clear: int = 0) -> None:  # noqa: A002 - reads well at the call
+    def set_flags(self, slot: int, set: int = 0, clear: int = 0) -> None:
         """Clear, then set bits of one slot's flags."""
         if (set | clear) & _PLACED:
             raise ValueError("must not touch Flag.PLACED: only a position places somebody")
@@ -405,9 +405,9 @@ class _Search:
 
     def run(self) -> tuple[IntArray, FloatArray]:
         index, k = self._index, self._k
-        grid = index._grid  # noqa: SLF001 - one class in two
+        grid = index._grid
         lat, lng = self._point
-        share = index._selectivity.get(self._key, 1.0)  # noqa: SLF001
+        share = index._selectivity.get(self._key, 1.0)
         density = grid.density_near(lat, lng)
         # Aims at 1.5 times as many as are wanted: a second pass costs more than a few extra rows in the first.
         radius_m = sqrt((1.5 * k + 3.0) / (3.14159 * density * share)) if density else 2_000.0
@@ -440,7 +440,7 @@ class _Search:
 
     def _scan(self) -> tuple[IntArray, FloatArray]:
         index = self._index
-        owned = len(index._users)  # noqa: SLF001
+        owned = len(index._users)
         both, require, *_ = self._filters
         slots = np.flatnonzero((index.flags[:owned] & both) == require)
         found, squares = self._rank(self._eligible(slots))
@@ -460,7 +460,7 @@ class _Search:
 
     def _rank(self, slots: AnyInts) -> tuple[IntArray, FloatArray]:
         """The k nearest of some slots, ordered by (distance, slot)."""
-        offset = self._index._unit.take(slots, axis=0)  # noqa: SLF001
+        offset = self._index._unit.take(slots, axis=0)
         offset -= self._unit
         squares: FloatArray = np.einsum("ij,ij->i", offset, offset)
         if self._within_m < inf:
@@ -478,7 +478,7 @@ class _Search:
         """Remember which share passes these filters; it steers the first radius only, never the answer."""
         if looked_at < 8:
             return
-        shares = self._index._selectivity  # noqa: SLF001
+        shares = self._index._selectivity
         if len(shares) >= _SELECTIVITIES_MAX and self._key not in shares:
             shares.clear()
         share = (passed + 0.5) / (looked_at + 1.0)
