@@ -46,11 +46,11 @@ class SafetyStore(Protocol):
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
         """Store everything or nothing, fsynced before it returns, and number the drafts.
 
-        An incident is written only over a lower ``version`` (a batch that failed is tried again later, and
-        must not overwrite what came after it); events and triggers that are there already are left alone.
+        An incident is written only over ``version - 1``, its first version only where there is none: anything
+        else means two owners, or a batch whose outcome was unknown and that is there already.
 
         Raises:
-            Unavailable: Nothing was stored.
+            Unavailable: Nothing was stored, or nobody knows; ``store_conflict`` for a wrong version.
         """
         ...
 

@@ -1,20 +1,55 @@
-"""The shell around the safety engine: waits for the disk, sends, and never lets a broken disk hold an alarm."""
+"""The shell around the safety engine: waits for the disk, sends, and never lets a broken disk hold an alarm.
 
+The one exception to "never perform what was not committed" lives here: when the store fails or is slow, the
+messages of an incident go out without stream numbers, ``sos_ack`` says ``durable: false``, and the write is tried
+until it holds; then the same messages go out again in their streams and the raiser hears ``durable: true``.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, ParamSpec, TypeVar
 
 from core.clock import Clock
-from core.errors import DoorstepError
+from core.errors import DoorstepError, Unavailable
 from core.ids import IdSource, IncidentId, TenantId
-from core.outbox import Delivery
+from core.outbox import Delivery, OutboxDraft, OutboxRow
 from core.principal import Principal
 from core.service import EngineService
-from safety.events import Effect, Event
+from safety.engine import SafetyEngine
+from safety.events import AckRaiser, Effect, Event, ReviseRights, SosRaised, SoundAlarm
 from safety.model import Incident, SosReport
-from safety.ports import Outbound, RaiserLink, SafetyStore, Surroundings, Watchers
+from safety.ports import Outbound, RaiserLink, SafetyChanges, SafetyStore, Surroundings, Watchers
 from safety.settings import SafetySettings
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 Send = Callable[[bytes], None]
 Failed = Callable[[DoorstepError], None]
+
+_CONFLICT: Final = "store_conflict"
+_ENGINE_FAULT_WAIT_S: Final = 5.0
+"""An incident whose timer hit a fault of ours is tried again after this; the others go on."""
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One turn's changes on their way to the disk."""
+
+    changes: SafetyChanges
+    drafts: Sequence[OutboxDraft]
+    tried: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set after its first attempt, whatever came of it."""
+    rows: Sequence[OutboxRow] | None = None
+    """Set once stored."""
+    attempts: int = 0
+    sent_direct: bool = False
 
 
 class SafetyService(EngineService[Event, Effect]):
@@ -37,24 +72,265 @@ class SafetyService(EngineService[Event, Effect]):
         super().__init__(
             clock, name="safety", mailbox_len_max=settings.mailbox_len_max, batch_len_max=settings.batch_len_max
         )
+        self._settings = settings
+        self._store = store
+        self._outbound = outbound
+        self._delivery = delivery
+        self._link = link
+        self._watchers = watchers
+        self._engine = SafetyEngine(settings, ids, surroundings)
+        self._unstored: deque[_Batch] = deque()
+        self._turn_batch: _Batch | None = None
+        self._store_wake = asyncio.Event()
+        self._all_stored = asyncio.Event()
+        self._all_stored.set()
+        self._finished = False
+
+    # -- what callers use -----------------------------------------------------------------------------
 
     async def start(self) -> None:
         """Load open incidents with their deadlines and attend to their subjects. Raises ``Unavailable``."""
-        raise NotImplementedError
+        self._engine.load(await self._store.load())
+        for incident in self._engine.active():
+            self._guard("watchers", self._watchers.incident_changed, incident)
 
     def raise_sos(
         self, who: Principal, report: SosReport, now: float, send: Send, failed: Failed | None = None
     ) -> None:
-        """Take an SOS (from ``intake.decode_sos``); ``send`` gets the ``sos_ack`` after the commit.
+        """Take an SOS (from ``intake.decode_sos``), also while stopping; nothing about it is refused.
 
-        ``failed`` is called only when no incident could be made at all. Raises ``Unavailable`` after ``run`` ended.
+        Args:
+            who: Who tapped; a restricted principal is flagged.
+            report: What could be read.
+            now: When it arrived, UTC epoch seconds.
+            send: Gets the ``sos_ack`` as JSON bytes once the tap is stored, or cannot be for now (``durable``
+                says which).
+            failed: Called only when no incident could be made at all.
+
+        Raises:
+            Unavailable: ``run`` has returned; nothing would ever handle it.
         """
-        raise NotImplementedError
+        if self._finished:
+            raise Unavailable("safety has stopped", code="draining")
+
+        def done(outcome: Sequence[Effect] | DoorstepError) -> None:
+            if isinstance(outcome, DoorstepError):
+                if failed is not None:
+                    failed(outcome)
+                return
+            for effect in outcome:
+                if isinstance(effect, AckRaiser) and effect.answer:
+                    self._guard("answer", self._answer, effect, send)
+
+        # Not by `post`: an SOS is taken as long as anybody is there to handle it.
+        self._urgent.append((SosRaised(who, report, now), done))
+        self._idle.clear()
+        self._wake.set()
 
     def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
         """An incident in memory: active, or resolved within ``resolved_kept_s``."""
-        raise NotImplementedError
+        return self._engine.incident(tenant, incident_id)
 
     def visible(self, who: Principal) -> Sequence[Incident]:
         """Active incidents that this principal may see, oldest first (snapshots, lists)."""
-        raise NotImplementedError
+        return self._engine.visible(who)
+
+    @property
+    def unstored(self) -> int:
+        """Turns whose changes the store has not taken yet; above 0 the database has a fault."""
+        return len(self._unstored)
+
+    async def run(self) -> None:
+        """Handle events and deadlines until ``stop``, then store what is left for up to ``stop_wait_s``."""
+        async with asyncio.TaskGroup() as group:
+            writer = group.create_task(self._write_until_cancelled())
+            await super().run()
+            self._finished = True
+            await _wait(self._all_stored, self._settings.stop_wait_s)
+            if self._unstored:
+                _log.critical("stopped with changes that are not stored", extra={"turns": len(self._unstored)})
+            writer.cancel()
+
+    # -- deciding -------------------------------------------------------------------------------------
+
+    def decide(self, event: Event, now: float) -> list[Effect]:
+        """Let the engine handle one event. A fault of ours costs that event, never its neighbours."""
+        try:
+            return self._engine.handle(event, now)
+        except DoorstepError:
+            raise
+        except Exception as fault:
+            _log.exception("the safety engine failed on an event")
+            if isinstance(event, SosRaised):
+                return self._decide_barely(event, now)
+            raise DoorstepError("the server failed on this request") from fault
+
+    def _decide_barely(self, event: SosRaised, now: float) -> list[Effect]:
+        """Whatever in the report broke us, somebody called for help: try with nothing but the key."""
+        bare = replace(event, report=SosReport(key=event.report.key, ignored=("everything",)))
+        try:
+            return self._engine.handle(bare, now)
+        except Exception as fault:
+            _log.exception("the safety engine failed on a bare SOS")
+            raise DoorstepError("the server failed on this SOS") from fault
+
+    def next_deadline(self) -> float | None:
+        """The earliest timer of an incident."""
+        return self._engine.next_deadline()
+
+    def decide_deadlines(self, now: float) -> list[Effect]:
+        """Let each due incident act; one that fails does not hold the others."""
+        effects: list[Effect] = []
+        for incident_id in self._engine.due(now):
+            try:
+                effects.extend(self._engine.act(incident_id, now))
+            except Exception:  # noqa: BLE001 - a fault of ours
+                _log.exception("a timer of an incident failed", extra={"incident_id": incident_id})
+                self._engine.postpone(incident_id, now + _ENGINE_FAULT_WAIT_S)
+        return effects
+
+    # -- storing --------------------------------------------------------------------------------------
+
+    async def commit(self, effects: Sequence[Effect], now: float) -> None:
+        """Give the turn to the writer and wait for it, but never longer than ``commit_wait_s``."""
+        changes = self._engine.take_changes()
+        batch = _Batch(changes, self._messages(self._outbound.drafts, effects, now))
+        self._turn_batch = batch
+        if not batch.changes and not batch.drafts:
+            batch.rows = ()
+            return
+        # While an earlier turn still hangs at the disk, waiting for this one as well would only hold the alarm.
+        patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
+        self._unstored.append(batch)
+        self._all_stored.clear()
+        self._store_wake.set()
+        await _wait(batch.tried, patience_s)
+
+    async def discard(self) -> None:
+        """Back to what is stored, plus what is decided and still on its way there."""
+        self._engine.load(await self._store.load())
+        for batch in self._unstored:
+            self._engine.adopt(batch.changes)
+
+    async def _write_until_cancelled(self) -> None:
+        """Store batches in order; after a failure again with growing pauses, or at once when a new one comes."""
+        wait_s = self._settings.retry_min_s
+        while True:
+            await self._store_wake.wait()
+            self._store_wake.clear()
+            while self._unstored:
+                if await self._write_all():
+                    wait_s = self._settings.retry_min_s
+                    continue
+                await _wait(self._store_wake, wait_s)
+                self._store_wake.clear()
+                wait_s = min(wait_s * 2, self._settings.retry_max_s)
+
+    async def _write_all(self) -> bool:
+        """Try every batch once; whether all are stored now."""
+        for batch in list(self._unstored):
+            try:
+                batch.rows = await self._write(batch)
+            except Unavailable as error:
+                _log.error("incidents cannot be stored", extra={"reason": error.code})
+                if error.code != _CONFLICT:
+                    for waiting in self._unstored:
+                        waiting.tried.set()
+                    return False
+            except Exception:  # noqa: BLE001 - one batch that cannot be stored must not keep others from the disk
+                _log.exception("the store failed on a batch; it is tried again")
+            else:
+                self._unstored.remove(batch)
+                if batch.sent_direct:
+                    self._make_good(batch)
+            batch.tried.set()
+        if not self._unstored:
+            self._all_stored.set()
+        return not self._unstored
+
+    async def _write(self, batch: _Batch) -> Sequence[OutboxRow]:
+        batch.attempts += 1
+        try:
+            return await self._store.commit(batch.changes, batch.drafts, self._clock.now())
+        except Unavailable as error:
+            if error.code != _CONFLICT or batch.attempts == 1:
+                raise
+        # An earlier attempt may have been stored although it failed: then its rows are in the streams already.
+        for incident in batch.changes.incidents.values():
+            stored = await self._store.incident(incident.tenant, incident.incident_id)
+            if stored is None or stored.version < incident.version:
+                raise Unavailable("an incident is stored in another version", code=_CONFLICT)
+        return ()
+
+    def _make_good(self, batch: _Batch) -> None:
+        """The write holds at last: the messages go out in their streams, and the raisers hear that it is safe."""
+        self._guard("delivery", self._delivery.deliver, batch.rows or ())
+        for incident in batch.changes.incidents.values():
+            if not self._is_unstored(incident.incident_id):
+                current = self._engine.incident(incident.tenant, incident.incident_id) or incident
+                for ack in self._engine.news(current):
+                    self._guard("sos_ack", self._send_ack, ack)
+
+    def _is_unstored(self, incident_id: IncidentId) -> bool:
+        return any(incident_id in batch.changes.incidents for batch in self._unstored)
+
+    # -- performing -----------------------------------------------------------------------------------
+
+    def perform(self, effects: Sequence[Effect], now: float) -> None:
+        """Rights first, then the messages, then news for raisers; the answers to taps go by ``raise_sos``."""
+        batch = self._turn_batch
+        for effect in effects:
+            if isinstance(effect, ReviseRights):
+                self._guard("watchers", self._watchers.incident_changed, effect.incident)
+        if batch is not None and batch.rows is not None:
+            self._guard("delivery", self._delivery.deliver, batch.rows)
+        elif batch is not None:
+            batch.sent_direct = True
+            for tenant, user, body in self._messages(self._outbound.direct, effects, now):
+                self._guard("link", self._link.send_direct, tenant, user, body)
+        latest: dict[tuple[IncidentId, str], AckRaiser] = {}
+        for effect in effects:
+            if isinstance(effect, AckRaiser) and not effect.answer:
+                latest[effect.incident.incident_id, effect.key] = effect
+            elif isinstance(effect, SoundAlarm):
+                _log.critical(
+                    "an incident has trouble reaching people",
+                    extra={"incident_id": effect.incident.incident_id, "what": effect.what},
+                )
+        for ack in latest.values():
+            self._guard("sos_ack", self._send_ack, ack)
+
+    def _answer(self, ack: AckRaiser, send: Send) -> None:
+        send(self._outbound.sos_ack(ack, durable=not self._is_unstored(ack.incident.incident_id)))
+
+    def _send_ack(self, ack: AckRaiser) -> None:
+        incident = ack.incident
+        self._answer(ack, lambda body: self._link.send_direct(incident.tenant, incident.subject, body))
+
+    def _messages(
+        self, build: Callable[[Sequence[Effect], float], Sequence[T]], effects: Sequence[Effect], now: float
+    ) -> Sequence[T]:
+        """Messages of all effects; where building them fails, of each effect that can be built."""
+        try:
+            return build(effects, now)
+        except Exception:  # noqa: BLE001 - a fault of ours or of the api
+            _log.exception("building the messages of a turn failed; each is built by itself")
+        messages: list[T] = []
+        for effect in effects:
+            messages.extend(self._guard("outbound", build, (effect,), now) or ())
+        return messages
+
+    def _guard(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+        """Call somebody else's code; its fault is logged and must not end the service."""
+        try:
+            return call(*args, **kwargs)
+        except Exception:  # noqa: BLE001 - whatever it is, it is not ours to end the service for
+            _log.exception("a neighbour of safety failed", extra={"what": what})
+            return None
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> None:
+    """Until the event or the time, whichever is first."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout_s):
+            await event.wait()

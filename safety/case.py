@@ -1,0 +1,120 @@
+"""One call's work on one incident, apart from the engine: nothing in it is true before the engine keeps it.
+
+Also what must hold for every incident that is kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from core.ids import UserId
+from safety.events import AckRaiser, Effect, NotifyTargets, Reason, ReviseRights, SoundAlarm, UpdateTargets
+from safety.incident import LEVEL_LAST, Step, advance
+from safety.model import Incident, IncidentEvent, IncidentState, Target, Trigger
+
+
+@dataclass(slots=True)
+class Case:
+    """The incident before and now, and everything that the call adds.
+
+    Attributes:
+        before: As the engine knows it, None for a new one.
+        now: As it will be.
+        last_seq: Number of its last event.
+        story: Its last events in words.
+        ring: Whom to tell the whole case, by reason.
+        update: Why everyone else is to learn of the change, None for not at all.
+        answer: The reply to the tap that is being handled.
+        alarms: What operators of the platform must hear of.
+    """
+
+    before: Incident | None
+    now: Incident
+    last_seq: int
+    story: Sequence[str]
+    events: list[IncidentEvent] = field(default_factory=list)
+    triggers: list[Trigger] = field(default_factory=list)
+    ring: dict[Reason, list[UserId]] = field(default_factory=dict)
+    update: Reason | None = None
+    answer: AckRaiser | None = None
+    alarms: list[str] = field(default_factory=list)
+
+    def change(self, **changes: object) -> None:
+        """Replace fields of the incident."""
+        self.now = replace(self.now, **changes)  # type: ignore[arg-type]  # a wrong name raises at once
+
+    def step(self, step: Step, who: str, at: float, detail: str = "", **changes: object) -> None:
+        """Follow an arrow, replace fields and write it down. Raises ``ImpossibleStep``."""
+        if step is not Step.RAISED:
+            changes["state"] = advance(self.now.state, step, self.story)
+        self.change(changed_at=at, **changes)
+        self.last_seq += 1
+        self.events.append(
+            IncidentEvent(
+                tenant=self.now.tenant,
+                incident_id=self.now.incident_id,
+                seq=self.last_seq,
+                at=at,
+                what=step,
+                who=who,
+                state=self.now.state,
+                level=self.now.level,
+                detail=detail,
+            )
+        )
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the raiser must hear that more people know, or that somebody has it in hand."""
+        before = self.before
+        if before is None or self.answer is not None:
+            return False
+        return (before.delivered, before.seen) != (self.now.delivered, self.now.seen)
+
+    def effects(self) -> list[Effect]:
+        """What the work means for others. Rights come first: one is taken away before the news goes out."""
+        incident = self.now
+        effects: list[Effect] = []
+        if self._audience(self.before) != self._audience(incident):
+            effects.append(ReviseRights(incident))
+        told: set[UserId] = set()
+        for reason, ringing in self.ring.items():
+            told.update(ringing)
+            effects.append(NotifyTargets(incident, self._targets(ringing), reason))
+        if self.update is not None:
+            rest = self._targets([target.user for target in incident.targets if target.user not in told])
+            if rest:
+                effects.append(UpdateTargets(incident, rest, self.update))
+        if self.answer is not None:
+            effects.append(replace(self.answer, incident=incident))
+        effects.extend(SoundAlarm(incident, what) for what in dict.fromkeys(self.alarms))
+        return effects
+
+    def _targets(self, users: Sequence[UserId]) -> tuple[Target, ...]:
+        wanted = set(users)
+        return tuple(target for target in self.now.targets if target.user in wanted)
+
+    @staticmethod
+    def _audience(incident: Incident | None) -> object:
+        if incident is None:
+            return None
+        users = frozenset(target.user for target in incident.targets)
+        return incident.state, incident.owner, incident.avoid, users
+
+
+def broken_rule(incident: Incident) -> str | None:
+    """Which rule an incident breaks, None for a sound one."""
+    users = [target.user for target in incident.targets]
+    is_open = incident.state is IncidentState.OPEN
+    is_acknowledged = incident.state is IncidentState.ACKNOWLEDGED
+    is_last = incident.level == LEVEL_LAST
+    rules = {
+        "an active incident has a deadline, an ended one none": incident.is_active == (incident.deadline is not None),
+        "an open incident has no owner, any other has one": is_open == (incident.owner is None),
+        "an open incident repeats": not is_open or incident.repeat_at is not None,
+        "an open incident widens up to the last level": not is_open or (incident.widen_at is None) == is_last,
+        "exactly an acknowledged incident can go stale": is_acknowledged == (incident.stale_at is not None),
+        "its level is on the ladder": 0 <= incident.level <= LEVEL_LAST,
+        "nobody is a target twice": len(users) == len(set(users)),
+        "neither the subject nor the other party is a target": not {incident.subject, *incident.avoid} & set(users),
+    }
+    return next((rule for rule, holds in rules.items() if not holds), None)

@@ -1,0 +1,66 @@
+"""Where the subject of a tap is, from all that is known: the tap, the live position, the booking."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from core.ids import CityId, UserId
+from core.principal import Principal
+from safety.escalation import guarded
+from safety.model import BookedPlace, Incident, IncidentFix, SosReport
+from safety.ports import Surroundings
+
+FIX_NEWER_S: Final = 30.0
+"""A live position replaces the tap's own only when it is this much newer: the tap is what was meant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """What is known at one moment; every part may be missing."""
+
+    city: CityId | None
+    fix: IncidentFix | None
+    booked: BookedPlace | None
+    failures: tuple[str, ...]
+
+    @property
+    def other_party(self) -> UserId | None:
+        """Who must not be told."""
+        return self.booked.other_party if self.booked else None
+
+
+def newest_fix(first: IncidentFix | None, second: IncidentFix | None) -> IncidentFix | None:
+    """The better of two fixes: the first, unless the second is clearly newer or the only one."""
+    if first is None or second is None:
+        return first or second
+    return second if second.fixed_at > first.fixed_at + FIX_NEWER_S else first
+
+
+def look_around(surroundings: Surroundings, who: Principal, report: SosReport, now: float) -> Whereabouts:
+    """Ask all three sources, each on its own. Never raises."""
+    failures: list[str] = []
+    live = guarded(failures, "last_fix", lambda: surroundings.last_fix(who.tenant, who.user, now), lambda: None)
+    booked = guarded(
+        failures, "booking", lambda: surroundings.booking(who.tenant, who.user, report.order_id), lambda: None
+    )
+    fix = newest_fix(report.fix, live[1] if live else None)
+    city: CityId | None = None
+    if report.fix is not None and fix is report.fix:
+        point = report.fix.point
+        city = guarded(failures, "city_of", lambda: surroundings.city_of(who.tenant, point), lambda: None)
+    if city is None and live is not None:
+        city = live[0]
+    if city is None and booked is not None:
+        city = booked.city
+    if city is None and len(who.cities) == 1:
+        (city,) = who.cities
+    return Whereabouts(city, fix, booked, tuple(failures))
+
+
+def find_booking(surroundings: Surroundings, incident: Incident, failures: list[str]) -> BookedPlace | None:
+    """The subject's booking as it is now. Never raises."""
+    return guarded(
+        failures,
+        "booking",
+        lambda: surroundings.booking(incident.tenant, incident.subject, incident.order_id),
+        lambda: None,
+    )
