@@ -68,8 +68,13 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping_without_repeats)
 
 
-def load(cls: type[_T], file: Path | None, environ: Mapping[str, str]) -> _T:
+def load(
+    cls: type[_T], file: Path | None, environ: Mapping[str, str], *, derived: Mapping[str, str] | None = None
+) -> _T:
     """Build ``cls`` from ``file`` (None for defaults only) with overrides from the environment.
+
+    Args:
+        derived: Keys that may not be set, each with the key that it follows from.
 
     Raises:
         ConfigError: With all problems at once.
@@ -80,8 +85,8 @@ def load(cls: type[_T], file: Path | None, environ: Mapping[str, str]) -> _T:
     for name, value in sorted(environ.items()):
         if name.startswith(ENV_PREFIX):
             _override(data, origin, name, value, cls, problems)
-    builder = _Builder(str(file) if file is not None else "defaults", origin, problems)
-    settings = builder.build(cls, data, "")
+    builder = _Builder(str(file) if file is not None else "defaults", origin, problems, derived or {})
+    settings = builder.build(cls, data, "", cls())
     if problems or settings is _MISSING:
         raise ConfigError(problems)
     return typing.cast(_T, settings)
@@ -167,13 +172,20 @@ def default_of(f: "dataclasses.Field[Any]") -> Any:
 class _Builder:
     """Walks types and values together and collects problems."""
 
-    def __init__(self, source: str, origin: Mapping[str, str], problems: list[Problem]) -> None:
+    def __init__(
+        self, source: str, origin: Mapping[str, str], problems: list[Problem], derived: Mapping[str, str]
+    ) -> None:
         self._source = source
         self._origin = origin
         self._problems = problems
+        self._derived = derived
 
-    def build(self, cls: Any, data: Any, path: str) -> Any:
-        """Return an instance, or ``_MISSING`` after noting problems."""
+    def build(self, cls: Any, data: Any, path: str, default: Any = None) -> Any:
+        """Return an instance, or ``_MISSING`` after noting problems.
+
+        Args:
+            default: What stands there when nothing is given: keys left out keep its values, not the class's.
+        """
         if not isinstance(data, dict):
             return self._bad(path, f"must be a section with keys, is {_shown(data)}")
         known = hints(cls)
@@ -185,44 +197,47 @@ class _Builder:
                 self._bad(here, _unknown(str(key), list(known)))
                 failed = True
                 continue
-            built = self.convert(known[key], value, here)
+            if here in self._derived:
+                self._bad(here, f"follows from {self._derived[here]}; set that instead")
+                failed = True
+                continue
+            built = self.convert(known[key], value, here, getattr(default, key, None))
             if built is _MISSING:
                 failed = True
             else:
                 values[key] = built
-        alone_ok = self._check_each_alone(cls, values, path)
+        base = {} if default is None else {name: getattr(default, name) for name in known}
+        alone_ok = self._check_each_alone(cls, base, values, path)
         if failed or not alone_ok:
             return _MISSING
         try:
-            return cls(**values)
+            return cls(**base | values)
         except ValueError as error:
             return self._bad(path, str(error))
 
-    def _check_each_alone(self, cls: Any, values: dict[str, Any], path: str) -> bool:
+    def _check_each_alone(self, cls: Any, base: dict[str, Any], values: dict[str, Any], path: str) -> bool:
         """Try every value with the defaults around it, so that each bad one is named, not only the first."""
-        try:
-            cls()
-        except ValueError:
+        if _text_of_failure(cls, base) is not None:
             return True  # the class needs several keys together; only the whole can be judged
         good = True
-        together = _text_of_failure(cls, values)
+        together = _text_of_failure(cls, base | values)
         for key, value in values.items():
-            text = _text_of_failure(cls, {key: value})
+            text = _text_of_failure(cls, base | {key: value})
             # A key that is wrong only without its siblings is not wrong.
             if text is not None and together is not None:
-                self._bad(f"{path}.{key}" if path else key, text.removeprefix(f"{key} "))
+                self._bad(f"{path}.{key}" if path else key, text.removeprefix(key).lstrip(": "))
                 good = False
         return good
 
-    def convert(self, kind: Any, value: Any, path: str) -> Any:
+    def convert(self, kind: Any, value: Any, path: str, default: Any = None) -> Any:
         """One value as ``kind``, or ``_MISSING`` after noting the problem."""
         origin = get_origin(kind)
         if origin in (Union, types.UnionType):
             if value is None:
                 return None
-            return self.convert(next(a for a in get_args(kind) if a is not type(None)), value, path)
+            return self.convert(next(a for a in get_args(kind) if a is not type(None)), value, path, default)
         if dataclasses.is_dataclass(kind):
-            return self.build(kind, {} if value is None else value, path)
+            return self.build(kind, {} if value is None else value, path, default)
         if origin is tuple:
             return self._tuple(kind, value, path)
         if origin is dict:

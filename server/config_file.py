@@ -4,6 +4,7 @@ import ast
 import dataclasses
 import inspect
 import textwrap
+from collections.abc import Collection
 from enum import Enum
 from typing import Any, Final
 
@@ -37,54 +38,66 @@ def field_comments(cls: Any) -> dict[str, str]:
     return found
 
 
-def render(settings: Any) -> str:
-    """The whole settings tree as commented YAML."""
+def render(settings: Any, hidden: Collection[str] = ()) -> str:
+    """The whole settings tree as commented YAML, without the dotted paths of ``hidden``."""
     lines = [HEAD.rstrip("\n")]
     for f in dataclasses.fields(settings):
         lines.append("")
-        lines.extend(_field(settings, f, ""))
+        lines.extend(_Writer(hidden).field(settings, f, "", ""))
     return "\n".join(lines) + "\n"
 
 
-def _section(value: Any, indent: str) -> list[str]:
-    lines: list[str] = []
-    for f in dataclasses.fields(value):
-        lines.extend(_field(value, f, indent))
-    return lines
+class _Writer:
+    """Walks a tree and writes lines."""
 
+    def __init__(self, hidden: Collection[str]) -> None:
+        self._hidden = hidden
 
-def _field(owner: Any, f: "dataclasses.Field[Any]", indent: str) -> list[str]:
-    value = getattr(owner, f.name)
-    comment = field_comments(type(owner)).get(f.name, "")
-    if not comment and dataclasses.is_dataclass(value):
-        comment = (inspect.getdoc(type(value)) or "").split("\n\n")[0]
-    lines = _comment(comment, indent)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [*lines, f"{indent}{f.name}:", *_section(value, indent + "  ")]
-    if isinstance(value, dict) and value:
-        lines.append(f"{indent}{f.name}:")
-        for position, (key, item) in enumerate(value.items()):
-            lines.extend(_item(f"{indent}  {_scalar(key)}:", item, indent + "    ", comments=position == 0))
+    def section(self, value: Any, indent: str, path: str) -> list[str]:
+        """All fields of one dataclass."""
+        lines: list[str] = []
+        for f in dataclasses.fields(value):
+            lines.extend(self.field(value, f, indent, path))
         return lines
-    if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
-        lines.append(f"{indent}{f.name}:")
-        for position, item in enumerate(value):
-            body = _section(item, indent + "    ") if position == 0 else _bare(item, indent + "    ")
+
+    def field(self, owner: Any, f: "dataclasses.Field[Any]", indent: str, path: str) -> list[str]:
+        """One field with its comment."""
+        here = f"{path}.{f.name}" if path else f.name
+        if here in self._hidden:
+            return []
+        value = getattr(owner, f.name)
+        lines = _comment(field_comments(type(owner)).get(f.name, ""), indent)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return [*lines, f"{indent}{f.name}:", *self.section(value, indent + "  ", here)]
+        if isinstance(value, dict) and value:
+            lines.append(f"{indent}{f.name}:")
+            for position, (key, item) in enumerate(value.items()):
+                lines.extend(self._item(f"{indent}  {_scalar(key)}:", item, indent + "    ", comments=position == 0))
+            return lines
+        if isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            return [*lines, f"{indent}{f.name}:", *self._list(value, indent)]
+        return [*lines, f"{indent}{f.name}: {_scalar(value)}"]
+
+    def _list(self, items: tuple[Any, ...], indent: str) -> list[str]:
+        lines: list[str] = []
+        for position, item in enumerate(items):
+            body = self.section(item, indent + "    ", "")
+            if position:
+                body = _without_comments(body)
             first = next(i for i, line in enumerate(body) if not line.lstrip().startswith("#"))
             body[first] = f"{indent}  - {body[first].lstrip()}"
             lines.extend(body)
         return lines
-    return [*lines, f"{indent}{f.name}: {_scalar(value)}"]
+
+    def _item(self, head: str, item: Any, indent: str, *, comments: bool) -> list[str]:
+        if dataclasses.is_dataclass(item) and not isinstance(item, type):
+            body = self.section(item, indent, "")
+            return [head, *(body if comments else _without_comments(body))]
+        return [f"{head} {_scalar(item)}"]
 
 
-def _item(head: str, item: Any, indent: str, *, comments: bool) -> list[str]:
-    if dataclasses.is_dataclass(item) and not isinstance(item, type):
-        return [head, *(_section(item, indent) if comments else _bare(item, indent))]
-    return [f"{head} {_scalar(item)}"]
-
-
-def _bare(value: Any, indent: str) -> list[str]:
-    return [line for line in _section(value, indent) if not line.lstrip().startswith("#")]
+def _without_comments(lines: list[str]) -> list[str]:
+    return [line for line in lines if not line.lstrip().startswith("#")]
 
 
 def _comment(text: str, indent: str) -> list[str]:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
 
-from geo.point import Frame
-
 PORT_MAX = 65_535
 
 
@@ -109,14 +107,6 @@ class HttpSettings(ListenerSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class HubSettings(ListenerSettings):
-    """The WebSocket listener: phones, arrival pages and consoles."""
-
-    port: int = 8081
-    """TCP port; 0 takes any free one."""
-
-
-@dataclass(frozen=True, slots=True)
 class AdminSettings:
     """The listener of /metrics, /healthz and /readyz. Never open it to the world."""
 
@@ -193,14 +183,6 @@ class AuthSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class CoordinatesSettings:
-    """The platform's coordinate frame."""
-
-    frame: Frame = Frame.WGS84
-    """Frame in which everything is kept and sent: wgs84, or gcj02 (maps of mainland China)."""
-
-
-@dataclass(frozen=True, slots=True)
 class CitySettings:
     """One city of one tenant: the unit that is matched as a whole."""
 
@@ -234,17 +216,17 @@ class LogSettings:
 class LifecycleSettings:
     """How the process ends."""
 
-    drain_s: float = 5.0
-    """Seconds between the first sign of stopping (not ready, reconnect advice sent) and closing what is left."""
-    reconnect_spread_s: float = 10.0
-    """Width of the random delay advised to clients, so that they do not all come back at once."""
+    unready_s: float = 0.0
+    """Seconds between saying not ready and sending clients away: time for a load balancer to notice."""
+    requests_s: float = 5.0
+    """Seconds for HTTP requests under way to finish."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if not 0 <= self.drain_s <= 300:
-            raise ValueError(f"drain_s must be between 0 and 300, is {self.drain_s}")
-        if not 0 <= self.reconnect_spread_s <= 600:
-            raise ValueError(f"reconnect_spread_s must be between 0 and 600, is {self.reconnect_spread_s}")
+        if not 0 <= self.unready_s <= 300:
+            raise ValueError(f"unready_s must be between 0 and 300, is {self.unready_s}")
+        if not 0 <= self.requests_s <= 300:
+            raise ValueError(f"requests_s must be between 0 and 300, is {self.requests_s}")
 
 
 def check_networks(proxies: tuple[str, ...]) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError, load
-from server.settings import CitySettings, HttpSettings, HubSettings, LogSettings
+from server.root import HubSettings
+from server.settings import CitySettings, HttpSettings, LogSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,219 @@
+"""The HTTP edge put together: ``Api`` answers requests as plain values, ``make_app`` wraps it for aiohttp.
+
+The order of things in one request: request id, token, role, body, handler, error. Nothing else knows aiohttp but
+this file and ``server``.
+"""
+
+import asyncio
+import inspect
+import logging
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from typing import Any, Final, cast
+
+import msgspec
+from aiohttp import web
+
+from api.auth import authenticate
+from api.errors import problem, undecodable
+from api.exchange import Access, Handler, PublicHandler, Request, Response, Route
+from core.clock import Clock
+from core.errors import DoorstepError, Invalid, NotFound, Refused, Unavailable
+from core.ids import IdSource
+from realtime.ports import Authenticator
+
+_log = logging.getLogger(__name__)
+
+REQUEST_PREFIX: Final = "req_"
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{8,64}")
+request_id_now: ContextVar[str] = ContextVar("request_id_now", default="")
+"""The request being answered, for log lines."""
+Observe = Callable[[str, int, float], None]
+"""Told (route name, status, seconds) of each request."""
+_SECURITY: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+class Api:
+    """Every route with what is done around its handler."""
+
+    def __init__(self, routes: Sequence[Route], tokens: Authenticator, clock: Clock, ids: IdSource) -> None:
+        """Keep the table and what it needs; decoders are built once."""
+        self.routes = tuple(routes)
+        self._by_name = {route.name: route for route in routes}
+        self._tokens = tokens
+        self._clock = clock
+        self._ids = ids
+        self._decoders = {route.name: msgspec.json.Decoder(route.body) for route in routes if route.body is not None}
+
+    def route(self, name: str) -> Route:
+        """The route of that name. Raises ``KeyError``."""
+        return self._by_name[name]
+
+    def request_id(self, given: str | None) -> str:
+        """The client's own request id where it is one, else a new one."""
+        if given is not None and _REQUEST_ID.fullmatch(given):
+            return given
+        return self._ids.new(REQUEST_PREFIX)
+
+    def now(self) -> float:
+        """UTC epoch seconds."""
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        """For measuring how long a request took."""
+        return self._clock.monotonic()
+
+    async def answer(self, route: Route, request: Request) -> Response:
+        """Answer one request; every error becomes problem+json, none is raised."""
+        token = request_id_now.set(request.request_id)
+        try:
+            response = await self._answer(route, request)
+        except DoorstepError as error:
+            response = problem(error, request.request_id)
+        except Exception:  # noqa: BLE001 - the edge where unknown failures end
+            # An edge: the client is told `internal` and nothing else.
+            _log.exception("request failed", extra={"route": route.name})
+            response = problem(DoorstepError("the server failed on this request"), request.request_id)
+        finally:
+            request_id_now.reset(token)
+        if route.location and "Cache-Control" not in response.headers:
+            response = replace(response, headers={**response.headers, "Cache-Control": "no-store"})
+        return response
+
+    async def _answer(self, route: Route, request: Request) -> Response:
+        if route.access is Access.PUBLIC:
+            return await _awaited(cast(PublicHandler, route.handler)(request))
+        who = authenticate(route, request.headers, self._tokens, request.now)
+        if route.body is not None:
+            request = replace(request, data=self._decode(route, request.body))
+        return await _awaited(cast(Handler, route.handler)(who, request))
+
+    def _decode(self, route: Route, body: bytes) -> Any:
+        try:
+            return self._decoders[route.name].decode(body or b"{}")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise undecodable(error) from None
+
+
+async def _awaited(outcome: Awaitable[Response] | Response) -> Response:
+    return await outcome if inspect.isawaitable(outcome) else outcome
+
+
+def make_app(
+    api: Api,
+    *,
+    body_bytes_max: int,
+    body_timeout_s: float,
+    peer_of: Callable[[web.BaseRequest], str],
+    observe: Observe,
+) -> web.Application:
+    """The aiohttp application.
+
+    Args:
+        api: What answers.
+        body_bytes_max: Largest body; a longer one is answered 413, of an SOS the beginning is read.
+        body_timeout_s: Seconds for a body to arrive.
+        peer_of: The client's address behind trusted proxies.
+        observe: Told of each finished request.
+    """
+    app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
+    for route in sorted(api.routes, key=lambda route: "{" in route.path):
+        app.router.add_route(
+            route.method, route.path, _wrapped(api, route, body_bytes_max, body_timeout_s, peer_of, observe)
+        )
+    return app
+
+
+def _wrapped(
+    api: Api,
+    route: Route,
+    body_bytes_max: int,
+    body_timeout_s: float,
+    peer_of: Callable[[web.BaseRequest], str],
+    observe: Observe,
+) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def handle(http: web.Request) -> web.StreamResponse:
+        began = api.monotonic()
+        request_id = api.request_id(http.headers.get("X-Request-Id"))
+        try:
+            body = await _body(http, body_bytes_max, body_timeout_s, whole=not route.raw_body)
+        except DoorstepError as error:
+            response = problem(error, request_id)
+        else:
+            request = Request(
+                now=api.now(),
+                request_id=request_id,
+                path=dict(http.match_info),
+                query=dict(http.query),
+                headers={name.lower(): value for name, value in http.headers.items()},
+                body=body,
+                peer=peer_of(http),
+            )
+            response = await api.answer(route, request)
+        took_s = api.monotonic() - began
+        observe(route.name, response.status, took_s)
+        _log.debug(
+            "request answered",
+            extra={"route": route.name, "status": response.status, "request_id": request_id, "took_ms": took_s * 1000},
+        )
+        return _response(response, request_id)
+
+    return handle
+
+
+async def _body(http: web.Request, limit: int, timeout_s: float, *, whole: bool) -> bytes:
+    """The request's body; of an SOS (not ``whole``) whatever arrives within the limits."""
+    received = bytearray()
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for chunk in http.content.iter_any():
+                received += chunk
+                if len(received) > limit:
+                    if whole:
+                        raise Refused(f"the body is larger than {limit} bytes", code="too_large")
+                    break
+    except TimeoutError:
+        if whole:
+            raise Unavailable("the body did not arrive in time", code="body_timeout") from None
+    except (web.RequestPayloadError, ConnectionError):
+        if whole:
+            raise Invalid("the body broke off", code="malformed") from None
+    return bytes(received[:limit])
+
+
+def _response(response: Response, request_id: str) -> web.Response:
+    headers = {**_SECURITY, "X-Request-Id": request_id, **response.headers, "Content-Type": response.content_type}
+    return web.Response(status=response.status, body=response.body, headers=headers)
+
+
+def _problems(api: Api) -> Any:
+    """What aiohttp itself refuses (no such path, wrong method) looks like every other refusal."""
+
+    @web.middleware
+    async def middleware(
+        http: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            return await handler(http)
+        except web.HTTPException as refusal:
+            request_id = api.request_id(http.headers.get("X-Request-Id"))
+            if isinstance(refusal, web.HTTPMethodNotAllowed):
+                error: DoorstepError = Refused("this path knows other methods", code="method_not_allowed")
+            elif refusal.status == 404:
+                error = NotFound("there is no such path")
+            elif refusal.status == 413:
+                error = Refused("the body is too large", code="too_large")
+            else:
+                error = Invalid("the request cannot be read", code="malformed")
+            answered = _response(problem(error, request_id), request_id)
+            if isinstance(refusal, web.HTTPMethodNotAllowed):
+                answered.headers["Allow"] = refusal.headers["Allow"]
+            return answered
+
+    return middleware

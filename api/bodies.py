@@ -1,0 +1,269 @@
+"""Bodies of HTTP requests and answers as structs: they decode the bytes, and the OpenAPI document is made from them."""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from realtime.messages import (
+    AccuracyM,
+    Count,
+    Crs,
+    DurationS,
+    EpochS,
+    Fen,
+    HeadingDeg,
+    Id,
+    Key,
+    Lat,
+    Lng,
+    OrderView,
+    PingRow,
+    SpeedMps,
+    StepName,
+    Text,
+    Word,
+)
+
+Words = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=64)]
+Phone = Annotated[str, Meta(min_length=1, max_length=32)]
+GenderName = Literal["female", "male", "other"]
+Stars = Annotated[float, Meta(ge=0.0, le=5.0)]
+MetresM = Annotated[float, Meta(ge=0.0, le=2.1e7)]
+
+
+# -- orders -----------------------------------------------------------------------------------------------
+
+
+class LocationIn(Struct, frozen=True):
+    """Where the service shall happen."""
+
+    lat: Lat
+    lng: Lng
+    address: Annotated[str, Meta(min_length=1, max_length=512)]
+    crs: Crs = "wgs84"
+    unit: Text = ""
+    entrance_note: Text = ""
+
+
+class ContactIn(Struct, frozen=True):
+    """Whom to call at the door."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    phone: Phone
+
+
+class PriceIn(Struct, frozen=True):
+    """What was agreed, in fen."""
+
+    service_fen: Fen
+    travel_fen: Fen = 0
+
+
+class OrderIn(Struct, frozen=True):
+    """A new order."""
+
+    service: Annotated[str, Meta(min_length=1, max_length=64)]
+    duration_s: Annotated[float, Meta(ge=60.0, le=86_400.0)]
+    location: LocationIn
+    contact: ContactIn
+    price: PriceIn
+    customer: Id | None = None
+    """Whose order it is; a customer may leave it out."""
+    skills: Words = msgspec.field(default_factory=list)
+    mode: Literal["auto", "broadcast", "directed", "manual"] = "auto"
+    technician: Id | None = None
+    scheduled_for: EpochS | None = None
+    gender_preference: GenderName | None = None
+
+
+class CancelIn(Struct, frozen=True):
+    """Why an order is called off."""
+
+    reason: Word = ""
+
+
+class RatingIn(Struct, frozen=True):
+    """Stars for a finished job."""
+
+    stars: Annotated[int, Meta(ge=1, le=5)]
+
+
+class StepIn(Struct, frozen=True):
+    """The job has come to its next step."""
+
+    step: StepName
+    evidence: Text = ""
+
+
+class OrderPage(Struct, frozen=True, omit_defaults=True):
+    """Orders, newest first."""
+
+    orders: Annotated[list[OrderView], Meta(max_length=1_000)]
+    next: Word | None = None
+    """Give as ``after`` to get the next page; absent on the last."""
+
+
+class TimelineEntry(Struct, frozen=True, omit_defaults=True):
+    """One thing that happened to an order or incident."""
+
+    seq: Count
+    at: EpochS
+    what: Word
+    who: Word
+    state: Word
+    detail: dict[str, Any] | Text = ""
+
+
+class Timeline(Struct, frozen=True):
+    """Everything that happened, in order."""
+
+    id: Id
+    events: Annotated[list[TimelineEntry], Meta(max_length=100_000)]
+
+
+class Explanation(Struct, frozen=True):
+    """Why the rounds decided as they did (ops)."""
+
+    order: Id
+    rounds: Annotated[list[Any], Meta(max_length=10_000)]
+
+
+class TrackPoint(Struct, frozen=True, omit_defaults=True):
+    """One kept position."""
+
+    fixed_at: EpochS
+    received_at: EpochS
+    lat: Lat
+    lng: Lng
+    accuracy_m: AccuracyM
+    speed_mps: SpeedMps | None = None
+    heading_deg: HeadingDeg | None = None
+    order: Word = ""
+
+
+class Track(Struct, frozen=True):
+    """Kept positions in the order of their fixes."""
+
+    crs: Crs
+    points: Annotated[list[TrackPoint], Meta(max_length=100_000)]
+
+
+# -- technicians ------------------------------------------------------------------------------------------
+
+
+class TechnicianIn(Struct, frozen=True):
+    """The platform's record of a technician, whole."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    cities: Annotated[list[Id], Meta(min_length=1, max_length=64)]
+    skills: Words = msgspec.field(default_factory=list)
+    gender: GenderName = "other"
+    tier: Word = ""
+    verified: bool = False
+
+
+class TechnicianView(Struct, frozen=True, omit_defaults=True):
+    """A technician as staff and they themselves see them."""
+
+    technician: Id
+    name: Text
+    cities: Annotated[list[Id], Meta(max_length=64)]
+    skills: Words
+    gender: GenderName
+    tier: Word
+    verified: bool
+    duty: Word
+    work: Word
+    duty_city: Id | None = None
+    rating: Stars | None = None
+
+
+class DutyIn(Struct, frozen=True):
+    """Go on or off duty."""
+
+    on: bool
+    city: Id | None = None
+
+
+class NearbyTechnician(Struct, frozen=True, omit_defaults=True):
+    """A technician on the ops map."""
+
+    technician: Id
+    lat: Lat
+    lng: Lng
+    crs: Crs
+    accuracy_m: AccuracyM
+    distance_m: MetresM
+    age_s: DurationS
+    state: Word
+    connected: bool
+    rating: Stars | None = None
+
+
+class NearbyCard(Struct, frozen=True, omit_defaults=True):
+    """A technician as a customer may see them before an order: no id, no place finer than a cell."""
+
+    pick: Word
+    """Rotating token that stands for the technician; good for a while and for this customer only."""
+    distance_band: Word
+    services: Words
+    earliest_s: DurationS
+    rating: Stars | None = None
+
+
+class Nearby(Struct, frozen=True, omit_defaults=True):
+    """Technicians near a point: ``technicians`` for ops, ``cards`` for everyone else."""
+
+    technicians: Annotated[list[NearbyTechnician], Meta(max_length=1_000)] | UnsetType = UNSET
+    cards: Annotated[list[NearbyCard], Meta(max_length=1_000)] | UnsetType = UNSET
+
+
+# -- positions, SOS, tickets, documents -------------------------------------------------------------------
+
+
+class PositionsIn(Struct, frozen=True, gc=False):
+    """Position reports in rows, for phones whose socket cannot live."""
+
+    device: Key
+    pings: Annotated[list[PingRow], Meta(min_length=1, max_length=512)]
+    sent_at: EpochS | None = None
+    crs: Crs | None = None
+
+
+class ResolveIn(Struct, frozen=True):
+    """How an incident ended."""
+
+    disposition: Literal["real_handled", "real_handed_over", "false_accident", "false_test", "duplicate", "unreachable"]
+    note: Text = ""
+
+
+class TicketIn(Struct, frozen=True):
+    """For which device the ticket shall be good."""
+
+    device: Key
+
+
+class Ticket(Struct, frozen=True):
+    """A one-time ticket for ``hello``."""
+
+    ticket: Word
+    expires_at: EpochS
+    hub_url: Text
+
+
+class ClientConfig(Struct, frozen=True):
+    """What clients must know before they connect."""
+
+    hub_url: Text
+    crs: Crs
+    subprotocols: Annotated[list[Word], Meta(max_length=8)]
+    version: Word
+    server_at: EpochS
+    message_bytes_max: Count
+
+
+class Done(Struct, frozen=True):
+    """The request was done and is stored."""
+
+    result: dict[str, Any]

@@ -1,0 +1,84 @@
+"""What the server tells about itself without a token: config for clients, API documents, the first page."""
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from api.asyncapi import asyncapi_document
+from api.bodies import ClientConfig
+from api.exchange import Request, Response, answer
+from api.openapi import openapi_document
+from geo.point import Frame
+from realtime.messages import MESSAGE_BYTES_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from api.exchange import Route
+
+SUBPROTOCOLS = ("doorstep.v1.json", "doorstep.v1.msgpack")
+PAGE_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+
+class Documents:
+    """Handlers of the public routes. ``routes`` is set once the table is complete."""
+
+    def __init__(
+        self, *, version: str, frame: Frame, hub_url: Callable[[], str], page: Callable[[], str], style: str
+    ) -> None:
+        """``page`` is asked at each request, so that it can tell what runs now."""
+        self.routes: Sequence[Route] = ()
+        self._version = version
+        self._frame = frame
+        self._hub_url = hub_url
+        self._page = page
+        self._style = style
+
+    def config(self, request: Request) -> Response:
+        """GET /config.json."""
+        return answer(
+            ClientConfig(
+                hub_url=self._hub_url(),
+                crs=self._frame.value,
+                subprotocols=list(SUBPROTOCOLS),
+                version=self._version,
+                server_at=round(request.now, 3),
+                message_bytes_max=MESSAGE_BYTES_MAX,
+            ),
+            cache_control="no-cache",
+        )
+
+    def openapi(self, request: Request) -> Response:
+        """GET /openapi.json."""
+        del request
+        return Response(200, self._openapi)
+
+    def asyncapi(self, request: Request) -> Response:
+        """GET /asyncapi.json."""
+        del request
+        return Response(200, self._asyncapi)
+
+    def page(self, request: Request) -> Response:
+        """GET /."""
+        del request
+        return Response(
+            200,
+            self._page().encode(),
+            "text/html; charset=utf-8",
+            {"Content-Security-Policy": PAGE_CSP, "Cache-Control": "no-cache"},
+        )
+
+    def style(self, request: Request) -> Response:
+        """GET /style.css."""
+        del request
+        return Response(200, self._style.encode(), "text/css; charset=utf-8", {"Cache-Control": "no-cache"})
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        return msgspec.json.encode(openapi_document(self.routes, self._version))
+
+    @cached_property
+    def _asyncapi(self) -> bytes:
+        return msgspec.json.encode(asyncapi_document(self._version))

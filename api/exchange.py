@@ -1,0 +1,160 @@
+"""One HTTP request and its answer as plain values, and a row of the route table. Knows no web framework.
+
+A handler is ``(principal, request) -> response``; ``app.py`` wraps it for aiohttp, the simulator calls it as it is.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import isfinite, nan
+from typing import Any
+
+import msgspec
+
+from core.errors import Invalid
+from core.principal import Principal, Role
+
+_encoder = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a client asks.
+
+    Attributes:
+        now: UTC epoch seconds at which it was received.
+        request_id: Told in the answer and in every log line about it.
+        path: Variable parts of the path.
+        query: Query parameters; a repeated one keeps its last value.
+        headers: Header fields by lower-case name.
+        body: The raw body.
+        data: The body decoded into the route's struct, None for routes without one.
+        peer: The client's address; for limits, never for logs.
+    """
+
+    now: float
+    request_id: str = ""
+    path: Mapping[str, str] = field(default_factory=dict)
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    data: Any = None  # the struct named by the route; checked there
+    peer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """What the server answers."""
+
+    status: int
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def answer(value: object, status: int = 200, **headers: str) -> Response:
+    """A JSON answer; header names are written with ``_`` for ``-``."""
+    named = {name.replace("_", "-").title(): text for name, text in headers.items()}
+    return Response(status, _encoder.encode(value), headers=named)
+
+
+Handler = Callable[[Principal, Request], Awaitable[Response] | Response]
+PublicHandler = Callable[[Request], Awaitable[Response] | Response]
+
+
+class Access(Enum):
+    """How a caller proves who they are."""
+
+    TOKEN = "token"  # noqa: S105 - a word, not a secret
+    LENIENT = "lenient"
+    """A genuine token that expired recently is enough, and no limit refuses: only SOS."""
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One query parameter."""
+
+    name: str
+    kind: str
+    """number, integer or string."""
+    about: str
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the route table: the whole authorisation of a route stands here and in its handler's own check.
+
+    Attributes:
+        who: Roles that may call it at all; whose things they reach is ``scope``.
+        scope: In words, which things a role reaches; everything else is answered like an absent one.
+        location: Whether answers hold positions or addresses: then nobody may cache them.
+        body: Struct that decodes the body; None for none.
+        result: Struct that the answer holds, for the documents.
+    """
+
+    name: str
+    method: str
+    path: str
+    who: frozenset[Role]
+    scope: str
+    summary: str
+    handler: Handler | PublicHandler
+    access: Access = Access.TOKEN
+    body: Any = None  # a type, also a union
+    result: Any = None
+    status: int = 200
+    query: tuple[Param, ...] = ()
+    location: bool = False
+    idempotency_key: bool = False
+    raw_body: bool = False
+
+
+def number(request: Request, name: str, low: float, high: float, default: float | None = None) -> float:
+    """A query parameter as a number between two bounds.
+
+    Raises:
+        Invalid: It is missing without a default, no number, or out of bounds.
+    """
+    text = request.query.get(name)
+    if text is None:
+        if default is None:
+            raise Invalid(f"{name} is required", field=name)
+        return default
+    try:
+        value = float(text) if len(text) <= 64 else float("nan")
+    except ValueError:
+        value = float("nan")
+    if not low <= value <= high:  # also refuses NaN
+        raise Invalid(f"{name} must be a number between {low:g} and {high:g}", field=name)
+    return value
+
+
+def whole(request: Request, name: str, low: int, high: int, default: int) -> int:
+    """A query parameter as a whole number between two bounds. Raises ``Invalid``."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
+        raise Invalid(f"{name} must be a whole number between {low} and {high}", field=name)
+    return int(text)
+
+
+def next_key(at: float, name: str) -> str:
+    """Where the next page of a listing begins: after this row."""
+    return f"{at!r}~{name}"
+
+
+def keyset(text: str | None) -> tuple[float, str] | None:
+    """The row before a page, from ``next`` of the page before it. Raises ``Invalid``."""
+    if text is None:
+        return None
+    at, _, last = text.partition("~")
+    try:
+        placed_at = float(at[:32])
+    except ValueError:
+        placed_at = nan
+    if not isfinite(placed_at):
+        raise Invalid("give `next` of the page before", field="after")
+    return placed_at, last[:64]

@@ -1,0 +1,67 @@
+"""Builds the route table from what wiring gives: the one list of handlers and what each of them needs."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from api.app import Api
+from api.cities import Cities
+from api.documents import Documents
+from api.inbound import Inbound
+from api.nearby import NearbyTechnicians
+from api.orders import Orders
+from api.phones import Phones
+from api.ports import Tickets, Tracks
+from api.routes import order_routes, phone_routes, public_routes, safety_routes, technician_routes
+from api.safety import Safety
+from api.settings import ApiSettings
+from api.technicians import Technicians
+from core.clock import Clock
+from core.ids import IdSource
+from dispatch.ports import DispatchStore
+from geo.point import Frame
+from realtime.service import RealtimeService
+from safety.ports import SafetyStore
+from safety.service import SafetyService
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """What the HTTP edge is connected to."""
+
+    clock: Clock
+    ids: IdSource
+    tokens: Tickets
+    cities: Cities
+    hub: RealtimeService
+    safety: SafetyService
+    inbound: Inbound
+    dispatch_store: DispatchStore
+    safety_store: SafetyStore
+    tracks: Tracks
+    frame: Frame
+    settings: ApiSettings
+    token_key: bytes
+    version: str
+    hub_url: Callable[[], str]
+    page: Callable[[], str]
+    style: str
+
+
+def build_api(parts: ApiParts) -> Api:
+    """The API with all of its routes."""
+    documents = Documents(
+        version=parts.version, frame=parts.frame, hub_url=parts.hub_url, page=parts.page, style=parts.style
+    )
+    store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
+    routes = [
+        *order_routes(Orders(parts.cities, store, parts.tracks, parts.inbound, frame, settings)),
+        *technician_routes(
+            Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
+            NearbyTechnicians(parts.cities, frame, settings, parts.token_key),
+        ),
+        *safety_routes(Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings)),
+        *phone_routes(Phones(parts.hub, parts.tokens, parts.hub_url)),
+        *public_routes(documents),
+    ]
+    documents.routes = routes
+    return Api(routes, parts.tokens, parts.clock, parts.ids)

@@ -1,0 +1,218 @@
+"""What clients say, to the domains: commands of hub and HTTP become events. Implements ``realtime.ports.Inbound``."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from api.cities import Cities, ShardParts
+from api.ports import Presence
+from core.errors import DoorstepError, Forbidden, Invalid, NotFound
+from core.ids import INCIDENT_PREFIX, OFFER_PREFIX, CityId, IncidentId, OfferId, OrderId, TenantId, UserId
+from core.principal import Principal, Role
+from dispatch import events
+from dispatch.model import DutyState
+from geo.point import Frame
+from realtime import messages
+from realtime.messages import Command
+from realtime.ports import Reply, SendDirect
+from safety import events as safety_events
+from safety.intake import decode_sos
+from safety.service import SafetyService
+
+_log = logging.getLogger(__name__)
+Result = Callable[[Sequence[Any]], dict[str, object] | None]
+
+
+class Inbound:
+    """Turns messages into events of the right city's dispatch, or of safety."""
+
+    def __init__(self, cities: Cities, safety: SafetyService, presence: Presence, frame: Frame) -> None:
+        """Keep the domains to hand things to."""
+        self._cities = cities
+        self._safety = safety
+        self._presence = presence
+        self._frame = frame
+
+    # -- realtime.ports.Inbound -------------------------------------------------------------------------
+
+    def command(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
+        """Hand a request to its domain; ``reply`` is called exactly once, after the commit."""
+        try:
+            if who.restricted:
+                raise Forbidden("the token has expired; only SOS still works", code="token_restricted")
+            self._dispatch(who, message, reply)
+        except DoorstepError as error:
+            reply(error)
+
+    def sos(self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply) -> None:
+        """Hand over the raw frame of an SOS."""
+        report = decode_sos(payload, is_json, now, self._frame)
+        try:
+            self._safety.raise_sos(who, report, now, send, reply)
+        except DoorstepError as error:
+            reply(error)
+
+    def receipt(self, tenant: TenantId, recipient: UserId, receipt: str, now: float) -> None:
+        """A device acknowledged an offer or an incident."""
+        try:
+            if receipt.startswith(OFFER_PREFIX):
+                found = self._cities.offer(tenant, OfferId(receipt))
+                if found is not None:
+                    found[0].dispatch.post(events.OfferReceived(OfferId(receipt), recipient))
+            elif receipt.startswith(INCIDENT_PREFIX):
+                self._safety.post(safety_events.DeliveryReceived(tenant, recipient, IncidentId(receipt)))
+        except DoorstepError as error:
+            # Receipts come again with the next session; without one the message is repeated.
+            _log.warning("a receipt was not taken", extra={"code": error.code})
+
+    def opened(self, who: Principal, now: float) -> None:
+        """A session began; the store's directory has noted it already."""
+
+    def closed(self, who: Principal, now: float) -> None:
+        """A session ended: duty stays, the last position ages by itself."""
+
+    # -- for HTTP ---------------------------------------------------------------------------------------
+
+    async def ask(self, who: Principal, message: Command, now: float) -> dict[str, object]:
+        """``command`` for callers that wait. Raises what it was refused with."""
+        return await _answered(lambda reply: self.command(who, message, now, reply))
+
+    async def ask_duty(self, who: Principal, technician: UserId, on: bool, city: CityId | None) -> dict[str, object]:
+        """Set a technician's duty for staff, who must have been checked. Raises what it was refused with."""
+        return await _answered(lambda reply: self.set_duty(who.tenant, technician, on, city, reply, allowed=who.cities))
+
+    # -- one command after the other --------------------------------------------------------------------
+
+    def _dispatch(self, who: Principal, message: Command, reply: Reply) -> None:
+        match message:
+            case messages.OfferAccept(offer=offer):
+                part = self._offer(who, offer)
+                accepted = events.OfferAccepted(OfferId(offer), who.user)
+                _post(part, accepted, reply, lambda effects: _offer_result(offer, "accepted", part))
+            case messages.OfferDecline(offer=offer, reason=reason):
+                part = self._offer(who, offer)
+                declined = events.OfferDeclined(OfferId(offer), who.user, reason)
+                _post(part, declined, reply, lambda effects: _offer_result(offer, "declined", part))
+            case messages.JobStep(order=order, step=step, evidence=evidence):
+                part = self._job(who, order)
+                taken = events.StepTaken(OrderId(order), who.user, events.Step(step), evidence or "")
+                _post(part, taken, reply, lambda effects: {"order": order, "state": step})
+            case messages.Duty(on=on, city=city):
+                self._duty(who, on, CityId(city) if city is not None else None, reply)
+            case messages.IncidentAckIn(incident=incident):
+                _require(who, Role.OPS, Role.RESPONDER)
+                self._safety.post(
+                    safety_events.IncidentAcknowledged(who, IncidentId(incident)),
+                    _then(reply, incident, "acknowledged"),
+                )
+            case messages.IncidentResolve(incident=incident, disposition=disposition, note=note):
+                _require(who, Role.OPS, Role.RESPONDER)
+                self._safety.post(
+                    safety_events.IncidentResolved(who, IncidentId(incident), disposition, note),
+                    _then(reply, incident, "resolved"),
+                )
+
+    def _offer(self, who: Principal, offer: str) -> ShardParts:
+        _require(who, Role.TECHNICIAN)
+        found = self._cities.offer(who.tenant, OfferId(offer))
+        if found is None or found[1].technician != who.user:
+            raise NotFound("there is no such offer")
+        return found[0]
+
+    def _job(self, who: Principal, order: str) -> ShardParts:
+        _require(who, Role.TECHNICIAN)
+        found = self._cities.order(who.tenant, OrderId(order))
+        if found is None or found[1].technician != who.user:
+            raise NotFound("there is no such order")
+        return found[0]
+
+    def _duty(self, who: Principal, on: bool, city: CityId | None, reply: Reply) -> None:
+        _require(who, Role.TECHNICIAN, Role.RESPONDER)
+        if who.holds(Role.TECHNICIAN):
+            self.set_duty(who.tenant, who.user, on, city, reply, allowed=who.cities)
+            return
+        current = self._presence.shard_of(who.tenant, who.user)
+        part = self._duty_city(who.tenant, city or (current.city if current else None), sorted(who.cities))
+        if who.cities and part.shard.city not in who.cities:
+            raise Invalid("your token is not good for this city", code="city_not_allowed", field="city")
+        self._presence.responder_on_duty(who.tenant, who.user, part.shard if on else None)
+        reply({"duty": "on" if on else "off", "city": part.shard.city})
+
+    def set_duty(
+        self,
+        tenant: TenantId,
+        technician: UserId,
+        on: bool,
+        city: CityId | None,
+        reply: Reply,
+        *,
+        allowed: frozenset[CityId] = frozenset(),
+    ) -> None:
+        """Change a technician's duty, for themselves or (checked by the caller) by staff.
+
+        Args:
+            city: None for the city they are on duty in, or their only one.
+            allowed: Cities the speaker may act in; empty for any.
+
+        Raises:
+            NotFound: No such technician or city.
+            Invalid: The city must be named, or is not allowed.
+        """
+        found = self._cities.technician(tenant, technician)
+        if found is None:
+            raise NotFound("there is no such technician")
+        record = found[1]
+        part = self._duty_city(tenant, city or record.duty_city, list(record.cities))
+        if allowed and part.shard.city not in allowed:
+            raise Invalid("the token is not good for this city", code="city_not_allowed", field="city")
+        duty = DutyState.ON if on else DutyState.OFF
+        _post(
+            part, events.DutySet(technician, duty), reply, lambda effects: {"duty": duty.value, "city": part.shard.city}
+        )
+
+    def _duty_city(self, tenant: TenantId, city: CityId | None, choices: Sequence[CityId]) -> ShardParts:
+        if city is None:
+            if len(choices) != 1:
+                raise Invalid("name the city: there are several", field="city")
+            city = choices[0]
+        return self._cities.require(tenant, city)
+
+
+async def _answered(start: Callable[[Reply], None]) -> dict[str, object]:
+    answered: asyncio.Future[dict[str, object]] = asyncio.get_running_loop().create_future()
+
+    def reply(outcome: dict[str, object] | DoorstepError | None) -> None:
+        if answered.done():
+            return  # the caller went away
+        if isinstance(outcome, DoorstepError):
+            answered.set_exception(outcome)
+        else:
+            answered.set_result(outcome or {})
+
+    start(reply)
+    return await answered
+
+
+def _require(who: Principal, *roles: Role) -> None:
+    if not who.holds(*roles):
+        raise Forbidden("your role may not do this")
+
+
+def _post(part: ShardParts, event: events.DispatchEvent, reply: Reply, result: Result) -> None:
+    def done(outcome: Sequence[events.Effect] | DoorstepError) -> None:
+        reply(outcome if isinstance(outcome, DoorstepError) else result(outcome))
+
+    part.dispatch.post(event, done)
+
+
+def _offer_result(offer: str, state: str, part: ShardParts) -> dict[str, object]:
+    known = part.dispatch.offer(OfferId(offer))
+    return {"offer": offer, "state": state} | ({"order": known.order_id} if known is not None else {})
+
+
+def _then(reply: Reply, incident: str, state: str) -> Callable[[Sequence[safety_events.Effect] | DoorstepError], None]:
+    def done(outcome: Sequence[safety_events.Effect] | DoorstepError) -> None:
+        reply(outcome if isinstance(outcome, DoorstepError) else {"incident": incident, "state": state})
+
+    return done

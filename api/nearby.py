@@ -1,0 +1,135 @@
+"""Who is near: positions for ops; for customers cards that locate nobody better than an H3 cell.
+
+A card's distance is that between the centres of two res-8 cells, the asked point's own snapped too, and cards
+are ordered by it and then by their token: neither the answer nor its order or its end depends on where inside
+a cell anybody is.
+"""
+
+import hashlib
+import hmac
+
+from api.bodies import Nearby, NearbyCard, NearbyTechnician
+from api.cities import Cities, ShardParts
+from api.exchange import Request, Response, answer, number, whole
+from api.settings import ApiSettings
+from core.errors import NotFound
+from core.ids import UserId
+from core.principal import Principal, Role
+from core.units import LAT_DEG_MAX, LNG_DEG_MAX
+from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snapped_distance_m
+from geo.frames import convert_point
+from geo.point import Frame, LatLng
+from geo.position_index import Flag
+
+EARLIEST_STEP_S = 300.0
+"""Earliest times are rounded up to this, so that they tell no more than the distance band."""
+SLOWEST_MPS = 4.0
+"""Speed behind the earliest time: an electric bicycle with lights and corners, 14 km/h as the crow flies."""
+OVERSAMPLE = 4
+"""Cards are cut from this many times as many people, so that the cut does not tell who is a few metres nearer."""
+
+
+class NearbyTechnicians:
+    """Handler of ``GET /v1/technicians/nearby``."""
+
+    def __init__(self, cities: Cities, frame: Frame, settings: ApiSettings, token_key: bytes) -> None:
+        """``token_key`` makes pick tokens that cannot be guessed; it need not survive a restart."""
+        self._cities = cities
+        self._frame = frame
+        self._settings = settings
+        self._token_key = token_key
+
+    def listing(self, who: Principal, request: Request) -> Response:
+        """GET /v1/technicians/nearby?lat&lng[&crs][&limit][&skill]."""
+        crs = request.query.get("crs", Frame.WGS84.value)
+        asked = LatLng(
+            number(request, "lat", -LAT_DEG_MAX, LAT_DEG_MAX), number(request, "lng", -LNG_DEG_MAX, LNG_DEG_MAX)
+        )
+        if crs not in list(Frame):
+            raise NotFound("there is no such frame", field="crs")
+        limit = whole(request, "limit", 1, self._settings.nearby_len_max, min(20, self._settings.nearby_len_max))
+        point = convert_point(asked, Frame(crs), self._frame)
+        part, _ = self._cities.open_city(who.tenant, point)
+        if who.holds(Role.OPS) and part.shard.city in who.cities:
+            return answer(Nearby(technicians=self._positions(part, point, limit, request.now)))
+        if who.holds(Role.OPS) and not who.holds(Role.CUSTOMER, Role.SERVICE):
+            raise NotFound("there is no such city for you")
+        return answer(Nearby(cards=self._cards(who, part, point, limit, request.now)))
+
+    def _positions(self, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyTechnician]:
+        index = part.positions.index
+        slots, distances_m = index.nearest(
+            point,
+            limit,
+            require=int(Flag.TECHNICIAN),
+            seen_after=now - self._settings.nearby_seen_s,
+            within_m=self._settings.nearby_radius_m,
+        )
+        found = []
+        for slot, distance_m in zip(slots.tolist(), distances_m.tolist(), strict=True):
+            flags = int(index.flags[slot])
+            found.append(
+                NearbyTechnician(
+                    technician=index.user(slot),
+                    lat=round(float(index.lat[slot]), 7),
+                    lng=round(float(index.lng[slot]), 7),
+                    crs=self._frame.value,
+                    accuracy_m=round(float(index.accuracy_m[slot]), 1),
+                    distance_m=round(distance_m, 1),
+                    age_s=round(max(0.0, now - float(index.seen_at[slot])), 1),
+                    state=_work(flags),
+                    connected=bool(flags & Flag.CONNECTED),
+                    rating=_rating(float(index.rating[slot])),
+                )
+            )
+        return found
+
+    def _cards(self, who: Principal, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyCard]:
+        index = part.positions.index
+        centre = cell_center(cell_of(point, CARD_RESOLUTION))
+        slots, _ = index.nearest(
+            centre,
+            limit * OVERSAMPLE,
+            require=int(Flag.TECHNICIAN | Flag.VERIFIED | Flag.IDLE),
+            seen_after=now - self._settings.nearby_seen_s,
+            within_m=self._settings.nearby_radius_m,
+        )
+        ranked = []
+        for slot in slots.tolist():
+            user = index.user(slot)
+            place = LatLng(float(index.lat[slot]), float(index.lng[slot]))
+            distance_m = snapped_distance_m(centre, place, CARD_RESOLUTION)
+            ranked.append((distance_m, self._pick(who, user, now), user))
+        cards = []
+        for distance_m, pick, user in sorted(ranked)[:limit]:
+            record = part.dispatch.technician(user)
+            if record is None:
+                continue
+            steps = 1 + int(distance_m / SLOWEST_MPS / EARLIEST_STEP_S)
+            cards.append(
+                NearbyCard(
+                    pick=pick,
+                    distance_band=distance_band(distance_m),
+                    services=sorted(record.skills),
+                    earliest_s=steps * EARLIEST_STEP_S,
+                    rating=_rating(part.dispatch.rating(user, now) or 0.0),
+                )
+            )
+        return cards
+
+    def _pick(self, who: Principal, technician: UserId, now: float) -> str:
+        """Stands for a technician towards one customer, for one period."""
+        period = int(now // self._settings.pick_token_life_s)
+        text = "\0".join((who.tenant, who.user, technician, str(period)))
+        return "pck_" + hmac.new(self._token_key, text.encode(), hashlib.sha256).hexdigest()[:24]
+
+
+def _work(flags: int) -> str:
+    if flags & Flag.BUSY:
+        return "busy"
+    return "offered" if flags & Flag.OFFERED else "idle"
+
+
+def _rating(stars: float) -> float | None:
+    """One decimal: a mean to many digits would tell two cards of one person apart from all others."""
+    return round(stars, 1) if stars > 0 else None

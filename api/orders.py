@@ -1,0 +1,281 @@
+"""Orders over HTTP: place, read, list, cancel, confirm, rate, step; and for staff why, when and where."""
+
+import hashlib
+import logging
+from dataclasses import asdict
+from typing import Any
+
+import msgspec
+
+from api.bodies import (
+    CancelIn,
+    Done,
+    Explanation,
+    OrderIn,
+    OrderPage,
+    RatingIn,
+    StepIn,
+    Timeline,
+    TimelineEntry,
+    Track,
+)
+from api.cities import Cities, ShardParts
+from api.exchange import Request, Response, answer, keyset, next_key, whole
+from api.inbound import Inbound
+from api.ports import Tracks
+from api.settings import ApiSettings
+from api.tracks import track_body
+from api.views import JOB_STATES, Reader, order_view
+from core.errors import Forbidden, Invalid, NotFound
+from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
+from core.principal import Principal, Role
+from dispatch import events
+from dispatch.model import Gender, Mode, Order, OrderState, Site
+from dispatch.ports import DispatchStore
+from geo.frames import convert_point
+from geo.point import Frame, LatLng
+from realtime.messages import JobStep, OrderView
+
+_log = logging.getLogger(__name__)
+
+
+def no_such_order() -> NotFound:
+    """Absent and foreign look the same."""
+    return NotFound("there is no such order")
+
+
+class Orders:
+    """Handlers of ``/v1/orders``."""
+
+    def __init__(
+        self,
+        cities: Cities,
+        store: DispatchStore,
+        tracks: Tracks,
+        inbound: Inbound,
+        frame: Frame,
+        settings: ApiSettings,
+    ) -> None:
+        """Keep what the handlers need."""
+        self._cities = cities
+        self._store = store
+        self._tracks = tracks
+        self._inbound = inbound
+        self._frame = frame
+        self._settings = settings
+
+    # -- handlers ---------------------------------------------------------------------------------------
+
+    async def place(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders. A repeat with the same Idempotency-Key answers 200 with the order as it is now."""
+        body: OrderIn = request.data
+        customer = _customer(who, body)
+        _refuse_later_features(body)
+        key = _idempotency_key(request)
+        location = body.location
+        raw = LatLng(location.lat, location.lng)
+        point = convert_point(raw, Frame(location.crs), self._frame)
+        part, district = self._cities.open_city(who.tenant, point)
+        if not who.holds(Role.CUSTOMER) and who.cities and part.shard.city not in who.cities:
+            raise Invalid("the token is not good for this city", code="city_not_allowed", field="location")
+        draft = events.OrderDraft(
+            customer=customer,
+            service=body.service,
+            skills=tuple(sorted(set(body.skills))),
+            duration_s=body.duration_s,
+            site=Site(point, raw, location.crs, location.address, location.unit, location.entrance_note, district),
+            contact_name=body.contact.name,
+            contact_phone=body.contact.phone,
+            service_fen=body.price.service_fen,
+            travel_fen=body.price.travel_fen,
+            gender_preference=Gender(body.gender_preference) if body.gender_preference is not None else None,
+            mode=Mode.AUTO,
+        )
+        fingerprint = hashlib.sha256(msgspec.json.encode(body)).hexdigest() if key else ""
+        effects = await part.dispatch.ask(events.OrderPlaced(draft, who.user, key, fingerprint))
+        for effect in effects:
+            if isinstance(effect, events.OrderRepeated):
+                return self._answer(effect.order, part, _reader(who, effect.order), request.now, 200)
+            if isinstance(effect, events.OrderChanged):
+                order = part.dispatch.order(effect.order.order_id) or effect.order
+                return self._answer(order, part, _reader(who, order), request.now, 201)
+        raise AssertionError("an order was placed without an effect")
+
+    async def read(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders/{id}."""
+        part, order = await self._visible(who, request.path["id"])
+        return self._answer(order, part, _reader(who, order), request.now)
+
+    async def listing(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders: the caller's own, or for staff those of their cities; newest first, by keyset."""
+        limit = whole(request, "limit", 1, self._settings.page_len_max, min(50, self._settings.page_len_max))
+        state = _state(request)
+        wanted: dict[str, Any] = {}
+        city = request.query.get("city")
+        if who.holds(Role.OPS, Role.SERVICE):
+            if city is not None:
+                if who.cities and city not in who.cities:
+                    raise NotFound("there is no such city", field="city")
+                wanted["city"] = CityId(city)
+            elif who.cities:
+                if len(who.cities) > 1:
+                    raise Invalid("name one of your cities", field="city")
+                wanted["city"] = next(iter(who.cities))
+            elif who.holds(Role.OPS) and not who.holds(Role.SERVICE):
+                return answer(OrderPage([]))
+        elif who.holds(Role.TECHNICIAN):
+            wanted["technician"] = who.user
+        else:
+            wanted["customer"] = who.user
+        orders = await self._store.orders(
+            who.tenant, state=state, before=keyset(request.query.get("after")), limit=limit + 1, **wanted
+        )
+        page = list(orders[:limit])
+        views = [self._view(order, _reader(who, order), request.now) for order in page]
+        following = next_key(page[-1].placed_at, page[-1].order_id) if len(orders) > limit else None
+        return answer(OrderPage(views, following))
+
+    async def cancel(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/cancel."""
+        body: CancelIn = request.data
+        part, order = await self._own(who, request.path["id"])
+        staff = _is_staff(who, order)
+        await part.dispatch.ask(events.OrderCancelled(order.order_id, who.user, body.reason, staff=staff))
+        return await self.read(who, request)
+
+    async def confirm(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/confirm."""
+        part, order = await self._own(who, request.path["id"])
+        await part.dispatch.ask(events.OrderConfirmed(order.order_id, who.user, staff=_is_staff(who, order)))
+        return await self.read(who, request)
+
+    async def rate(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/rating."""
+        body: RatingIn = request.data
+        part, order = await self._own(who, request.path["id"])
+        recalled = await part.dispatch.recall(order.order_id)
+        staff = _is_staff(who, order)
+        await part.dispatch.ask(events.OrderRated(order.order_id, who.user, body.stars, staff=staff, recalled=recalled))
+        return answer(Done({"order": order.order_id, "stars": body.stars}))
+
+    async def step(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/step: the technician's ``job.step`` for phones whose socket cannot live."""
+        body: StepIn = request.data
+        message = JobStep(request.path["id"], body.step, body.evidence or None)
+        return answer(Done(await self._inbound.ask(who, message, request.now)))
+
+    async def explain(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders/{id}/explain: each round that looked at the order, recomputed from what was stored."""
+        part, order = await self._visible(who, request.path["id"])
+        rounds = await part.dispatch.explain(order.order_id)
+        return answer(Explanation(order.order_id, [msgspec.to_builtins(asdict(found)) for found in rounds]))
+
+    async def timeline(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders/{id}/timeline."""
+        _, order = await self._visible(who, request.path["id"])
+        told = await self._store.events(who.tenant, order.order_id)
+        entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, dict(e.detail)) for e in told]
+        return answer(Timeline(order.order_id, entries))
+
+    async def track(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders/{id}/track: kept positions of the job; who asked is logged."""
+        _, order = await self._visible(who, request.path["id"])
+        _log.info("track read", extra={"by": who.user, "order_id": order.order_id})
+        points = await self._tracks.track(who.tenant, order.order_id)
+        return answer(Track(self._frame.value, track_body(points)))
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    async def _visible(self, who: Principal, order_id: str) -> tuple[ShardParts, Order]:
+        """An order that the caller may read, or ``NotFound``."""
+        found = self._cities.order(who.tenant, OrderId(order_id))
+        if found is None:
+            stored = await self._store.order(who.tenant, OrderId(order_id))
+            part = self._cities.get(who.tenant, stored.city) if stored is not None else None
+            if stored is None or part is None:
+                raise no_such_order()
+            found = (part, stored)
+        if not (_is_staff(who, found[1]) or who.user in _sides(who, found[1])):
+            raise no_such_order()
+        return found
+
+    async def _own(self, who: Principal, order_id: str) -> tuple[ShardParts, Order]:
+        """An order that the caller may act on as its customer or as staff."""
+        part, order = await self._visible(who, order_id)
+        if not (_is_staff(who, order) or order.customer == who.user):
+            raise no_such_order()
+        return part, order
+
+    def _view(self, order: Order, reader: Reader, now: float) -> OrderView:
+        part = self._cities.get(order.tenant, order.city)
+        technician = None
+        rating = None
+        if part is not None and order.technician is not None and order.state in JOB_STATES | {OrderState.CONFIRMED}:
+            technician = part.dispatch.technician(order.technician)
+            rating = part.dispatch.rating(order.technician, now)
+        return order_view(order, reader, self._frame, technician, rating)
+
+    def _answer(self, order: Order, part: ShardParts, reader: Reader, now: float, status: int = 200) -> Response:
+        del part
+        view = self._view(order, reader, now)
+        if status == 201:
+            return answer(view, 201, location=f"/v1/orders/{order.order_id}")
+        return answer(view, status)
+
+
+def _customer(who: Principal, body: OrderIn) -> UserId:
+    if who.holds(Role.OPS, Role.SERVICE):
+        if body.customer is None:
+            raise Invalid("is required", field="customer")
+        return UserId(body.customer)
+    if body.customer is not None and body.customer != who.user:
+        raise Forbidden("a customer places orders for themselves only")
+    return who.user
+
+
+def _refuse_later_features(body: OrderIn) -> None:
+    if body.mode != "auto":
+        raise Invalid("only mode auto is supported", code="mode_unsupported", field="mode")
+    if body.technician is not None:
+        raise Invalid("a technician can be named in mode directed only", code="mode_unsupported", field="technician")
+    if body.scheduled_for is not None:
+        raise Invalid("orders start now; scheduling is not supported", code="mode_unsupported", field="scheduled_for")
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("idempotency-key", "")
+    if len(key) > CLIENT_KEY_LEN_MAX or not key.isprintable():
+        raise Invalid(f"at most {CLIENT_KEY_LEN_MAX} printable characters", field="Idempotency-Key")
+    return key
+
+
+def _is_staff(who: Principal, order: Order) -> bool:
+    """Ops of the order's city, and programs of the platform (of the order's city, when their token names cities)."""
+    if who.holds(Role.OPS) and order.city in who.cities:
+        return True
+    return who.holds(Role.SERVICE) and (not who.cities or order.city in who.cities)
+
+
+def _sides(who: Principal, order: Order) -> set[UserId]:
+    sides = set()
+    if who.holds(Role.CUSTOMER):
+        sides.add(order.customer)
+    if who.holds(Role.TECHNICIAN) and order.technician is not None:
+        sides.add(order.technician)
+    return sides
+
+
+def _reader(who: Principal, order: Order) -> Reader:
+    if _is_staff(who, order):
+        return Reader.STAFF
+    return Reader.CUSTOMER if who.holds(Role.CUSTOMER) and order.customer == who.user else Reader.TECHNICIAN
+
+
+def _state(request: Request) -> OrderState | None:
+    text = request.query.get("state")
+    if text is None:
+        return None
+    try:
+        return OrderState(text)
+    except ValueError:
+        raise Invalid(f"must be one of {', '.join(OrderState)}", field="state") from None

@@ -1,0 +1,158 @@
+"""Effects of the domains as messages for people: who is told, and what they may read of it. Pure but for look-ups."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from api.cities import Cities
+from api.ports import Staff
+from api.views import JOB_STATES, Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
+from core.ids import TenantId, UserId
+from core.outbox import OutboxDraft, Stream
+from core.principal import Principal, Role
+from dispatch import events as dispatch_events
+from geo.point import Frame
+from realtime.messages import OfferClosed, Snapshot, SosAck
+from safety import events as safety_events
+from safety.service import SafetyService
+
+_encode = msgspec.json.Encoder().encode
+ORDERS_IN_SNAPSHOT_MAX = 2_000
+"""Open orders that a console's snapshot holds; the rest is in ``GET /v1/orders``."""
+
+
+class DispatchOutbound:
+    """Implements ``dispatch.ports.Outbound``."""
+
+    def __init__(self, frame: Frame, staff: Staff) -> None:
+        """Keep the platform's frame and the directory of staff."""
+        self._frame = frame
+        self._staff = staff
+
+    def drafts(self, effects: Sequence[dispatch_events.Effect], now: float) -> Sequence[OutboxDraft]:
+        """Messages that these effects mean; one encoding for all ops of a city."""
+        drafts: list[OutboxDraft] = []
+        for effect in effects:
+            match effect:
+                case dispatch_events.OrderChanged():
+                    drafts.extend(self._order_changed(effect, now))
+                case dispatch_events.SendOffer(offer, order, why):
+                    body = _encode(offer_view(offer, order, why, now))
+                    drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body, offer.offer_id))
+                case dispatch_events.CloseOffer(offer, reason):
+                    body = _encode(OfferClosed(offer.offer_id, reason.value))
+                    drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body))
+        return drafts
+
+    def _order_changed(self, effect: dispatch_events.OrderChanged, now: float) -> list[OutboxDraft]:
+        order = effect.order
+        told: dict[UserId, bytes] = {}
+        staff = self._staff.users(order.tenant, Role.OPS, order.city, now)
+        if staff:
+            body = _encode(order_view(order, Reader.STAFF, self._frame, effect.technician, effect.rating))
+            told.update(dict.fromkeys(staff, body))
+        if effect.previous_technician is not None:
+            told[effect.previous_technician] = _encode(lost_order_view(order))
+        if order.technician is not None and effect.what != "rated":
+            told[order.technician] = _encode(order_view(order, Reader.TECHNICIAN, self._frame))
+        told[order.customer] = _encode(
+            order_view(order, Reader.CUSTOMER, self._frame, effect.technician, effect.rating)
+        )
+        return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
+
+
+class SafetyOutbound:
+    """Implements ``safety.ports.Outbound``."""
+
+    def __init__(self, frame: Frame) -> None:
+        """Keep the platform's frame."""
+        self._frame = frame
+
+    def drafts(self, effects: Sequence[safety_events.Effect], now: float) -> Sequence[OutboxDraft]:
+        """Messages for the ``safety`` stream; a whole case carries the incident as its receipt."""
+        drafts = []
+        for tenant, user, body, receipt in self._messages(effects, now):
+            drafts.append(OutboxDraft(tenant, user, Stream.SAFETY, body, receipt))
+        return drafts
+
+    def direct(self, effects: Sequence[safety_events.Effect], now: float) -> Sequence[tuple[TenantId, UserId, bytes]]:
+        """The same messages without stream numbers."""
+        return [(tenant, user, body) for tenant, user, body, _ in self._messages(effects, now)]
+
+    def sos_ack(self, ack: safety_events.AckRaiser, *, durable: bool) -> bytes:
+        """The ``sos_ack`` message as JSON bytes."""
+        incident = ack.incident
+        return _encode(
+            SosAck(
+                key=ack.key,
+                incident=incident.incident_id,
+                durable=durable,
+                level=incident.level,
+                delivered=incident.delivered,
+                seen=incident.seen,
+                ignored=[name[:64] for name in ack.ignored[:64]],
+                received_at=round(ack.received_at, 3),
+            )
+        )
+
+    def _messages(
+        self, effects: Sequence[safety_events.Effect], now: float
+    ) -> list[tuple[TenantId, UserId, bytes, str]]:
+        found: list[tuple[TenantId, UserId, bytes, str]] = []
+        for effect in effects:
+            if isinstance(effect, safety_events.NotifyTargets):
+                incident = effect.incident
+                for target in effect.targets:
+                    view = incident_view(incident, self._frame, now, target, target.why or effect.reason.value)
+                    found.append((incident.tenant, target.user, _encode(view), incident.incident_id))
+            elif isinstance(effect, safety_events.UpdateTargets):
+                incident = effect.incident
+                body = _encode(incident_update(incident, effect.reason.value))
+                found.extend((incident.tenant, target.user, body, "") for target in effect.targets)
+        return found
+
+
+class OpenThings:
+    """Implements ``realtime.ports.Snapshots``: what is open for a user, as they may see it."""
+
+    def __init__(self, frame: Frame, cities: Cities, safety: SafetyService) -> None:
+        """Keep where to look."""
+        self._frame = frame
+        self._cities = cities
+        self._safety = safety
+
+    def build(self, who: Principal, stream: Stream, now: float) -> Snapshot | None:
+        """The user's open things of one stream; None when there are none."""
+        if stream is Stream.SAFETY:
+            incidents = [
+                incident_view(
+                    incident,
+                    self._frame,
+                    now,
+                    next((t for t in incident.targets if t.user == who.user), None),
+                    "snapshot",
+                )
+                for incident in self._safety.visible(who)
+            ]
+            return Snapshot(incidents=incidents) if incidents else None
+        orders = {}
+        offers = []
+        for part in self._cities.of(who.tenant):
+            dispatch = part.dispatch
+            if who.holds(Role.OPS) and part.shard.city in who.cities:
+                for order in dispatch.open_orders()[:ORDERS_IN_SNAPSHOT_MAX]:
+                    orders[order.order_id] = (part, order, Reader.STAFF)
+            for order in dispatch.orders_of(who.user):
+                reader = Reader.CUSTOMER if order.customer == who.user else Reader.TECHNICIAN
+                orders.setdefault(order.order_id, (part, order, reader))
+            offer = dispatch.live_offer(who.user)
+            offered = dispatch.order(offer.order_id) if offer is not None else None
+            if offer is not None and offered is not None:
+                offers.append(offer_view(offer, offered, (), now))
+        views = []
+        for part, order, reader in orders.values():
+            technician = part.dispatch.technician(order.technician) if order.technician is not None else None
+            rating = part.dispatch.rating(technician.technician, now) if technician is not None else None
+            card = technician if order.state in JOB_STATES else None
+            views.append(order_view(order, reader, self._frame, card, rating))
+        return Snapshot(orders=views, offers=offers) if views or offers else None

@@ -1,0 +1,76 @@
+"""What the HTTP edge needs beside the domains' own services; filled in ``server/wiring.py``."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from core.ids import CityId, DeviceId, TenantId, UserId
+from core.principal import Principal, Role
+from core.shard import Shard
+from realtime.ports import Authenticator
+
+
+class Staff(Protocol):
+    """Remembers which users connect in which role, so that roles can be expanded to users."""
+
+    def users(self, tenant: TenantId, role: Role, city: CityId | None, now: float) -> Sequence[UserId]:
+        """Users of the role seen in the last 24 h whose token named the city (None: any city), without repeats."""
+        ...
+
+
+class Tickets(Authenticator, Protocol):
+    """Verifies tokens and makes one-time tickets."""
+
+    def issue_ticket(self, principal: Principal, device: DeviceId, now: float) -> tuple[str, float]:
+        """A ticket for this principal on this device, and when it ends. Raises ``Unavailable``."""
+        ...
+
+
+class Point(Protocol):
+    """One kept position, in the platform's frame."""
+
+    @property
+    def order(self) -> str: ...  # noqa: D102 - an order's or incident's id
+    @property
+    def fixed_at(self) -> float: ...  # noqa: D102
+    @property
+    def received_at(self) -> float: ...  # noqa: D102
+    @property
+    def lat(self) -> float: ...  # noqa: D102
+    @property
+    def lng(self) -> float: ...  # noqa: D102
+    @property
+    def accuracy_m(self) -> float: ...  # noqa: D102
+    @property
+    def speed_mps(self) -> float | None: ...  # noqa: D102
+    @property
+    def heading_deg(self) -> float | None: ...  # noqa: D102
+
+
+class Tracks(Protocol):
+    """Reads kept positions of jobs and incidents."""
+
+    async def track(self, tenant: TenantId, order: str, *, limit: int = 10_000) -> Sequence[Point]:
+        """Positions kept for an order or incident, by fix time. Raises ``Unavailable``."""
+        ...
+
+    async def track_of(
+        self, tenant: TenantId, technician: UserId, *, from_at: float, to_at: float, limit: int = 10_000
+    ) -> Sequence[Point]:
+        """Positions of a technician between two times, by fix time. Raises ``Unavailable``."""
+        ...
+
+
+class Presence(Protocol):
+    """Puts people into a city's index and takes them out (``server/wiring.py``)."""
+
+    def duty_changed(self, tenant: TenantId, technician: UserId, shard: Shard | None) -> None:
+        """The person is now on duty in ``shard``, or nowhere. Idempotent."""
+        ...
+
+    def responder_on_duty(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
+        """The same for a responder who is no technician; not stored, repeated by the client after each welcome."""
+        ...
+
+    def shard_of(self, tenant: TenantId, user: UserId) -> Shard | None:
+        """Where the person is on duty."""
+        ...

@@ -1,0 +1,182 @@
+"""The route table: every path with who may call it, what it takes and what it answers. The documents come from it."""
+
+from typing import Final
+
+from api import bodies
+from api.documents import Documents
+from api.errors import Problem as Problem
+from api.exchange import Access, Param, Route
+from api.nearby import NearbyTechnicians
+from api.orders import Orders
+from api.phones import Phones
+from api.safety import IncidentPage, Safety
+from api.technicians import Technicians
+from core.principal import Role
+from realtime.messages import IncidentView, OrderView, PingAck, SosAck
+
+TECHNICIAN: Final = Role.TECHNICIAN
+CUSTOMER: Final = Role.CUSTOMER
+OPS: Final = Role.OPS
+RESPONDER: Final = Role.RESPONDER
+SERVICE: Final = Role.SERVICE
+ANYONE: Final = frozenset(Role)
+
+_PAGE: Final = (
+    Param("limit", "integer", "Rows of the page."),
+    Param("after", "string", "`next` of the page before."),
+)
+_OWN_ORDERS: Final = "customer: their own; technician: theirs; ops and service: of their cities"
+_STAFF_ORDERS: Final = "ops: of their cities; service: of its cities, or all when its token names none"
+
+
+def order_routes(orders: Orders) -> list[Route]:
+    """Routes of ``/v1/orders``."""
+    return [
+        Route(
+            "order_place", "POST", "/v1/orders", frozenset({CUSTOMER, SERVICE, OPS}),
+            "customer: for themselves; ops and service: in their cities", "Place an order.", orders.place,
+            body=bodies.OrderIn, result=OrderView, status=201, location=True, idempotency_key=True,
+        ),
+        Route(
+            "order_list", "GET", "/v1/orders", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}), _OWN_ORDERS,
+            "List orders, newest first.", orders.listing, result=bodies.OrderPage, location=True,
+            query=(*_PAGE, Param("state", "string", "Only orders in this state."),
+                   Param("city", "string", "Only this city (staff).")),
+        ),
+        Route(
+            "order_read", "GET", "/v1/orders/{id}", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}), _OWN_ORDERS,
+            "Read an order.", orders.read, result=OrderView, location=True,
+        ),
+        Route(
+            "order_cancel", "POST", "/v1/orders/{id}/cancel", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "Call an order off. Idempotent.", orders.cancel, body=bodies.CancelIn, result=OrderView, location=True,
+        ),
+        Route(
+            "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "Agree that the job was done. Idempotent.", orders.confirm, result=OrderView, location=True,
+        ),
+        Route(
+            "order_rating", "POST", "/v1/orders/{id}/rating", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "Rate a finished job, once.", orders.rate, body=bodies.RatingIn, result=bodies.Done,
+        ),
+        Route(
+            "order_step", "POST", "/v1/orders/{id}/step", frozenset({TECHNICIAN}), "technician: their own job",
+            "Report the job's next step. Idempotent.", orders.step, body=bodies.StepIn, result=bodies.Done,
+        ),
+        Route(
+            "order_explain", "GET", "/v1/orders/{id}/explain", frozenset({OPS}), "ops: of their cities",
+            "Why the matching rounds decided as they did.", orders.explain, result=bodies.Explanation, location=True,
+        ),
+        Route(
+            "order_timeline", "GET", "/v1/orders/{id}/timeline", frozenset({OPS, SERVICE}), _STAFF_ORDERS,
+            "Everything that happened to an order.", orders.timeline, result=bodies.Timeline,
+        ),
+        Route(
+            "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
+            "Positions kept during the job.", orders.track, result=bodies.Track, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def technician_routes(technicians: Technicians, nearby: NearbyTechnicians) -> list[Route]:
+    """Routes of ``/v1/technicians``."""
+    staff = frozenset({OPS, SERVICE})
+    return [
+        Route(
+            "technician_nearby", "GET", "/v1/technicians/nearby", frozenset({CUSTOMER, SERVICE, OPS}),
+            "ops: positions in their cities; others: cards", "Who is near.", nearby.listing, result=bodies.Nearby,
+            location=True,
+            query=(Param("lat", "number", "Degrees.", required=True), Param("lng", "number", "Degrees.", required=True),
+                   Param("crs", "string", "Frame of the point: wgs84 (default), gcj02 or bd09."),
+                   Param("limit", "integer", "How many at most.")),
+        ),
+        Route(
+            "technician_put", "PUT", "/v1/technicians/{id}", staff, "ops and service: of their cities",
+            "Register or change a technician.", technicians.put, body=bodies.TechnicianIn,
+            result=bodies.TechnicianView,
+        ),
+        Route(
+            "technician_read", "GET", "/v1/technicians/{id}", staff | {TECHNICIAN},
+            "ops and service: of their cities; technician: themselves", "Read a technician.", technicians.read,
+            result=bodies.TechnicianView,
+        ),
+        Route(
+            "technician_duty", "POST", "/v1/technicians/{id}/duty", staff | {TECHNICIAN},
+            "ops and service: of their cities; technician: themselves", "Go on or off duty.", technicians.duty,
+            body=bodies.DutyIn, result=bodies.Done,
+        ),
+        Route(
+            "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
+            "Positions kept of jobs and incidents.", technicians.track, result=bodies.Track, location=True,
+            query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")),
+        ),
+    ]  # fmt: skip
+
+
+def safety_routes(safety: Safety) -> list[Route]:
+    """Routes of ``/v1/sos`` and ``/v1/incidents``."""
+    told = frozenset({OPS, RESPONDER})
+    scope = "ops: of their cities and without one; responder: those they were told of"
+    return [
+        Route(
+            "sos", "POST", "/v1/sos", ANYONE, "everyone, also with a token that expired within a day",
+            "Raise an SOS. Only `key` is needed; what cannot be read is dropped and listed.", safety.sos,
+            access=Access.LENIENT, result=SosAck, location=True, raw_body=True,
+        ),
+        Route(
+            "incident_list", "GET", "/v1/incidents", frozenset({OPS}), "ops: of their cities and without one",
+            "List incidents, newest first.", safety.listing, result=IncidentPage, query=_PAGE, location=True,
+        ),
+        Route(
+            "incident_read", "GET", "/v1/incidents/{id}", told, scope, "Read an incident.", safety.read,
+            result=IncidentView, location=True,
+        ),
+        Route(
+            "incident_timeline", "GET", "/v1/incidents/{id}/timeline", told, scope,
+            "Everything that happened to an incident.", safety.timeline, result=bodies.Timeline, location=True,
+        ),
+        Route(
+            "incident_ack", "POST", "/v1/incidents/{id}/ack", told, scope, "I have seen it and own it.",
+            safety.acknowledge, result=bodies.Done,
+        ),
+        Route(
+            "incident_resolve", "POST", "/v1/incidents/{id}/resolve", told, scope, "It is over.", safety.resolve,
+            body=bodies.ResolveIn, result=bodies.Done,
+        ),
+    ]  # fmt: skip
+
+
+def phone_routes(phones: Phones) -> list[Route]:
+    """Routes of ``/v1/positions`` and ``/v1/tickets``."""
+    return [
+        Route(
+            "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}), "their own",
+            "Report positions, for phones whose socket cannot live.", phones.positions, body=bodies.PositionsIn,
+            result=PingAck,
+        ),
+        Route(
+            "ticket", "POST", "/v1/tickets", ANYONE, "for themselves", "Get a one-time ticket for the hub.",
+            phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def public_routes(documents: Documents) -> list[Route]:
+    """Routes that need no token."""
+    rows = (
+        (
+            "config",
+            "/config.json",
+            "What clients must know before they connect.",
+            documents.config,
+            bodies.ClientConfig,
+        ),
+        ("openapi", "/openapi.json", "This API as OpenAPI 3.1.", documents.openapi, None),
+        ("asyncapi", "/asyncapi.json", "The hub's messages as AsyncAPI 3.0.", documents.asyncapi, None),
+        ("page", "/", "The first page, for people.", documents.page, None),
+        ("style", "/style.css", "The page's style.", documents.style, None),
+    )
+    return [
+        Route(name, "GET", path, frozenset(), "everyone", summary, handler, access=Access.PUBLIC, result=result)
+        for name, path, summary, handler, result in rows
+    ]

@@ -1,0 +1,110 @@
+"""SOS and incidents over HTTP. Nothing in this file may refuse an SOS of somebody who is who they say."""
+
+import asyncio
+
+import msgspec
+
+from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
+from api.exchange import Request, Response, answer, keyset, next_key, whole
+from api.inbound import Inbound
+from api.settings import ApiSettings
+from api.views import incident_view
+from core.errors import DoorstepError, NotFound, Unavailable
+from core.ids import IncidentId
+from core.principal import Principal, Role
+from geo.point import Frame
+from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView
+from safety.access import may_see
+from safety.model import Incident
+from safety.ports import SafetyStore
+from safety.service import SafetyService
+
+ACK_WAIT_S = 10.0
+"""Seconds to wait for the first ``sos_ack``; the SOS itself goes on without anybody waiting for it."""
+
+
+class IncidentPage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Incidents, newest first."""
+
+    incidents: list[IncidentView]
+    next: str | None = None
+
+
+class Safety:
+    """Handlers of ``/v1/sos`` and ``/v1/incidents``."""
+
+    def __init__(
+        self, service: SafetyService, store: SafetyStore, inbound: Inbound, frame: Frame, settings: ApiSettings
+    ) -> None:
+        """Keep what the handlers need."""
+        self._service = service
+        self._store = store
+        self._inbound = inbound
+        self._frame = frame
+        self._settings = settings
+
+    async def sos(self, who: Principal, request: Request) -> Response:
+        """POST /v1/sos: the body is read field by field; answers with the first ``sos_ack``."""
+        loop = asyncio.get_running_loop()
+        acked: asyncio.Future[bytes] = loop.create_future()
+
+        def send(body: bytes) -> None:
+            if not acked.done():
+                acked.set_result(body)
+
+        def reply(outcome: dict[str, object] | DoorstepError | None) -> None:
+            if isinstance(outcome, DoorstepError) and not acked.done():
+                acked.set_exception(outcome)
+
+        is_json = "msgpack" not in request.headers.get("content-type", "")
+        self._inbound.sos(who, request.body, is_json=is_json, now=request.now, send=send, reply=reply)
+        timer = loop.call_later(
+            ACK_WAIT_S, lambda: None if acked.done() else acked.set_exception(Unavailable("taken, not yet confirmed"))
+        )
+        try:
+            return Response(200, await acked)
+        finally:
+            timer.cancel()
+
+    async def listing(self, who: Principal, request: Request) -> Response:
+        """GET /v1/incidents: of the caller's cities and those without one; newest first, by keyset."""
+        limit = whole(request, "limit", 1, self._settings.page_len_max, min(50, self._settings.page_len_max))
+        found = await self._store.incidents(
+            who.tenant, cities=who.cities, before=keyset(request.query.get("after")), limit=limit + 1
+        )
+        page = found[:limit]
+        following = next_key(page[-1].raised_at, page[-1].incident_id) if len(found) > limit else None
+        return answer(IncidentPage([self._view(i, who, request.now) for i in page if may_see(i, who)], following))
+
+    async def read(self, who: Principal, request: Request) -> Response:
+        """GET /v1/incidents/{id}: the case and its history."""
+        incident = await self._visible(who, request.path["id"])
+        return answer(self._view(incident, who, request.now))
+
+    async def timeline(self, who: Principal, request: Request) -> Response:
+        """GET /v1/incidents/{id}/timeline."""
+        incident = await self._visible(who, request.path["id"])
+        told = await self._store.events(who.tenant, incident.incident_id)
+        entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, e.detail) for e in told]
+        return answer(Timeline(incident.incident_id, entries))
+
+    async def acknowledge(self, who: Principal, request: Request) -> Response:
+        """POST /v1/incidents/{id}/ack."""
+        return answer(Done(await self._inbound.ask(who, IncidentAckIn(request.path["id"]), request.now)))
+
+    async def resolve(self, who: Principal, request: Request) -> Response:
+        """POST /v1/incidents/{id}/resolve."""
+        body: ResolveIn = request.data
+        message = IncidentResolve(request.path["id"], body.disposition, body.note)
+        return answer(Done(await self._inbound.ask(who, message, request.now)))
+
+    async def _visible(self, who: Principal, incident_id: str) -> Incident:
+        known = self._service.incident(who.tenant, IncidentId(incident_id))
+        incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
+        if incident is None or not who.holds(Role.OPS, Role.RESPONDER) or not may_see(incident, who):
+            raise NotFound("there is no such incident")
+        return incident
+
+    def _view(self, incident: Incident, who: Principal, now: float) -> IncidentView:
+        target = next((t for t in incident.targets if t.user == who.user), None)
+        return incident_view(incident, self._frame, now, target, target.why if target is not None else "")

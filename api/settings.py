@@ -1,0 +1,32 @@
+"""The HTTP edge's part of the config."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSettings:
+    """Requests of apps and programs, and what leaves the server."""
+
+    page_len_max: int = 200
+    """Rows that one page of a listing holds at most."""
+    nearby_len_max: int = 50
+    """Technicians that one `nearby` answer holds at most."""
+    nearby_radius_m: float = 20_000.0
+    """Metres around the asked point in which `nearby` looks."""
+    nearby_seen_s: float = 120.0
+    """Seconds since the last position after which a technician is no longer listed as near."""
+    pick_token_life_s: float = 900.0
+    """Seconds after which a customer's pick token of `nearby` means nobody any more."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 1 <= self.page_len_max <= 1_000:
+            raise ValueError(f"page_len_max must be between 1 and 1000, is {self.page_len_max}")
+        if not 1 <= self.nearby_len_max <= 1_000:
+            raise ValueError(f"nearby_len_max must be between 1 and 1000, is {self.nearby_len_max}")
+        if not 100 <= self.nearby_radius_m <= 200_000:
+            raise ValueError(f"nearby_radius_m must be between 100 and 200000, is {self.nearby_radius_m}")
+        if not 1 <= self.nearby_seen_s <= 3_600:
+            raise ValueError(f"nearby_seen_s must be between 1 and 3600, is {self.nearby_seen_s}")
+        if not 60 <= self.pick_token_life_s <= 86_400:
+            raise ValueError(f"pick_token_life_s must be between 60 and 86400, is {self.pick_token_life_s}")

@@ -1,0 +1,139 @@
+"""Technicians over HTTP: their record, their duty, where they were; and who is near."""
+
+import logging
+from typing import Final
+
+from api.bodies import Done, DutyIn, TechnicianIn, TechnicianView, Track
+from api.cities import Cities
+from api.exchange import Request, Response, answer, number
+from api.inbound import Inbound
+from api.ports import Tracks
+from api.tracks import track_body
+from core.errors import Forbidden, Invalid, NotFound
+from core.ids import CityId, UserId
+from core.principal import Principal, Role
+from core.units import EPOCH_S_MAX
+from dispatch import events
+from dispatch.model import Gender, Technician
+from dispatch.ports import DispatchStore
+from geo.point import Frame
+from realtime.messages import Duty
+
+_log = logging.getLogger(__name__)
+TRACK_SPAN_S_MAX: Final = 7 * 86_400.0
+"""Longest time that one reading of a technician's track may cover."""
+_PRINTABLE_ID_MAX: Final = 64
+
+
+def no_such_technician() -> NotFound:
+    """Absent and foreign look the same."""
+    return NotFound("there is no such technician")
+
+
+class Technicians:
+    """Handlers of ``/v1/technicians/{id}``."""
+
+    def __init__(self, cities: Cities, store: DispatchStore, tracks: Tracks, inbound: Inbound, frame: Frame) -> None:
+        """Keep what the handlers need."""
+        self._cities = cities
+        self._store = store
+        self._tracks = tracks
+        self._inbound = inbound
+        self._frame = frame
+
+    async def put(self, who: Principal, request: Request) -> Response:
+        """PUT /v1/technicians/{id}: the whole record; 201 when it is new."""
+        body: TechnicianIn = request.data
+        technician = UserId(request.path["id"])
+        if not (0 < len(technician) <= _PRINTABLE_ID_MAX and technician.isprintable()):
+            raise Invalid(f"between 1 and {_PRINTABLE_ID_MAX} printable characters", field="id")
+        cities = tuple(dict.fromkeys(CityId(city) for city in body.cities))
+        for city in cities:
+            if self._cities.get(who.tenant, city) is None:
+                raise Invalid("a city of this list is not served", field="cities")
+        before = self._cities.technician(who.tenant, technician)
+        known = before[1].cities if before is not None else ()
+        # Staff with cities change only records that lie within them: a record cannot be pulled over from elsewhere.
+        if who.cities and not set(cities) | set(known) <= who.cities:
+            if before is not None and not set(known) & who.cities:
+                raise no_such_technician()
+            raise Forbidden("the record names cities that your token is not good for", field="cities")
+        event = events.TechnicianPut(
+            technician=technician,
+            name=body.name,
+            skills=frozenset(body.skills),
+            gender=Gender(body.gender),
+            tier=body.tier,
+            cities=cities,
+            verified=body.verified,
+        )
+        owner = cities[0]
+        if before is not None and before[1].duty_city is not None:
+            owner = before[1].duty_city  # where they are on duty, the change must take effect at once
+        part = self._cities.require(who.tenant, owner)
+        if before is not None and part.dispatch.technician(technician) is None:
+            # The city has never heard of them: the city that has keeps duty, work and rating.
+            part = before[0]
+        for effect in await part.dispatch.ask(event):
+            if isinstance(effect, events.TechnicianChanged):
+                return answer(self._view(effect.technician, effect.rating), 200 if before is not None else 201)
+        stored = part.dispatch.technician(technician)
+        if stored is None:
+            raise no_such_technician()
+        return answer(self._view(stored, part.dispatch.rating(technician, request.now)))
+
+    async def read(self, who: Principal, request: Request) -> Response:
+        """GET /v1/technicians/{id}."""
+        record = await self._visible(who, UserId(request.path["id"]))
+        found = self._cities.technician(who.tenant, record.technician)
+        rating = found[0].dispatch.rating(record.technician, request.now) if found is not None else None
+        return answer(self._view(record, rating))
+
+    async def duty(self, who: Principal, request: Request) -> Response:
+        """POST /v1/technicians/{id}/duty."""
+        body: DutyIn = request.data
+        technician = UserId(request.path["id"])
+        await self._visible(who, technician)
+        city = CityId(body.city) if body.city is not None else None
+        if who.holds(Role.TECHNICIAN) and who.user == technician:
+            return answer(Done(await self._inbound.ask(who, Duty(body.on, city), request.now)))
+        return answer(Done(await self._inbound.ask_duty(who, technician, body.on, city)))
+
+    async def track(self, who: Principal, request: Request) -> Response:
+        """GET /v1/technicians/{id}/track?from&to: kept positions of jobs and incidents; who asked is logged."""
+        record = await self._visible(who, UserId(request.path["id"]))
+        end = number(request, "to", 0, EPOCH_S_MAX, request.now)
+        start = number(request, "from", 0, EPOCH_S_MAX, max(0.0, end - 3_600))
+        if not 0 <= end - start <= TRACK_SPAN_S_MAX:
+            raise Invalid(f"must lie before `to`, at most {TRACK_SPAN_S_MAX:.0f} s", field="from")
+        _log.info("track read", extra={"by": who.user, "technician": record.technician})
+        points = await self._tracks.track_of(who.tenant, record.technician, from_at=start, to_at=end)
+        return answer(Track(self._frame.value, track_body(points)))
+
+    async def _visible(self, who: Principal, technician: UserId) -> Technician:
+        found = self._cities.technician(who.tenant, technician)
+        record = found[1] if found is not None else await self._store.technician(who.tenant, technician)
+        if record is None:
+            raise no_such_technician()
+        staff = who.holds(Role.OPS, Role.SERVICE) and bool(
+            set(record.cities) & who.cities or (who.holds(Role.SERVICE) and not who.cities)
+        )
+        if not staff and not (who.holds(Role.TECHNICIAN) and who.user == technician):
+            raise no_such_technician()
+        return record
+
+    @staticmethod
+    def _view(record: Technician, rating: float | None) -> TechnicianView:
+        return TechnicianView(
+            technician=record.technician,
+            name=record.name,
+            cities=list(record.cities),
+            skills=sorted(record.skills),
+            gender=record.gender.value,
+            tier=record.tier,
+            verified=record.verified,
+            duty=record.duty.value,
+            work=record.work.value,
+            duty_city=record.duty_city,
+            rating=round(rating, 2) if rating is not None else None,
+        )

@@ -1,0 +1,189 @@
+"""What each kind of reader may see of an order, an offer or an incident. Pure; the privacy of orders is here.
+
+The exact address belongs to the customer, the system and ops; the technician gets it with the job and loses it
+with the job. Customers see who comes, never where that person was before the way to them began.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+from dispatch.model import Offer, Order, OrderState, Technician
+from geo.cells import cell_of, distance_band
+from geo.point import Frame
+from realtime import messages
+from realtime.messages import UNSET, Crs
+from safety.model import Incident, IncidentFix, Target
+
+JOB_STATES: Final = frozenset(
+    {OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED,
+     OrderState.DEPARTED_SAFE}
+)  # fmt: skip
+"""States in which an order has a technician who works on it."""
+ADDRESS_STATES: Final = JOB_STATES - {OrderState.DEPARTED_SAFE}
+"""States in which the technician needs the address."""
+TRACKED_STATES: Final = frozenset({OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE})
+"""States in which a customer sees the technician's position."""
+SETTLED_STATES: Final = frozenset({OrderState.CONFIRMED, OrderState.CANCELLED})
+"""States that an order never leaves (an unfilled one can be tried again by ops)."""
+
+
+class Reader(StrEnum):
+    """In what capacity someone reads an order."""
+
+    STAFF = "staff"
+    CUSTOMER = "customer"
+    TECHNICIAN = "technician"
+
+
+def crs_of(frame: Frame) -> Crs:
+    """A frame's word on the wire."""
+    return frame.value
+
+
+def order_view(
+    order: Order, reader: Reader, frame: Frame, technician: Technician | None = None, rating: float | None = None
+) -> messages.OrderView:
+    """An order as ``reader`` may see it.
+
+    Args:
+        frame: The platform's frame, in which ``order.site.point`` is.
+        technician: The order's technician where known, for the card; ``rating`` is their mean.
+    """
+    whole = reader in (Reader.STAFF, Reader.CUSTOMER)
+    at_door = whole or order.state in ADDRESS_STATES
+    card: messages.TechnicianCard | messages.UnsetType = UNSET
+    if technician is not None and whole:
+        card = messages.TechnicianCard(
+            technician.technician,
+            technician.name,
+            round(rating, 1) if rating is not None else None,
+            technician.verified,
+        )
+    return messages.OrderView(
+        order=order.order_id,
+        state=order.state.value,
+        service=order.service,
+        city=order.city,
+        changed_at=stamp(order.changed_at),
+        placed_at=stamp(order.placed_at),
+        customer=order.customer if reader is not Reader.TECHNICIAN else UNSET,
+        contact_name=order.contact_name if at_door else UNSET,
+        contact_phone=order.contact_phone if at_door else UNSET,
+        location=_place(order, frame) if at_door else UNSET,
+        technician=card,
+        duration_s=order.duration_s,
+        price_fen=order.service_fen + order.travel_fen,
+        eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
+        reason=order.reason or UNSET,
+    )
+
+
+def lost_order_view(order: Order) -> messages.OrderView:
+    """What remains visible to the technician who lost an order: that it is no longer theirs."""
+    return messages.OrderView(
+        order=order.order_id,
+        state=OrderState.CANCELLED.value,
+        service=order.service,
+        city=order.city,
+        changed_at=stamp(order.changed_at),
+        placed_at=stamp(order.placed_at),
+        reason="reassigned",
+    )
+
+
+def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float) -> messages.Offer:
+    """An offer: cell, band and district instead of the address."""
+    return messages.Offer(
+        offer=offer.offer_id,
+        order=order.order_id,
+        expires_at=stamp(offer.expires_at),
+        remaining_ms=max(0, round((offer.expires_at - now) * 1000)),
+        service=order.service,
+        cell=cell_of(order.site.point),
+        distance_band=distance_band(offer.distance_m),
+        district=order.site.district[:64],
+        fee_fen=order.service_fen + order.travel_fen,
+        why=list(why[:16]),
+    )
+
+
+def incident_view(
+    incident: Incident, frame: Frame, now: float, target: Target | None, why: str
+) -> messages.IncidentView:
+    """An incident as its responders and ops see it: the whole case."""
+    return messages.IncidentView(
+        incident=incident.incident_id,
+        state=incident.state.value,
+        level=incident.level,
+        subject=incident.subject,
+        subject_role=incident.subject_role,
+        city=incident.city,
+        raised_at=stamp(incident.raised_at),
+        changed_at=stamp(incident.changed_at),
+        triggers=incident.triggers,
+        silent=incident.silent,
+        restricted=incident.restricted,
+        fix=_fix(incident.fix, frame, now) if incident.fix is not None else None,
+        order=incident.order_id,
+        booked=_booked(incident, frame),
+        note=incident.note,
+        owner=incident.owner,
+        distance_m=round(target.distance_m) if target is not None and target.distance_m is not None else None,
+        why=why[:64],
+    )
+
+
+def incident_update(incident: Incident, why: str) -> messages.IncidentUpdate:
+    """What changed in an incident."""
+    return messages.IncidentUpdate(
+        incident=incident.incident_id,
+        state=incident.state.value,
+        level=incident.level,
+        changed_at=stamp(incident.changed_at),
+        owner=incident.owner,
+        triggers=incident.triggers,
+        why=why[:64],
+        disposition=incident.disposition,
+    )
+
+
+def stamp(at: float) -> float:
+    """A time as it stands on the wire: at most three decimals."""
+    return round(at, 3)
+
+
+def _place(order: Order, frame: Frame) -> messages.Place:
+    site = order.site
+    return messages.Place(
+        lat=round(site.point.lat_deg, 7),
+        lng=round(site.point.lng_deg, 7),
+        crs=crs_of(frame),
+        address=site.address,
+        unit=site.unit or UNSET,
+        entrance_note=site.entrance_note or UNSET,
+    )
+
+
+def _booked(incident: Incident, frame: Frame) -> messages.Place | None:
+    booked = incident.booked
+    if booked is None:
+        return None
+    return messages.Place(
+        lat=round(booked.point.lat_deg, 7),
+        lng=round(booked.point.lng_deg, 7),
+        crs=crs_of(frame),
+        address=booked.address,
+        unit=booked.unit or UNSET,
+        entrance_note=booked.entrance_note or UNSET,
+    )
+
+
+def _fix(fix: IncidentFix, frame: Frame, now: float) -> messages.Fix:
+    return messages.Fix(
+        lat=round(fix.point.lat_deg, 7),
+        lng=round(fix.point.lng_deg, 7),
+        crs=crs_of(frame),
+        accuracy_m=fix.accuracy_m,
+        age_s=round(max(0.0, now - fix.fixed_at), 1),
+        source=fix.source.value,
+    )

@@ -1,0 +1,119 @@
+"""The root of the config: the server's own sections and each package's. What ``config.yaml`` looks like."""
+
+from dataclasses import dataclass, field, replace
+
+from api.settings import ApiSettings
+from dispatch.settings import DispatchSettings
+from geo.settings import CoordinateSettings, PositionSettings, TravelSettings
+from realtime.settings import RealtimeSettings
+from safety.settings import SafetySettings
+from server.settings import (
+    AdminSettings,
+    AuthSettings,
+    CitySettings,
+    HttpSettings,
+    LifecycleSettings,
+    LogSettings,
+    check_networks,
+    is_loopback,
+)
+from store.settings import StoreSettings
+from transport.settings import WebSocketSettings
+
+
+@dataclass(frozen=True, slots=True)
+class HubSettings(WebSocketSettings):
+    """The WebSocket listener: phones, arrival pages and consoles."""
+
+    tls_cert_file: str = ""
+    """PEM certificate chain; empty for a plain listener."""
+    tls_key_file: str = ""
+    """PEM private key of the certificate."""
+    public_url: str = ""
+    """URL by which clients reach the hub (`wss://…/ws`), told in `/config.json`; empty: from host and port."""
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super(HubSettings, self).__post_init__()  # slots make a new class; bare super() sees the old
+        if bool(self.tls_cert_file) != bool(self.tls_key_file):
+            raise ValueError("tls_cert_file and tls_key_file must be given together")
+
+
+DERIVED = {
+    "hub.trusted_proxies": "trusted_proxies",
+    "realtime.frame": "coordinates.frame",
+    "realtime.positions.clock_rate_max": "positions.clock_rate_max",
+}
+"""Keys of packages that follow from another key; they cannot be set by themselves and are not written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that can be set."""
+
+    http: HttpSettings = field(default_factory=HttpSettings)
+    """The HTTP listener: requests of apps, programs and consoles, and the first page."""
+    hub: HubSettings = field(default_factory=HubSettings)
+    """The WebSocket listener: phones, arrival pages and consoles."""
+    admin: AdminSettings = field(default_factory=AdminSettings)
+    """The listener of /metrics, /healthz and /readyz. Never open it to the world."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of the proxies in front (10.0.0.0/8), whose X-Forwarded-For is believed. Plain
+    listeners beyond loopback are allowed only with one."""
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    """Who may speak: tokens (JWT) and one-time tickets."""
+    data_folder: str = "var/doorstep"
+    """Folder of the databases and the emergency journal; a relative path starts at the working directory."""
+    coordinates: CoordinateSettings = field(default_factory=CoordinateSettings)
+    """The platform's coordinate frame."""
+    cities: tuple[CitySettings, ...] = ()
+    """Cities that are served: a list of {tenant, city, boundary_file, open}. The boundary is GeoJSON (RFC 7946);
+    a relative path starts at this file's folder. Without a city no order can be placed; SOS always works."""
+    positions: PositionSettings = field(default_factory=PositionSettings)
+    """Track filter, index and the short memory of recent positions."""
+    travel: TravelSettings = field(default_factory=TravelSettings)
+    """The estimate of travel time."""
+    realtime: RealtimeSettings = field(default_factory=RealtimeSettings)
+    """The hub: sessions, reliable streams, attention, the ping path, watching."""
+    dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    """How orders find technicians."""
+    safety: SafetySettings = field(default_factory=SafetySettings)
+    """How an incident spreads until a human takes it."""
+    api: ApiSettings = field(default_factory=ApiSettings)
+    """Requests of apps and programs."""
+    store: StoreSettings = field(default_factory=StoreSettings)
+    """Where data is kept and for how long."""
+    lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
+    """How the process ends."""
+    log: LogSettings = field(default_factory=LogSettings)
+    """What is logged and how."""
+
+    def __post_init__(self) -> None:
+        """Check what no section can check alone."""
+        check_networks(self.trusted_proxies)
+        for name, host, tls in (
+            ("http", self.http.host, self.http.tls),
+            ("hub", self.hub.host, bool(self.hub.tls_cert_file)),
+        ):
+            if not (tls or self.trusted_proxies or is_loopback(host)):
+                raise ValueError(
+                    f"{name}.host {host!r} is reachable from outside without TLS: give {name}.tls_cert_file and "
+                    f"{name}.tls_key_file, or name the proxy that ends TLS in trusted_proxies"
+                )
+        shards = [(city.tenant, city.city) for city in self.cities]
+        if len(set(shards)) != len(shards):
+            raise ValueError("cities must not name a city of a tenant twice")
+
+
+def derived(settings: Settings) -> Settings:
+    """The same settings with the keys of ``DERIVED`` filled in."""
+    realtime = settings.realtime
+    return replace(
+        settings,
+        hub=replace(settings.hub, trusted_proxies=settings.trusted_proxies),
+        realtime=replace(
+            realtime,
+            frame=settings.coordinates.frame,
+            positions=replace(realtime.positions, clock_rate_max=settings.positions.clock_rate_max),
+        ),
+    )
