@@ -325,14 +325,18 @@ class OrderChanged:
 
 @dataclass(frozen=True, slots=True)
 class OrderRepeated:
-    """A placed order was placed again with the same key: answer with the order as it is now; tell nobody."""
+    """An order was placed again with the same key: answer with the order as it is now; tell nobody.
 
-    order: Order
+    ``order`` is None when it was settled long ago: read it from the store.
+    """
+
+    order_id: OrderId
+    order: Order | None
 
     @property
     def cause_id(self) -> str:
         """The order."""
-        return self.order.order_id
+        return self.order_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +403,7 @@ class TechnicianChanged:
     technician: Technician
     rating: float
     what: str
-    """``put``, ``work``, ``rating`` or ``duty``."""
+    """``put``, ``work``, ``rating``, ``duty``, or ``copied`` (from another city's engine)."""
 
     @property
     def cause_id(self) -> str:

@@ -143,3 +143,14 @@ class Fleet(Protocol):
     def technician_changed(self, shard: Shard, technician: Technician) -> None:
         """``shard`` committed a new version: post ``TechnicianCopied`` to the other engines of their cities."""
         ...
+
+
+class TravelRate(Protocol):
+    """How fast technicians get to places, as a straight line: the default estimate in two numbers.
+
+    A round needs seconds for thousands of pairs at once and must be repeatable from what it stored.
+    """
+
+    def rate(self, now: float) -> tuple[float, float]:
+        """(seconds before moving, seconds for each great-circle metre) at this time of day."""
+        ...

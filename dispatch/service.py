@@ -14,12 +14,13 @@ from core.ids import IdSource, OfferId, OrderId, UserId
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
-from dispatch import events, matching, rounds
+from dispatch import events, rounds
 from dispatch.engine import DispatchEngine
 from dispatch.events import DispatchEvent, Effect, Recalled
-from dispatch.model import DutyState, Offer, OfferState, Order, Technician
+from dispatch.model import DutyState, Offer, Order, Technician
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, TravelRate, Watchers
+from dispatch.problem import Problem, Solution
 from dispatch.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,6 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         )
         self._engine = self._make()
         self._rows: Sequence[OutboxRow] = ()
-        self._solving: set[asyncio.Future[None]] = set()
 
     # -- look-ups, as committed (call from the loop, between turns or while a commit is in flight) ---------
 
@@ -120,24 +120,28 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
 
     async def load(self) -> None:
         """Read the shard's state and put its technicians on duty into the index. Raises ``Unavailable``."""
-        await self._reload()
-        for technician in self._engine.technicians():
-            if technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city:
-                self._fleet.duty_changed(self.shard.tenant, technician.technician, self.shard)
-                self._write_flags(technician)
-        for offer in self._engine.live_offers():
-            self._fleet.attend(self.shard.tenant, offer.technician, offer.offer_id, active=True)
-        for order in self._engine.open_orders():
-            self._watchers.tracking_changed(order)
-            if order.technician is not None:
-                active = self._engine.is_job(order)
-                self._fleet.attend(self.shard.tenant, order.technician, order.order_id, active=active)
-
-    async def _reload(self) -> None:
         now = self._clock.now()
         engine = self._make()
         engine.load(await self._store.load(self.shard, now), now)
         self._engine = engine
+        self._show_all(now)
+
+    def _show_all(self, now: float) -> None:
+        """Make the fleet, the rights and the index agree with what is stored. Every call is idempotent."""
+        tenant = self.shard.tenant
+        for order in self._engine.open_orders():
+            self._watchers.tracking_changed(order)
+        for technician in self._engine.technicians():
+            here = technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city
+            if here or self._places.shows(technician.technician):
+                self._fleet.duty_changed(tenant, technician.technician, self.shard if here else None)
+            self._write(technician, self._engine.rating(technician.technician, now))
+        for offer in self._engine.live_offers():
+            self._fleet.attend(tenant, offer.technician, offer.offer_id, active=True)
+        for order in self._engine.open_orders():
+            if order.technician is not None:
+                active = self._engine.is_job(order)
+                self._fleet.attend(tenant, order.technician, order.order_id, active=active)
 
     # -- the shell ----------------------------------------------------------------------------------------
 
@@ -167,8 +171,11 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._engine.committed()
 
     async def discard(self) -> None:
-        """Build the engine anew from the store: it holds only what is open, so this is quick."""
-        await self._reload()
+        """Build the engine anew from the store: it holds only what is open, so this is quick.
+
+        A commit whose outcome is unknown may have been stored, so everything outside is brought in line too.
+        """
+        await self.load()
 
     def perform(self, effects: Sequence[Effect], now: float) -> None:
         """Rights first, then messages, then the fleet, the index and the solver."""
@@ -187,8 +194,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             case events.DutyChanged(technician, shard):
                 self._fleet.duty_changed(tenant, technician.technician, shard)
             case events.TechnicianChanged(technician):
-                self._write_flags(technician, effect.rating)
-                self._fleet.technician_changed(self.shard, technician)
+                self._write(technician, effect.rating)
+                if effect.what != "copied" and len(technician.cities) > 1:
+                    self._fleet.technician_changed(self.shard, technician)
             case events.SendOffer(offer):
                 self._fleet.attend(tenant, offer.technician, offer.offer_id, active=True)
             case events.CloseOffer(offer) | events.OfferAnswered(offer):
@@ -204,17 +212,16 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             case events.OrderRepeated():
                 pass
 
-    def _write_flags(self, technician: Technician, rating: float | None = None) -> None:
-        mean = rating if rating is not None else self._engine.rating(technician.technician, self._clock.now())
-        self._places.write(technician, self._engine.skill_bits.mask(technician.skills), mean)
+    def _write(self, technician: Technician, rating: float) -> None:
+        self._places.write(technician, self._engine.skill_bits.mask(technician.skills), rating)
 
     # -- large rounds -------------------------------------------------------------------------------------
 
-    def _solve(self, round_id: str, problem: "matching.Problem") -> None:
+    def _solve(self, round_id: str, problem: Problem) -> None:
         loop = asyncio.get_running_loop()
         job = loop.run_in_executor(self._executor, rounds.solve_and_encode, problem)
 
-        def solved(future: "asyncio.Future[tuple[matching.Solution, bytes]]") -> None:
+        def solved(future: "asyncio.Future[tuple[Solution, bytes]]") -> None:
             answer = events.RoundSolved(round_id, None)
             if not future.cancelled():
                 error = future.exception()
@@ -226,8 +233,3 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 self.post(answer, urgent=True)
 
         job.add_done_callback(solved)
-
-
-def is_live(offer: Offer) -> bool:
-    """Whether the offer can still be taken."""
-    return offer.state is OfferState.PENDING

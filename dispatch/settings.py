@@ -63,7 +63,7 @@ class RoundSettings:
 
     round_min_ms: int = 200
     """Least time between two rounds while orders outnumber idle technicians, in milliseconds."""
-    retry_s: float = 5.0
+    retry_s: float = 2.0
     """How often orders that found nobody are tried again without any news, in seconds."""
     radius_steps_m: tuple[float, ...] = (3_000.0, 5_000.0, 10_000.0, 20_000.0)
     """Search radius of an order, in metres; the next step is used while nobody is found."""

@@ -1,0 +1,266 @@
+"""What a shard's engine knows: orders, offers, technicians, and the indexes over them. Decides nothing.
+
+Every write goes through ``put_*``, which keeps the indexes true and collects what the turn has to store. A value
+gets one version more for each turn, not for each write: the store takes each row once.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final
+
+from core.ids import OfferId, OrderId, UserId
+from core.shard import Shard
+from dispatch import rating
+from dispatch.model import (
+    DutyState,
+    IdempotencyRecord,
+    Offer,
+    OfferState,
+    Order,
+    OrderEvent,
+    OrderState,
+    StoredRound,
+    Technician,
+    WorkState,
+)
+from dispatch.offer import REFUSALS
+from dispatch.order import JOB_STATES, SETTLED_STATES
+from dispatch.ports import DispatchChanges, DispatchState
+from dispatch.rating import Tally
+from dispatch.settings import RatingSettings
+from dispatch.skills import SkillBits
+
+STORY_LEN: Final = 50
+"""Events of an order kept for error messages."""
+
+
+class Book:
+    """State of one shard. Attributes are for reading; write through the methods."""
+
+    def __init__(self, shard: Shard, settings: RatingSettings) -> None:
+        self.shard = shard
+        self._settings = settings
+        self.orders: dict[OrderId, Order] = {}
+        self.offers: dict[OfferId, Offer] = {}
+        self.technicians: dict[UserId, Technician] = {}
+        self.changes = DispatchChanges()
+        self.skill_bits = SkillBits()
+        self.city = Tally()
+        """Stars of all technicians of the city."""
+        self.offers_of: dict[OrderId, list[OfferId]] = {}
+        self.live_of_order: dict[OrderId, OfferId] = {}
+        self.live_of_technician: dict[UserId, OfferId] = {}
+        self.job_of: dict[UserId, OrderId] = {}
+        self.waiting: dict[OrderId, None] = {}
+        """Orders in matching without a live offer (insertion order means nothing)."""
+        self.idle: dict[UserId, None] = {}
+        """Technicians on duty here who may be asked."""
+        self.unheard: dict[UserId, None] = {}
+        self.refused: dict[OrderId, set[UserId]] = {}
+        self._open_of: dict[UserId, dict[OrderId, None]] = {}
+        self._keys: dict[tuple[UserId, str], IdempotencyRecord] = {}
+        self._event_seqs: dict[OrderId, int] = {}
+        self._stories: dict[OrderId, deque[str]] = {}
+
+    # -- beginning ------------------------------------------------------------------------------------------
+
+    def load(self, state: DispatchState) -> None:
+        """Take over what was stored. Work states are derived again, so that they cannot disagree."""
+        for technician in state.technicians:
+            self.skill_bits.add(technician.skills)
+            self.city = self.city.add(rating.tally_of(technician), self._settings.half_life_days)
+        for order in state.orders:
+            self._index_order(None, order)
+        for offer in state.offers:
+            self._index_offer(None, offer)
+        self._event_seqs.update(state.event_seqs)
+        for record in sorted(state.idempotency, key=lambda r: (r.at, r.user, r.key)):
+            self._keys[record.user, record.key] = record
+        for technician in state.technicians:
+            self._index_technician(self._with_work(technician))
+        self.changes = DispatchChanges()
+
+    def _with_work(self, technician: Technician) -> Technician:
+        user = technician.technician
+        work = WorkState.IDLE
+        if user in self.job_of:
+            work = WorkState.BUSY
+        elif user in self.live_of_technician:
+            work = WorkState.OFFERED
+        elsewhere = technician.duty_city is not None and technician.duty_city != self.shard.city
+        return technician if elsewhere or technician.work is work else replace(technician, work=work)
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    def open_orders_of(self, user: UserId) -> list[Order]:
+        """Open orders of a customer or technician, oldest first."""
+        return in_order(self.orders[order_id] for order_id in self._open_of.get(user, ()))
+
+    def key(self, user: UserId, key: str) -> IdempotencyRecord | None:
+        """What a client's key has made."""
+        return self._keys.get((user, key)) if key else None
+
+    def on_duty_here(self, technician: Technician) -> bool:
+        """Whether they are on duty, perhaps paused, in this city."""
+        return technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city
+
+    def has_refused(self, order_id: OrderId, technician: UserId) -> bool:
+        """Whether the technician declined the order, let it lapse, or lost it."""
+        return technician in self.refused.get(order_id, ())
+
+    def story(self, id_: str) -> tuple[str, ...]:
+        """Last events of an order, or of an offer's order."""
+        offer = self.offers.get(OfferId(id_))
+        order_id = offer.order_id if offer is not None else OrderId(id_)
+        return tuple(self._stories.get(order_id, ()))
+
+    # -- writing --------------------------------------------------------------------------------------------
+
+    def put_order(self, order: Order) -> Order:
+        """Take over a new or changed order; returns it with its version."""
+        before = self.orders.get(order.order_id)
+        fresh = order.order_id not in self.changes.orders
+        order = replace(order, version=(before.version if before is not None else order.version) + fresh)
+        self._index_order(before, order)
+        self.changes.orders[order.order_id] = order
+        return order
+
+    def put_offer(self, offer: Offer) -> Offer:
+        """Take over a new or changed offer; returns it with its version."""
+        before = self.offers.get(offer.offer_id)
+        fresh = offer.offer_id not in self.changes.offers
+        offer = replace(offer, version=(before.version if before is not None else offer.version) + fresh)
+        self._index_offer(before, offer)
+        self.changes.offers[offer.offer_id] = offer
+        return offer
+
+    def put_technician(self, technician: Technician) -> Technician:
+        """Take over a new or changed technician; returns them with their version."""
+        before = self.technicians.get(technician.technician)
+        fresh = technician.technician not in self.changes.technicians
+        technician = replace(technician, version=(before.version if before is not None else technician.version) + fresh)
+        self.take_technician(technician)
+        self.changes.technicians[technician.technician] = technician
+        return technician
+
+    def take_technician(self, technician: Technician) -> None:
+        """Take over a technician whom another city's engine has stored: nothing to store here."""
+        before = self.technicians.get(technician.technician)
+        half_life_days = self._settings.half_life_days
+        if before is not None:
+            self.city = self.city.take_out(rating.tally_of(before), half_life_days)
+        self.city = self.city.add(rating.tally_of(technician), half_life_days)
+        self._index_technician(technician)
+
+    def put_key(self, record: IdempotencyRecord) -> None:
+        """Remember what a client's key has made."""
+        self._keys[record.user, record.key] = record
+        self.changes.idempotency.append(record)
+
+    def put_round(self, stored: StoredRound) -> None:
+        """Store a round."""
+        self.changes.rounds.append(stored)
+
+    def recall(self, order: Order, event_seq: int) -> None:
+        """Take a settled order back into memory."""
+        self._index_order(None, order)
+        self._event_seqs[order.order_id] = event_seq
+
+    def note(self, order: Order, now: float, what: str, who: str, **detail: str | float | int | None) -> None:
+        """Write a line of the order's history."""
+        seq = self._event_seqs.get(order.order_id, 0) + 1
+        self._event_seqs[order.order_id] = seq
+        event = OrderEvent(self.shard.tenant, order.order_id, seq, now, what, who, order.state, detail)
+        self.changes.events.append(event)
+        line = f"{seq}. {what} by {who} at {now:.3f} -> {order.state} {detail}"
+        self._stories.setdefault(order.order_id, deque(maxlen=STORY_LEN)).append(line)
+
+    def refuse(self, order_id: OrderId, technician: UserId) -> None:
+        """Never ask this technician for this order again."""
+        self.refused.setdefault(order_id, set()).add(technician)
+
+    def forget(self, order_id: OrderId) -> None:
+        """Let go of a settled order; what was stored stays stored."""
+        order = self.orders.pop(order_id, None)
+        if order is None:
+            return
+        for offer_id in self.offers_of.pop(order_id, ()):
+            del self.offers[offer_id]
+        self.refused.pop(order_id, None)
+        self._event_seqs.pop(order_id, None)
+        self._stories.pop(order_id, None)
+
+    def forget_keys(self, before: float) -> None:
+        """Let go of keys that are older."""
+        for key, record in list(self._keys.items()):
+            if record.at >= before:
+                return
+            del self._keys[key]
+
+    # -- indexes --------------------------------------------------------------------------------------------
+
+    def _index_order(self, before: Order | None, order: Order) -> None:
+        order_id = order.order_id
+        self.orders[order_id] = order
+        if before is not None:
+            self._drop_order(before)
+        if order.state not in SETTLED_STATES:
+            for user in (order.customer, order.technician):
+                if user is not None:
+                    self._open_of.setdefault(user, {})[order_id] = None
+        if order.state in JOB_STATES and order.technician is not None:
+            self.job_of[order.technician] = order_id
+        if order.state is OrderState.MATCHING and order_id not in self.live_of_order:
+            self.waiting[order_id] = None
+
+    def _drop_order(self, before: Order) -> None:
+        order_id = before.order_id
+        self.waiting.pop(order_id, None)
+        if before.technician is not None and self.job_of.get(before.technician) == order_id:
+            del self.job_of[before.technician]
+        for user in (before.customer, before.technician):
+            if user is not None and user in self._open_of:
+                self._open_of[user].pop(order_id, None)
+                if not self._open_of[user]:
+                    del self._open_of[user]
+
+    def _index_offer(self, before: Offer | None, offer: Offer) -> None:
+        self.offers[offer.offer_id] = offer
+        if before is None:
+            self.offers_of.setdefault(offer.order_id, []).append(offer.offer_id)
+        if offer.state is OfferState.PENDING:
+            self.live_of_order[offer.order_id] = offer.offer_id
+            self.live_of_technician[offer.technician] = offer.offer_id
+            self.waiting.pop(offer.order_id, None)
+            return
+        if self.live_of_order.get(offer.order_id) == offer.offer_id:
+            del self.live_of_order[offer.order_id]
+            del self.live_of_technician[offer.technician]
+            if self.orders[offer.order_id].state is OrderState.MATCHING:
+                self.waiting[offer.order_id] = None
+        order = self.orders[offer.order_id]
+        lost = offer.state is OfferState.ACCEPTED and before is None and order.technician != offer.technician
+        if offer.state in REFUSALS or lost:
+            self.refuse(offer.order_id, offer.technician)
+
+    def _index_technician(self, technician: Technician) -> None:
+        user = technician.technician
+        self.technicians[user] = technician
+        may_be_asked = (
+            technician.duty is DutyState.ON and self.on_duty_here(technician) and technician.work is WorkState.IDLE
+        )
+        _mark(self.idle, user, may_be_asked)
+        _mark(self.unheard, user, technician.unheard_since is not None)
+
+
+def in_order(orders: Iterable[Order]) -> list[Order]:
+    """Orders by the time of placing, then by id."""
+    return sorted(orders, key=lambda order: (order.placed_at, order.order_id))
+
+
+def _mark(members: dict[UserId, None], user: UserId, is_member: bool) -> None:
+    if is_member:
+        members[user] = None
+    else:
+        members.pop(user, None)

@@ -1,0 +1,61 @@
+"""Hard filters: who may be asked for an order at all, and for everyone else why not. Vectorised, pure.
+
+Nothing here weighs; ``cost.py`` does. Filters that do not depend on the order (duty, work, papers, city) arrive
+as ``TechnicianColumns.hard``.
+"""
+
+from typing import Final
+
+import numpy as np
+
+from dispatch.problem import BoolArray, CodeArray, Exclusion, FloatArray, IntArray, Problem
+from geo.distance import haversine_m
+
+GENDER_CODES: Final = {"female": 1, "male": 2, "other": 3}
+"""Codes of gender columns; 0 is no preference."""
+
+
+def distances_m(problem: Problem, rows: IntArray) -> FloatArray:
+    """Great-circle metres from each of these orders to each technician, shape (len(rows), m)."""
+    o, t = problem.orders, problem.technicians
+    return haversine_m(o.lat_deg[rows, None], o.lng_deg[rows, None], t.lat_deg[None, :], t.lng_deg[None, :])
+
+
+def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
+    """First reason against each pair, ``Exclusion`` codes of shape (len(rows), m); distance is not judged here.
+
+    Cost:
+        A handful of passes over a byte matrix.
+    """
+    o, t, at = problem.orders, problem.technicians, problem.at
+    code = np.zeros((len(rows), len(t.ids)), dtype=np.uint8)
+    # From the least to the most telling reason, so that the last one written is the one told.
+    code[:, t.seen_at < at - problem.policy.position_fresh_s] = Exclusion.STALE_POSITION
+    code[:, t.heard_at <= t.unheard_at] = Exclusion.UNHEARD
+    code[:, ~t.connected] = Exclusion.DISCONNECTED
+    row_of = np.full(len(o.ids), -1, dtype=np.int64)
+    row_of[rows] = np.arange(len(rows))
+    refused_row = row_of[problem.refused_order]
+    known = refused_row >= 0
+    code[refused_row[known], problem.refused_technician[known]] = Exclusion.REFUSED
+    wanted = o.gender[rows]
+    code[(wanted[:, None] != 0) & (wanted[:, None] != t.gender[None, :])] = Exclusion.GENDER
+    need = o.skills[rows]
+    code[(t.skills[None, :] & need[:, None]) != need[:, None]] = Exclusion.SKILL
+    code[o.skill_unknown[rows], :] = Exclusion.SKILL
+    hard = t.hard != 0
+    code[:, hard] = t.hard[hard]
+    return code
+
+
+def widen(problem: Problem, rows: IntArray, eligible: BoolArray, distance_m: FloatArray) -> IntArray:
+    """Radius step that each of these orders comes to: the first, from its own on, within which somebody is eligible.
+
+    Returns:
+        Shape (len(rows),); an order that finds nobody ends at its last permitted step.
+    """
+    steps_m = np.asarray(problem.policy.radius_steps_m, dtype=np.float64)
+    nearest_m = np.where(eligible, distance_m, np.inf).min(axis=1, initial=np.inf)
+    needed = np.searchsorted(steps_m, nearest_m, side="left")
+    step: IntArray = np.clip(needed, problem.orders.step[rows], problem.orders.step_max[rows])
+    return step

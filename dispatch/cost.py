@@ -1,0 +1,44 @@
+"""What a pair costs, in seconds: the way there, minus head starts. Every head start is bounded by the policy.
+
+So "ratings first" reads as *someone rated 5.0 may be up to two minutes farther*, and nobody is ever sent across
+the city for a tenth of a star.
+"""
+
+import zlib
+
+import numpy as np
+
+from dispatch.problem import FloatArray, Policy, TechnicianColumns
+
+TIE_S = 1e-6
+"""Largest weight of the seeded tie-break: far below any real difference, far above float noise in sums."""
+
+
+def travel_s(policy: Policy, distance_m: FloatArray) -> FloatArray:
+    """Seconds to cover great-circle distances; any shape."""
+    return policy.travel_start_s + policy.travel_s_per_m * distance_m
+
+
+def head_starts(policy: Policy, technicians: TechnicianColumns, at: float) -> dict[str, FloatArray]:
+    """Named head starts of each technician, seconds >= 0, each of shape (m,)."""
+    share = (technicians.rating - policy.rating_floor) / (policy.rating_best - policy.rating_floor)
+    waited_s = np.maximum(at - technicians.idle_at, 0.0)
+    return {
+        "rating": policy.rating_max_s * np.clip(share, 0.0, 1.0),
+        "tier": technicians.tier_s,
+        "idle": np.minimum(policy.idle_s_per_s * waited_s, policy.idle_max_s),
+    }
+
+
+def tie_breaks(ids: tuple[str, ...], seed: int) -> FloatArray:
+    """A number in [0, ``TIE_S``) for each id, the same for the same seed: nobody is first by name.
+
+    Source: the finaliser of SplitMix64 (Steele, Lea, Flood 2014) over CRC-32 of the id.
+    """
+    x = np.fromiter((zlib.crc32(i.encode()) for i in ids), dtype=np.uint64, count=len(ids))
+    with np.errstate(over="ignore"):
+        x = x + np.uint64(0x9E3779B97F4A7C15) * np.uint64(seed + 1)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return x.astype(np.float64) * (TIE_S / 2.0**64)

@@ -1,0 +1,584 @@
+"""The dispatch engine of one shard: decides, and never waits. One order, one technician: one accept wins.
+
+Each handler first refuses (``DoorstepError``, nothing changed), then writes the book, then says what must be
+done. The round that a turn made due runs in ``settle``, so that an order and its first offer are one commit.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from core.errors import Invalid
+from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
+from core.shard import Shard
+from dispatch import events as e
+from dispatch import offer as offers
+from dispatch import order as orders
+from dispatch import rating, technician
+from dispatch.book import Book, in_order
+from dispatch.deadlines import Deadlines, Due
+from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
+from dispatch.events import CloseReason, DispatchEvent, Effect
+from dispatch.invariants import check_book
+from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
+from dispatch.model import (
+    DutyState,
+    IdempotencyRecord,
+    Offer,
+    OfferState,
+    Order,
+    OrderState,
+    Technician,
+    WorkState,
+)
+from dispatch.news import order_changed, rating_now, technician_changed
+from dispatch.offer import OfferMove
+from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
+from dispatch.places import Places
+from dispatch.ports import DispatchChanges, DispatchState, TravelRate
+from dispatch.settings import DispatchSettings
+from dispatch.skills import SkillBits
+from dispatch.technician import WorkMove
+
+SYSTEM: Final = UserId("system")
+"""Who did what nobody asked for: deadlines and rounds."""
+
+_CANCEL_REFUSALS: Final = {
+    OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
+    OrderState.FINISHED: ("order_finished", "the service is over"),
+    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
+    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
+    OrderState.UNFILLED: ("order_unfilled", "nobody took the order"),
+}
+
+
+class DispatchEngine:
+    """State and decisions of one shard."""
+
+    def __init__(
+        self, shard: Shard, *, settings: DispatchSettings, places: Places, travel: TravelRate, ids: IdSource
+    ) -> None:
+        self.shard = shard
+        self._settings = settings
+        self._ids = ids
+        self._book = Book(shard, settings.rating)
+        self._deadlines = Deadlines()
+        self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings)
+        self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
+            e.OrderPlaced: self._on_placed,
+            e.OfferAccepted: self._on_accepted,
+            e.OfferDeclined: self._on_declined,
+            e.OfferReceived: self._on_received,
+            e.DutySet: self._on_duty,
+            e.StepTaken: self._on_step,
+            e.OrderCancelled: self._on_cancelled,
+            e.OrderReassigned: self._on_reassigned,
+            e.OrderConfirmed: self._on_confirmed,
+            e.OrderRated: self._on_rated,
+            e.TechnicianPut: self._on_technician_put,
+            e.TechnicianCopied: self._on_technician_copied,
+            e.RoundSolved: self._matchmaker.solved,
+        }
+        self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
+            Due.EXPIRE: self._expire,
+            Due.UNDELIVERED: self._undelivered,
+            Due.GIVE_UP: self._give_up,
+            Due.CONFIRM: self._confirm_by_time,
+            Due.FORGET: self._forget,
+        }
+
+    # -- the engine's face ----------------------------------------------------------------------------------
+
+    def load(self, state: DispatchState, now: float) -> None:
+        """Begin with what was stored; deadlines are armed again, and those that passed meanwhile are due."""
+        self._book.load(state)
+        settings = self._settings
+        for offer in self.live_offers():
+            self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
+            if offer.delivered_at is None:
+                # The phone had no server to acknowledge to: it gets its time again.
+                self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
+        for order in self._book.orders.values():
+            self._arm(order)
+        if self._book.waiting:
+            self._matchmaker.want()
+
+    def handle(self, event: DispatchEvent, now: float) -> list[Effect]:
+        """Decide one event. Raises ``DoorstepError`` for a refusal, having changed nothing."""
+        return self._handlers[type(event)](event, now)
+
+    def next_deadline(self) -> float | None:
+        """When ``on_deadline`` must be called; None for never."""
+        moments = [at for at in (self._deadlines.next_at(), self._matchmaker.next_at()) if at is not None]
+        return min(moments, default=None)
+
+    def on_deadline(self, now: float) -> list[Effect]:
+        """Act on everything that is due."""
+        effects: list[Effect] = []
+        while (deadline := self._deadlines.pop_due(now)) is not None:
+            effects.extend(self._due[deadline.due](deadline.id, now))
+        self._matchmaker.wake(now)
+        return effects
+
+    def settle(self, now: float) -> list[Effect]:
+        """End a turn: run the matching round that has become due."""
+        return self._matchmaker.settle(now)
+
+    @property
+    def changes(self) -> DispatchChanges:
+        """What the turn has to store."""
+        return self._book.changes
+
+    def committed(self) -> None:
+        """The turn's changes are stored (or there were none): begin a new turn."""
+        self._book.changes = DispatchChanges()
+
+    def check(self) -> None:
+        """Check every invariant. Raises ``BrokenInvariant``."""
+        check_book(self._book)
+
+    def story(self, id_: str) -> tuple[str, ...]:
+        """Last events of an order (or of an offer's order) since the engine began."""
+        return self._book.story(id_)
+
+    # -- reading --------------------------------------------------------------------------------------------
+
+    @property
+    def skill_bits(self) -> SkillBits:
+        """Bits of skill names."""
+        return self._book.skill_bits
+
+    def order(self, order_id: OrderId) -> Order | None:
+        """An open or recently settled order."""
+        return self._book.orders.get(order_id)
+
+    def offer(self, offer_id: OfferId) -> Offer | None:
+        """An offer of such an order."""
+        return self._book.offers.get(offer_id)
+
+    def technician(self, user: UserId) -> Technician | None:
+        """A technician of the city."""
+        return self._book.technicians.get(user)
+
+    def technicians(self) -> list[Technician]:
+        """All technicians of the city."""
+        return list(self._book.technicians.values())
+
+    def open_orders(self) -> list[Order]:
+        """All orders that are not settled, oldest first."""
+        return in_order(o for o in self._book.orders.values() if o.state not in SETTLED_STATES)
+
+    def orders_of(self, user: UserId) -> list[Order]:
+        """Open orders of a customer or technician, oldest first."""
+        return self._book.open_orders_of(user)
+
+    def live_offer(self, user: UserId) -> Offer | None:
+        """The offer that this technician may take."""
+        offer_id = self._book.live_of_technician.get(user)
+        return self._book.offers[offer_id] if offer_id is not None else None
+
+    def live_offers(self) -> list[Offer]:
+        """All live offers."""
+        return [self._book.offers[offer_id] for offer_id in self._book.live_of_order.values()]
+
+    def waiting_len(self) -> int:
+        """Orders that are looking for a technician and have nobody to ask yet."""
+        return len(self._book.waiting)
+
+    def idle_len(self) -> int:
+        """Technicians on duty who may be asked."""
+        return len(self._book.idle)
+
+    def rating(self, user: UserId, now: float) -> float:
+        """Mean rating by which dispatch goes; the city's for somebody unknown."""
+        known = self._book.technicians.get(user)
+        if known is None:
+            return rating.city_mean(self._book.city, self._settings.rating)
+        return rating_now(self._book, known, now, self._settings.rating)
+
+    def shown_rating(self, user: UserId, now: float) -> float | None:
+        """Mean rating as customers see it: None without ratings."""
+        known = self._book.technicians.get(user)
+        return self.rating(user, now) if known is not None and known.rating_weight > 0.0 else None
+
+    def is_job(self, order: Order) -> bool:
+        """Whether the order keeps its technician busy."""
+        return order.state in JOB_STATES
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def _on_placed(self, event: e.OrderPlaced, now: float) -> list[Effect]:
+        book = self._book
+        used = book.key(event.by, event.key)
+        if used is not None and now - used.at <= self._settings.idempotency_keep_s:
+            if used.fingerprint != event.fingerprint:
+                raise conflict("idempotency_key_reused", "this key was used for a different order")
+            return [e.OrderRepeated(used.order_id, book.orders.get(used.order_id))]
+        draft = event.draft
+        placed = Order(
+            tenant=self.shard.tenant,
+            city=self.shard.city,
+            order_id=OrderId(self._ids.new(ORDER_PREFIX)),
+            version=0,
+            state=OrderState.PLACED,
+            mode=draft.mode,
+            customer=draft.customer,
+            service=draft.service,
+            skills=draft.skills,
+            duration_s=draft.duration_s,
+            site=draft.site,
+            contact_name=draft.contact_name,
+            contact_phone=draft.contact_phone,
+            gender_preference=draft.gender_preference,
+            service_fen=draft.service_fen,
+            travel_fen=draft.travel_fen,
+            placed_at=now,
+            changed_at=now,
+            placed_by=event.by,
+        )
+        book.note(placed, now, "placed", event.by)
+        opened = book.put_order(orders.advance(placed, OrderMove.OPEN, now))
+        book.note(opened, now, "matching", SYSTEM)
+        if event.key:
+            book.put_key(
+                IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, opened.order_id, now)
+            )
+        self._arm(opened)
+        self._matchmaker.want()
+        return [self._tell(opened, "placed", now)]
+
+    def _on_cancelled(self, event: e.OrderCancelled, now: float) -> list[Effect]:
+        order = self._order_for(event.order_id, event.by, staff=event.staff)
+        if order.state is OrderState.CANCELLED:
+            return []
+        if not orders.can(order, OrderMove.CANCEL):
+            raise conflict(*_CANCEL_REFUSALS[order.state])
+        effects = self._revoke_live(order, CloseReason.CANCELLED, now)
+        was_job = order.technician if order.state in JOB_STATES else None
+        order = self._move(order, OrderMove.CANCEL, now, event.by, reason=event.reason)
+        if was_job is not None:
+            effects.extend(self._free(was_job, order, now))
+        return [self._tell(order, "cancelled", now, lost_by=was_job), *effects]
+
+    def _on_reassigned(self, event: e.OrderReassigned, now: float) -> list[Effect]:
+        order = self._order_for(event.order_id, event.by, staff=True)
+        if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
+            raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
+        lost_by = order.technician
+        self._book.refuse(order.order_id, lost_by)
+        order = self._move(
+            order, OrderMove.TAKE_BACK, now, event.by, technician=None, eta_s=None, radius_step=0, reason=event.reason
+        )
+        freed = self._free(lost_by, order, now)
+        self._matchmaker.want()
+        return [self._tell(order, "reassigned", now, lost_by=lost_by), *freed]
+
+    def _on_confirmed(self, event: e.OrderConfirmed, now: float) -> list[Effect]:
+        order = self._order_for(event.order_id, event.by, staff=event.staff)
+        if order.state is OrderState.CONFIRMED:
+            return []
+        if order.state is OrderState.CANCELLED:
+            raise conflict("order_cancelled", "the order was cancelled")
+        if not orders.can(order, OrderMove.CONFIRM):
+            raise conflict("not_finished", f"the order is {order.state}, not finished")
+        return self._confirm(order, event.by, now)
+
+    def _confirm(self, order: Order, by: UserId, now: float) -> list[Effect]:
+        was_job = order.technician if order.state in JOB_STATES else None
+        order = self._move(order, OrderMove.CONFIRM, now, by)
+        effects: list[Effect] = [self._tell(order, "confirmed", now)]
+        if was_job is not None:
+            effects.extend(self._free(was_job, order, now))
+        return effects
+
+    def _on_rated(self, event: e.OrderRated, now: float) -> list[Effect]:
+        if not 1 <= event.stars <= 5:
+            raise Invalid(f"stars must be between 1 and 5, is {event.stars}", field="stars")
+        book = self._book
+        recalled = event.recalled
+        known = book.orders.get(event.order_id)
+        order = known if known is not None else recalled.order if recalled is not None else None
+        if order is None or order.order_id != event.order_id or not (event.staff or order.customer == event.by):
+            raise no_such_order()
+        if order.state not in (OrderState.FINISHED, OrderState.DEPARTED_SAFE, OrderState.CONFIRMED):
+            raise conflict("not_finished", f"the order is {order.state}, not finished")
+        if order.stars is not None:
+            if order.stars == event.stars:
+                return []
+            raise conflict("already_rated", "the order was rated before")
+        if known is None and recalled is not None:
+            book.recall(order, recalled.event_seq)
+            self._arm(order)
+        order = book.put_order(replace(order, stars=event.stars))
+        book.note(order, now, "rated", event.by, stars=event.stars)
+        effects: list[Effect] = []
+        who = book.technicians.get(order.technician) if order.technician is not None else None
+        if who is not None:
+            who = book.put_technician(rating.rated(who, event.stars, now, self._settings.rating))
+            effects.append(technician_changed(book, who, "rating", now, self._settings.rating))
+        return [self._tell(order, "rated", now), *effects]
+
+    def _on_step(self, event: e.StepTaken, now: float) -> list[Effect]:
+        order = self._book.orders.get(event.order_id)
+        if order is None or order.technician != event.technician:
+            raise no_such_order()
+        if order.state is OrderState.CANCELLED:
+            raise conflict("order_cancelled", "the order was cancelled")
+        move = OrderMove(event.step)
+        if order.state in PATH and PATH.index(OrderState(event.step)) <= PATH.index(order.state):
+            return []
+        if not orders.can(order, move):
+            reached = [step for step in STEPS if orders.can(order, step)]
+            expected = reached[0] if reached else "nothing"
+            raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
+        detail = {"evidence": event.evidence} if event.evidence else {}
+        order = self._move(order, move, now, event.technician, detail)
+        effects: list[Effect] = [self._tell(order, order.state, now)]
+        if order.state is OrderState.DEPARTED_SAFE:
+            effects.extend(self._free(event.technician, order, now))
+        return effects
+
+    # -- offers ---------------------------------------------------------------------------------------------
+
+    def _on_accepted(self, event: e.OfferAccepted, now: float) -> list[Effect]:
+        offer = self._offer_for(event.offer_id, event.technician)
+        book = self._book
+        if offer.state is OfferState.ACCEPTED:
+            return []
+        if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
+            raise offers.too_late(offer, book.orders.get(offer.order_id), now)
+        offer = self._close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
+        order = book.orders[offer.order_id]
+        order = self._move(
+            order,
+            OrderMove.ASSIGN,
+            now,
+            event.technician,
+            {"offer": offer.offer_id},
+            technician=offer.technician,
+            eta_s=offer.travel_s,
+            reason="",
+        )
+        return [
+            e.OfferAnswered(offer),
+            self._tell(order, "assigned", now),
+            *self._work(offer.technician, WorkMove.TAKE, order, now),
+        ]
+
+    def _on_declined(self, event: e.OfferDeclined, now: float) -> list[Effect]:
+        offer = self._offer_for(event.offer_id, event.technician)
+        if offer.state is OfferState.DECLINED:
+            return []
+        if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
+            raise offers.too_late(offer, self._book.orders.get(offer.order_id), now)
+        received_at = offer.delivered_at or now
+        offer = self._close(offer, OfferMove.DECLINE, now, reason=event.reason, delivered_at=received_at)
+        return [e.OfferAnswered(offer), *self._next_best(offer, "declined", event.technician, now)]
+
+    def _on_received(self, event: e.OfferReceived, now: float) -> list[Effect]:
+        offer = self._book.offers.get(event.offer_id)
+        if offer is None or offer.technician != event.technician or offer.state is not OfferState.PENDING:
+            return []
+        if offer.delivered_at is None:
+            self._book.put_offer(replace(offer, delivered_at=now))
+            self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
+        return []
+
+    def _close(self, offer: Offer, move: OfferMove, now: float, **facts: Any) -> Offer:
+        self._deadlines.drop(Due.EXPIRE, offer.offer_id)
+        self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
+        return self._book.put_offer(offers.advance(offer, move, now, self.story(offer.order_id), **facts))
+
+    def _next_best(self, offer: Offer, what: str, who: UserId, now: float) -> list[Effect]:
+        """An offer came to nothing: free its technician and go on to the next, or give up when time is over."""
+        order = self._book.orders[offer.order_id]
+        detail = {"reason": offer.reason} if offer.reason else {}
+        self._book.note(order, now, what, who, offer=offer.offer_id, technician=offer.technician, **detail)
+        effects = self._free(offer.technician, order, now)
+        self._matchmaker.want()
+        if now >= self._give_up_at(order):
+            effects.extend(self._give_up(order.order_id, now))
+        return effects
+
+    def _revoke_live(self, order: Order, reason: CloseReason, now: float) -> list[Effect]:
+        offer_id = self._book.live_of_order.get(order.order_id)
+        if offer_id is None:
+            return []
+        offer = self._close(self._book.offers[offer_id], OfferMove.REVOKE, now)
+        return [e.CloseOffer(offer, reason), *self._free(offer.technician, order, now)]
+
+    # -- technicians ----------------------------------------------------------------------------------------
+
+    def _on_duty(self, event: e.DutySet, now: float) -> list[Effect]:
+        book = self._book
+        who = book.technicians.get(event.technician)
+        if who is None:
+            raise no_such_technician()
+        if who.duty is not DutyState.OFF and not book.on_duty_here(who):
+            raise conflict("on_duty_elsewhere", f"on duty in {who.duty_city}")
+        if who.duty is event.duty:
+            return []
+        self._refuse_duty(who, event.duty)
+        effects: list[Effect] = []
+        offer = self.live_offer(event.technician)
+        if offer is not None:
+            offer = self._close(offer, OfferMove.REVOKE, now)
+            effects = [e.CloseOffer(offer, CloseReason.REVOKED), *self._next_best(offer, "revoked", SYSTEM, now)]
+        who = technician.set_duty(book.technicians[event.technician], event.duty, self.shard.city, now)
+        who = book.put_technician(who)
+        self._matchmaker.want()
+        shard = None if event.duty is DutyState.OFF else self.shard
+        return [
+            *effects,
+            e.DutyChanged(who, shard),
+            technician_changed(book, who, "duty", now, self._settings.rating),
+        ]
+
+    def _refuse_duty(self, who: Technician, duty: DutyState) -> None:
+        if duty is DutyState.OFF and who.work is WorkState.BUSY:
+            raise conflict("busy", "the job is not over: duty ends after it")
+        if not technician.can_set_duty(who, duty):
+            raise conflict("not_on_duty", f"duty is {who.duty}, it cannot become {duty}")
+        if duty is DutyState.ON and not who.verified:
+            raise conflict("unverified", "papers are not verified yet")
+        if duty is DutyState.ON and self.shard.city not in who.cities:
+            raise conflict("city_not_allowed", f"not registered for {self.shard.city}")
+
+    def _on_technician_put(self, event: e.TechnicianPut, now: float) -> list[Effect]:
+        book = self._book
+        book.skill_bits.add(event.skills)
+        known = book.technicians.get(event.technician)
+        if known is None:
+            known = Technician(
+                tenant=self.shard.tenant,
+                technician=event.technician,
+                name=event.name,
+                skills=event.skills,
+                gender=event.gender,
+                tier=event.tier,
+                cities=(),
+                verified=event.verified,
+                version=0,
+                changed_at=now,
+            )
+        cities = tuple(CityId(city) for city in event.cities)
+        who = replace(
+            known,
+            name=event.name,
+            skills=event.skills,
+            gender=event.gender,
+            tier=event.tier,
+            cities=cities,
+            verified=event.verified,
+        )
+        if who == known and event.technician in book.technicians:
+            return []
+        who = book.put_technician(replace(who, changed_at=now))
+        self._matchmaker.want()
+        return [technician_changed(book, who, "put", now, self._settings.rating)]
+
+    def _on_technician_copied(self, event: e.TechnicianCopied, now: float) -> list[Effect]:
+        book, copy = self._book, event.technician
+        known = book.technicians.get(copy.technician)
+        if known is not None and copy.version <= known.version:
+            return []
+        book.skill_bits.add(copy.skills)
+        if known is not None and book.on_duty_here(known):
+            # What they do is decided here while they are on duty here.
+            copy = replace(
+                copy,
+                duty=known.duty,
+                duty_city=known.duty_city,
+                work=known.work,
+                idle_since=known.idle_since,
+                unheard_since=known.unheard_since,
+            )
+        book.take_technician(copy)
+        return [technician_changed(book, copy, "copied", now, self._settings.rating)]
+
+    def _free(self, user: UserId, order: Order, now: float) -> list[Effect]:
+        self._matchmaker.want()
+        return self._work(user, WorkMove.FREE, order, now)
+
+    def _work(self, user: UserId, move: WorkMove, order: Order, now: float) -> list[Effect]:
+        book = self._book
+        known = book.technicians.get(user)
+        if known is None:
+            return []  # left the city while in a job, and the server was restarted since
+        who = technician.advance(known, move, now, self.story(order.order_id))
+        return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]
+
+    # -- deadlines ------------------------------------------------------------------------------------------
+
+    def _arm(self, order: Order) -> None:
+        """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
+        id_ = order.order_id
+        self._deadlines.drop(Due.GIVE_UP, id_)
+        self._deadlines.drop(Due.CONFIRM, id_)
+        if order.state is OrderState.MATCHING:
+            self._deadlines.set(self._give_up_at(order), Due.GIVE_UP, id_)
+        elif order.state is OrderState.DEPARTED_SAFE:
+            self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
+        elif order.state in SETTLED_STATES:
+            self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
+
+    def _give_up_at(self, order: Order) -> float:
+        # While an order is in matching, changed_at is when its matching began.
+        return order.changed_at + self._settings.unfilled_after_s
+
+    def _expire(self, id_: str, now: float) -> list[Effect]:
+        offer = self._close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
+        closed = e.CloseOffer(offer, CloseReason.EXPIRED)
+        return [closed, *self._next_best(offer, "expired", SYSTEM, now)]
+
+    def _undelivered(self, id_: str, now: float) -> list[Effect]:
+        offer = self._close(self._book.offers[OfferId(id_)], OfferMove.FAIL, now)
+        who = self._book.technicians.get(offer.technician)
+        if who is not None:
+            self._book.put_technician(replace(who, unheard_since=now))
+        closed = e.CloseOffer(offer, CloseReason.UNDELIVERED)
+        return [closed, *self._next_best(offer, "undelivered", SYSTEM, now)]
+
+    def _give_up(self, id_: str, now: float) -> list[Effect]:
+        order = self._book.orders[OrderId(id_)]
+        if order.state is not OrderState.MATCHING or order.order_id in self._book.live_of_order:
+            return []  # the live offer may still be accepted; its end comes back here
+        reason = "nobody_accepted" if self._book.refused.get(order.order_id) else "nobody_available"
+        order = self._move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=reason)
+        return [self._tell(order, "unfilled", now)]
+
+    def _confirm_by_time(self, id_: str, now: float) -> list[Effect]:
+        return self._confirm(self._book.orders[OrderId(id_)], SYSTEM, now)
+
+    def _forget(self, id_: str, now: float) -> list[Effect]:
+        self._book.forget(OrderId(id_))
+        self._book.forget_keys(now - self._settings.idempotency_keep_s)
+        return []
+
+    # -- small things ---------------------------------------------------------------------------------------
+
+    def _move(
+        self, order: Order, move: OrderMove, now: float, by: UserId, detail: dict[str, Any] | None = None, **facts: Any
+    ) -> Order:
+        order = orders.advance(order, move, now, self.story(order.order_id), **facts)
+        order = self._book.put_order(order)
+        if facts.get("reason"):
+            detail = {**(detail or {}), "reason": facts["reason"]}
+        self._book.note(order, now, move if move is OrderMove.TAKE_BACK else order.state, by, **(detail or {}))
+        self._arm(order)
+        return order
+
+    def _tell(self, order: Order, what: str, now: float, lost_by: UserId | None = None) -> Effect:
+        return order_changed(self._book, order, str(what), now, self._settings.rating, lost_by)
+
+    def _order_for(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
+        order = self._book.orders.get(order_id)
+        if order is None or not (staff or order.customer == by):
+            raise no_such_order()
+        return order
+
+    def _offer_for(self, offer_id: OfferId, by: UserId) -> Offer:
+        offer = self._book.offers.get(offer_id)
+        if offer is None or offer.technician != by:
+            raise no_such_offer()
+        return offer

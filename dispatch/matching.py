@@ -1,0 +1,181 @@
+"""The matching round: all open orders and all technicians in reach, solved at once. Pure; sees numpy columns only.
+
+Each order keeps its cheapest candidates as edges; the graph falls into components; a component of one order takes
+the cheapest, a larger one is solved exactly and densely (docs/adr/0005). Orders left over are weighed against
+whoever is left, in wider circles if need be, until nothing more is found.
+
+An order may stay unmatched at ``Policy.unmatched_s``. The usual private dummy column for each order is not
+built: a missing edge that costs ``unmatched_s`` means the same, since matrices need no more columns than that.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+
+from dispatch import candidates, cost
+from dispatch.problem import BoolArray, FloatArray, IntArray, Pair, Problem, Solution
+
+CHUNK_CELLS = 131_072
+"""Cells of the pair matrix computed at a time: 1 MiB of float64, which stays in the cache and bounds memory."""
+PASSES_MAX = 8
+"""More than radius steps that are ever used; a bound, not a tuning."""
+
+
+@dataclass(slots=True)
+class _Edges:
+    order: IntArray
+    technician: IntArray
+    cost_s: FloatArray
+    distance_m: FloatArray
+
+
+def solve(problem: Problem) -> Solution:
+    """Decide one round. The same problem always gives the same solution.
+
+    Cost:
+        O(n*m) for the columns, then O(k^3) for each component of k orders; releases the GIL in the large parts.
+    """
+    n, m = len(problem.orders.ids), len(problem.technicians.ids)
+    steps = problem.orders.step.copy()
+    counts = np.zeros(n, dtype=np.int64)
+    refused = np.zeros(n, dtype=np.bool_)
+    chosen = np.full(n, -1, dtype=np.int64)
+    chosen_m = np.zeros(n)
+    if n and m:
+        refused[problem.refused_order] = True
+        base_s = _base_s(problem)
+        free = np.ones(m, dtype=np.bool_)
+        for number in range(PASSES_MAX):
+            left = np.flatnonzero(chosen < 0)
+            edges = _edges(problem, left, free, base_s, steps, counts if number == 0 else None)
+            rows, columns, picked = assign(
+                edges.order, edges.technician, edges.cost_s, n, m, problem.policy.unmatched_s
+            )
+            if not len(rows):
+                break
+            chosen[rows], chosen_m[rows] = columns, edges.distance_m[picked]
+            free[columns] = False
+            if len(rows) == len(left) or not free.any():
+                break
+    return Solution(
+        pairs=_pairs(problem, chosen, chosen_m),
+        steps=tuple(steps.tolist()),
+        candidates=tuple(counts.tolist()),
+        refused=tuple(refused.tolist()),
+    )
+
+
+def _base_s(problem: Problem) -> FloatArray:
+    """What a technician costs before the way: minus their head starts, plus the tie-break."""
+    base = cost.tie_breaks(problem.technicians.ids, problem.seed)
+    for seconds in cost.head_starts(problem.policy, problem.technicians, problem.at).values():
+        base -= seconds
+    return base
+
+
+def _edges(
+    problem: Problem, left: IntArray, free: BoolArray, base_s: FloatArray, steps: IntArray, counts: IntArray | None
+) -> _Edges:
+    """Cheapest candidates of each order in ``left``; writes ``steps`` and (where given) ``counts``."""
+    m = len(base_s)
+    chunk = max(1, CHUNK_CELLS // m)
+    parts: list[_Edges] = []
+    for start in range(0, len(left), chunk):
+        rows = left[start : start + chunk]
+        distance_m = candidates.distances_m(problem, rows)
+        eligible = (candidates.exclusions(problem, rows) == 0) & free
+        step = candidates.widen(problem, rows, eligible, distance_m)
+        steps[rows] = step
+        eligible &= distance_m <= np.asarray(problem.policy.radius_steps_m)[step][:, None]
+        if counts is not None:
+            counts[rows] = eligible.sum(axis=1)
+        cost_s = cost.travel_s(problem.policy, distance_m) + base_s
+        eligible &= cost_s < problem.policy.unmatched_s
+        parts.append(_cheapest(rows, eligible, cost_s, distance_m, problem.policy.candidates_len_max))
+    return _Edges(
+        np.concatenate([p.order for p in parts]),
+        np.concatenate([p.technician for p in parts]),
+        np.concatenate([p.cost_s for p in parts]),
+        np.concatenate([p.distance_m for p in parts]),
+    )
+
+
+def _cheapest(rows: IntArray, eligible: BoolArray, cost_s: FloatArray, distance_m: FloatArray, k: int) -> _Edges:
+    if cost_s.shape[1] > k:
+        priced = np.where(eligible, cost_s, np.inf)
+        kept = np.argpartition(priced, k - 1, axis=1)[:, :k]
+        mask = np.zeros_like(eligible)
+        np.put_along_axis(mask, kept, np.take_along_axis(eligible, kept, axis=1), axis=1)
+        eligible = mask
+    local, columns = np.nonzero(eligible)
+    return _Edges(rows[local], columns, cost_s[local, columns], distance_m[local, columns])
+
+
+def assign(
+    order: IntArray, technician: IntArray, cost_s: FloatArray, n: int, m: int, unmatched_s: float
+) -> tuple[IntArray, IntArray, IntArray]:
+    """The cheapest set of edges in which nobody appears twice, leaving an order out costing ``unmatched_s``.
+
+    Args:
+        order, technician, cost_s: The edges; costs below ``unmatched_s``, of either sign.
+        n, m: How many orders and technicians the indexes count.
+
+    Returns:
+        Orders, their technicians, and the index of each chosen edge; orders ascending.
+    """
+    if not len(order):
+        none = np.zeros(0, dtype=np.int64)
+        return none, none, none
+    graph = coo_matrix((np.ones(len(order), dtype=np.int8), (order, technician + n)), shape=(n + m, n + m))
+    _, label = connected_components(graph.tocsr(), directed=False)
+    by_label = np.argsort(label[order], kind="stable")
+    cuts = np.flatnonzero(np.diff(label[order][by_label])) + 1
+    picked = [
+        _solve_component(order[edges], technician[edges], cost_s[edges], edges, unmatched_s)
+        for edges in np.split(by_label, cuts)
+    ]
+    chosen = np.concatenate(picked)
+    chosen = chosen[np.argsort(order[chosen], kind="stable")]
+    return order[chosen], technician[chosen], chosen
+
+
+def _solve_component(
+    order: IntArray, technician: IntArray, cost_s: FloatArray, edges: IntArray, unmatched_s: float
+) -> IntArray:
+    """Indexes of the chosen edges of one connected component."""
+    if order[0] == order[-1] and (order == order[0]).all():
+        return edges[[int(np.argmin(cost_s))]]
+    rows, row = np.unique(order, return_inverse=True)
+    columns, column = np.unique(technician, return_inverse=True)
+    matrix = np.full((len(rows), len(columns)), unmatched_s)
+    matrix[row, column] = cost_s
+    edge_of = np.full(matrix.shape, -1, dtype=np.int64)
+    edge_of[row, column] = edges
+    taken = edge_of[linear_sum_assignment(matrix)]
+    return taken[taken >= 0]
+
+
+def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[Pair, ...]:
+    """Chosen pairs with their terms, for offers and explanations."""
+    rows = np.flatnonzero(chosen >= 0)
+    if not len(rows):
+        return ()
+    columns = chosen[rows]
+    travel_s = cost.travel_s(problem.policy, distance_m[rows])
+    starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
+    named = [("travel", travel_s), *((name, -seconds[columns]) for name, seconds in starts.items())]
+    lists = [(name, seconds.tolist()) for name, seconds in named]
+    return tuple(
+        Pair(
+            order_id=problem.orders.ids[row],
+            technician=problem.technicians.ids[column],
+            cost_s=sum(seconds[i] for _, seconds in lists),
+            travel_s=lists[0][1][i],
+            distance_m=float(distance_m[row]),
+            terms=tuple((name, seconds[i]) for name, seconds in lists),
+        )
+        for i, (row, column) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True))
+    )

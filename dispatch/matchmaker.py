@@ -1,0 +1,275 @@
+"""When a round runs, on what, and what becomes of its pairs. The solving itself is ``matching.py``.
+
+A round is wanted as soon as something changed that could place a waiting order. It runs at the end of the same
+turn, unless orders outnumber idle technicians: then at most every ``round_min_ms``. Changes that dispatch does not
+hear of (a phone connects, moves, or grows stale) are met by trying again every ``retry_s``.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
+from dispatch import matching, reach, rounds, technician
+from dispatch.book import Book
+from dispatch.deadlines import Deadlines, Due
+from dispatch.events import Effect, RoundSolved, SendOffer, SolveRound
+from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Technician
+from dispatch.news import technician_changed
+from dispatch.places import Places
+from dispatch.ports import TravelRate
+from dispatch.problem import Pair, Problem, Solution
+from dispatch.settings import DispatchSettings
+from dispatch.technician import WorkMove
+
+DEADLINE_GRACE_S: Final = 0.001
+"""An offer expires this long after its deadline: an answer at the deadline itself is in time."""
+
+NEAR_M: Final = 1_000.0
+_WHY: Final = {"rating": "well rated", "tier": "tier", "idle": "waited long"}
+_WORTH_TELLING_S: Final = 10.0
+
+
+class Matchmaker:
+    """Rounds of one shard. Part of the engine; pure."""
+
+    def __init__(
+        self,
+        book: Book,
+        deadlines: Deadlines,
+        places: Places,
+        travel: TravelRate,
+        ids: IdSource,
+        settings: DispatchSettings,
+    ) -> None:
+        self._book = book
+        self._deadlines = deadlines
+        self._places = places
+        self._travel = travel
+        self._ids = ids
+        self._settings = settings
+        self._wanted = False
+        self._next_at: float | None = None
+        self._last_at = -inf
+        self._wave = 0
+        self._tried: dict[OrderId, int] = {}
+        """Wave in which each waiting order was last looked at: slices go round."""
+        self._kept_at: dict[OrderId, float] = {}
+        """When each waiting order was last part of a stored round."""
+        self._solving: tuple[str, Problem] | None = None
+
+    # -- when -----------------------------------------------------------------------------------------------
+
+    def want(self) -> None:
+        """Something changed that may place a waiting order."""
+        self._wanted = True
+
+    def next_at(self) -> float | None:
+        """When ``wake`` must be called."""
+        return self._next_at
+
+    def wake(self, now: float) -> None:
+        """Notice that the time for a round has come."""
+        if self._next_at is not None and self._next_at <= now:
+            self._next_at = None
+            self._wanted = True
+
+    def _again(self, at: float) -> None:
+        self._next_at = at if self._next_at is None else min(self._next_at, at)
+
+    def settle(self, now: float) -> list[Effect]:
+        """Run the round that is due, if one is. Once at the end of each turn."""
+        effects: list[Effect] = []
+        if self._wanted and self._solving is None:
+            effects = self._settle(now)
+        # Who came free in this turn is shown in the index only after it: look again then.
+        freed = any(user in self._book.idle for user in self._book.changes.technicians)
+        if freed and self._book.waiting:
+            self._again(now)
+        return effects
+
+    def _settle(self, now: float) -> list[Effect]:
+        waiting_len = len(self._book.waiting)
+        if not waiting_len:
+            self._wanted = False
+            self._next_at = None
+            return []
+        if waiting_len > len(self._book.idle):
+            allowed_at = self._last_at + self._settings.round.round_min_ms / 1000.0
+            if now < allowed_at:
+                self._again(allowed_at)
+                return []
+        self._wanted = False
+        self._next_at = None
+        return self._run(now)
+
+    # -- on what --------------------------------------------------------------------------------------------
+
+    def _run(self, now: float) -> list[Effect]:
+        book = self._book
+        orders, more = self._choose_orders()
+        if not orders:
+            self._again(now + self._settings.round.retry_s)
+            return []
+        self._last_at = now
+        round_id = self._ids.new(ROUND_PREFIX)
+        problem = reach.build(
+            orders,
+            book,
+            self._places,
+            now=now,
+            seed=(self._settings.seed + zlib.crc32(round_id.encode())) % 2**31,
+            travel=self._travel.rate(now),
+            settings=self._settings,
+        )
+        if more:
+            self._again(now)
+        if len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max:
+            self._solving = (round_id, problem)
+            return [SolveRound(round_id, problem)]
+        return self._apply(round_id, problem, matching.solve(problem), None, now)
+
+    def _choose_orders(self) -> tuple[list[Order], bool]:
+        """Orders of this round, least recently tried first, and whether others are left for the next turn."""
+        book = self._book
+        for memory in (self._tried, self._kept_at):
+            for order_id in [i for i in memory if i not in book.waiting]:
+                del memory[order_id]
+        waiting = [book.orders[order_id] for order_id in book.waiting]
+        if not book.idle:
+            # Nobody can be asked: only say so once for each order, for those who want to know why.
+            waiting = [order for order in waiting if order.order_id not in self._kept_at]
+        waiting.sort(key=lambda o: (self._tried.get(o.order_id, -1), o.placed_at, o.order_id))
+        chosen = waiting[: reach.slice_len(len(waiting), len(self._places.index), self._settings)]
+        rest = waiting[len(chosen) :]
+        more = any(self._tried.get(order.order_id, -1) < self._wave for order in rest)
+        for order in chosen:
+            self._tried[order.order_id] = self._wave
+        if not more:
+            self._wave += 1
+        return chosen, more
+
+    # -- what becomes of it ---------------------------------------------------------------------------------
+
+    def solved(self, event: RoundSolved, now: float) -> list[Effect]:
+        """Take over what a thread has found; an answer to another question is ignored."""
+        if self._solving is None or self._solving[0] != event.round_id:
+            return []
+        round_id, problem = self._solving
+        self._solving = None
+        if event.solution is None:
+            self._again(now + self._settings.round.retry_s)
+            return []
+        effects = self._apply(round_id, problem, event.solution, event.inputs, now)
+        if any(order_id not in problem.orders.ids for order_id in self._book.waiting):
+            self._wanted = True  # orders that came while the solver was busy
+        return effects
+
+    def _apply(
+        self, round_id: str, problem: Problem, solution: Solution, inputs: bytes | None, now: float
+    ) -> list[Effect]:
+        effects: list[Effect] = []
+        for order_id, step in zip(problem.orders.ids, solution.steps, strict=True):
+            self._set_step(OrderId(order_id), step)
+        missed = False
+        for pair in solution.pairs:
+            if self._is_possible(pair):
+                effects.extend(self._offer(pair, round_id, now))
+            else:
+                missed = True
+        self._keep(round_id, problem, inputs, bool(effects), now)
+        self._after(problem, missed, now)
+        return effects
+
+    def _set_step(self, order_id: OrderId, step: int) -> None:
+        order = self._book.orders.get(order_id)
+        if order is not None and order_id in self._book.waiting and order.radius_step != step:
+            self._book.put_order(replace(order, radius_step=step))
+
+    def _is_possible(self, pair: Pair) -> bool:
+        """Whether the pair still stands: the book may have moved on while a thread was solving."""
+        order_id, user = OrderId(pair.order_id), UserId(pair.technician)
+        return (
+            order_id in self._book.waiting
+            and user in self._book.idle
+            and not self._book.has_refused(order_id, user)
+            and self._places.slot(user) is not None
+        )
+
+    def _offer(self, pair: Pair, round_id: str, now: float) -> list[Effect]:
+        book, settings = self._book, self._settings
+        order = book.orders[OrderId(pair.order_id)]
+        offer = book.put_offer(
+            Offer(
+                tenant=order.tenant,
+                city=order.city,
+                offer_id=OfferId(self._ids.new(OFFER_PREFIX)),
+                order_id=order.order_id,
+                technician=UserId(pair.technician),
+                version=0,
+                state=OfferState.PENDING,
+                offered_at=now,
+                expires_at=now + settings.offer_ttl_s,
+                changed_at=now,
+                round_id=round_id,
+                cost_s=pair.cost_s,
+                travel_s=pair.travel_s,
+                distance_m=pair.distance_m,
+                terms=tuple(OfferTerm(name, seconds) for name, seconds in pair.terms),
+            )
+        )
+        asked: Technician = replace(book.technicians[offer.technician], unheard_since=None)
+        asked = book.put_technician(technician.advance(asked, WorkMove.ASK, now, book.story(order.order_id)))
+        self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
+        self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
+        book.note(order, now, "offered", "system", offer=offer.offer_id, technician=offer.technician)
+        return [
+            SendOffer(offer, order, _why(pair)),
+            technician_changed(book, asked, "work", now, settings.rating),
+        ]
+
+    def _keep(self, round_id: str, problem: Problem, inputs: bytes | None, made_any: bool, now: float) -> None:
+        """Store the round when it made an offer, or when one of its orders was not in a stored one for a while."""
+        keep_every_s = self._settings.round.keep_every_s
+        ids: Sequence[OrderId] = [OrderId(i) for i in problem.orders.ids]
+        if not made_any and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
+            return
+        for order_id in ids:
+            if order_id in self._book.waiting:
+                self._kept_at[order_id] = now
+        self._book.put_round(
+            StoredRound(
+                tenant=self._book.shard.tenant,
+                city=self._book.shard.city,
+                round_id=round_id,
+                at=problem.at,
+                policy=rounds.POLICY,
+                seed=problem.seed,
+                orders=tuple(ids),
+                inputs=inputs if inputs is not None else rounds.encode(problem),
+            )
+        )
+
+    def _after(self, problem: Problem, missed: bool, now: float) -> None:
+        """See to it that orders still waiting are looked at again."""
+        if not self._book.waiting:
+            return
+        round_ = self._settings.round
+        self._again(now if missed else now + round_.retry_s)
+        if round_.widen_s == 0.0:
+            return
+        last = len(round_.radius_steps_m) - 1
+        for order_id in (OrderId(i) for i in problem.orders.ids):
+            if order_id in self._book.waiting and self._book.orders[order_id].radius_step < last:
+                self._set_step(order_id, self._book.orders[order_id].radius_step + 1)
+                self._again(now + round_.widen_s)
+
+
+def _why(pair: Pair) -> tuple[str, ...]:
+    """The offer's reasons in words, strongest first; never empty."""
+    told = ["near"] if pair.distance_m <= NEAR_M else []
+    starts = sorted((seconds, name) for name, seconds in pair.terms if seconds <= -_WORTH_TELLING_S)
+    told.extend(_WHY[name] for _, name in starts if name in _WHY)
+    return tuple(told) or ("best match",)

@@ -1,0 +1,97 @@
+"""An order's life as a table. Who may cause an arrow is the engine's business, whether it exists is decided here.
+
+::
+
+    placed -> matching -> assigned -> en_route -> arrived -> in_service -> finished -> departed_safe -> confirmed
+                 |  ^        |            |
+                 |  +--------+------------+  (taken from its technician)
+                 +-> unfilled                cancelled: from everything before in_service
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import StrEnum
+from typing import Any, Final
+
+from dispatch.errors import ImpossibleMove
+from dispatch.model import Order, OrderState
+
+
+class OrderMove(StrEnum):
+    """What can happen to an order."""
+
+    OPEN = "open"
+    ASSIGN = "assign"
+    EN_ROUTE = "en_route"
+    ARRIVE = "arrived"
+    START = "in_service"
+    FINISH = "finished"
+    DEPART = "departed_safe"
+    CONFIRM = "confirm"
+    CANCEL = "cancel"
+    GIVE_UP = "give_up"
+    TAKE_BACK = "take_back"
+
+
+_S = OrderState
+_M = OrderMove
+
+TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
+    (_S.PLACED, _M.OPEN): _S.MATCHING,
+    (_S.PLACED, _M.CANCEL): _S.CANCELLED,
+    (_S.MATCHING, _M.ASSIGN): _S.ASSIGNED,
+    (_S.MATCHING, _M.GIVE_UP): _S.UNFILLED,
+    (_S.MATCHING, _M.CANCEL): _S.CANCELLED,
+    (_S.ASSIGNED, _M.EN_ROUTE): _S.EN_ROUTE,
+    (_S.ASSIGNED, _M.TAKE_BACK): _S.MATCHING,
+    (_S.ASSIGNED, _M.CANCEL): _S.CANCELLED,
+    (_S.EN_ROUTE, _M.ARRIVE): _S.ARRIVED,
+    (_S.EN_ROUTE, _M.TAKE_BACK): _S.MATCHING,
+    (_S.EN_ROUTE, _M.CANCEL): _S.CANCELLED,
+    (_S.ARRIVED, _M.START): _S.IN_SERVICE,
+    (_S.ARRIVED, _M.CANCEL): _S.CANCELLED,
+    (_S.IN_SERVICE, _M.FINISH): _S.FINISHED,
+    (_S.FINISHED, _M.DEPART): _S.DEPARTED_SAFE,
+    # The customer may be quicker than the technician's last tap.
+    (_S.FINISHED, _M.CONFIRM): _S.CONFIRMED,
+    (_S.DEPARTED_SAFE, _M.CONFIRM): _S.CONFIRMED,
+}
+
+STEPS: Final = (_M.EN_ROUTE, _M.ARRIVE, _M.START, _M.FINISH, _M.DEPART)
+"""The technician's own moves in order; their values are the states they lead to."""
+
+PATH: Final = (
+    _S.PLACED,
+    _S.MATCHING,
+    _S.ASSIGNED,
+    _S.EN_ROUTE,
+    _S.ARRIVED,
+    _S.IN_SERVICE,
+    _S.FINISHED,
+    _S.DEPARTED_SAFE,
+    _S.CONFIRMED,
+)
+"""The way of an order that goes well."""
+
+JOB_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_SERVICE, _S.FINISHED})
+"""States in which the technician is busy with the order."""
+
+SETTLED_STATES: Final = frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNFILLED})
+"""States that dispatch itself never leaves."""
+
+
+def can(order: Order, move: OrderMove) -> bool:
+    """Whether the table has this arrow."""
+    return (order.state, move) in TABLE
+
+
+def advance(order: Order, move: OrderMove, now: float, story: Sequence[str] = (), **facts: Any) -> Order:
+    """The order after ``move``; ``facts`` are other fields that change with it. The version is the book's.
+
+    Raises:
+        ImpossibleMove: The table has no such arrow.
+    """
+    state = TABLE.get((order.state, move))
+    if state is None:
+        raise ImpossibleMove(f"order {order.order_id}", order.state, move, story)
+    return replace(order, state=state, changed_at=now, **facts)

@@ -1,0 +1,190 @@
+"""Which orders and technicians a round looks at, put into columns. Reads the book and the index, decides nothing.
+
+Few orders: the neighbours of each, by the index. Many: everybody on duty, as columns, when that is not too many;
+otherwise the orders are taken in slices, and the next slice follows in the next turn.
+"""
+
+from collections.abc import Callable, Sequence
+from math import inf
+
+import numpy as np
+
+from core.ids import UserId
+from dispatch import rating
+from dispatch.book import Book
+from dispatch.candidates import GENDER_CODES
+from dispatch.model import DutyState, Order, Technician, WorkState
+from dispatch.places import Places
+from dispatch.problem import (
+    Exclusion,
+    FloatArray,
+    IntArray,
+    OrderColumns,
+    Policy,
+    Problem,
+    TechnicianColumns,
+)
+from dispatch.settings import DispatchSettings
+from geo.position_index import Flag, slots_of
+
+
+def slice_len(waiting_len: int, on_duty_len: int, settings: DispatchSettings) -> int:
+    """How many orders the next round may take."""
+    small = settings.round.slice_orders_max
+    return waiting_len if waiting_len <= small or on_duty_len <= settings.round.columns_len_max else small
+
+
+def build(
+    orders: Sequence[Order],
+    book: Book,
+    places: Places,
+    *,
+    now: float,
+    seed: int,
+    travel: tuple[float, float],
+    settings: DispatchSettings,
+) -> Problem:
+    """The problem of these orders. Cost: about 0.1 ms an order, or 3 us a technician for a round in columns."""
+    if len(orders) <= settings.round.slice_orders_max:
+        users = _neighbours(orders, book, places, now, settings)
+    else:
+        users = [user for user in book.technicians if places.slot(user) is not None]
+    technicians = _technician_columns(users, book, places, now, settings)
+    row_of = {user: row for row, user in enumerate(users)}
+    refused = [
+        (i, row_of[user])
+        for i, order in enumerate(orders)
+        for user in sorted(book.refused.get(order.order_id, ()))
+        if user in row_of
+    ]
+    pairs = np.asarray(refused, dtype=np.int64).reshape(-1, 2)
+    return Problem(
+        at=now,
+        seed=seed,
+        policy=_policy(settings, travel),
+        orders=_order_columns(orders, book, settings),
+        technicians=technicians,
+        refused_order=np.ascontiguousarray(pairs[:, 0]),
+        refused_technician=np.ascontiguousarray(pairs[:, 1]),
+    )
+
+
+def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
+    start_s, s_per_m = travel
+    head, round_ = settings.head_start, settings.round
+    return Policy(
+        position_fresh_s=settings.position_fresh_s,
+        radius_steps_m=round_.radius_steps_m,
+        candidates_len_max=round_.candidates_len_max,
+        unmatched_s=round_.unmatched_s,
+        travel_s_per_m=s_per_m,
+        travel_start_s=start_s,
+        rating_max_s=head.rating_max_s,
+        rating_floor=head.rating_floor,
+        rating_best=head.rating_best,
+        idle_s_per_s=head.idle_s_per_min / 60.0,
+        idle_max_s=head.idle_max_s,
+    )
+
+
+def step_limit(order: Order, settings: DispatchSettings) -> int:
+    """Last radius step that a round may try for the order."""
+    last = len(settings.round.radius_steps_m) - 1
+    return last if settings.round.widen_s == 0.0 else min(order.radius_step, last)
+
+
+def _order_columns(orders: Sequence[Order], book: Book, settings: DispatchSettings) -> OrderColumns:
+    bits = book.skill_bits
+    last = len(settings.round.radius_steps_m) - 1
+    return OrderColumns(
+        ids=tuple(order.order_id for order in orders),
+        lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
+        lng_deg=np.array([order.site.point.lng_deg for order in orders], dtype=np.float64),
+        step=np.array([min(order.radius_step, last) for order in orders], dtype=np.int64),
+        step_max=np.array([step_limit(order, settings) for order in orders], dtype=np.int64),
+        skills=np.array([bits.mask(order.skills) for order in orders], dtype=np.uint64),
+        skill_unknown=np.array([not bits.knows(order.skills) for order in orders], dtype=np.bool_),
+        gender=np.array(
+            [GENDER_CODES[order.gender_preference] if order.gender_preference else 0 for order in orders],
+            dtype=np.uint8,
+        ),
+    )
+
+
+def _neighbours(
+    orders: Sequence[Order], book: Book, places: Places, now: float, settings: DispatchSettings
+) -> list[UserId]:
+    """The nearest eligible technicians of each order, and the nearest of any kind to explain the others."""
+    seen_after = now - settings.position_fresh_s
+    taken = [user for user in book.changes.technicians if user not in book.idle]
+    unheard = [user for user in book.unheard if not _is_heard(user, book, places)]
+    found: dict[int, None] = {}
+    for order in orders:
+        within_m = settings.round.radius_steps_m[step_limit(order, settings)]
+        if book.idle and book.skill_bits.knows(order.skills):
+            eligible = places.nearest_eligible(
+                order.site.point,
+                settings.round.candidates_len_max,
+                gender=order.gender_preference,
+                skills=book.skill_bits.mask(order.skills),
+                seen_after=seen_after,
+                within_m=within_m,
+                without=[*taken, *unheard, *sorted(book.refused.get(order.order_id, ()))],
+            )
+            found.update(dict.fromkeys(eligible.tolist()))
+        others = places.nearest_any(order.site.point, settings.round.reach_len_max, within_m)
+        found.update(dict.fromkeys(others.tolist()))
+    users = (places.index.user(slot) for slot in found)
+    return [user for user in users if user in book.technicians]
+
+
+def _is_heard(user: UserId, book: Book, places: Places) -> bool:
+    since = book.technicians[user].unheard_since
+    slot = places.slot(user)
+    return since is None or (slot is not None and float(places.index.heard_at[slot]) > since)
+
+
+def _technician_columns(
+    users: Sequence[UserId], book: Book, places: Places, now: float, settings: DispatchSettings
+) -> TechnicianColumns:
+    index = places.index
+    slots: IntArray = slots_of(index, users)
+    people = [book.technicians[user] for user in users]
+    city_mean = rating.city_mean(book.city.at_time(now, settings.rating.half_life_days), settings.rating)
+    tier_s = settings.head_start.tier_s
+    return TechnicianColumns(
+        ids=tuple(users),
+        # A technician without a position is as stale as can be; a finite place keeps NaN out of the costs.
+        lat_deg=np.nan_to_num(index.lat[slots]),
+        lng_deg=np.nan_to_num(index.lng[slots]),
+        seen_at=index.seen_at[slots],
+        heard_at=index.heard_at[slots],
+        unheard_at=_floats(people, lambda p: p.unheard_since, -inf),
+        connected=(index.flags[slots] & int(Flag.CONNECTED)) != 0,
+        skills=np.array([book.skill_bits.mask(p.skills) for p in people], dtype=np.uint64),
+        gender=np.array([GENDER_CODES[p.gender] for p in people], dtype=np.uint8),
+        rating=np.array([rating.mean(p, city_mean, now, settings.rating) for p in people], dtype=np.float64),
+        tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
+        idle_at=_floats(people, lambda p: p.idle_since, inf),
+        hard=np.array([_hard(p, book) for p in people], dtype=np.uint8),
+    )
+
+
+def _floats(people: Sequence[Technician], of: Callable[[Technician], float | None], missing: float) -> FloatArray:
+    values = (of(p) for p in people)
+    return np.array([missing if v is None else v for v in values], dtype=np.float64)
+
+
+def _hard(technician: Technician, book: Book) -> Exclusion:
+    """What speaks against a technician whatever the order; by the book, which knows this turn's decisions."""
+    if technician.duty is not DutyState.ON or not book.on_duty_here(technician):
+        return Exclusion.OFF_DUTY
+    if technician.work is WorkState.BUSY:
+        return Exclusion.BUSY
+    if technician.work is WorkState.OFFERED:
+        return Exclusion.OFFERED
+    if not technician.verified:
+        return Exclusion.UNVERIFIED
+    if book.shard.city not in technician.cities:
+        return Exclusion.CITY
+    return Exclusion.NONE
