@@ -1,0 +1,151 @@
+"""Fakes and makers that the tests of safety share."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
+from core.principal import Principal, Role
+from geo.distance import distance_m
+from geo.point import LatLng
+from safety.engine import SafetyEngine
+from safety.events import AckRaiser, Effect, NotifyTargets, SosRaised
+from safety.model import BookedPlace, FixSource, IncidentFix, SosReport
+from safety.ports import NearbyResponder
+from safety.settings import SafetySettings
+
+ACME = TenantId("acme")
+SH = CityId("shanghai")
+BJ = CityId("beijing")
+HOME = LatLng(31.23, 121.47)
+T0 = 1_800_000_000.0
+
+
+class CountingIds:
+    """Ids in order, so that a run repeats."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def new(self, prefix: str) -> str:
+        self._count += 1
+        return f"{prefix}{self._count:06d}"
+
+
+@dataclass
+class Neighbourhood:
+    """An in-memory ``Surroundings``: who stands where. ``broken`` names look-ups that raise."""
+
+    people: dict[UserId, tuple[CityId, LatLng | None]] = field(default_factory=dict)
+    staff: dict[UserId, CityId] = field(default_factory=dict)
+    live: dict[UserId, tuple[CityId, IncidentFix]] = field(default_factory=dict)
+    bookings: dict[UserId, BookedPlace] = field(default_factory=dict)
+    broken: set[str] = field(default_factory=set)
+
+    def _fail(self, what: str) -> None:
+        if what in self.broken:
+            raise RuntimeError(f"{what} is broken")
+
+    def city_of(self, tenant: TenantId, point: LatLng) -> CityId | None:
+        self._fail("city_of")
+        return SH if distance_m(point, HOME) < 100_000 else None
+
+    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
+        self._fail("last_fix")
+        return self.live.get(user)
+
+    def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
+        self._fail("booking")
+        return self.bookings.get(user)
+
+    def responders(
+        self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
+    ) -> Sequence[NearbyResponder]:
+        self._fail("responders")
+        if city is not None:
+            self._fail("responders_of_city")
+        found = []
+        for user, (where, at) in sorted(self.people.items()):
+            if city is None or city == where:
+                found.append(NearbyResponder(user, distance_m(at, point) if at and point else None))
+        found.sort(key=lambda r: (r.distance_m is None, r.distance_m or 0.0, r.user))
+        return found[:limit]
+
+    def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:
+        self._fail("ops")
+        of_city = sorted(user for user, where in self.staff.items() if where == city)
+        return of_city or sorted(self.staff)
+
+
+def town(*, responders: int = 8, ops: int = 2) -> Neighbourhood:
+    """Responders in a row to the north of ``HOME``, 1 km apart; ops there; one of each in Beijing."""
+    place = Neighbourhood()
+    for n in range(responders):
+        place.people[UserId(f"tec_{n:02d}")] = (SH, LatLng(HOME.lat_deg + 0.009 * (n + 1), HOME.lng_deg))
+    for n in range(ops):
+        place.staff[UserId(f"ops_{n}")] = SH
+    place.people[UserId("tec_bj")] = (BJ, LatLng(39.9, 116.4))
+    place.staff[UserId("ops_bj")] = BJ
+    return place
+
+
+def person(
+    name: str,
+    *roles: Role,
+    cities: tuple[CityId, ...] = (SH,),
+    device: str = "phone",
+    restricted: bool = False,
+    tenant: TenantId = ACME,
+) -> Principal:
+    held = roles or (Role.CUSTOMER,)
+    return Principal(
+        tenant, UserId(name), held[0], frozenset(held), frozenset(cities), DeviceId(device), T0 + 3600, restricted
+    )
+
+
+ANNA = person("cus_anna")
+OPS = person("ops_0", Role.OPS, device="console")
+OPS_2 = person("ops_1", Role.OPS, device="console")
+OPS_BJ = person("ops_bj", Role.OPS, cities=(BJ,), device="console")
+NEAR = person("tec_00", Role.TECHNICIAN, Role.RESPONDER)
+
+
+def fix_at(point: LatLng = HOME, at: float = T0, source: FixSource = FixSource.SOS) -> IncidentFix:
+    return IncidentFix(point, 10.0, at, source)
+
+
+def booked(other_party: str | None = "tec_00", *, point: LatLng = HOME) -> BookedPlace:
+    party = None if other_party is None else UserId(other_party)
+    return BookedPlace(OrderId("ord_1"), SH, point, "1 Long Lane", "3b", "second door", party)
+
+
+def engine_in(place: Neighbourhood, settings: SafetySettings | None = None) -> SafetyEngine:
+    return SafetyEngine(settings or SafetySettings(), CountingIds(), place)
+
+
+def tap(
+    engine: SafetyEngine,
+    now: float = T0,
+    *,
+    who: Principal = ANNA,
+    key: str = "k1",
+    fix: IncidentFix | None = None,
+    report: SosReport | None = None,
+) -> list[Effect]:
+    report = report or SosReport(key=key, fix=fix)
+    effects = engine.handle(SosRaised(who, report, now), now)
+    engine.check()
+    return effects
+
+
+def told(effects: Sequence[Effect]) -> list[str]:
+    """Users whose devices ring, in order."""
+    return [t.user for e in effects if isinstance(e, NotifyTargets) for t in e.targets]
+
+
+def answer(effects: Sequence[Effect]) -> AckRaiser:
+    (ack,) = [e for e in effects if isinstance(e, AckRaiser) and e.answer]
+    return ack
+
+
+def incident_id(effects: Sequence[Effect]) -> IncidentId:
+    return answer(effects).incident.incident_id
