@@ -341,10 +341,10 @@ class WebSocketConnection(WSListener):
 
     def on_due(self) -> None:
         """The deadline passed: fragments that never ended, or a close that was not answered."""
-        if self._is_dead:
-            self.abort()
-        else:
+        if self._is_open:
             self._fail(1008, "fragments take too long")
+        else:
+            self.abort()
 
     def parser_failed(self, code: int, reason: str) -> None:
         """picows found a broken frame; called before it writes its own close, which our close replaces.
