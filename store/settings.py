@@ -81,7 +81,7 @@ class TrackSettings:
     flush_interval_s: float = 1.0
     """Longest time a position waits before it is stored, seconds."""
     flush_rows: int = 2000
-    """Waiting positions that start a flush at once, and the most that one transaction takes."""
+    """Waiting positions that start a flush at once, and about as many as one transaction takes."""
     buffer_rows_max: int = 200_000
     """Positions that may wait; beyond it the oldest are dropped and counted."""
 

@@ -1,0 +1,235 @@
+"""Dispatch's durable state in ``doorstep.db``: the SQL of ``dispatch.ports.DispatchStore``."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Final
+
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
+
+from core.ids import CityId, OrderId, TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow
+from core.shard import Shard
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+from dispatch.ports import DispatchChanges, DispatchState
+from store import schema
+from store.blobs import Blob
+from store.database import Database
+from store.outbox import Outbox
+from store.rules import IDEMPOTENCY_HONOURED_S, SETTLED_ORDER_LOADED_S, is_settled
+from store.statements import Statement, VersionedRows, insert_row, upsert
+
+_ORDER: Final = Blob(Order)
+_OFFER: Final = Blob(Offer)
+_TECHNICIAN: Final = Blob(Technician)
+_EVENT: Final = Blob(OrderEvent)
+_ROUND: Final = Blob(StoredRound)
+_IDEMPOTENCY: Final = Blob(IdempotencyRecord)
+
+_o, _f, _e = schema.orders.c, schema.offers.c, schema.order_events.c
+
+_PUT_ORDER: Final = VersionedRows(schema.orders, schema.ORDER_CHANGING, "order")
+_PUT_OFFER: Final = VersionedRows(schema.offers, schema.OFFER_CHANGING, "offer")
+_PUT_TECHNICIAN: Final = upsert(schema.technicians)
+_PUT_IDEMPOTENCY: Final = upsert(schema.idempotency)
+_ADD_EVENT: Final = insert_row(schema.order_events)
+_ADD_ROUND: Final = insert_row(schema.rounds)
+_ADD_ROUND_ORDER: Final = insert_row(schema.round_orders)
+
+_ORDER_BY_ID: Final = Statement(select(_o.body).where(_o.tenant == bindparam("t"), _o.order_id == bindparam("i")))
+_EVENTS: Final = Statement(
+    select(_e.body).where(_e.tenant == bindparam("t"), _e.order_id == bindparam("i")).order_by(_e.seq)
+)
+_OFFERS: Final = Statement(
+    select(_f.body)
+    .where(_f.tenant == bindparam("t"), _f.order_id == bindparam("i"))
+    .order_by(_f.offered_at, _f.offer_id)
+)
+_ROUNDS: Final = Statement(
+    select(schema.rounds.c.body)
+    .join(
+        schema.round_orders,
+        and_(
+            schema.rounds.c.tenant == schema.round_orders.c.tenant,
+            schema.rounds.c.round_id == schema.round_orders.c.round_id,
+        ),
+    )
+    .where(schema.round_orders.c.tenant == bindparam("t"), schema.round_orders.c.order_id == bindparam("i"))
+    .order_by(schema.rounds.c.at, schema.rounds.c.round_id)
+)
+_TECHNICIAN_BY_ID: Final = Statement(
+    select(schema.technicians.c.body).where(
+        schema.technicians.c.tenant == bindparam("t"), schema.technicians.c.technician == bindparam("i")
+    )
+)
+
+# What a shard's engine starts from: its unsettled orders and those settled lately.
+_loaded = and_(
+    _o.tenant == bindparam("t"),
+    _o.city == bindparam("c"),
+    or_(_o.settled_at.is_(None), _o.settled_at >= bindparam("since")),
+)
+_LOAD_ORDERS: Final = Statement(select(_o.body).where(_loaded).order_by(_o.order_id))
+_LOAD_OFFERS: Final = Statement(
+    select(_f.body)
+    .join(schema.orders, and_(_f.tenant == _o.tenant, _f.order_id == _o.order_id))
+    .where(_loaded)
+    .order_by(_f.offered_at, _f.offer_id)
+)
+_LOAD_EVENT_SEQS: Final = Statement(
+    select(_e.order_id, func.max(_e.seq))
+    .join(schema.orders, and_(_e.tenant == _o.tenant, _e.order_id == _o.order_id))
+    .where(_loaded)
+    .group_by(_e.order_id)
+    .order_by(_e.order_id)
+)
+_LOAD_TECHNICIANS: Final = Statement(
+    select(schema.technicians.c.body)
+    .where(
+        schema.technicians.c.tenant == bindparam("t"), func.instr(schema.technicians.c.cities, bindparam("line")) > 0
+    )
+    .order_by(schema.technicians.c.technician)
+)
+_LOAD_IDEMPOTENCY: Final = Statement(
+    select(schema.idempotency.c.body)
+    .where(
+        schema.idempotency.c.tenant == bindparam("t"),
+        schema.idempotency.c.city == bindparam("c"),
+        schema.idempotency.c.at >= bindparam("since"),
+    )
+    .order_by(schema.idempotency.c.at, schema.idempotency.c.user, schema.idempotency.c.key)
+)
+
+
+class SqlDispatchStore:
+    """``dispatch.ports.DispatchStore`` on ``doorstep.db``."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def load(self, shard: Shard, now: float) -> DispatchState:
+        """See the port."""
+        return await self._database.read(partial(_load, shard=shard, now=now))
+
+    async def commit(
+        self, shard: Shard, changes: DispatchChanges, drafts: Sequence[OutboxDraft], now: float
+    ) -> Sequence[OutboxRow]:
+        """See the port."""
+
+        def work(connection: Connection) -> Sequence[OutboxRow]:
+            _write(connection, shard, changes)
+            return self._outbox.append(connection, drafts, now)
+
+        return await self._database.write(work)
+
+    async def order(self, tenant: TenantId, order_id: OrderId) -> Order | None:
+        """See the port."""
+        row = await self._database.read(lambda c: _ORDER_BY_ID.one(c, tenant, order_id))
+        return None if row is None else _ORDER.unpack(row[0])
+
+    async def orders(
+        self,
+        tenant: TenantId,
+        *,
+        city: CityId | None = None,
+        state: OrderState | None = None,
+        customer: UserId | None = None,
+        technician: UserId | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Order]:
+        """See the port."""
+        query = select(_o.body).where(_o.tenant == tenant)
+        if city is not None:
+            query = query.where(_o.city == city)
+        if state is not None:
+            query = query.where(_o.state == state.value)
+        if customer is not None:
+            query = query.where(_o.customer == customer)
+        if technician is not None:
+            query = query.where(_o.technician == technician)
+        if before is not None:
+            query = query.where(tuple_(_o.placed_at, _o.order_id) < before)
+        query = query.order_by(_o.placed_at.desc(), _o.order_id.desc()).limit(limit)
+        rows = await self._database.read(lambda c: c.execute(query).all())
+        return [_ORDER.unpack(row[0]) for row in rows]
+
+    async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
+        """See the port."""
+        return [_EVENT.unpack(row[0]) for row in await self._all(_EVENTS, tenant, order_id)]
+
+    async def offers(self, tenant: TenantId, order_id: OrderId) -> Sequence[Offer]:
+        """See the port."""
+        return [_OFFER.unpack(row[0]) for row in await self._all(_OFFERS, tenant, order_id)]
+
+    async def rounds(self, tenant: TenantId, order_id: OrderId) -> Sequence[StoredRound]:
+        """See the port."""
+        return [_ROUND.unpack(row[0]) for row in await self._all(_ROUNDS, tenant, order_id)]
+
+    async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
+        """See the port."""
+        row = await self._database.read(lambda c: _TECHNICIAN_BY_ID.one(c, tenant, technician))
+        return None if row is None else _TECHNICIAN.unpack(row[0])
+
+    async def _all(self, statement: Statement, *values: Any) -> list[tuple[Any, ...]]:
+        return await self._database.read(lambda c: statement.all(c, *values))
+
+
+def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:
+    where = (*shard, now - SETTLED_ORDER_LOADED_S)
+    technicians = _LOAD_TECHNICIANS.all(connection, shard.tenant, f"\n{shard.city}\n")
+    keys = _LOAD_IDEMPOTENCY.all(connection, *shard, now - IDEMPOTENCY_HONOURED_S)
+    return DispatchState(
+        orders=[_ORDER.unpack(row[0]) for row in _LOAD_ORDERS.all(connection, *where)],
+        offers=[_OFFER.unpack(row[0]) for row in _LOAD_OFFERS.all(connection, *where)],
+        technicians=[_TECHNICIAN.unpack(row[0]) for row in technicians],
+        event_seqs={row[0]: row[1] for row in _LOAD_EVENT_SEQS.all(connection, *where)},
+        idempotency=[_IDEMPOTENCY.unpack(row[0]) for row in keys],
+    )
+
+
+def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> None:
+    tenant, city = shard
+    for order in changes.orders.values():
+        settled_at = order.changed_at if is_settled(order) else None
+        _PUT_ORDER.put(
+            connection,
+            tenant,
+            order.order_id,
+            city,
+            order.customer,
+            order.placed_at,
+            order.state.value,
+            order.technician,
+            settled_at,
+            order.version,
+            _ORDER.pack(order),
+        )
+    for offer in changes.offers.values():
+        _PUT_OFFER.put(
+            connection,
+            tenant,
+            offer.offer_id,
+            offer.order_id,
+            offer.technician,
+            offer.offered_at,
+            offer.state.value,
+            offer.version,
+            _OFFER.pack(offer),
+        )
+    _PUT_TECHNICIAN.change_many(
+        connection,
+        [
+            (tenant, t.technician, "".join(f"\n{name}" for name in t.cities) + "\n", t.version, _TECHNICIAN.pack(t))
+            for t in changes.technicians.values()
+        ],
+    )
+    _ADD_EVENT.change_many(connection, [(tenant, e.order_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
+    _ADD_ROUND.change_many(connection, [(tenant, r.round_id, city, r.at, _ROUND.pack(r)) for r in changes.rounds])
+    _ADD_ROUND_ORDER.change_many(
+        connection,
+        [(tenant, order_id, r.round_id, r.at) for r in changes.rounds for order_id in dict.fromkeys(r.orders)],
+    )
+    _PUT_IDEMPOTENCY.change_many(
+        connection, [(tenant, city, r.user, r.key, r.at, _IDEMPOTENCY.pack(r)) for r in changes.idempotency]
+    )

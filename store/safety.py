@@ -1,0 +1,134 @@
+"""Safety's durable state in ``safety.db``: the SQL of ``safety.ports.SafetyStore``."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
+
+from core.ids import CityId, IncidentId, TenantId
+from core.outbox import OutboxDraft, OutboxRow
+from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.ports import SafetyChanges, SafetyState
+from store import schema
+from store.blobs import Blob
+from store.database import Database
+from store.outbox import Outbox
+from store.statements import Statement, VersionedRows, insert_row
+
+_INCIDENT: Final = Blob(Incident)
+_TRIGGER: Final = Blob(Trigger)
+_EVENT: Final = Blob(IncidentEvent)
+
+_i, _t, _e = schema.incidents.c, schema.triggers.c, schema.incident_events.c
+
+_PUT_INCIDENT: Final = VersionedRows(schema.incidents, schema.INCIDENT_CHANGING, "incident")
+_ADD_TRIGGER: Final = insert_row(schema.triggers)
+_ADD_EVENT: Final = insert_row(schema.incident_events)
+
+_BY_ID: Final = Statement(select(_i.body).where(_i.tenant == bindparam("t"), _i.incident_id == bindparam("i")))
+_EVENTS: Final = Statement(
+    select(_e.body).where(_e.tenant == bindparam("t"), _e.incident_id == bindparam("i")).order_by(_e.seq)
+)
+_LOAD_INCIDENTS: Final = Statement(
+    select(_i.body).where(_i.closed == bindparam("closed")).order_by(_i.tenant, _i.incident_id)
+)
+_LOAD_TRIGGERS: Final = Statement(
+    select(_t.body)
+    .join(schema.incidents, and_(_t.tenant == _i.tenant, _t.incident_id == _i.incident_id))
+    .where(_i.closed == bindparam("closed"))
+    .order_by(_t.received_at, _t.trigger_id)
+)
+_LOAD_EVENT_SEQS: Final = Statement(
+    select(_e.incident_id, func.max(_e.seq))
+    .join(schema.incidents, and_(_e.tenant == _i.tenant, _e.incident_id == _i.incident_id))
+    .where(_i.closed == bindparam("closed"))
+    .group_by(_e.tenant, _e.incident_id)
+    .order_by(_e.incident_id)
+)
+
+
+class SqlSafetyStore:
+    """``safety.ports.SafetyStore`` on ``safety.db``."""
+
+    def __init__(self, database: Database, outbox: Outbox) -> None:
+        self._database = database
+        self._outbox = outbox
+
+    async def load(self) -> SafetyState:
+        """See the port."""
+        return await self._database.read(_load)
+
+    async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
+        """See the port. A trigger comes with its incident, which it changed."""
+
+        def work(connection: Connection) -> Sequence[OutboxRow]:
+            _write(connection, changes)
+            return self._outbox.append(connection, drafts, now)
+
+        return await self._database.write(work)
+
+    async def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
+        """See the port."""
+        row = await self._database.read(lambda c: _BY_ID.one(c, tenant, incident_id))
+        return None if row is None else _INCIDENT.unpack(row[0])
+
+    async def incidents(
+        self,
+        tenant: TenantId,
+        *,
+        cities: frozenset[CityId] | None = None,
+        before: tuple[float, str] | None = None,
+        limit: int = 50,
+    ) -> Sequence[Incident]:
+        """See the port."""
+        query = select(_i.body).where(_i.tenant == tenant)
+        if cities is not None:
+            query = query.where(or_(_i.city.is_(None), _i.city.in_(sorted(cities))))
+        if before is not None:
+            query = query.where(tuple_(_i.raised_at, _i.incident_id) < before)
+        query = query.order_by(_i.raised_at.desc(), _i.incident_id.desc()).limit(limit)
+        rows = await self._database.read(lambda c: c.execute(query).all())
+        return [_INCIDENT.unpack(row[0]) for row in rows]
+
+    async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
+        """See the port."""
+        rows = await self._database.read(lambda c: _EVENTS.all(c, tenant, incident_id))
+        return [_EVENT.unpack(row[0]) for row in rows]
+
+
+def _load(connection: Connection) -> SafetyState:
+    return SafetyState(
+        incidents=[_INCIDENT.unpack(row[0]) for row in _LOAD_INCIDENTS.all(connection, 0)],
+        triggers=[_TRIGGER.unpack(row[0]) for row in _LOAD_TRIGGERS.all(connection, 0)],
+        event_seqs={row[0]: row[1] for row in _LOAD_EVENT_SEQS.all(connection, 0)},
+    )
+
+
+def _write(connection: Connection, changes: SafetyChanges) -> None:
+    for incident in changes.incidents.values():
+        _PUT_INCIDENT.put(
+            connection,
+            incident.tenant,
+            incident.incident_id,
+            incident.subject,
+            incident.raised_at,
+            incident.city,
+            incident.state.value,
+            int(incident.state is IncidentState.CLOSED),
+            incident.version,
+            _INCIDENT.pack(incident),
+        )
+    _ADD_TRIGGER.change_many(
+        connection,
+        [
+            (
+                changes.incidents[trigger.incident_id].tenant,
+                trigger.trigger_id,
+                trigger.incident_id,
+                trigger.received_at,
+                _TRIGGER.pack(trigger),
+            )
+            for trigger in changes.triggers
+        ],
+    )
+    _ADD_EVENT.change_many(connection, [(e.tenant, e.incident_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])

@@ -1,0 +1,268 @@
+"""Tables of the three database files.
+
+Columns are what is searched by; the rest of a value is one MessagePack ``body`` (``blobs.py``). Each file has its own
+``MetaData`` and its own migrations (``migrations/<file>/versions``): a change here needs one there, and a test
+compares the two. Times are UTC epoch seconds. Every key begins with the tenant.
+"""
+
+from typing import Final
+
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+
+MAIN: Final = MetaData()
+"""``doorstep.db``: dispatch, its outbox, devices."""
+SAFETY: Final = MetaData()
+"""``safety.db``: incidents and their outbox; apart, so that nothing else can hold its lock."""
+TRACKS: Final = MetaData()
+"""``tracks.db``: positions of jobs and incidents; apart, so that a flush never delays an order."""
+
+
+def _key(name: str) -> Column[str]:
+    return Column(name, Text, primary_key=True, nullable=False)
+
+
+def _text(name: str, *, nullable: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=nullable)
+
+
+def _real(name: str, *, nullable: bool = False) -> Column[float]:
+    return Column(name, Float, nullable=nullable)
+
+
+def _integer(name: str) -> Column[int]:
+    return Column(name, Integer, nullable=False)
+
+
+def _body() -> Column[bytes]:
+    return Column("body", LargeBinary, nullable=False)
+
+
+def _meta(metadata: MetaData) -> Table:
+    """Facts about the file itself; ``epoch`` is the random id it got when it was made."""
+    return Table("meta", metadata, _key("name"), _text("value"))
+
+
+def _outbox(metadata: MetaData) -> Table:
+    """Messages that must arrive. One file holds one stream, so the stream is not a column."""
+    return Table(
+        "outbox",
+        metadata,
+        _key("tenant"),
+        _key("recipient"),
+        Column("seq", Integer, primary_key=True, nullable=False, autoincrement=False),
+        _real("created_at"),
+        _text("receipt"),
+        _body(),
+    )
+
+
+def _streams(metadata: MetaData) -> Table:
+    """Last number given (``seq``) and smallest number held (``first_seq``) of each recipient."""
+    return Table(
+        "streams",
+        metadata,
+        _key("tenant"),
+        _key("recipient"),
+        _integer("seq"),
+        _integer("first_seq"),
+        sqlite_with_rowid=False,
+    )
+
+
+def _acks(metadata: MetaData) -> Table:
+    """Cumulative acknowledgement of each device; ``acked_at`` is when it last rose."""
+    return Table(
+        "acks",
+        metadata,
+        _key("tenant"),
+        _key("user"),
+        _key("device"),
+        _integer("seq"),
+        _real("acked_at"),
+        sqlite_with_rowid=False,
+    )
+
+
+main_meta: Final = _meta(MAIN)
+main_outbox: Final = _outbox(MAIN)
+main_streams: Final = _streams(MAIN)
+main_acks: Final = _acks(MAIN)
+
+orders: Final = Table(
+    "orders",
+    MAIN,
+    _key("tenant"),
+    _key("order_id"),
+    _text("city"),
+    _text("customer"),
+    _real("placed_at"),
+    _text("state"),
+    _text("technician", nullable=True),
+    _real("settled_at", nullable=True),  # NULL while somebody must still act
+    _integer("version"),
+    _body(),
+    Index("orders_unsettled", "tenant", "city", "settled_at"),
+    Index("orders_by_time", "tenant", "placed_at", "order_id"),
+    Index("orders_by_city", "tenant", "city", "placed_at", "order_id"),
+    Index("orders_by_customer", "tenant", "customer", "placed_at", "order_id"),
+    Index("orders_by_technician", "tenant", "technician", "placed_at", "order_id"),
+)
+ORDER_CHANGING: Final = ("state", "technician", "settled_at", "version", "body")
+"""Columns that an update writes; the others never change, so their indexes are left alone."""
+
+offers: Final = Table(
+    "offers",
+    MAIN,
+    _key("tenant"),
+    _key("offer_id"),
+    _text("order_id"),
+    _text("technician"),
+    _real("offered_at"),
+    _text("state"),
+    _integer("version"),
+    _body(),
+    Index("offers_by_order", "tenant", "order_id"),
+)
+OFFER_CHANGING: Final = ("state", "version", "body")
+
+technicians: Final = Table(
+    "technicians",
+    MAIN,
+    _key("tenant"),
+    _key("technician"),
+    _text("cities"),  # one per line, with a line break at both ends
+    _integer("version"),
+    _body(),
+)
+
+order_events: Final = Table(
+    "order_events",
+    MAIN,
+    _key("tenant"),
+    _key("order_id"),
+    Column("seq", Integer, primary_key=True, nullable=False, autoincrement=False),
+    _real("at"),
+    _body(),
+)
+
+rounds: Final = Table(
+    "rounds",
+    MAIN,
+    _key("tenant"),
+    _key("round_id"),
+    _text("city"),
+    _real("at"),
+    _body(),
+    Index("rounds_by_time", "at"),
+)
+
+round_orders: Final = Table(
+    "round_orders",
+    MAIN,
+    _key("tenant"),
+    _key("order_id"),
+    _key("round_id"),
+    _real("at"),
+    Index("round_orders_by_round", "tenant", "round_id"),
+    sqlite_with_rowid=False,
+)
+
+idempotency: Final = Table(
+    "idempotency",
+    MAIN,
+    _key("tenant"),
+    _key("city"),
+    _key("user"),
+    _key("key"),
+    _real("at"),
+    _body(),
+    Index("idempotency_by_time", "at"),
+)
+
+devices: Final = Table(
+    "devices",
+    MAIN,
+    _key("tenant"),
+    _key("user"),
+    _key("device"),
+    _real("seen_at"),
+    _body(),
+)
+
+safety_meta: Final = _meta(SAFETY)
+safety_outbox: Final = _outbox(SAFETY)
+safety_streams: Final = _streams(SAFETY)
+safety_acks: Final = _acks(SAFETY)
+
+incidents: Final = Table(
+    "incidents",
+    SAFETY,
+    _key("tenant"),
+    _key("incident_id"),
+    _text("subject"),
+    _real("raised_at"),
+    _text("city", nullable=True),
+    _text("state"),
+    _integer("closed"),
+    _integer("version"),
+    _body(),
+    Index("incidents_unclosed", "closed"),
+    Index("incidents_by_time", "tenant", "raised_at", "incident_id"),
+)
+INCIDENT_CHANGING: Final = ("city", "state", "closed", "version", "body")
+
+triggers: Final = Table(
+    "triggers",
+    SAFETY,
+    _key("tenant"),
+    _key("trigger_id"),
+    _text("incident_id"),
+    _real("received_at"),
+    _body(),
+    Index("triggers_by_incident", "tenant", "incident_id"),
+)
+
+incident_events: Final = Table(
+    "incident_events",
+    SAFETY,
+    _key("tenant"),
+    _key("incident_id"),
+    Column("seq", Integer, primary_key=True, nullable=False, autoincrement=False),
+    _real("at"),
+    _body(),
+)
+
+tracks_meta: Final = _meta(TRACKS)
+
+points: Final = Table(
+    "points",
+    TRACKS,
+    Column("point_id", Integer, primary_key=True),
+    _text("tenant"),
+    _text("city"),
+    _text("technician"),
+    _text("job"),  # an order's or an incident's id
+    _real("fixed_at"),
+    _real("received_at"),
+    _real("lat"),
+    _real("lng"),
+    _real("accuracy_m"),
+    _real("speed_mps", nullable=True),
+    _real("heading_deg", nullable=True),
+    Index("points_by_job", "tenant", "job", "fixed_at"),
+    Index("points_by_technician", "tenant", "technician", "fixed_at"),
+)
+
+last_positions: Final = Table(
+    "last_positions",
+    TRACKS,
+    _key("tenant"),
+    _key("technician"),
+    _text("city"),
+    _real("fixed_at"),
+    _real("received_at"),
+    _real("lat"),
+    _real("lng"),
+    _real("accuracy_m"),
+    Index("last_positions_by_city", "tenant", "city"),
+)

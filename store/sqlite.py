@@ -1,0 +1,155 @@
+"""Puts the three files together: locked, migrated, each with its writer, behind the ports of the domains."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Final
+
+from sqlalchemy import Connection, bindparam, delete, select, tuple_
+
+from core.clock import Clock
+from core.ids import IdSource
+from core.outbox import Stream
+from store import schema
+from store.database import Database
+from store.directory import Directory
+from store.dispatch import SqlDispatchStore
+from store.lock import FolderLock
+from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
+from store.outbox import Outbox
+from store.periodic import Periodic
+from store.safety import SqlSafetyStore
+from store.settings import StoreSettings
+from store.statements import Statement
+from store.streams import SqlStreamStore, main_stream, safety_stream
+from store.tracks import SqlPositionLog
+
+_rounds, _round_orders, _idempotency = schema.rounds, schema.round_orders, schema.idempotency
+
+_ROUNDS_PRUNED: Final = 50
+"""A stored round is some tens of kilobytes and has a row for each of its orders."""
+
+_OLD_ROUNDS: Final = Statement(
+    select(_rounds.c.tenant, _rounds.c.round_id)
+    .where(_rounds.c.at < bindparam("horizon"))
+    .order_by(_rounds.c.at)
+    .limit(bindparam("n"))
+)
+_DROP_ROUND: Final = Statement(
+    delete(_rounds).where(_rounds.c.tenant == bindparam("t"), _rounds.c.round_id == bindparam("r"))
+)
+_DROP_ROUND_ORDERS: Final = Statement(
+    delete(_round_orders).where(_round_orders.c.tenant == bindparam("t"), _round_orders.c.round_id == bindparam("r"))
+)
+_key = tuple(_idempotency.primary_key)
+_DROP_KEYS: Final = Statement(
+    delete(_idempotency).where(
+        tuple_(*_key).in_(select(*_key).where(_idempotency.c.at < bindparam("horizon")).limit(bindparam("n")))
+    )
+)
+
+
+class Stores:
+    """Everything durable of one node. Made by ``open_stores``.
+
+    Attributes:
+        dispatch: ``dispatch.ports.DispatchStore``.
+        safety: ``safety.ports.SafetyStore``.
+        streams: ``realtime.ports.StreamStore``.
+        tracks: ``realtime.ports.PositionLog``.
+        directory: Living devices by role and city; complete once started.
+        databases: The three files by name, for counters and metrics.
+    """
+
+    def __init__(
+        self, folder: Path, clock: Clock, settings: StoreSettings, executor: Executor | None, lock: FolderLock
+    ) -> None:
+        self._clock = clock
+        self._keep = settings.retention
+        self._lock = lock
+        main_outbox = Outbox(Stream.MAIN, schema.main_outbox, schema.main_streams)
+        safety_outbox = Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams)
+        self._main = Database(folder / MAIN_FILE.name, settings.writer, main_outbox, executor)
+        self._safety = Database(folder / SAFETY_FILE.name, settings.writer, safety_outbox, executor)
+        self._tracks = Database(folder / TRACKS_FILE.name, settings.writer, None, executor)
+        self.databases = {database.path.name: database for database in (self._main, self._safety, self._tracks)}
+        self.directory = Directory(self._keep.device_seen_s)
+        self.dispatch = SqlDispatchStore(self._main, main_outbox)
+        self.safety = SqlSafetyStore(self._safety, safety_outbox)
+        files = {
+            Stream.MAIN: main_stream(self._main, main_outbox),
+            Stream.SAFETY: safety_stream(self._safety, safety_outbox),
+        }
+        self.streams = SqlStreamStore(files, self.directory, clock, settings)
+        self.tracks = SqlPositionLog(self._tracks, settings.tracks, self._keep)
+        self._pruner = Periodic("prune", self._keep.prune_interval_s, self._prune_again)
+
+    async def start(self) -> None:
+        """Begin to write and to prune; load the directory. Raises ``Unavailable``."""
+        for database in self.databases.values():
+            database.start()
+        await self.streams.start()
+        self.tracks.start()
+        self._pruner.start()
+        self._pruner.arm()
+
+    async def stop(self) -> None:
+        """Write everything that waits, close the files and let the folder go. Idempotent."""
+        self._pruner.disarm()
+        await self._pruner.stop()
+        await self.tracks.stop()
+        await self.streams.stop()
+        for database in self.databases.values():
+            await database.stop()
+        self._lock.release()
+
+    async def prune(self, now: float) -> int:
+        """Remove a bounded number of rows that need not be kept; returns how many. Raises ``Unavailable``."""
+        removed = await self.streams.prune(now)
+        removed += await self._main.write(self._old_rows(now))
+        return removed + await self.tracks.prune(now)
+
+    async def _prune_again(self) -> bool:
+        await self.prune(self._clock.now())
+        return True
+
+    def _old_rows(self, now: float) -> Callable[[Connection], int]:
+        keep = self._keep
+
+        def work(connection: Connection) -> int:
+            old = _OLD_ROUNDS.all(connection, now - keep.rounds_s, _ROUNDS_PRUNED)
+            _DROP_ROUND_ORDERS.change_many(connection, old)
+            removed = _DROP_ROUND.change_many(connection, old)
+            return removed + _DROP_KEYS.change(connection, now - keep.idempotency_s, keep.prune_rows_max)
+
+        return work
+
+
+def open_stores(
+    folder: Path,
+    clock: Clock,
+    ids: IdSource,
+    settings: StoreSettings | None = None,
+    executor: Executor | None = None,
+) -> Stores:
+    """Lock ``folder``, make or upgrade its files, open them. Blocks; ``Stores.start`` must follow on the loop.
+
+    Args:
+        folder: Made when missing.
+        clock: Tells when devices were heard and what is old.
+        ids: Makes the epochs of new files.
+        settings: Bounds and retention.
+        executor: Only where the event loop runs executor jobs inline (the simulator's does); else None.
+
+    Raises:
+        FolderInUse: Another process has the folder.
+        DatabaseTooNew: A file was written by newer code.
+        Unavailable: A file cannot be read.
+    """
+    lock = FolderLock(folder)
+    try:
+        migrate_locked(folder, ids)
+        return Stores(folder, clock, settings or StoreSettings(), executor, lock)
+    except BaseException:
+        lock.release()
+        raise

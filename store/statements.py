@@ -1,0 +1,118 @@
+"""Statements that are built and compiled once.
+
+Building a Core statement at each call costs more than running it on SQLite (docs/adr/0004). Here it is built from
+the tables once, at import, and run as text with positional values, so that the tables stay the only place where
+columns are named. Values pass the driver as they are: these tables use text, numbers and bytes only.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.sql.elements import ClauseElement
+
+from store.rules import version_conflict
+
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+
+Row = tuple[Any, ...]
+"""Values of one row: what a driver takes and gives. Their types are the table's."""
+
+
+class Statement:
+    """One statement. Its parameters (``bindparam``) are given by position, in the order in which they stand in it.
+
+    Constants become parameters of the text too (SQLAlchemy adds some by itself); they are filled in here.
+    """
+
+    def __init__(self, element: ClauseElement) -> None:
+        compiled = element.compile(dialect=_DIALECT)
+        self.text = str(compiled)
+        names = compiled.positiontup or []  # type: ignore[attr-defined]  # of SQLCompiler
+        required = {name: bind.required for name, bind in compiled.binds.items()}  # type: ignore[attr-defined]
+        self._constants = [(at, compiled.params[name]) for at, name in enumerate(names) if not required[name]]
+
+    def _filled(self, values: Sequence[Any]) -> Row:
+        filled = list(values)
+        for at, constant in self._constants:
+            filled.insert(at, constant)
+        return tuple(filled)
+
+    def change(self, connection: Connection, *values: Any) -> int:
+        """Run an INSERT, UPDATE or DELETE; returns the number of rows changed."""
+        return connection.exec_driver_sql(self.text, self._filled(values)).rowcount
+
+    def change_many(self, connection: Connection, rows: Sequence[Row]) -> int:
+        """Run it for each row; returns the sum of rows changed."""
+        if not rows:
+            return 0
+        filled = [self._filled(row) for row in rows] if self._constants else list(rows)
+        return connection.exec_driver_sql(self.text, filled).rowcount
+
+    def one(self, connection: Connection, *values: Any) -> Row | None:
+        """Run a SELECT; the first row."""
+        row = connection.exec_driver_sql(self.text, self._filled(values)).first()
+        return None if row is None else tuple(row)
+
+    def all(self, connection: Connection, *values: Any) -> list[Row]:
+        """Run a SELECT; all rows."""
+        return [tuple(row) for row in connection.exec_driver_sql(self.text, self._filled(values))]
+
+
+def insert_row(table: Table) -> Statement:
+    """INSERT of one row; values in the order of the table's columns."""
+    return Statement(insert(table).values({column.name: bindparam(column.name) for column in table.columns}))
+
+
+def upsert(table: Table) -> Statement:
+    """INSERT or, where the key exists, UPDATE of all other columns; values in the order of the table's columns."""
+    statement = insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+    keys = [column.name for column in table.primary_key]
+    others = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    return Statement(statement.on_conflict_do_update(index_elements=keys, set_=others))
+
+
+class VersionedRows:
+    """Rows that are written only over the version before: the guard against two owners of one thing.
+
+    Args:
+        table: Its key is (tenant, id); it has a column ``version``.
+        changing: Columns that an update writes, ``version`` among them.
+        kind: What a row is called in errors.
+    """
+
+    def __init__(self, table: Table, changing: Sequence[str], kind: str) -> None:
+        self._kind = kind
+        names = [column.name for column in table.columns]
+        self._version_at = names.index("version")
+        self._changing_at = [names.index(name) for name in changing]
+        tenant, key = table.primary_key
+        where = (tenant == bindparam("key_1"), key == bindparam("key_2"))
+        self._insert = Statement(
+            insert(table).values({name: bindparam(name) for name in names}).on_conflict_do_nothing()
+        )
+        # Values are given by position, and SET writes columns in the order of the table.
+        self._changing_at.sort()
+        self._update = Statement(
+            update(table)
+            .values({names[at]: bindparam(names[at]) for at in self._changing_at})
+            .where(*where, table.c.version == bindparam("version_before"))
+        )
+        self._stored = Statement(select(table.c.version).where(*where))
+
+    def put(self, connection: Connection, *values: Any) -> None:
+        """Write one row; values in the order of the table's columns.
+
+        Raises:
+            Unavailable: The stored row is not at the version before (``store_conflict``).
+        """
+        key, version = values[:2], values[self._version_at]
+        if version == 1:
+            changed = self._insert.change(connection, *values)
+        else:
+            changed = self._update.change(connection, *(values[at] for at in self._changing_at), *key, version - 1)
+        if changed != 1:
+            row = self._stored.one(connection, *key)
+            raise version_conflict(self._kind, key[1], found=0 if row is None else row[0], writing=version)

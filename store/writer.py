@@ -1,0 +1,302 @@
+"""The one writer of one SQLite file: many commits share one transaction, and so one fsync.
+
+::
+
+    submit -> deque -> committer task -> run_in_executor(one thread) -> BEGIN IMMEDIATE
+                                                                         SAVEPOINT job 1 … RELEASE
+                                                                         SAVEPOINT job 2 … ROLLBACK TO   (it failed)
+                                                                        COMMIT -> futures of all jobs
+
+A failing job takes back its own savepoint and nobody else's. An error of COMMIT itself leaves the outcome unknown:
+all jobs are told ``Unavailable`` and the connection is opened anew. Only this writer checkpoints (PASSIVE), after its
+jobs were answered: when the write-ahead log is large, or when nobody is waiting. While a batch is being committed the
+next one gathers, so the group grows with the load by itself.
+"""
+
+import asyncio
+import logging
+import sqlite3
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.errors import Unavailable
+from store.engines import is_fatal, unavailable
+from store.settings import WriterSettings
+
+_log = logging.getLogger(__name__)
+
+ResultT = TypeVar("ResultT")
+
+_DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error)
+
+
+class Follower(Protocol):
+    """Something in memory that the writer's thread changes and that must share the fate of the transaction.
+
+    All calls are made in the writer's thread.
+    """
+
+    def keep_job(self) -> None:
+        """The job's savepoint was released."""
+        ...
+
+    def drop_job(self) -> None:
+        """The job's savepoint was rolled back."""
+        ...
+
+    def keep_batch(self) -> None:
+        """The transaction was committed."""
+        ...
+
+    def drop_batch(self) -> None:
+        """The transaction was rolled back, or its outcome is unknown: believe only the file."""
+        ...
+
+
+@dataclass(slots=True)
+class _Job(Generic[ResultT]):
+    work: Callable[[Connection], ResultT]
+    future: "asyncio.Future[ResultT]"
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    value: Any = None  # what the job returned
+    error: BaseException | None = None
+
+
+@dataclass(slots=True)
+class WriterCounters:
+    """What a writer has done since it started."""
+
+    transactions: int = 0
+    jobs: int = 0
+    jobs_failed: int = 0
+    jobs_refused: int = 0
+    transactions_failed: int = 0
+    checkpoints: int = 0
+
+
+class Writer:
+    """Runs jobs on one file, in the order in which they were submitted.
+
+    Args:
+        engine: From ``engines.writer_engine``.
+        path: The database file; beside it lies the write-ahead log whose size is watched.
+        executor: Runs one thing at a time, or belongs to a loop that runs executor jobs inline.
+        settings: Bounds.
+        follower: Told the fate of each job and transaction.
+    """
+
+    def __init__(
+        self, engine: Engine, path: Path, executor: Executor, settings: WriterSettings, follower: Follower | None = None
+    ) -> None:
+        self.counters = WriterCounters()
+        self._engine = engine
+        self._name = path.name
+        self._wal = path.with_name(path.name + "-wal")
+        self._executor = executor
+        self._settings = settings
+        self._follower = follower
+        self._connection: Connection | None = None
+        self._jobs: deque[_Job[Any]] = deque()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        # Touched by the writer's thread only.
+        self._checkpoint_at_bytes = settings.wal_bytes_max
+        self._wal_is_large = False
+        self._unchecked = False
+
+    # -- on the event loop ----------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to take jobs. Needs a running loop."""
+        self._stopping = False
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"writer {self._name}")
+
+    async def stop(self) -> None:
+        """Finish all waiting jobs, then close the connection. Idempotent."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await self._task
+            self._task = None
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs not yet taken into a transaction."""
+        return len(self._jobs)
+
+    def submit(self, work: Callable[[Connection], ResultT]) -> "asyncio.Future[ResultT]":
+        """Queue ``work``; the future is done when its transaction is committed, or with the error that prevented it.
+
+        ``work`` runs in the writer's thread inside a savepoint. It must not commit. A caller that goes away
+        does not stop its job.
+
+        Raises:
+            Unavailable: Too many jobs wait (``store_overloaded``), or the writer is not running (``draining``).
+        """
+        if self._stopping or self._task is None:
+            raise Unavailable(f"the writer of {self._name} is not running", code="draining")
+        if len(self._jobs) >= self._settings.queue_len_max:
+            self.counters.jobs_refused += 1
+            raise Unavailable(f"{self._settings.queue_len_max} commits wait for {self._name}", code="store_overloaded")
+        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
+        self._jobs.append(_Job(work, future))
+        self._wake.set()
+        return future
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if self._jobs:
+                await self._commit_next(loop)
+            elif self._stopping:
+                return
+            else:
+                await self._wait_for_jobs(loop)
+
+    async def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        count = min(len(self._jobs), self._settings.batch_len_max)
+        batch = [self._jobs.popleft() for _ in range(count)]
+        try:
+            outcomes = await loop.run_in_executor(self._executor, self._commit, [job.work for job in batch])
+        except Exception as error:  # noqa: BLE001  # nobody may wait for ever on a defect of this class
+            _log.exception("writer failed", extra={"database": self._name})
+            lost = Unavailable(f"the writer of {self._name} failed")
+            lost.__cause__ = error
+            outcomes = [_Outcome(error=lost)] * count
+            await loop.run_in_executor(self._executor, self._forget_connection)
+        self.counters.jobs += count
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if outcome.error is not None:
+                self.counters.jobs_failed += 1
+            if job.future.done():
+                continue  # the caller went away; the job was done all the same
+            if outcome.error is not None:
+                job.future.set_exception(outcome.error)
+            else:
+                job.future.set_result(outcome.value)
+        if self._wal_is_large:
+            await loop.run_in_executor(self._executor, self._checkpoint)
+
+    async def _wait_for_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._wake.clear()
+        if self._unchecked:
+            timer = loop.call_later(self._settings.checkpoint_idle_s, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+            if not self._jobs and not self._stopping:
+                await loop.run_in_executor(self._executor, self._checkpoint)
+        else:
+            await self._wake.wait()
+
+    # -- in the writer's thread -----------------------------------------------------------------------
+
+    def _commit(self, works: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
+        """Run all jobs in one transaction; one outcome for each."""
+        try:
+            connection = self._connected()
+            transaction = connection.begin()
+        except _DATABASE_ERRORS as error:
+            return self._lose(works, unavailable(error, f"{self._name} could not be locked for writing"))
+        outcomes = []
+        for work in works:
+            try:
+                outcomes.append(self._run_job(connection, work))
+            except _DATABASE_ERRORS as error:
+                return self._lose(works, unavailable(error, f"{self._name} failed and nothing was stored"))
+        try:
+            transaction.commit()
+        except _DATABASE_ERRORS as error:
+            return self._lose(works, unavailable(error, f"{self._name}: the outcome of the commit is unknown"))
+        if self._follower is not None:
+            self._follower.keep_batch()
+        self.counters.transactions += 1
+        self._unchecked = True
+        self._wal_is_large = self._wal_bytes() > self._checkpoint_at_bytes
+        return outcomes
+
+    def _run_job(self, connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:
+        """Run one job in a savepoint. Raises only when the whole transaction is lost."""
+        connection.exec_driver_sql("SAVEPOINT job")
+        try:
+            outcome = _Outcome(work(connection))
+        except Exception as error:  # whatever it is, it is this job's, and its future gets it
+            if is_fatal(error):
+                raise
+            connection.exec_driver_sql("ROLLBACK TO job")
+            outcome = _Outcome(error=unavailable(error, "not stored") if isinstance(error, _DATABASE_ERRORS) else error)
+        # Raises when an error has ended the transaction: then there is no savepoint any more.
+        connection.exec_driver_sql("RELEASE job")
+        if self._follower is not None:
+            if outcome.error is None:
+                self._follower.keep_job()
+            else:
+                self._follower.drop_job()
+        return outcome
+
+    def _lose(self, works: Sequence[object], error: Unavailable) -> list[_Outcome]:
+        """Nothing of this transaction may be believed: start again from the file."""
+        self.counters.transactions_failed += 1
+        _log.error("transaction failed", extra={"database": self._name, "code": error.code, "reason": error.message})
+        self._forget_connection()
+        return [_Outcome(error=error)] * len(works)
+
+    def _connected(self) -> Connection:
+        if self._connection is None:
+            self._connection = self._engine.connect()
+        return self._connection
+
+    def _forget_connection(self) -> None:
+        if self._follower is not None:
+            self._follower.drop_batch()
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            connection.invalidate()  # closes the driver's connection, which rolls back whatever was open
+            connection.close()
+        except _DATABASE_ERRORS:
+            _log.exception("closing a failed connection failed", extra={"database": self._name})
+            self._engine.dispose()
+
+    def _checkpoint(self) -> None:
+        """Copy the write-ahead log into the database as far as readers allow; never waits for them."""
+        self._unchecked = False
+        self._wal_is_large = False
+        try:
+            # Past SQLAlchemy: it would begin a transaction first, and a checkpoint inside one does nothing.
+            driver: sqlite3.Connection = self._connected().connection.driver_connection  # type: ignore[assignment]
+            _, in_log, copied = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except _DATABASE_ERRORS as error:
+            _log.warning("checkpoint failed", extra={"database": self._name, "reason": str(error)})
+            self._forget_connection()
+            return
+        self.counters.checkpoints += 1
+        limit = self._settings.wal_bytes_max
+        # A reader holds the rest: the file goes on growing, so try again only when it has.
+        self._checkpoint_at_bytes = limit if in_log == copied else self._wal_bytes() + limit // 2
+
+    def _wal_bytes(self) -> int:
+        try:
+            return self._wal.stat().st_size
+        except OSError:
+            return 0  # there is none yet
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        self._engine.dispose()

@@ -1,0 +1,108 @@
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from core.errors import Unavailable
+from core.ids import CityId, IncidentId, UserId
+from core.outbox import Stream
+from safety.model import IncidentState
+from tests.contract.conftest import Node
+from tests.contract.store_values import (
+    CITY,
+    NOW,
+    OTHER_TENANT,
+    TENANT,
+    make_draft,
+    make_incident,
+    make_incident_event,
+    make_trigger,
+    safety_changes,
+)
+
+
+async def test_what_is_loaded_equals_what_was_committed_also_after_reopening(node: Node) -> None:
+    incident, trigger, event = make_incident(), make_trigger(), make_incident_event()
+    rows = await node.stores.safety.commit(
+        safety_changes(incident, trigger, event), [make_draft("ops_1", stream=Stream.SAFETY, receipt="inc_1")], NOW
+    )
+    assert [(row.seq, row.stream, row.receipt, row.created_at) for row in rows] == [(1, Stream.SAFETY, "inc_1", NOW)]
+    for _ in range(2):
+        state = await node.stores.safety.load()
+        assert list(state.incidents) == [incident]
+        assert list(state.triggers) == [trigger]
+        assert state.event_seqs == {incident.incident_id: 1}
+        assert await node.stores.safety.incident(TENANT, incident.incident_id) == incident
+        assert list(await node.stores.safety.events(TENANT, incident.incident_id)) == [event]
+        held = await node.stores.streams.read(TENANT, UserId("ops_1"), Stream.SAFETY, after_seq=0, limit=9)
+        assert list(held) == list(rows)
+        await node.reopen()
+
+
+async def test_closed_incidents_are_not_loaded_but_can_be_read(node: Node) -> None:
+    incident = make_incident()
+    await node.stores.safety.commit(safety_changes(incident, make_trigger(), make_incident_event()), [], NOW)
+    resolved = replace(incident, version=2, state=IncidentState.RESOLVED)
+    await node.stores.safety.commit(safety_changes(resolved), [], NOW)
+    assert list((await node.stores.safety.load()).incidents) == [resolved]
+    closed = replace(incident, version=3, state=IncidentState.CLOSED)
+    await node.stores.safety.commit(safety_changes(closed), [], NOW)
+    state = await node.stores.safety.load()
+    assert (list(state.incidents), list(state.triggers), state.event_seqs) == ([], [], {})
+    assert await node.stores.safety.incident(TENANT, incident.incident_id) == closed
+    assert await node.stores.safety.incident(OTHER_TENANT, incident.incident_id) is None
+
+
+async def test_an_incident_is_written_only_over_the_version_before(node: Node) -> None:
+    incident = make_incident()
+    await node.stores.safety.commit(safety_changes(incident), [], NOW)
+    with pytest.raises(Unavailable, match="incident inc_1 is stored at version 1") as caught:
+        await node.stores.safety.commit(
+            safety_changes(replace(incident, version=3), make_trigger()),
+            [make_draft("ops_1", stream=Stream.SAFETY)],
+            NOW,
+        )
+    assert caught.value.code == "store_conflict"
+    assert await node.stores.safety.incident(TENANT, incident.incident_id) == incident
+    assert list((await node.stores.safety.load()).triggers) == []
+
+
+async def test_one_failing_incident_leaves_its_neighbours_and_the_numbers_whole(node: Node) -> None:
+    results = await asyncio.gather(
+        *(
+            node.stores.safety.commit(
+                safety_changes(make_incident(str(n), version=1 + (n == 2))),
+                [make_draft("ops_1", stream=Stream.SAFETY)],
+                NOW,
+            )
+            for n in range(5)
+        ),
+        return_exceptions=True,
+    )
+    assert [isinstance(result, Unavailable) for result in results] == [False, False, True, False, False]
+    seqs = [row.seq for result in results if not isinstance(result, BaseException) for row in result]
+    assert sorted(seqs) == [1, 2, 3, 4]
+
+
+async def test_a_message_of_the_main_stream_is_refused(node: Node) -> None:
+    with pytest.raises(ValueError, match="main"):
+        await node.stores.safety.commit(safety_changes(make_incident()), [make_draft()], NOW)
+    assert await node.stores.safety.incident(TENANT, IncidentId("inc_1")) is None
+
+
+async def test_incidents_are_listed_newest_first_in_pages_with_those_without_a_city(node: Node) -> None:
+    incidents = [
+        make_incident("a", raised_at=NOW + 1),
+        make_incident("b", raised_at=NOW + 2, city=None),
+        make_incident("c", raised_at=NOW + 3, city=CityId("suzhou")),
+        make_incident("d", raised_at=NOW + 3),
+    ]
+    await node.stores.safety.commit(safety_changes(*incidents), [], NOW)
+    find = node.stores.safety.incidents
+    assert [i.incident_id for i in await find(TENANT)] == ["inc_d", "inc_c", "inc_b", "inc_a"]
+    mine = await find(TENANT, cities=frozenset({CITY}), limit=2)
+    assert [i.incident_id for i in mine] == ["inc_d", "inc_b"]
+    rest = await find(TENANT, cities=frozenset({CITY}), before=(mine[-1].raised_at, mine[-1].incident_id))
+    assert [i.incident_id for i in rest] == ["inc_a"]
+    assert [i.incident_id for i in await find(TENANT, cities=frozenset())] == ["inc_b"]
+    assert list(await find(OTHER_TENANT)) == []
