@@ -113,6 +113,8 @@ class PingsJudged(Event):
     seq: int
     verdicts: dict[str, int]
     stored_seq: int
+    corrected: dict[str, int] = field(default_factory=dict)
+    """Earlier ``teleport`` verdicts that a second fix confirmed since: what each became."""
 
 
 @dataclass(frozen=True, slots=True)

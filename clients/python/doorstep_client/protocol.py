@@ -557,7 +557,7 @@ class ClientProtocol:
                 # The server was too busy to look: soon again, but not at once and not all phones together.
                 wait_s = self._rng.uniform(0.25, 1.0) * self.settings.ping_resend_s
                 self._pings.sent_since = min(self._pings.sent_since, now + wait_s - self.settings.ping_resend_s)
-        return [PingsJudged(body["seq"], body["verdicts"], body["stored_seq"])]
+        return [PingsJudged(body["seq"], body["verdicts"], body["stored_seq"], body.get("corrected", {}))]
 
     def _on_ping_policy(self, body: dict[str, Any], session: _Session, now: float) -> list[Event]:
         return [PolicyChanged(body["interval_s"], body["min_distance_m"], body["accuracy"], body.get("reason", ""))]

@@ -1,0 +1,135 @@
+"""``doorstep demo``: a city at work on this machine, to look at."""
+
+import asyncio
+
+import click
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from sim.demo import Demo, DemoPlan, DemoState, demo_server
+from sim.local_server import LocalServer, ServerFailed
+
+PLAIN_EVERY_S = 5.0
+"""Pause between two lines where there is no terminal to draw on."""
+LATENCIES = {
+    "order_post": "order placed (HTTP)",
+    "accept": "offer accepted",
+    "step.arrived": "step reported",
+    "sos_ack": "SOS stored",
+    "sos_console": "SOS on the console",
+}
+
+
+@click.command(short_help="Run a whole city on this machine.")
+@click.option("--seconds", type=click.FloatRange(min=5), help="End by itself after this many seconds.")
+@click.option("--technicians", default=200, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--http-port", default=8080, show_default=True, help="Wanted port; a free one if it is taken.")
+@click.option("--hub-port", default=8081, show_default=True, help="Wanted port; a free one if it is taken.")
+def demo(seconds: float | None, technicians: int, http_port: int, hub_port: int) -> None:
+    """Run a whole city on this machine: a server, technicians, customers, orders, and one SOS.
+
+    Everything is real but the people: `doorstep serve` in a process of its own with a fresh data folder, phones
+    on real sockets inside Shenzhen's real boundary. Ends by Ctrl-C, or after --seconds with exit code 0 only if
+    orders were finished and the SOS was acknowledged.
+    """
+    console = Console()
+    plan = DemoPlan(technicians=technicians, sos_after_s=15.0 if seconds is None else min(15.0, seconds * 0.4))
+    try:
+        with demo_server(http_port, hub_port) as server:
+            _say_where(console, server, http_port, hub_port)
+            state = _run(console, Demo(server, plan), seconds)
+            _summary(console, state)
+    except ServerFailed as error:
+        raise click.ClickException(str(error)) from error
+    except ExceptionGroup as group:
+        raise click.ClickException("; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)) from group
+    if seconds is not None and not state.succeeded:
+        raise SystemExit(1)
+
+
+def _say_where(console: Console, server: LocalServer, http_port: int, hub_port: int) -> None:
+    for name, wanted, got in (("HTTP", http_port, server.http_port), ("hub", hub_port, server.hub_port)):
+        if wanted != got:
+            console.print(f"port {wanted} is taken; {name} listens on {got}")
+    console.print(f"What is running, and where: [bold]{server.http_url}/[/bold]", highlight=False)
+    console.print(f"hub {server.hub_url}  metrics {server.admin_url}/metrics", highlight=False)
+
+
+def _run(console: Console, running: Demo, seconds: float | None) -> DemoState:
+    state = running.state
+    try:
+        if console.is_terminal:
+            with Live(get_renderable=lambda: view(state), console=console, refresh_per_second=4):
+                asyncio.run(running.run(seconds, lambda: None))
+        else:
+            asyncio.run(running.run(seconds, _Plain(console, state)))
+    except KeyboardInterrupt:
+        console.print("stopped")
+    return state
+
+
+class _Plain:
+    """One line now and then, for logs and pipes."""
+
+    def __init__(self, console: Console, state: DemoState) -> None:
+        self._console = console
+        self._state = state
+        self._next_s = 0.0
+
+    def __call__(self) -> None:
+        """Print when it is time."""
+        state = self._state
+        if state.elapsed_s < self._next_s:
+            return
+        self._next_s += PLAIN_EVERY_S
+        counts = state.tally.counts
+        self._console.print(
+            f"{state.elapsed_s:5.0f} s  connected {state.connected}  pings/s {state.pings_per_s:.0f}  "
+            f"open orders {state.open_orders}  offers {counts['offers']}  matched {counts['order.assigned']}  "
+            f"served {state.served_orders}  incidents {counts['incidents_on_console']} "
+            f"(acknowledged {counts['incidents_acknowledged']})",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def view(state: DemoState) -> Table:
+    """The live picture."""
+    counts = state.tally.counts
+    table = Table(title=f"Doorstep demo, {state.elapsed_s:.0f} s", min_width=72)
+    table.add_column("now")
+    table.add_column("", justify="right")
+    table.add_column("latency, ms")
+    table.add_column("p50", justify="right")
+    table.add_column("p99", justify="right")
+    median_s = state.tally.median_s("matched")
+    left = [
+        ("connected", f"{state.connected:,}"),
+        ("pings/s", f"{state.pings_per_s:,.0f}"),
+        ("open orders", f"{state.open_orders:,}"),
+        ("offers", f"{counts['offers']:,}"),
+        ("matched", f"{counts['order.assigned']:,}"),
+        ("median wait for a match", "-" if median_s is None else f"{median_s:.1f} s"),
+        ("served", f"{state.served_orders:,}"),
+        ("incidents", f"{counts['incidents_on_console']} seen, {counts['incidents_acknowledged']} acknowledged"),
+        ("server", f"{state.server_cpu * 100:.0f} % of a core, {state.server_rss_mib:.0f} MiB"),
+    ]
+    right = [(title, state.tally.quantiles_ms(name)) for name, title in LATENCIES.items()]
+    for n, (name, value) in enumerate(left):
+        title, ms = right[n] if n < len(right) else ("", {})
+        p50, p99 = (f"{ms['p50']:.1f}", f"{ms['p99']:.1f}") if ms else ("", "")
+        table.add_row(name, value, title, p50, p99)
+    return table
+
+
+def _summary(console: Console, state: DemoState) -> None:
+    counts = state.tally.counts
+    console.print(view(state))
+    verdicts = {k.removeprefix("verdict."): n for k, n in sorted(counts.items()) if k.startswith("verdict.")}
+    console.print(f"pings sent {counts['pings']:,}; verdicts {verdicts}", highlight=False)
+    if counts["second_job"]:
+        console.print(f"[red]{counts['second_job']} technicians were given a second job")
+    if state.order_errors:
+        console.print(f"[red]{state.order_errors} orders were refused")
+    console.print("[green]orders were finished and the SOS was acknowledged" if state.succeeded else "[red]not done")
