@@ -260,7 +260,7 @@ class Reconnect(Struct, tag="reconnect", frozen=True):
     reason: Word
 
 
-class PingAck(Struct, tag="ping_ack", frozen=True):
+class PingAck(Struct, tag="ping_ack", frozen=True, omit_defaults=True):
     """What became of pings since the last one of these."""
 
     seq: Seq
@@ -268,6 +268,8 @@ class PingAck(Struct, tag="ping_ack", frozen=True):
     verdicts: dict[Word, Count]
     stored_seq: Seq
     """Everything up to here may be forgotten by the phone."""
+    corrected: dict[Word, Count] = {}
+    """Earlier ``teleport`` verdicts that a second fix confirmed since: what each became."""
 
 
 class PingPolicy(Struct, tag="ping_policy", frozen=True):
@@ -307,6 +309,8 @@ class Area(Struct, tag="area", frozen=True, omit_defaults=True):
     snapshot: bool
     columns: dict[str, Any]
     """``technician, lat, lng, heading_deg, state, age_s``: lists of one length (see docs/protocol.md)."""
+    more: bool = False
+    """The next frame of this topic continues this one."""
     gone: Annotated[list[Id], Meta(max_length=100_000)] = []
 
 

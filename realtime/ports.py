@@ -1,6 +1,6 @@
 """What the hub needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -216,13 +216,16 @@ class WatchRights(Protocol):
 class PositionLog(Protocol):
     """Keeps the positions of jobs and incidents (``tracks.db``)."""
 
-    def append(self, shard: Shard, technician: UserId, order: str, columns: dict[str, Sequence[float]]) -> None:
+    def append(
+        self,
+        shard: Shard,
+        technician: UserId,
+        order: str,
+        columns: Mapping[str, Sequence[float]],
+        stored: Callable[[], None] | None = None,
+    ) -> None:
         """Queue rows (``fixed_at, received_at, lat, lng, accuracy_m, speed_mps, heading_deg``). Never blocks;
-        beyond its bound the oldest rows are dropped and counted."""
-        ...
-
-    def committed(self) -> int:
-        """How many rows, counted over all ``append`` calls since the start, are on disk by now (in order)."""
+        beyond its bound the oldest rows are dropped and counted. ``stored`` is called once they are on disk."""
         ...
 
 

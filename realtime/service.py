@@ -6,7 +6,7 @@ What is decided is in ``engine.py``. Here: when it is called, and the few reads 
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
@@ -22,7 +22,7 @@ from realtime.ports import Connection, ConnectionHandler, RealtimePorts
 from realtime.session import Session
 from realtime.settings import RealtimeSettings
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 _READS_MAX = 64
 """Reads of the outbox under way at once; a storm of reconnects waits its turn instead of flooding the store."""
@@ -73,9 +73,10 @@ class RealtimeService:
 
     def connected(self, connection: Connection) -> ConnectionHandler:
         """Take a connection that finished its handshake; its ``hello`` must come in time."""
-        session = _SocketSession(self._engine, connection)
+        now = self._clock.now()
+        session = _SocketSession(self._engine, connection, self._settings.queue, now)
         session.read_now = self._clock.now
-        self._engine.opened(session, self._clock.now())
+        self._engine.opened(session, now)
         return session
 
     # -- Delivery -------------------------------------------------------------------------------------
@@ -93,9 +94,7 @@ class RealtimeService:
         """
         self._engine.duty_changed(tenant, user, shard, self._clock.now())
 
-    def attend(
-        self, tenant: TenantId, user: UserId, cause: str, level: Level | None, *, keep: bool = False
-    ) -> None:
+    def attend(self, tenant: TenantId, user: UserId, cause: str, level: Level | None, *, keep: bool = False) -> None:
         """Set or end (None) a cause for attention. Idempotent.
 
         Args:
@@ -191,7 +190,7 @@ class RealtimeService:
         try:
             self._engine.tick(self._clock.now(), lag_s)
         except Exception:
-            _log.exception("tick failed")
+            log.exception("tick failed")
         if not self._stopped.is_set():
             self._arm(loop)
 
@@ -226,7 +225,7 @@ class RealtimeService:
             self._engine.job_failed(job, error, self._clock.now())
         except Exception as error:
             # An edge: one session's read must not end the hub. The session is told `internal`.
-            _log.exception("outbox read failed")
+            log.exception("outbox read failed")
             self._engine.job_failed(job, DoorstepError(type(error).__name__), self._clock.now())
 
     async def _attach(self, job: AttachStreams) -> None:
@@ -250,6 +249,7 @@ class _SocketSession(Session):
     """A session that reads the clock when its socket speaks."""
 
     __slots__ = ("read_now",)
+    read_now: Callable[[], float]
 
     def on_message(self, payload: bytes) -> None:
         """One whole message."""

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 
 from geo.point import Frame
+from realtime.send_queue import SendQueueSettings
+
 
 def require(value: float, low: float, high: float, name: str) -> None:
     """Raise ``ValueError`` unless ``low <= value <= high``."""
@@ -233,6 +235,8 @@ class RealtimeSettings:
     """Levels of attention."""
     positions: PositionSettings = field(default_factory=PositionSettings)
     """The ping path."""
+    queue: SendQueueSettings = field(default_factory=SendQueueSettings)
+    """What waits to be written to one connection."""
     watching: WatchSettings = field(default_factory=WatchSettings)
     """Subscriptions."""
     drain: DrainSettings = field(default_factory=DrainSettings)

@@ -1,0 +1,156 @@
+"""What became of one phone's pings on one connection, and what the phone has not been told yet."""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from core.ids import DeviceId
+from geo.pings import Verdict, device_number
+from realtime.messages import PingAck
+
+_WORDS: Final = tuple(verdict.word for verdict in Verdict)
+_LIVE: Final = int(Verdict.LIVE)
+_NO_SEQ: Final = -1
+
+
+class PingLedger:
+    """Verdicts not told yet, and how far the phone may forget.
+
+    ``judged`` is the highest number below which nothing is missing, counted from the first ping of the
+    connection: a phone sends its oldest ping first, so that it never forgets one that was not judged. Pings that
+    were shed or rate-limited are missing; the phone sends them again.
+
+    While positions are kept (a job, an incident), what may be forgotten waits for the disk: each batch handed to
+    the position log is a ticket, and tickets come back in order.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_corrected",
+        "_counts",
+        "_stored",
+        "_tickets",
+        "_told",
+        "acked_at",
+        "armed",
+        "device",
+        "highest",
+        "judged",
+    )
+
+    def __init__(self, device: DeviceId) -> None:
+        self.device = device_number(device)
+        self.judged = _NO_SEQ
+        self.highest = 0
+        self.acked_at = 0.0
+        self.armed = False
+        """Whether an acknowledgement is already due at some time."""
+        self._stored = _NO_SEQ
+        self._told = 0
+        self._tickets: deque[int] | None = None
+        self._corrected: dict[str, int] | None = None
+        self._counts: list[int] | None = None
+        self._ahead: set[int] | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no ping was judged yet."""
+        return self.judged == _NO_SEQ
+
+    @property
+    def stored_seq(self) -> int:
+        """Everything up to here may be forgotten by the phone."""
+        return max(self.judged if self._tickets is None else self._stored, 0)
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether there is something to tell."""
+        return self._counts is not None or self._corrected is not None or self.stored_seq > self._told
+
+    def count(self, verdict: int, number: int = 1) -> None:
+        """Note verdicts that have no number of a ping."""
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = [0] * len(_WORDS)
+        counts[verdict] += number
+
+    def note(self, seq: int, verdict: int, ahead_len_max: int) -> None:
+        """Note the verdict on one ping."""
+        counts = self._counts
+        if counts is None:
+            counts = self._counts = [0] * len(_WORDS)
+        counts[verdict] += 1
+        if seq > self.highest:
+            self.highest = seq
+        if seq == self.judged + 1 and self._ahead is None:
+            self.judged = seq
+        else:
+            self._judge(seq, ahead_len_max)
+
+    def note_many(self, seqs: Sequence[int], verdicts: Sequence[int], ahead_len_max: int) -> None:
+        """Note the verdicts on the pings of one frame; cheap when they are the next ones and all live."""
+        first, length = seqs[0], len(seqs)
+        if (
+            self._ahead is None
+            and (first == self.judged + 1 or self.judged == _NO_SEQ)
+            and verdicts.count(_LIVE) == length
+            and seqs == list(range(first, first + length))
+        ):
+            self.count(_LIVE, length)
+            self.judged = first + length - 1
+            self.highest = max(self.highest, self.judged)
+            return
+        for seq, verdict in zip(seqs, verdicts, strict=True):
+            self.note(seq, verdict, ahead_len_max)
+
+    def miss(self, seq: int | None) -> None:
+        """A ping was not judged and must come again; only matters before the first one that was."""
+        if seq is not None and self.judged == _NO_SEQ:
+            self.judged = seq - 1
+
+    def correct(self, word: str) -> None:
+        """A quarantined ping was confirmed as ``word``."""
+        if self._corrected is None:
+            self._corrected = {}
+        self._corrected[word] = self._corrected.get(word, 0) + 1
+
+    def hand_over(self) -> None:
+        """Positions up to ``judged`` go to the position log; ``on_disk`` is called when they are there."""
+        if self._tickets is None:
+            self._tickets = deque()
+        self._tickets.append(self.judged)
+
+    def on_disk(self) -> None:
+        """The oldest batch handed over is on disk."""
+        if self._tickets:
+            self._stored = max(self._stored, self._tickets.popleft())
+            if not self._tickets:
+                self._tickets = None
+
+    def take(self, now: float) -> PingAck:
+        """The acknowledgement of everything since the last one."""
+        counts, self._counts = self._counts, None
+        corrected, self._corrected = self._corrected, None
+        self.acked_at = now
+        self._told = self._stored = self.stored_seq
+        verdicts = {} if counts is None else {_WORDS[i]: n for i, n in enumerate(counts) if n}
+        return PingAck(seq=self.highest, verdicts=verdicts, stored_seq=self._told, corrected=corrected or {})
+
+    def _judge(self, seq: int, ahead_len_max: int) -> None:
+        if self.judged == _NO_SEQ:
+            self.judged = seq
+            return
+        if seq <= self.judged:
+            return
+        ahead = self._ahead
+        if ahead is None:
+            ahead = self._ahead = set()
+        ahead.add(seq)
+        if len(ahead) > ahead_len_max:
+            # The missing one will not come any more; waiting on would keep the phone from ever forgetting.
+            self.judged = min(ahead) - 1
+        while self.judged + 1 in ahead:
+            self.judged += 1
+            ahead.discard(self.judged)
+        if not ahead:
+            self._ahead = None

@@ -1,0 +1,378 @@
+"""The ping path: frames in, columns to the shard's positions, verdicts back, acknowledgements out.
+
+A ping becomes seven numbers in a list, not an object that is kept. Every tick, or when enough have gathered, the
+lists become arrays, the track filter judges them at once, and each session's *ledger* is told what became of
+its pings. What is sent to watchers is decided elsewhere (``channels.py``, ``areas.py``).
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Final
+
+import numpy as np
+
+from core.ids import DeviceId
+from core.shard import Shard
+from geo.pings import FRAME_CODES, JudgedBatch, PingBatch, Verdict
+from geo.point import Frame
+from geo.shard_positions import ShardPositions
+from realtime.attention import Level
+from realtime.codec import PartialPings
+from realtime.ledger import PingLedger
+from realtime.messages import Ping, PingAck, Pings
+from realtime.session import Person, Session, take_tokens
+from realtime.settings import PositionSettings, SessionSettings
+
+_WORDS: Final = tuple(verdict.word for verdict in Verdict)
+_OFF_DUTY: Final = int(Verdict.OFF_DUTY)
+_INVALID: Final = int(Verdict.INVALID)
+_RATE_LIMITED: Final = int(Verdict.RATE_LIMITED)
+_SHED: Final = int(Verdict.SHED)
+_CRS_CODES: Final[dict[str, int]] = {frame.value: code for frame, code in FRAME_CODES.items()}
+_KEPT: Final = np.array([verdict.is_in_trail for verdict in Verdict])
+_ACK_BUCKET_S: Final = 0.1
+
+
+class Lane:
+    """Pings of one shard that wait for the tick."""
+
+    __slots__ = (
+        "counts",
+        "crs",
+        "ledgers",
+        "length",
+        "people",
+        "positions",
+        "rates",
+        "received",
+        "sent",
+        "shard",
+        "values",
+    )
+
+    def __init__(self, shard: Shard, positions: ShardPositions) -> None:
+        self.shard = shard
+        self.positions = positions
+        self.clear()
+
+    def clear(self) -> None:
+        """Empty all columns."""
+        self.values: list[float | None] = []
+        """seq, fixed_at, lat, lng, accuracy_m, speed_mps, heading_deg of each ping, one after another."""
+        # One entry for each frame:
+        self.people: list[Person] = []
+        self.ledgers: list[PingLedger] = []
+        self.counts: list[int] = []
+        self.sent: list[float | None] = []
+        self.received: list[float] = []
+        self.crs: list[int] = []
+        self.rates: list[float] = []
+        self.length = 0
+
+    def batch(self) -> PingBatch:
+        """The waiting pings as arrays; slots are looked up now, for they may have changed hands meanwhile."""
+        columns = np.array(self.values, dtype=np.float64).reshape(-1, 7)
+        shard = self.shard
+        slots = np.array([p.slot if p.shard == shard else -1 for p in self.people], dtype=np.int64)
+        devices = np.array([ledger.device for ledger in self.ledgers], dtype=np.int64)
+        sent, received = np.array(self.sent, dtype=np.float64), np.array(self.received, dtype=np.float64)
+        crs, rates = np.array(self.crs, dtype=np.uint8), np.array(self.rates, dtype=np.float64)
+        if self.length != len(self.people):
+            counts = np.array(self.counts)
+            slots, devices = np.repeat(slots, counts), np.repeat(devices, counts)
+            sent, received = np.repeat(sent, counts), np.repeat(received, counts)
+            crs, rates = np.repeat(crs, counts), np.repeat(rates, counts)
+        return PingBatch(
+            slot=slots,
+            device=devices,
+            seq=columns[:, 0].astype(np.int64),
+            fixed_at=columns[:, 1],
+            sent_at=sent,
+            received_at=received,
+            lat=columns[:, 2],
+            lng=columns[:, 3],
+            accuracy_m=columns[:, 4],
+            speed_mps=columns[:, 5],
+            heading_deg=columns[:, 6],
+            crs=crs,
+            clock_rate=rates,
+        )
+
+
+Judged = Callable[[Lane, JudgedBatch, float], None]
+"""Told of each judged batch: what moved has to be shown, what is kept has to be logged."""
+
+
+class PingPath:
+    """Collects pings, has them judged, acknowledges them.
+
+    Args:
+        settings: Of positions.
+        limits: Of sessions.
+        judged: Told of each batch.
+        count: Counts a named outcome.
+    """
+
+    def __init__(
+        self,
+        settings: PositionSettings,
+        limits: SessionSettings,
+        judged: Judged,
+        count: Callable[[str, int], None],
+    ) -> None:
+        self._settings = settings
+        self._ahead_len_max = settings.ahead_len_max
+        self._batch_len_max = settings.batch_len_max
+        self._limits = limits
+        self._rate, self._burst = limits.pings_per_s, limits.pings_burst
+        self._judged = judged
+        self._count = count
+        self._lanes: list[Lane] = []
+        self._numbers: dict[Shard, int] = {}
+        self._touched: dict[Session, bool] = {}
+        """Sessions to acknowledge, and whether at once."""
+        self._acks: dict[int, list[Session]] = {}
+        self._acked_to = 0
+        self.shedding = False
+        self._lags = 0
+        self._waiting = 0
+
+    # -- in -------------------------------------------------------------------------------------------
+
+    def lane(self, shard: Shard, positions: ShardPositions) -> int:
+        """Number of the lane of a shard."""
+        number = self._numbers.get(shard)
+        if number is None:
+            number = self._numbers[shard] = len(self._lanes)
+            self._lanes.append(Lane(shard, positions))
+        return number
+
+    def add(self, session: Session, ping: Ping, now: float) -> None:
+        """One ping. The hot path of the hub: a bucket, a few appends."""
+        ledger = session.ledger
+        if ledger is None:
+            ledger = session.ledger = PingLedger(session.device)
+        tokens = take_tokens(session.ping_tokens, now, 1.0, self._rate * session.clock_rate, self._burst)
+        if tokens < 0.0:
+            self._refuse(session, ledger, _RATE_LIMITED, 1, ping.seq)
+            return
+        session.ping_tokens = tokens
+        person = session.person
+        if person is None or person.lane < 0:
+            ledger.note(ping.seq, _OFF_DUTY, self._ahead_len_max)
+            self._count("ping_off_duty", 1)
+            self._touched.setdefault(session, False)
+            return
+        lane = self._lanes[person.lane]
+        lane.values.extend(
+            (ping.seq, ping.fixed_at, ping.lat, ping.lng, ping.accuracy_m, ping.speed_mps, ping.heading_deg)
+        )
+        lane.people.append(person)
+        lane.ledgers.append(ledger)
+        lane.counts.append(1)
+        lane.sent.append(ping.sent_at)
+        lane.received.append(now)
+        lane.crs.append(_CRS_CODES[ping.crs or session.source])
+        lane.rates.append(session.clock_rate)
+        lane.length += 1
+        if not ledger.armed:
+            self._touched.setdefault(session, False)
+        self._waiting += 1
+        if self._waiting >= self._batch_len_max:
+            self.flush(now)
+
+    def add_many(self, session: Session, pings: Pings | PartialPings, now: float) -> None:
+        """A batch; acknowledged as soon as it is judged."""
+        ledger = session.ledger
+        if ledger is None:
+            ledger = session.ledger = PingLedger(session.device)
+        rows = pings.rows if isinstance(pings, PartialPings) else pings.pings
+        seqs = [row[0] for row in rows]
+        count = len(rows) + (pings.invalid if isinstance(pings, PartialPings) else 0)
+        tokens = take_tokens(session.ping_tokens, now, count, self._rate * session.clock_rate, self._burst)
+        if tokens < 0.0:
+            self._refuse(session, ledger, _RATE_LIMITED, count, seqs[0] if seqs else None)
+            return
+        session.ping_tokens = tokens
+        self._touched[session] = True
+        if isinstance(pings, PartialPings):
+            if seqs:
+                ledger.miss(min(seqs[0], *pings.invalid_seqs) if pings.invalid_seqs else seqs[0])
+            self._note_invalid(ledger, pings)
+        if not rows:
+            return
+        person = session.owner
+        if person.lane < 0:
+            ledger.note_many(seqs, [_OFF_DUTY] * len(seqs), self._ahead_len_max)
+            self._count("ping_off_duty", len(seqs))
+            return
+        lane = self._lanes[person.lane]
+        _append(
+            lane, person, ledger, rows, pings.sent_at, _CRS_CODES[pings.crs or session.source], now, session.clock_rate
+        )
+        self._waiting += len(rows)
+        if self._waiting >= self._batch_len_max:
+            self.flush(now)
+
+    def invalid(self, session: Session, seq: int | None) -> None:
+        """A ping whose number may be readable and whose rest is not."""
+        ledger = session.ledger
+        if ledger is None:
+            ledger = session.ledger = PingLedger(session.device)
+        if seq is None:
+            ledger.count(_INVALID)
+        else:
+            ledger.note(seq, _INVALID, self._ahead_len_max)
+        self._count("ping_invalid", 1)
+        self._touched.setdefault(session, False)
+
+    def shed(self, session: Session, payload: bytes) -> None:
+        """A frame of pings that is not looked at, because the loop lags."""
+        ledger = session.ledger
+        if ledger is None:
+            ledger = session.ledger = PingLedger(session.device)
+        number = session.codec.count_pings(payload)
+        seq = session.codec.first_seq(payload) if ledger.is_new else None
+        self._refuse(session, ledger, _SHED, number, seq)
+
+    def _refuse(self, session: Session, ledger: PingLedger, verdict: int, number: int, seq: int | None) -> None:
+        ledger.count(verdict, number)
+        ledger.miss(seq)
+        self._count("ping_" + _WORDS[verdict], number)
+        self._touched.setdefault(session, False)
+
+    def _note_invalid(self, ledger: PingLedger, pings: PartialPings) -> None:
+        for seq in pings.invalid_seqs:
+            ledger.note(seq, _INVALID, self._ahead_len_max)
+        unnumbered = pings.invalid - len(pings.invalid_seqs)
+        if unnumbered:
+            ledger.count(_INVALID, unnumbered)
+        self._count("ping_invalid", pings.invalid)
+
+    def judge_now(self, person: Person, device: DeviceId, pings: Pings, source: Frame, now: float) -> PingAck:
+        """Judge pings that did not come over a connection, at once."""
+        ledger = PingLedger(device)
+        rows = pings.pings
+        if person.lane < 0:
+            ledger.note_many([row[0] for row in rows], [_OFF_DUTY] * len(rows), self._ahead_len_max)
+            self._count("ping_off_duty", len(rows))
+        else:
+            _append(
+                self._lanes[person.lane], person, ledger, rows, pings.sent_at, _CRS_CODES[pings.crs or source], now, 1.0
+            )
+            self.flush(now)
+        return ledger.take(now)
+
+    # -- the tick -------------------------------------------------------------------------------------
+
+    def measure(self, lag_s: float) -> None:
+        """Note how late the tick was; decides on shedding."""
+        if lag_s * 1000.0 <= self._settings.shed_lag_ms:
+            self._lags = 0
+            self.shedding = False
+            return
+        self._lags += 1
+        self.shedding = self._lags >= self._settings.shed_ticks
+
+    def flush(self, now: float) -> None:
+        """Have everything that waits judged."""
+        self._waiting = 0
+        for lane in self._lanes:
+            if lane.length:
+                self._judge(lane, now)
+
+    def _judge(self, lane: Lane, now: float) -> None:
+        judged = lane.positions.ingest(lane.batch(), now)
+        seqs, verdicts = judged.pings.seq.tolist(), judged.verdict.tolist()
+        ahead_len_max = self._ahead_len_max
+        if lane.length == len(lane.ledgers):
+            for ledger, seq, verdict in zip(lane.ledgers, seqs, verdicts, strict=True):
+                ledger.note(seq, verdict, ahead_len_max)
+        else:
+            start = 0
+            for ledger, count in zip(lane.ledgers, lane.counts, strict=True):
+                end = start + count
+                ledger.note_many(seqs[start:end], verdicts[start:end], ahead_len_max)
+                start = end
+        for verdict, number in judged.counts().items():
+            self._count("ping_" + verdict.word, number)
+        self._judged(lane, judged, now)
+        lane.clear()
+
+    def arm(self, session: Session) -> None:
+        """Make sure that the session's ledger is acknowledged."""
+        self._touched.setdefault(session, False)
+
+    def send_acks(self, now: float) -> None:
+        """Acknowledge what is due; at most one in each interval, at once after a batch."""
+        if self._touched:
+            touched, self._touched = self._touched, {}
+            for session, at_once in touched.items():
+                ledger = session.ledger
+                if ledger is None or (ledger.armed and not at_once):
+                    continue
+                due_at = now if at_once else ledger.acked_at + self._ack_interval_s(session)
+                if due_at <= now:
+                    self._ack(session, ledger, now)
+                else:
+                    ledger.armed = True
+                    self._acks.setdefault(int(due_at / _ACK_BUCKET_S) + 1, []).append(session)
+        current = int(now / _ACK_BUCKET_S)
+        if current > self._acked_to:
+            self._acked_to = current
+            for bucket in sorted(bucket for bucket in self._acks if bucket <= current):
+                for session in self._acks.pop(bucket):
+                    ledger = session.ledger
+                    if ledger is not None:
+                        ledger.armed = False
+                        self._ack(session, ledger, now)
+
+    def _ack_interval_s(self, session: Session) -> float:
+        person = session.person
+        idle = person is None or person.level is Level.IDLE
+        return self._settings.ack_idle_s if idle else self._settings.ack_job_s
+
+    def _ack(self, session: Session, ledger: PingLedger, now: float) -> None:
+        if ledger.is_dirty:
+            session.send(ledger.take(now))
+            self._count("ping_ack", 1)
+
+
+def _append(
+    lane: Lane,
+    person: Person,
+    ledger: PingLedger,
+    rows: Sequence[Sequence[float | None]],
+    sent_at: float | None,
+    crs: int,
+    now: float,
+    rate: float,
+) -> None:
+    lane.values.extend(chain.from_iterable(rows))
+    lane.people.append(person)
+    lane.ledgers.append(ledger)
+    lane.counts.append(len(rows))
+    lane.sent.append(sent_at)
+    lane.received.append(now)
+    lane.crs.append(crs)
+    lane.rates.append(rate)
+    lane.length += len(rows)
+
+
+def kept_rows(judged: JudgedBatch) -> dict[int, dict[str, Sequence[float]]]:
+    """The rows of a batch that belong in the position log, by slot, in arrival order.
+
+    Cost:
+        O(rows); call it only when somebody's positions are kept.
+    """
+    pings = judged.pings
+    keep = np.flatnonzero(_KEPT[judged.verdict])
+    keep = keep[np.argsort(pings.slot[keep], kind="stable")]
+    slots, starts = np.unique(pings.slot[keep], return_index=True)
+    out: dict[int, dict[str, Sequence[float]]] = {}
+    for slot, rows in zip(slots.tolist(), np.split(keep, starts[1:]), strict=True):
+        out[slot] = {
+            name: getattr(pings, name)[rows].tolist()
+            for name in ("fixed_at", "received_at", "lat", "lng", "accuracy_m", "speed_mps", "heading_deg")
+        }
+    return out
