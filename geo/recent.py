@@ -34,6 +34,7 @@ _ROW: Final = np.dtype(
     ],
     align=True,
 )
+_BYTES: Final = np.dtype(f"V{_ROW.itemsize}")
 
 
 class RecentFix(NamedTuple):
@@ -88,7 +89,8 @@ class RecentPings:
         is_first = np.concatenate([[True], slot[1:] != slot[:-1]])
         before[is_first] = self._last[slot[is_first]]
         rows["before"] = before
-        self._log[numbers % len(self._log)] = rows
+        # As opaque bytes: numpy copies a record field by field otherwise, ten times slower.
+        self._log.view(_BYTES)[numbers % len(self._log)] = rows.view(_BYTES)
         self._last[slot] = numbers
         self._head += len(order)
 
