@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from geo.city import CityMap
-
 from core.errors import Invalid, NotFound
 from core.ids import CityId, OfferId, OrderId, TenantId, UserId
 from core.shard import Shard
 from dispatch.model import Offer, Order, Technician
 from dispatch.service import DispatchService
+from geo.city import CityMap
 from geo.point import LatLng
 from geo.shard_positions import ShardPositions
 
@@ -55,8 +54,8 @@ class Cities:
     def city_of(self, tenant: TenantId, point: LatLng) -> CityId | None:
         """The tenant's city in whose boundary a point lies, open or closed."""
         places = self._maps.get(tenant)
-        city = places.locate(point) if places is not None else None
-        return city.city if city is not None else None
+        cities = places.cities if places is not None else ()
+        return next((city.city_id for city in cities if city.contains(point)), None)
 
     def open_city(self, tenant: TenantId, point: LatLng) -> tuple[ShardParts, str]:
         """The open city around a point and the district's name there (``""`` when it has none).
@@ -66,10 +65,10 @@ class Cities:
         """
         places = self._maps.get(tenant)
         city = places.locate(point) if places is not None else None
-        part = self.get(tenant, city.city) if city is not None and city.open else None
+        part = self.get(tenant, city.city_id) if city is not None else None
         if city is None or part is None:
             raise Invalid("no open city holds this point", code="outside_service_area", field="location")
-        return part, city.district_at(point)
+        return part, city.district_of(point)
 
     def order(self, tenant: TenantId, order_id: OrderId) -> tuple[ShardParts, Order] | None:
         """An open or recently settled order with its city."""

@@ -67,7 +67,8 @@ class Inbound:
             _log.warning("a receipt was not taken", extra={"code": error.code})
 
     def opened(self, who: Principal, now: float) -> None:
-        """A session began; the store's directory has noted it already."""
+        """A session began: what its token says of roles takes effect."""
+        self._presence.opened(who)
 
     def closed(self, who: Principal, now: float) -> None:
         """A session ended: duty stays, the last position ages by itself."""
@@ -208,7 +209,10 @@ def _post(part: ShardParts, event: events.DispatchEvent, reply: Reply, result: R
 
 def _offer_result(offer: str, state: str, part: ShardParts) -> dict[str, object]:
     known = part.dispatch.offer(OfferId(offer))
-    return {"offer": offer, "state": state} | ({"order": known.order_id} if known is not None else {})
+    result: dict[str, object] = {"offer": offer, "state": state}
+    if known is not None:
+        result["order"] = known.order_id
+    return result
 
 
 def _then(reply: Reply, incident: str, state: str) -> Callable[[Sequence[safety_events.Effect] | DoorstepError], None]:

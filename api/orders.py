@@ -95,16 +95,19 @@ class Orders:
         effects = await part.dispatch.ask(events.OrderPlaced(draft, who.user, key, fingerprint))
         for effect in effects:
             if isinstance(effect, events.OrderRepeated):
-                return self._answer(effect.order, part, _reader(who, effect.order), request.now, 200)
+                known = effect.order or await self._store.order(who.tenant, effect.order_id)
+                if known is None:
+                    raise no_such_order()
+                return self._answer(known, request.now, _reader(who, known))
             if isinstance(effect, events.OrderChanged):
                 order = part.dispatch.order(effect.order.order_id) or effect.order
-                return self._answer(order, part, _reader(who, order), request.now, 201)
+                return self._answer(order, request.now, _reader(who, order), 201)
         raise AssertionError("an order was placed without an effect")
 
     async def read(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}."""
-        part, order = await self._visible(who, request.path["id"])
-        return self._answer(order, part, _reader(who, order), request.now)
+        _, order = await self._visible(who, request.path["id"])
+        return self._answer(order, request.now, _reader(who, order))
 
     async def listing(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders: the caller's own, or for staff those of their cities; newest first, by keyset."""
@@ -215,8 +218,7 @@ class Orders:
             rating = part.dispatch.rating(order.technician, now)
         return order_view(order, reader, self._frame, technician, rating)
 
-    def _answer(self, order: Order, part: ShardParts, reader: Reader, now: float, status: int = 200) -> Response:
-        del part
+    def _answer(self, order: Order, now: float, reader: Reader, status: int = 200) -> Response:
         view = self._view(order, reader, now)
         if status == 201:
             return answer(view, 201, location=f"/v1/orders/{order.order_id}")

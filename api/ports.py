@@ -63,12 +63,12 @@ class Tracks(Protocol):
 class Presence(Protocol):
     """Puts people into a city's index and takes them out (``server/wiring.py``)."""
 
-    def duty_changed(self, tenant: TenantId, technician: UserId, shard: Shard | None) -> None:
-        """The person is now on duty in ``shard``, or nowhere. Idempotent."""
+    def opened(self, who: Principal) -> None:
+        """A device of this person connected; their token says which roles they hold."""
         ...
 
     def responder_on_duty(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
-        """The same for a responder who is no technician; not stored, repeated by the client after each welcome."""
+        """A responder who is no technician is on duty in ``shard`` or nowhere. Not stored: clients repeat it."""
         ...
 
     def shard_of(self, tenant: TenantId, user: UserId) -> Shard | None:

@@ -7,11 +7,13 @@ with the job. Customers see who comes, never where that person was before the wa
 from enum import StrEnum
 from typing import Final
 
+from msgspec import UNSET, UnsetType
+
 from dispatch.model import Offer, Order, OrderState, Technician
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
 from realtime import messages
-from realtime.messages import UNSET, Crs
+from realtime.messages import Crs
 from safety.model import Incident, IncidentFix, Target
 
 JOB_STATES: Final = frozenset(
@@ -51,7 +53,7 @@ def order_view(
     """
     whole = reader in (Reader.STAFF, Reader.CUSTOMER)
     at_door = whole or order.state in ADDRESS_STATES
-    card: messages.TechnicianCard | messages.UnsetType = UNSET
+    card: messages.TechnicianCard | UnsetType = UNSET
     if technician is not None and whole:
         card = messages.TechnicianCard(
             technician.technician,

@@ -66,9 +66,8 @@ class Settings:
     """Folder of the databases and the emergency journal; a relative path starts at the working directory."""
     coordinates: CoordinateSettings = field(default_factory=CoordinateSettings)
     """The platform's coordinate frame."""
-    cities: tuple[CitySettings, ...] = ()
-    """Cities that are served: a list of {tenant, city, boundary_file, open}. The boundary is GeoJSON (RFC 7946);
-    a relative path starts at this file's folder. Without a city no order can be placed; SOS always works."""
+    cities: tuple[CitySettings, ...] = (CitySettings("demo", "shenzhen"),)
+    """Cities that are served. Without one no order can be placed; SOS always works."""
     positions: PositionSettings = field(default_factory=PositionSettings)
     """Track filter, index and the short memory of recent positions."""
     travel: TravelSettings = field(default_factory=TravelSettings)

@@ -191,13 +191,14 @@ class CitySettings:
     city: str = ""
     """The city's id."""
     boundary_file: str = ""
-    """GeoJSON (RFC 7946, WGS-84) with the boundary; a relative path starts at the config file's folder."""
+    """GeoJSON (RFC 7946) that holds the city; a relative path starts at the config file's folder. Empty: the file
+    of this name that comes with Doorstep (shenzhen)."""
     open: bool = True
     """Whether orders are taken; a closed city answers `outside_service_area`."""
 
     def __post_init__(self) -> None:
-        """All three names are needed."""
-        for name in ("tenant", "city", "boundary_file"):
+        """Both names are needed."""
+        for name in ("tenant", "city"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
 

@@ -1,0 +1,284 @@
+"""The life of the process: open, listen, work, drain, close; each thing is closed in the reverse order of its opening."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from api.app import make_app
+from core.errors import DoorstepError
+from server.admin import make_admin_app
+from server.config import ConfigError, Problem
+from server.geography import load_maps
+from server.http import HttpListener, TrustedProxies, tls_context
+from server.keys import Key
+from server.metrics import Metrics
+from server.readings import connect_readings
+from server.root import Settings, derived
+from server.system import SystemClock, SystemIds, random_key, random_seed
+from server.tokens import Tokens
+from server.wiring import House, build_house, version
+from store.sqlite import Stores, open_stores
+from transport.websocket import WebSocketListener
+
+_log = logging.getLogger(__name__)
+LAG_EVERY_S = 0.25
+"""How often the loop's lag is measured."""
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class StartFailed(Exception):
+    """The server cannot start; the text is for whoever started it."""
+
+
+class App:
+    """One server. ``start`` returns when it takes requests, ``stop`` when everything is stored and closed.
+
+    Attributes:
+        http_url, hub_url, admin_url: Where it is reached, once started (ports 0 are resolved).
+    """
+
+    def __init__(self, settings: Settings, *, keys: Mapping[str, Key], folder: Path) -> None:
+        """``keys`` verify tokens; relative paths of the config start at ``folder``."""
+        self.settings = derived(settings)
+        self._folder = folder
+        self._clock = SystemClock()
+        self._ids = SystemIds()
+        self.tokens = Tokens(settings.auth, keys, self._ids)
+        self.metrics = Metrics()
+        self.http_url = ""
+        self.hub_url = ""
+        self.admin_url = ""
+        self.house: House
+        self._stop_asked = asyncio.Event()
+        self._running: asyncio.Task[None] | None = None
+        self._is_healthy = True
+        self._hub_listener: WebSocketListener
+        self._http: HttpListener
+        self._lag_timer: asyncio.TimerHandle | None = None
+
+    # -- life -------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Open everything and take requests.
+
+        Raises:
+            ConfigError: A file named in the config is unfit.
+            StartFailed: A port is taken, the data folder is in use, a database cannot be read.
+        """
+        if self._running is not None:
+            raise RuntimeError("the app was started before")
+        loop = asyncio.get_running_loop()
+        started: asyncio.Future[None] = loop.create_future()
+        self._running = loop.create_task(self._work(started), name="doorstep")
+        await asyncio.wait([started, self._running], return_when=asyncio.FIRST_COMPLETED)
+        if self._running.done():
+            await self._running  # raises what it ended with
+
+    async def stop(self) -> None:
+        """Drain and close; raises what the server failed with, if it did. Idempotent."""
+        self.request_stop()
+        if self._running is not None:
+            await self._running
+
+    def request_stop(self) -> None:
+        """Begin to stop; ``run`` and ``stop`` return when it is done. Idempotent."""
+        self._stop_asked.set()
+
+    async def run(self, started: Callable[["App"], None] | None = None) -> None:
+        """Start, work until a stop is asked for (SIGTERM, SIGINT), stop."""
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.request_stop)
+        loop.add_signal_handler(signal.SIGHUP, self.read_revoked)
+        try:
+            await self.start()
+            if started is not None:
+                started(self)
+            assert self._running is not None  # noqa: S101 - start made it
+            await self._running
+        finally:
+            for number in (*STOP_SIGNALS, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    def read_revoked(self) -> None:
+        """Read the file of revoked tokens again; a file that cannot be read changes nothing."""
+        name = self.settings.auth.revoked_file
+        if not name:
+            return
+        try:
+            self.tokens.revoke((self._folder / name).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError):
+            _log.exception("the file of revoked tokens cannot be read")
+
+    # -- inside -----------------------------------------------------------------------------------------
+
+    async def _work(self, started: "asyncio.Future[None]") -> None:
+        async with AsyncExitStack() as stack:
+            await self._open(stack)
+            async with asyncio.TaskGroup() as group:
+                self.house.run(group)
+                try:
+                    await self._listen(stack)
+                    self._set_ready(True)
+                    self._log_start()
+                    started.set_result(None)
+                    await self._stop_asked.wait()
+                    await self._drain()
+                finally:
+                    self._set_ready(False)
+                    await self.house.stop()
+            await self._hub_listener.stop()
+        _log.info("stopped")
+
+    async def _open(self, stack: AsyncExitStack) -> None:
+        settings = self.settings
+        maps = load_maps(settings.cities, settings.coordinates, self._folder)
+        if settings.auth.revoked_file and not (self._folder / settings.auth.revoked_file).is_file():
+            raise ConfigError([Problem("config", "auth.revoked_file", "there is no such file")])
+        self.read_revoked()
+        stores = await self._open_stores(stack)
+        solvers = stack.enter_context(ThreadPoolExecutor(1, "round"))
+        self.house = build_house(
+            settings,
+            tokens=self.tokens,
+            stores=stores,
+            maps=maps,
+            clock=self._clock,
+            ids=self._ids,
+            seed=random_seed(),
+            pick_key=random_key(),
+            executor=solvers,
+        )
+        try:
+            await self.house.load()
+        except DoorstepError as error:
+            raise StartFailed(f"stored state cannot be read: {error.message}") from error
+
+    async def _open_stores(self, stack: AsyncExitStack) -> Stores:
+        folder = Path(self.settings.data_folder)
+        try:
+            stores = open_stores(folder, self._clock, self._ids, self.settings.store)
+            stack.push_async_callback(stores.stop)
+            await stores.start()
+        except (DoorstepError, OSError) as error:
+            raise StartFailed(f"data folder {folder}: {error}") from error
+        return stores
+
+    async def _listen(self, stack: AsyncExitStack) -> None:
+        settings = self.settings
+        self._hub_listener = WebSocketListener(
+            self.house.hub, settings.hub, ssl=self._tls(settings.hub.tls_cert_file, settings.hub.tls_key_file)
+        )
+        await _bound("hub", settings.hub.host, settings.hub.port, self._hub_listener.start)
+        self.hub_url = settings.hub.public_url or _url(
+            "wss" if settings.hub.tls_cert_file else "ws", settings.hub.host, self._hub_listener.port, settings.hub.path
+        )
+        app = make_app(
+            self.house.api,
+            body_bytes_max=settings.http.body_bytes_max,
+            body_timeout_s=settings.http.header_timeout_s,
+            peer_of=TrustedProxies(settings.trusted_proxies).client,
+            observe=self.metrics.observe_request,
+        )
+        self._http = HttpListener(
+            app,
+            host=settings.http.host,
+            port=settings.http.port,
+            header_timeout_s=settings.http.header_timeout_s,
+            idle_timeout_s=settings.http.idle_timeout_s,
+            connections_max=settings.http.connections_max,
+            drain_s=settings.lifecycle.requests_s,
+            tls=self._tls(settings.http.tls_cert_file, settings.http.tls_key_file),
+        )
+        admin = HttpListener(
+            make_admin_app(self.metrics, lambda: self._is_healthy, lambda: self.house.addresses.ready),
+            host=settings.admin.host,
+            port=settings.admin.port,
+            header_timeout_s=5,
+            idle_timeout_s=30,
+            connections_max=100,
+            drain_s=1,
+        )
+        await _bound("admin", settings.admin.host, settings.admin.port, admin.start)
+        stack.push_async_callback(admin.stop)
+        await _bound("http", settings.http.host, settings.http.port, self._http.start)
+        stack.push_async_callback(self._http.stop)
+        self.http_url = settings.http.public_url or _url(
+            "https" if settings.http.tls else "http", settings.http.host, self._http.port, ""
+        )
+        self.admin_url = _url("http", settings.admin.host, admin.port, "")
+        addresses = self.house.addresses
+        addresses.http_url, addresses.hub_url, addresses.admin_url = self.http_url, self.hub_url, self.admin_url
+        connect_readings(self.metrics, self.house, self._hub_listener)
+        self._measure_lag(None)
+
+    async def _drain(self) -> None:
+        """Not ready; then the hub sends everybody away, HTTP finishes; what they asked for is still decided."""
+        self._set_ready(False)
+        _log.info("draining")
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), self.settings.lifecycle.unready_s)
+        except TimeoutError:
+            pass
+        self._hub_listener.stop_accepting()
+        await self.house.hub.drain()
+        await self._http.stop()
+
+    def _tls(self, cert_file: str, key_file: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - ssl.SSLContext | None
+        try:
+            return tls_context(
+                str(self._folder / cert_file) if cert_file else "", str(self._folder / key_file) if key_file else ""
+            )
+        except OSError as error:
+            raise StartFailed(f"TLS files {cert_file} and {key_file}: {error}") from error
+
+    def _set_ready(self, ready: bool) -> None:
+        self.metrics.set_ready(ready)
+        self.house.addresses.ready = ready
+
+    def _measure_lag(self, due: float | None) -> None:
+        loop = asyncio.get_running_loop()
+        if due is not None:
+            self.metrics.observe_lag(loop.time() - due)
+        if self._stop_asked.is_set():
+            return
+        following = loop.time() + LAG_EVERY_S
+        loop.call_at(following, self._measure_lag, following)
+
+    def _log_start(self) -> None:
+        _log.info(
+            "serving",
+            extra={
+                "http": self.http_url,
+                "hub": self.hub_url,
+                "admin": self.admin_url,
+                "version": version(),
+                "cities": [part.shard.channel for part in self.house.cities.all()],
+            },
+        )
+
+
+@asynccontextmanager
+async def running(app: App) -> AsyncIterator[App]:
+    """Start an app, stop it at the end; what it failed with is raised."""
+    await app.start()
+    try:
+        yield app
+    finally:
+        await app.stop()
+
+
+async def _bound(name: str, host: str, port: int, start: Callable[[], object]) -> None:
+    try:
+        await start()  # type: ignore[misc]
+    except OSError as error:
+        raise StartFailed(f"{name}: cannot listen on {host}:{port}: {error.strerror or error}") from error
+
+
+def _url(scheme: str, host: str, port: int, path: str) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"{scheme}://{shown}:{port}{path}"

@@ -1,0 +1,124 @@
+"""What must happen in several packages when one person changes: the glue between dispatch, safety, hub and index."""
+
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from api.rights import Rights
+from core.errors import Unavailable
+from core.ids import ORDER_PREFIX, TenantId, UserId
+from core.principal import Principal, Role
+from core.shard import Shard
+from dispatch.events import TechnicianCopied
+from dispatch.model import Order, Technician
+from dispatch.service import DispatchService
+from geo.position_index import Flag
+from geo.shard_positions import ShardPositions
+from realtime.attention import Level
+from realtime.service import RealtimeService
+from safety.model import Incident
+
+_log = logging.getLogger(__name__)
+_RESPONDER: Final = int(Flag.RESPONDER)
+
+
+class Fleet:
+    """Implements ``dispatch.ports.Fleet`` and ``Watchers``, ``safety.ports.Watchers`` and ``api.ports.Presence``."""
+
+    def __init__(self, positions: Mapping[Shard, ShardPositions], rights: Rights) -> None:
+        """``connect`` completes it once the services exist."""
+        self._positions = positions
+        self._rights = rights
+        self._hub: RealtimeService | None = None
+        self._dispatch: dict[Shard, DispatchService] = {}
+        self._responders: set[tuple[TenantId, UserId]] = set()
+
+    def connect(self, hub: RealtimeService, dispatch: Mapping[Shard, DispatchService]) -> None:
+        """Give it the hub and the cities' dispatch."""
+        self._hub = hub
+        self._dispatch = dict(dispatch)
+
+    def know_responders(self, tenant: TenantId, users: Mapping[UserId, None]) -> None:
+        """Responders of a tenant seen lately: those on duty are found by an SOS also after a restart."""
+        self._responders.update((tenant, user) for user in users)
+
+    # -- api.ports.Presence -----------------------------------------------------------------------------
+
+    def opened(self, who: Principal) -> None:
+        """A device connected: the token decides whether its owner is a responder."""
+        key = (who.tenant, who.user)
+        if who.holds(Role.RESPONDER):
+            self._responders.add(key)
+        else:
+            self._responders.discard(key)
+        self._mark_responder(who.tenant, who.user)
+
+    def responder_on_duty(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
+        """A responder who is no technician is on duty in ``shard`` or nowhere."""
+        self.duty_changed(tenant, user, shard)
+
+    def shard_of(self, tenant: TenantId, user: UserId) -> Shard | None:
+        """Where the person is on duty."""
+        return self._rights.shard_of(tenant, user)
+
+    # -- dispatch.ports.Fleet ---------------------------------------------------------------------------
+
+    def duty_changed(self, tenant: TenantId, technician: UserId, shard: Shard | None) -> None:
+        """Claim or release the person's slot, then tell the hub and whoever watches."""
+        previous = self._rights.shard_of(tenant, technician)
+        if previous is not None and previous != shard:
+            self._positions[previous].release(technician)
+        if shard is not None and self._positions[shard].index.slot(technician) is None:
+            self._positions[shard].claim(technician)
+        topics = self._rights.duty_changed(tenant, technician, shard)
+        self._mark_responder(tenant, technician)
+        if self._hub is None or previous == shard:
+            return
+        self._hub.duty_changed(tenant, technician, shard)
+        for topic in topics:
+            self._hub.rights_changed(topic)
+
+    def attend(self, tenant: TenantId, technician: UserId, cause: str, *, active: bool) -> None:
+        """A live offer or a job needs the phone close at hand; positions of jobs are kept."""
+        if self._hub is not None:
+            keep = active and cause.startswith(ORDER_PREFIX)
+            self._hub.attend(tenant, technician, cause, Level.JOB if active else None, keep=keep)
+
+    def technician_changed(self, shard: Shard, technician: Technician) -> None:
+        """Tell the tenant's other cities that know this technician, or should."""
+        for other, dispatch in self._dispatch.items():
+            if other == shard or other.tenant != shard.tenant:
+                continue
+            if other.city not in technician.cities and dispatch.technician(technician.technician) is None:
+                continue
+            try:
+                dispatch.post(TechnicianCopied(technician), urgent=True)
+            except Unavailable as error:
+                _log.info("a technician was not copied", extra={"city": other.city, "code": error.code})
+
+    # -- dispatch.ports.Watchers and safety.ports.Watchers ----------------------------------------------
+
+    def tracking_changed(self, order: Order) -> None:
+        """Rights to an order's topic may have changed."""
+        topic = self._rights.tracking_changed(order)
+        if topic is not None and self._hub is not None:
+            self._hub.rights_changed(topic)
+
+    def incident_changed(self, incident: Incident) -> None:
+        """Rights to an incident's topic changed; its subject is attended to while it is active."""
+        topic = self._rights.incident_changed(incident)
+        if self._hub is None:
+            return
+        self._hub.rights_changed(topic)
+        level = Level.SOS if incident.is_active else None
+        self._hub.attend(incident.tenant, incident.subject, incident.incident_id, level, keep=incident.is_active)
+
+    def _mark_responder(self, tenant: TenantId, user: UserId) -> None:
+        shard = self._rights.shard_of(tenant, user)
+        slot = self._positions[shard].index.slot(user) if shard is not None else None
+        if shard is None or slot is None:
+            return
+        if (tenant, user) in self._responders:
+            self._positions[shard].index.set_flags(slot, set=_RESPONDER)
+        else:
+            self._positions[shard].index.set_flags(slot, clear=_RESPONDER)

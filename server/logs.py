@@ -1,0 +1,69 @@
+"""Log lines: JSON when nobody reads them on a terminal. Event text is constant, data stands in ``extra``."""
+
+import json
+import logging
+import sys
+from typing import Any, Final, TextIO
+
+from api.app import request_id_now
+from server.settings import LogFormat, LogSettings
+
+_STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+}
+
+
+def _extra(record: logging.LogRecord) -> dict[str, Any]:
+    found = {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
+    request_id = request_id_now.get()
+    if request_id and "request_id" not in found:
+        found["request_id"] = request_id
+    return found
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON; whatever JSON does not know is written as text."""
+        line: dict[str, Any] = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_extra(record),
+        }
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextLines(logging.Formatter):
+    """For a person at a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Time, level, event, data."""
+        data = " ".join(f"{name}={value}" for name, value in _extra(record).items())
+        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {record.getMessage()}"
+        if data:
+            line += f"  {data}"
+        if record.exc_info:
+            line += "\n" + self.formatException(record.exc_info)
+        return line
+
+
+def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
+    """Send all log lines to ``stream`` (stderr). Call once, at the start of the process."""
+    target = stream or sys.stderr
+    as_text = settings.format is LogFormat.TEXT or (settings.format is LogFormat.AUTO and target.isatty())
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(TextLines() if as_text else JsonLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.value.upper())
+    # picows writes a line for each handshake; aiohttp's access log is ours (`request answered`).
+    logging.getLogger("picows").setLevel(logging.ERROR)
+    logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.WARNING)

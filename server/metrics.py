@@ -1,0 +1,101 @@
+"""Every metric in one table: name, kind, unit, meaning. ``docs/operations.md`` is tested against it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One row of the table."""
+
+    name: str
+    kind: str
+    """counter, gauge or histogram."""
+    unit: str
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+METRICS: Final = (
+    MetricRow("doorstep_http_requests", "counter", "requests", "HTTP requests answered.", ("route", "status")),
+    MetricRow("doorstep_http_request_seconds", "histogram", "seconds", "Time to answer an HTTP request.", ("route",)),
+    MetricRow("doorstep_loop_lag_seconds", "histogram", "seconds", "How late the event loop runs its timers."),
+    MetricRow("doorstep_hub_connections", "gauge", "connections", "WebSockets open now."),
+    MetricRow("doorstep_hub_outcomes", "counter", "events", "What the hub did, by named outcome.", ("outcome",)),
+    MetricRow("doorstep_hub_sessions", "gauge", "sessions", "Sessions after hello."),
+    MetricRow("doorstep_hub_refused", "counter", "upgrades", "WebSocket upgrades refused, by code.", ("code",)),
+    MetricRow("doorstep_hub_closed", "counter", "connections", "WebSockets ended, by close code.", ("code",)),
+    MetricRow("doorstep_on_duty", "gauge", "people", "People on duty, by city.", ("tenant", "city")),
+    MetricRow("doorstep_orders_open", "gauge", "orders", "Orders not settled, by city.", ("tenant", "city")),
+    MetricRow("doorstep_mailbox_waiting", "gauge", "events", "Events waiting for a service.", ("service",)),
+    MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the disk has not taken yet."),
+    MetricRow("doorstep_ready", "gauge", "0 or 1", "Whether this process wants traffic."),
+)
+_LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)
+_REQUEST_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+Reading = Callable[[], Mapping[tuple[str, ...], float]]
+
+
+class Metrics:
+    """The registry with the table's metrics. Counters of others are read when somebody scrapes."""
+
+    def __init__(self) -> None:
+        """Register what is written here; ``read`` adds what is only looked up."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        rows = {row.name: row for row in METRICS}
+        self._rows = rows
+        requests = rows["doorstep_http_requests"]
+        self._requests = Counter(requests.name, requests.about, requests.labels, registry=self.registry)
+        took = rows["doorstep_http_request_seconds"]
+        self._took = Histogram(took.name, took.about, took.labels, buckets=_REQUEST_BUCKETS, registry=self.registry)
+        lag = rows["doorstep_loop_lag_seconds"]
+        self._lag = Histogram(lag.name, lag.about, buckets=_LAG_BUCKETS, registry=self.registry)
+        ready = rows["doorstep_ready"]
+        self._ready = Gauge(ready.name, ready.about, registry=self.registry)
+
+    def observe_request(self, route: str, status: int, took_s: float) -> None:
+        """One HTTP request was answered."""
+        self._requests.labels(route, str(status)).inc()
+        self._took.labels(route).observe(took_s)
+
+    def observe_lag(self, lag_s: float) -> None:
+        """The loop ran a timer this late."""
+        self._lag.observe(max(0.0, lag_s))
+
+    def set_ready(self, ready: bool) -> None:
+        """Whether this process wants traffic."""
+        self._ready.set(float(ready))
+
+    def read(self, name: str, reading: Reading) -> None:
+        """Fill a row of the table by asking, at each scrape. ``reading`` maps label values to numbers."""
+        self.registry.register(_Asked(self._rows[name], reading))
+
+
+class _Asked(Collector):
+    """A metric that somebody else counts."""
+
+    def __init__(self, row: MetricRow, reading: Reading) -> None:
+        self._row = row
+        self._reading = reading
+
+    def describe(self) -> Iterator[Metric]:
+        """Name it without asking."""
+        yield self._family()
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask."""
+        family = self._family()
+        for labels, value in sorted(self._reading().items()):
+            family.add_metric(labels, value)
+        yield family
+
+    def _family(self) -> CounterMetricFamily | GaugeMetricFamily:
+        kind = CounterMetricFamily if self._row.kind == "counter" else GaugeMetricFamily
+        return kind(self._row.name, self._row.about, labels=self._row.labels)

@@ -1,0 +1,32 @@
+"""Connects the metrics that are only looked up, at each scrape, to whoever counts them."""
+
+from server.metrics import Metrics
+from server.wiring import House
+from transport.websocket import WebSocketListener
+
+_GAUGES = ("sessions", "people", "topics")
+
+
+def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener) -> None:
+    """Fill the rows of the table that are asked for."""
+    hub, safety, cities = house.hub, house.safety, house.cities
+
+    def outcomes() -> dict[tuple[str, ...], float]:
+        return {(name,): float(count) for name, count in hub.counts().items() if name not in _GAUGES}
+
+    def waiting() -> dict[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {("safety",): float(safety.waiting)}
+        found.update({(part.shard.channel,): float(part.dispatch.waiting) for part in cities.all()})
+        return found
+
+    metrics.read("doorstep_hub_outcomes", outcomes)
+    metrics.read("doorstep_hub_sessions", lambda: {(): float(hub.counts().get("sessions", 0))})
+    metrics.read("doorstep_hub_connections", lambda: {(): float(listener.connections)})
+    metrics.read("doorstep_hub_refused", lambda: {(code,): float(n) for code, n in listener.refused.items()})
+    metrics.read("doorstep_hub_closed", lambda: {(str(code),): float(n) for code, n in listener.closed.items()})
+    metrics.read("doorstep_mailbox_waiting", waiting)
+    metrics.read("doorstep_safety_unstored", lambda: {(): float(safety.unstored)})
+    metrics.read("doorstep_on_duty", lambda: {part.shard: float(len(part.positions)) for part in cities.all()})
+    metrics.read(
+        "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
+    )

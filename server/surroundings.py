@@ -1,0 +1,113 @@
+"""What is known around a subject at the moment of an SOS, from memory: ``safety.ports.Surroundings``."""
+
+from collections.abc import Sequence
+
+from api.cities import Cities, ShardParts
+from api.ports import Presence, Staff
+from api.views import JOB_STATES
+from core.clock import Clock
+from core.ids import CityId, OrderId, TenantId, UserId
+from core.principal import Role
+from core.units import ACCURACY_M_MAX
+from dispatch.model import Order
+from geo.point import LatLng
+from geo.position_index import Flag
+from safety.model import BookedPlace, FixSource, IncidentFix
+from safety.ports import NearbyResponder
+
+
+class CitySurroundings:
+    """Looks into the cities' indexes, their orders and the directory of staff."""
+
+    def __init__(self, presence: Presence, staff: Staff, clock: Clock) -> None:
+        """``connect`` gives it the cities once they exist."""
+        self._presence = presence
+        self._staff = staff
+        self._clock = clock
+        self._cities: Cities | None = None
+
+    def connect(self, cities: Cities) -> None:
+        """Give it the cities."""
+        self._cities = cities
+
+    def city_of(self, tenant: TenantId, point: LatLng) -> CityId | None:
+        """The tenant's city in whose boundary the point lies."""
+        return self._cities.city_of(tenant, point) if self._cities is not None else None
+
+    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
+        """Newest live position of the user and the city it is indexed in."""
+        del now
+        shard = self._presence.shard_of(tenant, user)
+        part = self._cities.get(tenant, shard.city) if self._cities is not None and shard is not None else None
+        live = part.positions.live(user) if part is not None else None
+        if part is None or live is None:
+            return None
+        accuracy_m = live.accuracy_m if live.accuracy_m is not None else ACCURACY_M_MAX
+        return part.shard.city, IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE)
+
+    def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
+        """The named order if the user is one of its sides, else the user's job under way, else None."""
+        if self._cities is None:
+            return None
+        if order_id is not None:
+            found = self._cities.order(tenant, order_id)
+            if found is not None and user in (found[1].customer, found[1].technician):
+                return _booked(found[1], user)
+        under_way = [order for _, order in self._cities.orders_of(tenant, user) if order.state in JOB_STATES]
+        return _booked(max(under_way, key=lambda order: order.changed_at), user) if under_way else None
+
+    def responders(
+        self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
+    ) -> Sequence[NearbyResponder]:
+        """Responders on duty, nearest first, then those without a known position."""
+        del now
+        if self._cities is None:
+            return ()
+        one = self._cities.get(tenant, city) if city is not None else None
+        parts = [one] if one is not None else self._cities.of(tenant)
+        placed: list[NearbyResponder] = []
+        unplaced: list[NearbyResponder] = []
+        for part in parts:
+            near = _nearest(part, point, limit)
+            placed += near
+            if len(near) < limit:
+                known = {responder.user for responder in near}
+                unplaced += [NearbyResponder(user, None) for user in _responders_of(part) if user not in known]
+        placed.sort(key=lambda responder: (responder.distance_m or 0.0, responder.user))
+        unplaced.sort(key=lambda responder: responder.user)
+        return (placed + unplaced)[:limit]
+
+    def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:
+        """Ops users of the city seen in the last 24 h; the whole tenant's when the city is None or has none."""
+        now = self._clock.now()
+        found = self._staff.users(tenant, Role.OPS, city, now) if city is not None else ()
+        return found or self._staff.users(tenant, Role.OPS, None, now)
+
+
+def _nearest(part: ShardParts, point: LatLng | None, limit: int) -> list[NearbyResponder]:
+    if point is None:
+        return []
+    index = part.positions.index
+    slots, distances_m = index.nearest(point, limit, require=int(Flag.RESPONDER))
+    return [
+        NearbyResponder(index.user(slot), metres)
+        for slot, metres in zip(slots.tolist(), distances_m.tolist(), strict=True)
+    ]
+
+
+def _responders_of(part: ShardParts) -> list[UserId]:
+    index = part.positions.index
+    return index.users((index.flags & int(Flag.RESPONDER)).nonzero()[0])
+
+
+def _booked(order: Order, user: UserId) -> BookedPlace:
+    site = order.site
+    return BookedPlace(
+        order_id=order.order_id,
+        city=order.city,
+        point=site.point,
+        address=site.address,
+        unit=site.unit,
+        entrance_note=site.entrance_note,
+        other_party=order.technician if user == order.customer else order.customer,
+    )
