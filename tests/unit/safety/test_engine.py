@@ -498,13 +498,11 @@ def test_what_has_ended_cannot_be_taken_nor_ended_otherwise() -> None:
     engine, which = raised()
     resolve(engine, OPS, which, T0 + 5)
     assert resolve(engine, OPS, which, T0 + 6) == [], "the same answer again"
-    for attempt in (
-        lambda: acknowledge(engine, OPS, which, T0 + 7),
-        lambda: resolve(engine, OPS, which, T0 + 7, "duplicate"),
-        lambda: resolve(engine, OPS_2, which, T0 + 7),
-    ):
+    with pytest.raises(AlreadyResolved):
+        acknowledge(engine, OPS, which, T0 + 7)
+    for who, disposition in ((OPS, "duplicate"), (OPS_2, "real_handled")):
         with pytest.raises(AlreadyResolved):
-            attempt()
+            resolve(engine, who, which, T0 + 7, disposition)
 
 
 def test_a_disposition_is_one_of_the_known_words() -> None:

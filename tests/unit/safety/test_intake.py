@@ -331,7 +331,7 @@ damage = {"cut": st.integers(0, 40), "at": st.integers(0, 4_000), "junk": st.bin
 
 
 @given(fields=reports, is_json=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_any_values_in_any_field_make_a_sound_report(fields: dict[str, Any], is_json: bool) -> None:
     check_any_values(fields, is_json)
 

@@ -1,0 +1,283 @@
+"""Any order of taps, repeats, receipts, people, time and crashes keeps what safety promises.
+
+Promises by number: ``research`` of the project called them P1-P24; those that this engine can keep by itself are
+P1-P8, P14 and P21. The disk is a snapshot of what ``take_changes`` gave; a crash goes back to it.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+
+from core.errors import Conflict, Forbidden, NotFound
+from core.ids import IncidentId, UserId
+from core.principal import Principal, Role
+from safety.engine import SafetyEngine
+from safety.events import (
+    AckRaiser,
+    DeliveryReceived,
+    Effect,
+    IncidentAcknowledged,
+    IncidentResolved,
+    NotifyTargets,
+    SosRaised,
+    SoundAlarm,
+    UpdateTargets,
+)
+from safety.incident import SYSTEM, fold
+from safety.model import Incident, IncidentEvent, SosReport, Trigger
+from safety.ports import SafetyState
+from safety.settings import SafetySettings
+from tests.unit.safety.neighbourhood import (
+    ACME,
+    NEAR,
+    OPS,
+    OPS_2,
+    OPS_BJ,
+    SH,
+    T0,
+    CountingIds,
+    Neighbourhood,
+    booked,
+    fix_at,
+    person,
+    town,
+)
+
+SUBJECTS = [person("cus_anna"), person("cus_bea"), person("tec_02", Role.TECHNICIAN, Role.RESPONDER)]
+DEVICES = ["phone", "watch"]
+HANDLERS = [OPS, OPS_2, OPS_BJ, NEAR, person("tec_05", Role.RESPONDER), *SUBJECTS]
+BREAKABLE = ["responders", "responders_of_city", "ops", "last_fix", "booking", "city_of"]
+OTHER_PARTY = {"cus_anna": "tec_00", "cus_bea": "ops_0", "tec_02": "cus_anna"}
+SETTINGS = SafetySettings(responders_level_0=2, responders_level_1=4, responders_level_2=6, triggers_kept_max=12)
+
+
+class SafetyModel(RuleBasedStateMachine):
+    """Drives one engine and remembers what it has promised."""
+
+    taps: Bundle[Any] = Bundle("taps")
+    late: Bundle[Any] = Bundle("late")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = T0
+        self.ids = CountingIds()
+        self.place: Neighbourhood = town()
+        self.engine = self._fresh()
+        self.incidents: dict[IncidentId, Incident] = {}
+        self.triggers: list[Trigger] = []
+        self.events: dict[IncidentId, list[IncidentEvent]] = {}
+        self.durable: dict[tuple[str, str], IncidentId] = {}
+        """Keys whose raiser may have heard ``durable: true``."""
+        self.pending: dict[tuple[str, str], IncidentId] = {}
+        self.levels: dict[IncidentId, int] = {}
+        self.count = 0
+
+    def _fresh(self) -> SafetyEngine:
+        return SafetyEngine(SETTINGS, self.ids, self.place)
+
+    # -- what happens ---------------------------------------------------------------------------------
+
+    @rule(target=taps, who=st.sampled_from(SUBJECTS), device=st.sampled_from(DEVICES), fix=st.booleans())
+    def tap(self, who: Principal, device: str, fix: bool) -> Any:
+        self.count += 1
+        who = person(who.user, *who.roles, device=device, restricted=self.count % 5 == 0)
+        event = SosRaised(who, SosReport(f"k{self.count}", fix=fix_at(at=self.now) if fix else None), self.now)
+        self._raise(event)
+        return event
+
+    @rule(event=taps)
+    def repeat(self, event: SosRaised) -> None:
+        self._raise(event)
+
+    @rule(target=late, who=st.sampled_from(SUBJECTS))
+    def tap_without_a_network(self, who: Principal) -> SosRaised:
+        self.count += 1
+        return SosRaised(who, SosReport(f"k{self.count}", fix=fix_at(at=self.now)), self.now)
+
+    @rule(event=consumes(late))
+    def arrive_late(self, event: SosRaised) -> None:
+        self._raise(SosRaised(event.who, event.report, self.now))
+
+    def _raise(self, event: SosRaised) -> None:
+        before = {i.subject: i.incident_id for i in self.engine.active()}
+        effects = self._handle(event)
+        (ack,) = [e for e in effects if isinstance(e, AckRaiser) and e.answer]
+        key = (event.who.user, event.report.key)
+        known = self.durable.get(key) or self.pending.get(key)
+        incident = ack.incident
+        if known is not None:
+            assert incident.incident_id == known, "P2: one incident a key"
+        elif event.who.user in before and incident.triggers <= SETTINGS.triggers_kept_max:
+            assert incident.incident_id == before[event.who.user], "P2: one active incident a subject"
+        if incident.triggers <= SETTINGS.triggers_kept_max:
+            self.pending.setdefault(key, incident.incident_id)
+        reached = [t for t in incident.targets if t.told_at is not None]
+        alarmed = any(isinstance(e, SoundAlarm) for e in effects)
+        soon = incident.deadline is not None and incident.deadline <= self.now + SETTINGS.unreached_repeat_s
+        assert reached or not incident.is_active or (known is not None) or (alarmed and soon), "P21: told or alarmed"
+
+    @rule(who=st.sampled_from(HANDLERS), nth=st.integers(0, 5))
+    def acknowledge(self, who: Principal, nth: int) -> None:
+        self._by_a_human(IncidentAcknowledged(who, self._some(nth)))
+
+    @rule(who=st.sampled_from(HANDLERS), nth=st.integers(0, 5))
+    def resolve(self, who: Principal, nth: int) -> None:
+        self._by_a_human(IncidentResolved(who, self._some(nth), "real_handled"))
+
+    def _by_a_human(self, event: IncidentAcknowledged | IncidentResolved) -> None:
+        incident = self.engine.incident(ACME, event.incident_id)
+        try:
+            self._handle(event)
+        except (NotFound, Forbidden, Conflict):
+            assert self.engine.incident(ACME, event.incident_id) == incident, "a refusal changes nothing"
+        else:
+            assert incident is not None
+            assert event.who.user != incident.subject
+            assert event.who.user not in incident.avoid
+
+    @rule(nth=st.integers(0, 5), user=st.sampled_from(["ops_0", "tec_00", "tec_03", "nobody"]))
+    def receive(self, nth: int, user: str) -> None:
+        self._handle(DeliveryReceived(ACME, UserId(user), self._some(nth)))
+
+    @rule(seconds=st.sampled_from([0.001, 1.0, 2.0, 5.0, 29.0, 31.0, 61.0, 181.0]))
+    def wait(self, seconds: float) -> None:
+        """Time passes and every timer runs at its time."""
+        until = self.now + seconds
+        while (at := self.engine.next_deadline()) is not None and at <= until:
+            self.now = max(self.now, at)
+            self._watch(self.engine.on_deadline(self.now))
+        self.now = until
+
+    @rule(seconds=st.sampled_from([10.0, 100.0, 1_000.0]))
+    def oversleep(self, seconds: float) -> None:
+        """Time passes and timers run when it is over: a stalled process, a machine that slept."""
+        self.now += seconds
+        self._watch(self.engine.on_deadline(self.now))
+        deadline = self.engine.next_deadline()
+        assert deadline is None or deadline > self.now, "P6: what was due is done"
+
+    @rule(what=st.sampled_from(BREAKABLE))
+    def break_a_look_up(self, what: str) -> None:
+        self.place.broken.add(what)
+
+    @rule()
+    def repair_look_ups(self) -> None:
+        self.place.broken.clear()
+
+    @rule(subject=st.sampled_from(sorted(OTHER_PARTY)))
+    def begin_a_booking(self, subject: str) -> None:
+        self.place.bookings[UserId(subject)] = booked(OTHER_PARTY[subject])
+
+    @rule(user=st.sampled_from(["tec_00", "tec_01", "tec_09"]))
+    def change_duty(self, user: str) -> None:
+        if UserId(user) in self.place.people:
+            del self.place.people[UserId(user)]
+        else:
+            self.place.people[UserId(user)] = (SH, None)
+
+    @rule()
+    def everyone_goes_home(self) -> None:
+        self.place.people.clear()
+        self.place.staff.clear()
+
+    @rule()
+    def people_come_back(self) -> None:
+        again = town()
+        self.place.people.update(again.people)
+        self.place.staff.update(again.staff)
+
+    # -- the disk -------------------------------------------------------------------------------------
+
+    @rule()
+    def commit(self) -> None:
+        changes = self.engine.take_changes()
+        for incident_id, incident in changes.incidents.items():
+            stored = self.incidents.get(incident_id)
+            assert incident.version == (stored.version if stored else 0) + 1, "one version a transaction"
+            self.incidents[incident_id] = incident
+        self.triggers += changes.triggers
+        for event in changes.events:
+            self.events.setdefault(event.incident_id, []).append(event)
+        self.durable.update(self.pending)
+        self.pending.clear()
+
+    @rule()
+    def crash(self) -> None:
+        self.engine = self._fresh()
+        seqs = {incident_id: len(events) for incident_id, events in self.events.items()}
+        self.engine.load(SafetyState(list(self.incidents.values()), list(self.triggers), seqs))
+        self.pending.clear()
+        self.levels = {i.incident_id: i.level for i in self.incidents.values()}
+        for (user, key), incident_id in self.durable.items():
+            assert self.engine.incident(ACME, incident_id) is not None, "P1: what was durable is there"
+            who = next(subject for subject in SUBJECTS if subject.user == user)
+            effects = self.engine.handle(SosRaised(who, SosReport(key), self.now), self.now)
+            (ack,) = [e for e in effects if isinstance(e, AckRaiser)]
+            assert ack.incident.incident_id == incident_id, "P1: under the same key"
+        # What those look-ups asked of the engine changed nothing.
+        assert not self.engine.take_changes()
+
+    # -- what always holds ----------------------------------------------------------------------------
+
+    def _some(self, nth: int) -> IncidentId:
+        known = sorted({*self.incidents, *(i.incident_id for i in self.engine.active())})
+        return known[nth % len(known)] if known else IncidentId("inc_none")
+
+    def _handle(self, event: Any) -> list[Effect]:
+        return self._watch(self.engine.handle(event, self.now))
+
+    def _watch(self, effects: Sequence[Effect]) -> list[Effect]:
+        for effect in effects:
+            if isinstance(effect, NotifyTargets | UpdateTargets):
+                incident = effect.incident
+                users = {target.user for target in effect.targets}
+                assert users, "nobody is told nothing"
+                assert incident.subject not in users, "P14: the subject is not told by the alarm"
+                assert not users & set(incident.avoid), "P14: the other party is never told"
+                if "booking" not in self.place.broken and isinstance(effect, NotifyTargets):
+                    booking = self.place.bookings.get(incident.subject)
+                    assert booking is None or booking.other_party not in users, "P14: as the booking is now"
+        return list(effects)
+
+    @invariant()
+    def the_engine_is_sound(self) -> None:
+        self.engine.check()  # P2, P5 among them
+
+    @invariant()
+    def levels_never_sink(self) -> None:
+        for incident in self.engine.active():
+            assert incident.level >= self.levels.get(incident.incident_id, 0), "P7"
+            self.levels[incident.incident_id] = incident.level
+
+    @invariant()
+    def what_is_stored_folds_to_its_state(self) -> None:
+        for incident_id, incident in self.incidents.items():
+            assert fold(self.events[incident_id]) == (incident.state, incident.level), "P4"
+            for event in self.events[incident_id]:
+                assert event.what != "resolved" or event.who != SYSTEM, "P8"
+
+    @precondition(lambda self: self.pending or self.durable)
+    @invariant()
+    def a_tap_is_never_forgotten_while_it_matters(self) -> None:
+        for incident_id in [*self.durable.values(), *self.pending.values()]:
+            incident = self.engine.incident(ACME, incident_id)
+            assert incident is None or incident.is_active or incident.resolved_by is not None
+
+
+class QuickSafetyModel(SafetyModel):
+    """The same with few steps, for every run of the tests."""
+
+
+class LongSafetyModel(SafetyModel):
+    """The same for hours of thought."""
+
+
+QuickSafetyModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+LongSafetyModel.TestCase.settings = settings(max_examples=3_000, stateful_step_count=80, deadline=None)
+
+TestQuickSafetyModel = pytest.mark.slow(QuickSafetyModel.TestCase)
+TestLongSafetyModel = pytest.mark.slow(pytest.mark.full(LongSafetyModel.TestCase))

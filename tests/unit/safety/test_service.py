@@ -1,0 +1,415 @@
+"""The shell: durable before it says so, out on time even when the disk is not there, alive through every fault."""
+
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+import sim.loop
+from core.errors import Unavailable
+from core.ids import IncidentId
+from safety.engine import SafetyEngine
+from safety.errors import AlreadyAcknowledged
+from safety.events import IncidentAcknowledged, IncidentResolved, NotifyTargets, SosRaised
+from safety.model import SosReport
+from safety.settings import SafetySettings
+from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, person, town
+from tests.unit.safety.safety_world import World
+
+Body = Callable[[World], Coroutine[Any, Any, None]]
+
+
+def in_a_world(body: Body, **settings: Any) -> World:
+    """Run ``body`` in virtual time and return the world as it ended."""
+
+    async def main() -> World:
+        world = World(town(), SafetySettings(**settings))
+        await body(world)
+        return world
+
+    return sim.loop.run(main())
+
+
+def test_an_sos_is_stored_then_told_then_answered() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            assert len((await world.stored()).incidents) == 1
+
+    post = in_a_world(body).post
+    assert [how for _, how, _, _ in post.sent] == ["rights", *["row"] * 7, "answer"]
+    assert post.of("sos_ack") == [
+        {
+            "type": "sos_ack",
+            "key": "k1",
+            "incident": post.rights[0].incident_id,
+            "durable": True,
+            "level": 0,
+            "delivered": 0,
+            "seen": False,
+        }
+    ]
+
+
+def test_nothing_is_said_before_the_disk_has_it() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.delay_s = 0.2
+        async with world.running():
+            world.tap()
+            await world.sleep(0.19)
+            assert world.post.sent == []
+            await world.sleep(0.02)
+            assert world.post.of("sos_ack")[0]["durable"]
+
+    in_a_world(body)
+
+
+def test_receipts_and_the_first_human_are_told_to_the_raiser() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            which = world.post.rights[0].incident_id
+            for user in ("ops_0", "ops_0", "tec_00"):
+                world.receive(user, which)
+                await world.sleep(0.1)
+            await world.ask(IncidentAcknowledged(OPS, which))
+            with pytest.raises(AlreadyAcknowledged):
+                await world.ask(IncidentAcknowledged(OPS_2, which))
+            assert world.service.visible(NEAR)[0].owner == OPS.user
+            await world.ask(IncidentResolved(OPS, which, "real_handled"))
+            assert world.service.visible(NEAR) == []
+
+    post = in_a_world(body).post
+    news = post.of("sos_ack", "direct")
+    assert [(ack["delivered"], ack["seen"]) for ack in news] == [(1, False), (2, False), (2, True)]
+    assert post.users("direct", "sos_ack") == ["cus_anna"] * 3
+
+
+def test_receipts_of_one_turn_are_told_once() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            for user in ("ops_0", "ops_1", "tec_00"):
+                world.receive(user, world.post.rights[0].incident_id)
+
+    assert [ack["delivered"] for ack in in_a_world(body).post.of("sos_ack", "direct")] == [3]
+
+
+def test_an_sos_overtakes_a_full_mailbox() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            for _ in range(10):
+                world.receive("tec_00", "inc_none")
+            with pytest.raises(Unavailable):
+                world.receive("tec_00", "inc_none")
+            world.tap("k2", person("cus_bea"))
+            await world.sleep(0.1)
+            assert len(world.post.of("sos_ack", "answer")) == 2
+
+    in_a_world(body, mailbox_len_max=10)
+
+
+# -- the disk -------------------------------------------------------------------------------------------
+
+
+def test_with_the_database_down_the_alarm_goes_out_and_says_that_it_is_not_stored() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(3)
+        async with world.running():
+            began = world.now()
+            world.tap()
+            await world.sleep(0.01)
+            assert world.now() - began < 0.02
+            assert len(world.post.users("direct", "incident")) == 7
+            assert [ack["durable"] for ack in world.post.of("sos_ack")] == [False]
+            assert world.service.unstored == 1
+            await world.sleep(5)
+            assert world.service.unstored == 0
+            assert len((await world.stored()).incidents) == 1
+
+    post = in_a_world(body).post
+    assert [ack["durable"] for ack in post.of("sos_ack")] == [False, True]
+    assert len(post.users("row", "incident")) == 7, "they come in their streams as well, so that a resume finds them"
+
+
+def test_with_the_database_hanging_the_alarm_waits_a_moment_only() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.hold()
+        async with world.running():
+            world.tap()
+            await world.sleep(0.31)
+            assert [ack["durable"] for ack in world.post.of("sos_ack")] == [False]
+            assert len(world.post.users("direct", "incident")) == 7
+            world.tap("k2", person("cus_bea"))
+            await world.sleep(0.04)
+            assert len(world.post.of("sos_ack")) == 2, "the second does not wait as long as the first"
+            world.store.faults.release()
+            await world.sleep(0.1)
+            assert [ack["durable"] for ack in world.post.of("sos_ack")] == [False, False, True, True]
+
+    in_a_world(body)
+
+
+def test_the_incident_escalates_and_is_acknowledged_while_the_database_is_down() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            world.store.faults.fail_commits(10_000)
+            await world.sleep(65)
+            which = world.post.rights[0].incident_id
+            await world.ask(IncidentAcknowledged(OPS, which))
+            assert world.post.of("sos_ack")[-1] == {
+                "type": "sos_ack", "key": "k1", "incident": which,
+                "durable": False, "level": 2, "delivered": 0, "seen": True,
+            }  # fmt: skip
+            world.store.faults.fail_commits(0)
+            await world.sleep(6)
+            assert world.service.unstored == 0
+            state = await world.stored()
+            assert state.incidents[0] == world.service.incident(ACME, which)
+            assert [e.what for e in await world.store.events(ACME, which)] == [
+                "raised", "widened", "widened", "repeated", "acknowledged"
+            ]  # fmt: skip
+
+    in_a_world(body)
+
+
+def test_a_write_that_failed_but_was_stored_is_not_written_twice() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(1, stored_anyway=True)
+        async with world.running():
+            world.tap()
+            await world.sleep(2)
+            assert world.service.unstored == 0
+            world.tap("k2")
+            await world.sleep(1)
+            (incident,) = (await world.stored()).incidents
+            assert incident.triggers == 2
+            assert [e.seq for e in await world.store.events(ACME, incident.incident_id)] == [1, 2]
+
+    post = in_a_world(body).post
+    assert [ack["durable"] for ack in post.of("sos_ack")] == [False, True, True]
+
+
+def test_a_batch_that_the_store_cannot_take_does_not_keep_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            which = world.post.rights[0].incident_id
+            world.store.chokes_on = which
+            world.tap("k2")
+            await world.sleep(0.1)
+            world.tap("b1", person("cus_bea"))
+            await world.sleep(0.1)
+            assert [ack["durable"] for ack in world.post.of("sos_ack", "answer")] == [True, False, True]
+            world.store.chokes_on = None
+            await world.sleep(6)
+            assert world.service.unstored == 0
+
+    in_a_world(body)
+    assert "the store failed on a batch" in caplog.text
+
+
+def test_a_stopping_server_stores_what_it_can() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(3)
+        async with world.running():
+            world.tap()
+            await world.sleep(0.01)
+        assert len((await world.stored()).incidents) == 1
+
+    in_a_world(body)
+
+
+def test_a_stopping_server_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(10_000)
+        async with world.running():
+            world.tap()
+        assert world.clock.monotonic() < 7
+
+    in_a_world(body)
+    assert "stopped with changes that are not stored" in caplog.text
+
+
+def test_an_sos_is_taken_while_stopping_and_refused_when_nobody_is_left() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.delay_s = 0.1
+        async with world.running() as service:
+            world.tap()
+            await world.sleep(0.01)
+            service.stop()
+            world.tap("late", person("cus_bea"))
+        assert len(world.post.of("sos_ack", "answer")) == 2
+        with pytest.raises(Unavailable):
+            world.tap("too late")
+
+    in_a_world(body)
+
+
+def test_a_crash_loses_nothing_that_was_called_durable_and_timers_go_on() -> None:
+    async def body(world: World) -> None:
+        async with world.running_until_killed():
+            world.tap()
+            await world.sleep(20)
+        which = world.post.rights[0].incident_id
+        world.post.sent.clear()
+        world.post.rights.clear()
+        async with world.running():
+            assert [incident.incident_id for incident in world.post.rights] == [which], "its phone is attended to"
+            await world.sleep(11)
+            assert world.service.visible(OPS)[0].level == 1
+            world.tap("k1")
+            await world.sleep(0.1)
+            assert world.post.of("sos_ack", "answer")[0]["incident"] == which
+
+    in_a_world(body)
+
+
+def test_start_fails_while_the_database_cannot_be_read() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_reads()
+        with pytest.raises(Unavailable):
+            await world.service.start()
+
+    in_a_world(body)
+
+
+# -- faults of ours -------------------------------------------------------------------------------------
+
+
+def test_broken_look_ups_reach_the_log_and_ops(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        world.place.broken = {"responders", "last_fix", "booking", "city_of"}
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+        assert world.post.users("row", "incident") == ["ops_0", "ops_1"]
+
+    in_a_world(body)
+    assert "an incident has trouble reaching people" in caplog.text
+
+
+def test_an_engine_that_fails_on_a_report_raises_it_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = SafetyEngine.handle
+
+    def brittle(self: SafetyEngine, event: Any, now: float) -> Any:
+        if isinstance(event, SosRaised) and event.report.note == "poison":
+            raise ZeroDivisionError
+        return handle(self, event, now)
+
+    monkeypatch.setattr(SafetyEngine, "handle", brittle)
+
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap("b1", person("cus_bea"))
+            world.tap(report=SosReport(key="k1", note="poison", fix=fix_at()))
+            await world.sleep(0.1)
+        assert [ack["key"] for ack in world.post.of("sos_ack", "answer")] == ["b1", "k1"]
+        assert world.refused == []
+
+    in_a_world(body)
+
+
+def test_an_engine_that_fails_altogether_says_so_and_harms_no_neighbour(monkeypatch: pytest.MonkeyPatch) -> None:
+    handle = SafetyEngine.handle
+
+    def broken(self: SafetyEngine, event: Any, now: float) -> Any:
+        if getattr(event, "who", None) == ANNA:
+            raise ZeroDivisionError
+        return handle(self, event, now)
+
+    monkeypatch.setattr(SafetyEngine, "handle", broken)
+
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            world.tap("b1", person("cus_bea"))
+            await world.sleep(0.1)
+        assert [ack["key"] for ack in world.post.of("sos_ack", "answer")] == ["b1"]
+        assert [error.code for error in world.refused] == ["internal"]
+
+    in_a_world(body)
+
+
+def test_a_timer_that_fails_is_tried_again_and_holds_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    act = SafetyEngine.act
+    failed: list[float] = []
+
+    def brittle(self: SafetyEngine, incident_id: IncidentId, now: float) -> Any:
+        if len(failed) < 2 and self._incidents[incident_id].subject == ANNA.user:
+            failed.append(now)
+            raise ZeroDivisionError
+        return act(self, incident_id, now)
+
+    monkeypatch.setattr(SafetyEngine, "act", brittle)
+
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            world.tap("b1", person("cus_bea"))
+            await world.sleep(31)
+            assert sorted(incident.level for incident in world.service.visible(OPS)) == [0, 1]
+            await world.sleep(11)
+            assert sorted(incident.level for incident in world.service.visible(OPS)) == [1, 1]
+
+    in_a_world(body)
+    assert len(failed) == 2
+
+
+def test_neighbours_that_fail_do_not_end_the_service(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("not ours")
+
+    async def body(world: World) -> None:
+        for name in ("deliver", "incident_changed", "answer"):
+            monkeypatch.setattr(world.post, name, fail)
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            assert len((await world.stored()).incidents) == 1
+
+    in_a_world(body)
+    assert caplog.text.count("a neighbour of safety failed") == 3
+
+
+def test_an_outbound_that_fails_on_one_message_still_builds_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            world.post.sent.clear()
+            world.outbound.fails_on = NotifyTargets
+            await world.sleep(31)
+            assert len(world.post.users("row", "incident.update")) == 7
+            assert world.post.users("row", "incident") == []
+
+    with caplog.at_level(logging.ERROR):
+        in_a_world(body)
+    assert "building the messages of a turn failed" in caplog.text
+
+
+def test_discarding_keeps_what_is_still_on_its_way_to_the_disk() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(10_000)
+        async with world.running() as service:
+            world.tap()
+            await world.sleep(0.1)
+            await service.discard()
+            assert len(service.visible(OPS)) == 1
+            world.store.faults.fail_commits(0)
+            await world.sleep(6)
+            await service.discard()
+            assert len(service.visible(OPS)) == 1
+
+    in_a_world(body)
