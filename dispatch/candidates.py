@@ -49,7 +49,7 @@ def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
 
 
 def widen(problem: Problem, rows: IntArray, eligible: BoolArray, distance_m: FloatArray) -> IntArray:
-    """Radius step that each of these orders comes to: the first, from its own on, within which somebody is eligible.
+    """Radius step that each of these orders comes to: the first within which somebody is eligible.
 
     Returns:
         Shape (len(rows),); an order that finds nobody ends at its last permitted step.
@@ -57,5 +57,5 @@ def widen(problem: Problem, rows: IntArray, eligible: BoolArray, distance_m: Flo
     steps_m = np.asarray(problem.policy.radius_steps_m, dtype=np.float64)
     nearest_m = np.where(eligible, distance_m, np.inf).min(axis=1, initial=np.inf)
     needed = np.searchsorted(steps_m, nearest_m, side="left")
-    step: IntArray = np.clip(needed, problem.orders.step[rows], problem.orders.step_max[rows])
+    step: IntArray = np.minimum(needed, problem.orders.step_max[rows])
     return step

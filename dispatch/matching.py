@@ -39,7 +39,7 @@ def solve(problem: Problem) -> Solution:
         O(n*m) for the columns, then O(k^3) for each component of k orders; releases the GIL in the large parts.
     """
     n, m = len(problem.orders.ids), len(problem.technicians.ids)
-    steps = problem.orders.step.copy()
+    steps = problem.orders.step_max.copy()
     counts = np.zeros(n, dtype=np.int64)
     refused = np.zeros(n, dtype=np.bool_)
     chosen = np.full(n, -1, dtype=np.int64)

@@ -257,14 +257,11 @@ class Matchmaker:
         if not self._book.waiting:
             return
         round_ = self._settings.round
-        self._again(now if missed else now + round_.retry_s)
-        if round_.widen_s == 0.0:
-            return
-        last = len(round_.radius_steps_m) - 1
+        self._again(now + (round_.round_min_ms / 1000.0 if missed else round_.retry_s))
         for order_id in (OrderId(i) for i in problem.orders.ids):
-            if order_id in self._book.waiting and self._book.orders[order_id].radius_step < last:
-                self._set_step(order_id, self._book.orders[order_id].radius_step + 1)
-                self._again(now + round_.widen_s)
+            if order_id in self._book.waiting:
+                widens_at = reach.widens_at(self._book.orders[order_id], now, self._settings)
+                self._again(max(widens_at, now + DEADLINE_GRACE_S))
 
 
 def _why(pair: Pair) -> tuple[str, ...]:

@@ -41,7 +41,6 @@ class OrderColumns:
 
     Attributes:
         lat_deg, lng_deg: Site, in the platform's frame.
-        step: Index of the radius step to begin with.
         step_max: Last radius step that may be tried in this round.
         skills: Bit mask of the skills needed.
         skill_unknown: True where a needed skill is held by nobody in the shard.
@@ -51,7 +50,6 @@ class OrderColumns:
     ids: tuple[str, ...]
     lat_deg: FloatArray
     lng_deg: FloatArray
-    step: IntArray
     step_max: IntArray
     skills: MaskArray
     skill_unknown: BoolArray

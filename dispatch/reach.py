@@ -62,7 +62,7 @@ def build(
         at=now,
         seed=seed,
         policy=_policy(settings, travel),
-        orders=_order_columns(orders, book, settings),
+        orders=_order_columns(orders, book, now, settings),
         technicians=technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
@@ -87,21 +87,29 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
     )
 
 
-def step_limit(order: Order, settings: DispatchSettings) -> int:
-    """Last radius step that a round may try for the order."""
+def step_limit(order: Order, now: float, settings: DispatchSettings) -> int:
+    """Last radius step that a round may try for the order, by how long it has been in matching."""
     last = len(settings.round.radius_steps_m) - 1
-    return last if settings.round.widen_s == 0.0 else min(order.radius_step, last)
+    widen_s = settings.round.widen_s
+    # While an order is in matching, changed_at is when its matching began.
+    return last if widen_s == 0.0 else min(int((now - order.changed_at) / widen_s), last)
 
 
-def _order_columns(orders: Sequence[Order], book: Book, settings: DispatchSettings) -> OrderColumns:
+def widens_at(order: Order, now: float, settings: DispatchSettings) -> float:
+    """When the order's circle may widen next; inf for never."""
+    step = step_limit(order, now, settings)
+    if step == len(settings.round.radius_steps_m) - 1:
+        return inf
+    return order.changed_at + (step + 1) * settings.round.widen_s
+
+
+def _order_columns(orders: Sequence[Order], book: Book, now: float, settings: DispatchSettings) -> OrderColumns:
     bits = book.skill_bits
-    last = len(settings.round.radius_steps_m) - 1
     return OrderColumns(
         ids=tuple(order.order_id for order in orders),
         lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
         lng_deg=np.array([order.site.point.lng_deg for order in orders], dtype=np.float64),
-        step=np.array([min(order.radius_step, last) for order in orders], dtype=np.int64),
-        step_max=np.array([step_limit(order, settings) for order in orders], dtype=np.int64),
+        step_max=np.array([step_limit(order, now, settings) for order in orders], dtype=np.int64),
         skills=np.array([bits.mask(order.skills) for order in orders], dtype=np.uint64),
         skill_unknown=np.array([not bits.knows(order.skills) for order in orders], dtype=np.bool_),
         gender=np.array(
@@ -120,7 +128,7 @@ def _neighbours(
     unheard = [user for user in book.unheard if not _is_heard(user, book, places)]
     found: dict[int, None] = {}
     for order in orders:
-        within_m = settings.round.radius_steps_m[step_limit(order, settings)]
+        within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
         if book.idle and book.skill_bits.knows(order.skills):
             eligible = places.nearest_eligible(
                 order.site.point,
