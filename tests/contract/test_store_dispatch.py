@@ -145,7 +145,7 @@ async def test_one_failing_batch_leaves_its_neighbours_and_the_numbers_whole(nod
 
 
 async def test_numbers_go_on_without_gap_or_reuse_after_failures_and_reopening(node: Node) -> None:
-    seqs = []
+    seqs: list[int] = []
     for turn in range(6):
         if turn % 2:
             with pytest.raises(Unavailable):

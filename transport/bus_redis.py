@@ -1,0 +1,281 @@
+"""The bus over Redis: plain publish and subscribe on one server (or anything that speaks its protocol).
+
+Two connections: a pool that publishes, and one that listens. The listening task owns its connection: whatever goes
+wrong on it, it connects again with growing pauses and subscribes to everything anew. Nothing here is durable, so
+nothing is lost that matters when the server restarts (``core/bus.py``). The library's own retries are off: they would
+hide a lost connection, and with it lost messages, behind a call that seems to work.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any, Final
+from zlib import crc32
+
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from core.bus import Handler, Subscription
+from core.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+_LOST: Final = (RedisError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class RedisBusSettings:
+    """How the Redis bus behaves."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+    """Server and database; `rediss://` for TLS. A password belongs into the environment, not here."""
+    prefix: str = "doorstep:"
+    """What every channel name begins with, so that installations can share a server."""
+    publish_timeout_s: float = 1.0
+    """Longest time that publishing or subscribing may take, seconds."""
+    heartbeat_s: float = 2.0
+    """Silence after which the listening connection is probed; after twice that it counts as lost, seconds."""
+    reconnect_min_s: float = 0.05
+    """First pause before connecting again; doubles with each failure, seconds."""
+    reconnect_max_s: float = 2.0
+    """Longest pause before connecting again, seconds."""
+    connections_max: int = 8
+    """Connections that publish at the same time."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        for name, low, high in (
+            ("publish_timeout_s", 0.01, 60.0),
+            ("heartbeat_s", 0.05, 300.0),
+            ("reconnect_min_s", 0.001, 60.0),
+            ("reconnect_max_s", self.reconnect_min_s, 300.0),
+            ("connections_max", 1, 1000),
+        ):
+            value = getattr(self, name)
+            if not low <= value <= high:
+                raise ValueError(f"{name} must be between {low:g} and {high:g}, is {value:g}")
+
+
+class RedisBus:
+    """``core.bus.Bus`` over one Redis server.
+
+    Attributes:
+        reconnects: How often the listening connection was lost and made again; what was published between is lost.
+    """
+
+    def __init__(self, settings: RedisBusSettings) -> None:
+        self.reconnects = 0
+        self._settings = settings
+        self._client: Redis | None = None
+        self._channels: dict[str, list[_RedisSubscription]] = {}
+        self._confirmed: dict[str, asyncio.Future[None]] = {}
+        self._pubsub: PubSub | None = None
+        self._listening: asyncio.Event = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        # One at a time for each channel, or payloads would overtake each other on different connections.
+        self._lanes = [asyncio.Lock() for _ in range(settings.connections_max)]
+
+    async def start(self) -> None:
+        """See the port."""
+        limit_s = self._settings.publish_timeout_s
+        self._client = Redis.from_url(
+            self._settings.url,
+            socket_connect_timeout=limit_s,
+            socket_timeout=limit_s,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=self._settings.connections_max + 2,
+            protocol=2,
+        )
+        try:
+            async with asyncio.timeout(limit_s):
+                await self._client.ping()
+                self._pubsub = await self._connect(self._client)
+        except _LOST as error:
+            await self._client.aclose()
+            self._client = None
+            raise _unavailable("reached", error) from error
+        self._task = asyncio.get_running_loop().create_task(self._run(self._client), name="redis bus")
+
+    async def stop(self) -> None:
+        """See the port."""
+        client, self._client = self._client, None
+        if client is None:
+            return
+        for subscriptions in self._channels.values():
+            for subscription in subscriptions:
+                subscription.open = False
+        self._channels.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._hang_up()
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await client.aclose()
+        except _LOST:
+            _log.debug("the server did not take leave")
+
+    async def publish(self, channel: str, payload: bytes) -> None:
+        """See the port."""
+        if self._client is None:
+            raise Unavailable("the bus is stopped", code="bus_unavailable")
+        lane = self._lanes[crc32(channel.encode()) % len(self._lanes)]
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s), lane:
+                await self._client.publish(self._settings.prefix + channel, payload)
+        except _LOST as error:
+            raise _unavailable("told", error) from error
+
+    async def subscribe(self, channel: str, handler: Handler) -> Subscription:
+        """See the port. Raises ``Unavailable`` within the publish time limit when the server cannot be reached."""
+        if self._client is None:
+            raise Unavailable("the bus is stopped", code="bus_unavailable")
+        subscription = _RedisSubscription(self, channel, handler)
+        self._channels.setdefault(channel, []).append(subscription)
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await self._confirm(channel)
+        except _LOST as error:
+            self._remove(subscription)
+            raise _unavailable("asked for a channel", error) from error
+        except asyncio.CancelledError:
+            self._remove(subscription)
+            raise
+        return subscription
+
+    async def _confirm(self, channel: str) -> None:
+        """Return once the server has confirmed the channel on the present connection."""
+        confirmed = self._confirmed.get(channel)
+        if confirmed is None:
+            confirmed = self._confirmed[channel] = asyncio.get_running_loop().create_future()
+            await self._listening.wait()
+            if self._pubsub is not None and not confirmed.done():
+                await self._pubsub.subscribe(self._settings.prefix + channel)
+        await asyncio.shield(confirmed)
+
+    def _remove(self, subscription: "_RedisSubscription") -> bool:
+        """Forget a subscription; True when it was the channel's last."""
+        subscription.open = False
+        subscriptions = self._channels.get(subscription.channel, [])
+        if subscription in subscriptions:
+            subscriptions.remove(subscription)
+            if not subscriptions:
+                del self._channels[subscription.channel]
+                self._confirmed.pop(subscription.channel, None)
+                return True
+        return False
+
+    async def close(self, subscription: "_RedisSubscription") -> None:
+        """End one subscription; failing to tell the server is no error, the next connection will not ask for it."""
+        if not self._remove(subscription) or self._pubsub is None:
+            return
+        try:
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await self._pubsub.unsubscribe(self._settings.prefix + subscription.channel)
+        except _LOST:
+            _log.debug("the server was not told of an ended subscription")
+
+    # -- listening ------------------------------------------------------------------------------------
+
+    async def _run(self, client: Redis) -> None:
+        pause_s = self._settings.reconnect_min_s
+        while True:
+            try:
+                if self._pubsub is None:
+                    async with asyncio.timeout(self._settings.publish_timeout_s):
+                        self._pubsub = await self._connect(client)
+                    self.reconnects += 1
+                self._listening.set()
+                await self._listen(self._pubsub)
+            except _LOST as error:
+                _log.warning("the bus lost its connection", extra={"reason": repr(error), "pause_s": pause_s})
+            if self._listening.is_set():
+                pause_s = self._settings.reconnect_min_s  # it had worked
+            self._listening.clear()
+            await self._hang_up()
+            waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            timer = asyncio.get_running_loop().call_later(pause_s, waited.set_result, None)
+            try:
+                await waited
+            finally:
+                timer.cancel()
+            pause_s = min(pause_s * 2, self._settings.reconnect_max_s)
+
+    async def _connect(self, client: Redis) -> PubSub:
+        """A new listening connection that has asked for every channel."""
+        pubsub = client.pubsub()
+        try:
+            await pubsub.connect()  # type: ignore[no-untyped-call]
+            for channel in list(self._channels):  # one that comes meanwhile asks for itself afterwards
+                if channel not in self._confirmed or self._confirmed[channel].done():
+                    self._confirmed[channel] = asyncio.get_running_loop().create_future()
+                await pubsub.subscribe(self._settings.prefix + channel)
+        except BaseException:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+            raise
+        return pubsub
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        """Hand on messages until the connection is lost."""
+        silent_s = 0.0
+        while True:
+            message = await pubsub.get_message(timeout=self._settings.heartbeat_s)
+            if message is not None:
+                silent_s = 0.0
+                self._take(message)
+                continue
+            silent_s += self._settings.heartbeat_s
+            if silent_s > 2 * self._settings.heartbeat_s:
+                raise TimeoutError("the server is silent")
+            async with asyncio.timeout(self._settings.publish_timeout_s):
+                await pubsub.ping()
+
+    def _take(self, message: dict[str, Any]) -> None:
+        kind = message["type"]
+        if kind not in ("message", "subscribe"):
+            return
+        channel = message["channel"].decode()[len(self._settings.prefix) :]
+        if kind == "subscribe":
+            confirmed = self._confirmed.get(channel)
+            if confirmed is not None and not confirmed.done():
+                confirmed.set_result(None)
+            return
+        for subscription in list(self._channels.get(channel, ())):
+            subscription.deliver(message["data"])
+
+    async def _hang_up(self) -> None:
+        pubsub, self._pubsub = self._pubsub, None
+        if pubsub is not None:
+            try:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]
+            except _LOST:
+                _log.debug("closing a lost connection failed")
+
+
+class _RedisSubscription:
+    def __init__(self, bus: RedisBus, channel: str, handler: Handler) -> None:
+        self.channel = channel
+        self.open = True
+        self._bus = bus
+        self._handler = handler
+
+    def deliver(self, payload: bytes) -> None:
+        if not self.open:
+            return
+        try:
+            self._handler(self.channel, payload)
+        except Exception:  # noqa: BLE001  # the port: errors of handlers are logged, never spread
+            _log.exception("a handler of the bus failed", extra={"channel": self.channel})
+
+    async def close(self) -> None:
+        """See the port."""
+        if self.open:
+            await self._bus.close(self)
+
+
+def _unavailable(what: str, error: BaseException) -> Unavailable:
+    return Unavailable(f"the bus could not be {what}: {type(error).__name__}", code="bus_unavailable")
