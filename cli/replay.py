@@ -44,6 +44,7 @@ def _columns(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--columns", callback=_columns, help="time=..,lat=..,lng=..[,id=..,speed=..,accuracy=..,utc_offset_h=..]")
 @click.option("--vehicles", type=click.IntRange(min=1), help="Only the first so many vehicles of each file.")
 @click.option("--order", type=click.Choice(["time", "file"]), default="time", show_default=True, help="Sending order.")
+@click.option("--start", type=click.Choice(["recorded", "together"]), default="recorded", show_default=True)
 @click.option("--url", help="HTTP address of a running server; without it one is started for the replay.")
 @click.option("--city", default=CITY, show_default=True, help="City in which the vehicles go on duty (with --url).")
 @click.option("--tenant", default="demo", show_default=True, help="Tenant of that city (with --url).")
@@ -55,6 +56,7 @@ def replay(
     columns: Columns | None,
     vehicles: int | None,
     order: str,
+    start: str,
     url: str | None,
     city: str,
     tenant: str,
@@ -82,6 +84,7 @@ def replay(
                         columns=columns,
                         vehicles_max=vehicles,
                         by_time=order == "time",
+                        together=start == "together",
                         progress=state,
                     )
                 )

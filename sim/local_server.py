@@ -13,12 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import yaml
 
 from core.principal import Role
 from server.keys import Key
+from server.root import HubSettings
 from server.settings import Algorithm, AuthSettings
 from server.system import SystemClock, SystemIds, random_key
 from server.tokens import issue
@@ -83,6 +84,7 @@ class LocalServer:
     """
 
     tenant: Final = "demo"
+    command: ClassVar[Sequence[str]] = ("-m", "cli.main", "serve")
 
     def __init__(
         self,
@@ -114,7 +116,7 @@ class LocalServer:
     @property
     def hub_url(self) -> str:
         """The WebSocket listener."""
-        return f"ws://127.0.0.1:{self.hub_port}/"
+        return f"ws://127.0.0.1:{self.hub_port}{HubSettings().path}"
 
     @property
     def admin_url(self) -> str:
@@ -173,6 +175,9 @@ class LocalServer:
             "admin": {"port": self.admin_port},
             "auth": {"keys": {"main": {"algorithm": "HS256", "secret_env": SECRET_ENV}}},
             "data_folder": str(self.folder / "data"),
+            # Nobody waits for a load balancer to notice.
+            "realtime": {"drain": {"over_s": 0.5, "reconnect_min_ms": 100, "reconnect_spread_ms": 500}},
+            "lifecycle": {"requests_s": 1.0},
             "cities": cities,
         }
         path = self.folder / "config.yaml"
@@ -189,7 +194,7 @@ class LocalServer:
         environ = {**os.environ, SECRET_ENV: self._secret.decode()}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
-                [sys.executable, "-m", "cli.main", "serve", "--config", str(config)],
+                [sys.executable, *self.command, "--config", str(config)],
                 stdout=log,
                 stderr=log,
                 env=environ,

@@ -84,9 +84,14 @@ async def replay(
     columns: Columns | None = None,
     vehicles_max: int | None = None,
     by_time: bool = True,
+    together: bool = False,
     progress: Progress | None = None,
 ) -> ReplayReport:
     """Replay files against a running server.
+
+    Args:
+        by_time: Send in the order of the times; else in the order of the file.
+        together: All vehicles begin at once; else as far apart as they were recorded, file by file.
 
     Raises:
         UnknownTrace: A file is of no known kind.
@@ -99,7 +104,7 @@ async def replay(
     progress.stage = "registering"
     await _register(users, target)
     run = Replay(target.hub_url, speed, target.city)
-    _add_phones(run, traces, users, target, by_time=by_time)
+    _add_phones(run, traces, users, target, by_time=by_time, together=together)
     progress.stage = "connecting"
     began_at = run.swarm.now()
     async with asyncio.TaskGroup() as group:
@@ -108,7 +113,7 @@ async def replay(
         try:
             await run.run()
             progress.stage = "reading back"
-            found = await _read_back(list(users.values()), target)
+            found = await read_back(list(users.values()), target.hub_url, target.token("ops_replay", Role.OPS))
         finally:
             watcher.cancel()
             _show(run, progress)
@@ -131,22 +136,25 @@ async def _register(users: dict[str, str], target: Target) -> None:
             group.create_task(work())
 
 
-def _add_phones(run: Replay, traces: TraceSet, users: dict[str, str], target: Target, *, by_time: bool) -> None:
-    began_at: dict[str, float] = {}
-    for name, points in traces.vehicles.items():
+def _add_phones(
+    run: Replay, traces: TraceSet, users: dict[str, str], target: Target, *, by_time: bool, together: bool
+) -> None:
+    firsts = {name: min(p.fixed_at for p in points) for name, points in traces.vehicles.items()}
+    of_file: dict[str, float] = {}
+    for name, first in firsts.items():
         file = name.partition("/")[0]
-        first = min(p.fixed_at for p in points)
-        began_at[file] = min(first, began_at.get(file, first))
+        of_file[file] = min(first, of_file.get(file, first))
     for name, points in traces.vehicles.items():
         user = users[name]
         token = target.token(user, Role.TECHNICIAN)
-        ordered = in_sending_order(points, by_time=by_time)
-        run.add(name, user, token, ordered, began_at[name.partition("/")[0]])
+        began_at = firsts[name] if together else of_file[name.partition("/")[0]]
+        run.add(name, user, token, in_sending_order(points, by_time=by_time), began_at)
 
 
-async def _read_back(users: list[str], target: Target) -> dict[str, dict[str, Any] | None]:
-    reader = Reader(target.token("ops_replay", Role.OPS), users, Tally())
-    swarm = Swarm(target.hub_url)
+async def read_back(users: list[str], hub_url: str, ops_token: str) -> dict[str, dict[str, Any] | None]:
+    """The live position of each user as an ops session sees it; None for those without one."""
+    reader = Reader(ops_token, users, Tally())
+    swarm = Swarm(hub_url)
     swarm.add(reader)
     async with asyncio.TaskGroup() as group:
         group.create_task(swarm.run())

@@ -1,0 +1,249 @@
+"""Raw load on a hub from a process of its own: frames made beforehand, sent at a steady rate, answers counted.
+
+``python -m bench.hub_load`` reads one JSON object (``Job``) from standard input and writes one (``Result``).
+Frames are made before the clock starts, so that the sender costs little beside the server on a small machine.
+"""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
+from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+
+DIALS_AT_ONCE = 100
+TURN_S = 0.004
+"""Pause between two turns of the sender."""
+
+
+@dataclass
+class Job:
+    """What to send.
+
+    Attributes:
+        url: The hub, or a peer of it.
+        tokens: One for each connection; empty tokens skip the greeting (a peer that only reads).
+        city: Where technicians go on duty.
+        frames: Frames for each connection.
+        batch: Pings in a frame; 1 sends ``ping``, more ``pings``.
+        rate_per_s: Frames of all connections together.
+        settle_s: Longest wait for the last verdicts.
+    """
+
+    url: str
+    tokens: list[str]
+    city: str
+    frames: int
+    batch: int
+    rate_per_s: float
+    settle_s: float = 10.0
+
+
+@dataclass
+class Result:
+    """What happened.
+
+    Attributes:
+        last: Last position sent by each connection (lat, lng).
+        took_s: From the first frame to the last verdict.
+        behind_s: How much later than planned the last frame was sent: above a second the sender was too slow.
+    """
+
+    sent: int = 0
+    verdicts: dict[str, int] = field(default_factory=dict)
+    last: list[tuple[float, float]] = field(default_factory=list)
+    took_s: float = 0.0
+    sending_s: float = 0.0
+    behind_s: float = 0.0
+
+
+def place(connection: int, step: int) -> tuple[float, float]:
+    """Connections on a grid of 100 m around the middle of the demo's city; each step is 0.1 m north."""
+    return (
+        round(22.50 + 0.0009 * (connection // 100) + 1e-6 * step, 6),
+        round(114.00 + 0.0009 * (connection % 100), 6),
+    )
+
+
+def make_frames(job: Job, starts_at: float) -> list[list[bytes]]:
+    """All frames: ``frames[step][connection]``."""
+    gap_s = len(job.tokens) / job.rate_per_s
+    encode = msgspec.json.encode
+    steps = []
+    for step in range(job.frames):
+        sent_at = round(starts_at + step * gap_s, 3)
+        row = []
+        for n in range(len(job.tokens)):
+            if job.batch == 1:
+                lat, lng = place(n, step)
+                row.append(
+                    b'{"type":"ping","seq":%d,"fixed_at":%.3f,"sent_at":%.3f,"lat":%.6f,"lng":%.6f,"accuracy_m":8.5,'
+                    b'"speed_mps":3.5,"heading_deg":271.5}' % (step + 1, sent_at, sent_at, lat, lng)
+                )
+                continue
+            pings = []
+            for k in range(job.batch):
+                lat, lng = place(n, step * job.batch + k)
+                fixed_at = round(sent_at - gap_s * (job.batch - 1 - k) / job.batch, 3)
+                pings.append((step * job.batch + k + 1, fixed_at, lat, lng, 8.5, 3.5, 271.5))
+            row.append(encode({"type": "pings", "sent_at": sent_at, "pings": pings}))
+        steps.append(row)
+    return steps
+
+
+class Peer(WSListener):
+    """One connection: says hello, goes on duty, counts verdicts."""
+
+    def __init__(self, token: str, number: int, job: Job) -> None:
+        super().__init__()
+        self.ready = asyncio.get_running_loop().create_future()
+        self.transport: WSTransport | None = None
+        self.judged = 0
+        self.verdicts: dict[str, int] = {}
+        self._token, self._number, self._job = token, number, job
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        self.transport = transport
+        if not self._token:
+            self.ready.set_result(None)
+            return
+        self.say({"type": "hello", "token": self._token, "device": f"bench-{self._number}", "crs": "wgs84"})
+
+    def say(self, body: dict[str, Any]) -> None:
+        assert self.transport is not None
+        self.transport.send(WSMsgType.TEXT, json.dumps(body).encode())
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        if frame.msg_type == WSMsgType.CLOSE:
+            transport.disconnect()
+        if frame.msg_type != WSMsgType.TEXT:
+            return
+        body = msgspec.json.decode(frame.get_payload_as_bytes())
+        kind = body["type"]
+        if kind == "welcome":
+            self.say({"type": "duty", "on": True, "city": self._job.city, "ref": "duty"})
+        elif kind == "ok" and not self.ready.done():
+            self.ready.set_result(None)
+        elif kind == "error" and not self.ready.done():
+            self.ready.set_exception(RuntimeError(str(body)))
+        elif kind == "ping_ack":
+            for verdict, count in body["verdicts"].items():
+                self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
+                self.judged += count
+        elif "stream" in body:
+            self.say({"type": "ack", body["stream"]: body["seq"]})
+
+
+async def dial(job: Job) -> list[Peer]:
+    """Connect everybody; they are on duty when this returns."""
+    gate = asyncio.Semaphore(DIALS_AT_ONCE)
+    peers = [Peer(token, n, job) for n, token in enumerate(job.tokens)]
+
+    async def one(peer: Peer) -> None:
+        async with gate:
+            headers = {"Sec-WebSocket-Protocol": "doorstep.v1.json"}
+            await ws_connect(
+                lambda: peer, job.url, extra_headers=headers, use_aiofastnet=False, websocket_handshake_timeout=30
+            )
+            await asyncio.wait_for(peer.ready, 60)
+
+    await asyncio.gather(*(one(peer) for peer in peers))
+    return peers
+
+
+async def send_all(job: Job, peers: list[Peer], frames: list[list[bytes]], began: float) -> float:
+    """Send at the planned times; returns how far behind the plan the last frame was."""
+    total, width = job.frames * len(peers), len(peers)
+    sent = 0
+    transports = [p.transport for p in peers]
+    text = WSMsgType.TEXT
+    while sent < total:
+        due = min(total, int((time.perf_counter() - began) * job.rate_per_s) + 1)
+        while sent < due:
+            step, n = divmod(sent, width)
+            transport = transports[n]
+            assert transport is not None
+            transport.send(text, frames[step][n])
+            sent += 1
+        await asyncio.sleep(TURN_S)
+    return time.perf_counter() - began - total / job.rate_per_s
+
+
+async def work(job: Job) -> Result:
+    """Dial, say that it is ready, wait for the word to go, send, wait for the verdicts."""
+    peers = await dial(job)
+    lead_s = 1.0 + job.frames * len(peers) * job.batch / 400_000
+    starts_at = time.time() + lead_s
+    frames = make_frames(job, starts_at)
+    print(json.dumps({"ready": True}), flush=True)
+    await asyncio.to_thread(sys.stdin.readline)
+    await asyncio.sleep(max(starts_at - time.time(), 0))
+    began = time.perf_counter()
+    behind_s = await send_all(job, peers, frames, began)
+    sending_s = time.perf_counter() - began
+    wanted = job.frames * job.batch
+    deadline = time.perf_counter() + job.settle_s
+    while any(p._token and p.judged < wanted for p in peers) and time.perf_counter() < deadline:
+        await asyncio.sleep(0.05)
+    result = Result(
+        sent=job.frames * len(peers),
+        took_s=time.perf_counter() - began,
+        sending_s=sending_s,
+        behind_s=behind_s,
+        last=[place(n, job.frames * job.batch - 1) for n in range(len(peers))],
+    )
+    for peer in peers:
+        for verdict, count in peer.verdicts.items():
+            result.verdicts[verdict] = result.verdicts.get(verdict, 0) + count
+    return result
+
+
+class LoadProcess:
+    """The other side: starts the load in a process of its own."""
+
+    def __init__(self, job: Job) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "bench.hub_load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._write(asdict(job))
+        self._read()  # it is connected and has its frames ready
+
+    def _write(self, body: Any) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(body) + "\n")
+        self._process.stdin.flush()
+
+    def _read(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load process died")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def go(self) -> None:
+        """Start sending."""
+        self._write({})
+
+    def result(self) -> Result:
+        """Wait for the end."""
+        answer = self._read()
+        self._process.wait(30)
+        return Result(**answer)
+
+
+def main() -> None:
+    """Run one job from standard input."""
+    import uvloop
+
+    job = Job(**json.loads(sys.stdin.readline()))
+    result = uvloop.run(work(job))
+    print(json.dumps(asdict(result)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
