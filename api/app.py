@@ -33,6 +33,7 @@ request_id_now: ContextVar[str] = ContextVar("request_id_now", default="")
 Observe = Callable[[str, int, float], None]
 """Told (route name, status, seconds) of each request."""
 _SECURITY: Final = {
+    "Server": "doorstep",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -1,11 +1,12 @@
-"""The life of the process: open, listen, work, drain, close; each thing is closed in the reverse order of its opening."""
+"""The life of the process: open, listen, work, drain; what was opened is closed in the reverse order."""
 
 import asyncio
 import logging
 import signal
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from api.app import make_app
@@ -21,12 +22,16 @@ from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
 from server.tokens import Tokens
 from server.wiring import House, build_house, version
+from store.lock import FolderInUse
+from store.migrate import DatabaseTooNew
 from store.sqlite import Stores, open_stores
 from transport.websocket import WebSocketListener
 
 _log = logging.getLogger(__name__)
 LAG_EVERY_S = 0.25
 """How often the loop's lag is measured."""
+FINISH_S = 15.0
+"""Seconds that the services may take to handle what was given to them before the stop."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -130,8 +135,7 @@ class App:
                     await self._drain()
                 finally:
                     self._set_ready(False)
-                    await self.house.stop()
-            await self._hub_listener.stop()
+                    await self._finish_work()
         _log.info("stopped")
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -164,7 +168,7 @@ class App:
             stores = open_stores(folder, self._clock, self._ids, self.settings.store)
             stack.push_async_callback(stores.stop)
             await stores.start()
-        except (DoorstepError, OSError) as error:
+        except (DoorstepError, FolderInUse, DatabaseTooNew, OSError) as error:
             raise StartFailed(f"data folder {folder}: {error}") from error
         return stores
 
@@ -174,6 +178,7 @@ class App:
             self.house.hub, settings.hub, ssl=self._tls(settings.hub.tls_cert_file, settings.hub.tls_key_file)
         )
         await _bound("hub", settings.hub.host, settings.hub.port, self._hub_listener.start)
+        stack.push_async_callback(self._hub_listener.stop)
         self.hub_url = settings.hub.public_url or _url(
             "wss" if settings.hub.tls_cert_file else "ws", settings.hub.host, self._hub_listener.port, settings.hub.path
         )
@@ -220,15 +225,22 @@ class App:
         """Not ready; then the hub sends everybody away, HTTP finishes; what they asked for is still decided."""
         self._set_ready(False)
         _log.info("draining")
-        try:
+        with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.Event().wait(), self.settings.lifecycle.unready_s)
-        except TimeoutError:
-            pass
         self._hub_listener.stop_accepting()
         await self.house.hub.drain()
         await self._http.stop()
 
-    def _tls(self, cert_file: str, key_file: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 - ssl.SSLContext | None
+    async def _finish_work(self) -> None:
+        """Let the services end; bounded, because one of them may be the reason for stopping."""
+        try:
+            async with asyncio.timeout(FINISH_S):
+                await self.house.stop()
+        except TimeoutError:
+            _log.exception("a service did not finish in time")
+            raise
+
+    def _tls(self, cert_file: str, key_file: str) -> ssl.SSLContext | None:
         try:
             return tls_context(
                 str(self._folder / cert_file) if cert_file else "", str(self._folder / key_file) if key_file else ""

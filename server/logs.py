@@ -66,4 +66,5 @@ def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     # picows writes a line for each handshake; aiohttp's access log is ours (`request answered`).
     logging.getLogger("picows").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)

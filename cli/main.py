@@ -1,0 +1,237 @@
+"""The `doorstep` command: names every subcommand and reads their options; decides nothing itself.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or config.
+"""
+
+import asyncio
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.console import Console
+
+from core.principal import Role
+from server.app import App, StartFailed
+from server.config import ConfigError, load
+from server.config_file import render
+from server.geography import load_maps
+from server.keys import Key, load_keys
+from server.logs import set_up_logs
+from server.root import DERIVED, Settings
+from server.system import SystemClock, SystemIds
+from server.tokens import issue
+from server.wiring import version
+
+DEFAULT_CONFIG: Final = "config.yaml"
+_LAZY: Final = {
+    "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
+    "replay": "Stream recorded GPS traces to a server as phones.",
+}
+"""Commands whose modules are loaded only when they are used: module `cli.<name>`, attribute `command`."""
+errors = Console(stderr=True, highlight=False)
+
+
+class Commands(click.Group):
+    """The subcommands, some of them loaded when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every name, in the order of daily use."""
+        return ["serve", "demo", "replay", "token", "check-config", "print-config", "migrate"]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command; a lazy one is imported now."""
+        if cmd_name in _LAZY:
+            command: click.Command = importlib.import_module(f"cli.{cmd_name}").command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in `--help`, without importing the lazy ones."""
+        rows = []
+        for name in self.list_commands(ctx):
+            known = self.commands.get(name)
+            rows.append((name, _LAZY[name] if name in _LAZY else known.get_short_help_str(80) if known else ""))
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+config_option = click.option(
+    "--config", "-c", "config_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
+    help=f"Config file. Default: {DEFAULT_CONFIG} in the working directory if there is one, else all defaults.",
+)  # fmt: skip
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version(), prog_name="doorstep")
+def main() -> None:
+    """Doorstep: real-time dispatch and location tracking for services at the customer's door.
+
+    Every command tells more with --help. Exit codes: 0 done, 1 failed, 2 wrong usage or config.
+    """
+
+
+@main.command()
+@config_option
+def serve(config_file: Path | None) -> None:
+    """Run the server until SIGTERM or Ctrl-C.
+
+    Token keys must be given: with the default config, put at least 32 random bytes into DOORSTEP_JWT_SECRET
+    (`export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`). SIGTERM drains: no event is lost.
+    """
+    settings, folder = _settings(config_file)
+    keys = _keys(settings, folder)
+    set_up_logs(settings.log)
+    app = App(settings, keys=keys, folder=folder)
+    try:
+        _run(app)
+    except ConfigError as error:
+        _stop_for(error)
+    except StartFailed as error:
+        errors.print(f"[bold red]Doorstep cannot start:[/] {error}")
+        sys.exit(1)
+
+
+@main.command()
+@config_option
+@click.option("--user", "-u", required=True, help="Whose token: a technician's id, a customer's id, …")
+@click.option(
+    "--role", "-r", required=True, type=click.Choice([role.value for role in Role]), help="Main role of the token."
+)
+@click.option("--also", "also", multiple=True, type=click.Choice([role.value for role in Role]), help="A further role.")
+@click.option("--tenant", "-t", default=None, help="Tenant. Default: that of the first city of the config.")
+@click.option("--city", "cities", multiple=True, help="City the token is good for. Default: all of the tenant's.")
+@click.option("--device", default="", help="Bind the token to one device.")
+@click.option("--kid", default=None, help="Key to sign with. Default: the first that can sign.")
+@click.option("--life-s", default=3_600.0, show_default=True, type=click.FloatRange(1), help="Seconds until it ends.")
+def token(
+    config_file: Path | None,
+    user: str,
+    role: str,
+    also: tuple[str, ...],
+    tenant: str | None,
+    cities: tuple[str, ...],
+    device: str,
+    kid: str | None,
+    life_s: float,
+) -> None:
+    """Print a signed token, for trying things and for tests.
+
+    Programs of the platform sign their own tokens with the same key.
+    """
+    settings, folder = _settings(config_file)
+    keys = _keys(settings, folder)
+    chosen_tenant = tenant or (settings.cities[0].tenant if settings.cities else "")
+    if not chosen_tenant:
+        raise click.UsageError("name a tenant: the config has no city")
+    all_cities = [city.city for city in settings.cities if city.tenant == chosen_tenant]
+    click.echo(
+        issue(
+            _signing_key(keys, kid),
+            settings.auth,
+            SystemClock(),
+            SystemIds(),
+            user=user,
+            role=Role(role),
+            tenant=chosen_tenant,
+            cities=cities or all_cities,
+            roles=[Role(name) for name in also],
+            device=device,
+            life_s=life_s,
+        )
+    )
+
+
+@main.command("check-config", short_help="Say whether the server would start with this config.")
+@config_option
+@click.option("--without-secrets", is_flag=True, help="Do not ask for token keys (in CI, say).")
+def check_config(config_file: Path | None, without_secrets: bool) -> None:
+    """Say whether the server would start with this config; exit 2 with every problem if not."""
+    settings, folder = _settings(config_file)
+    if not without_secrets:
+        _keys(settings, folder)
+    try:
+        load_maps(settings.cities, settings.coordinates, folder)
+    except ConfigError as error:
+        _stop_for(error)
+    cities = ", ".join(f"{city.tenant}/{city.city}" for city in settings.cities) or "none"
+    click.echo(f"The config is good. Cities: {cities}.")
+
+
+@main.command("print-config", short_help="Print the config as the server would see it.")
+@config_option
+@click.option("--default", "default", is_flag=True, help="Every key with its default, as in config.yaml.")
+def print_config(config_file: Path | None, default: bool) -> None:
+    """Print the config as the server would see it: file and environment together, with comments."""
+    settings = Settings() if default else _settings(config_file)[0]
+    click.echo(render(settings, DERIVED), nl=False)
+
+
+@main.command()
+@config_option
+def migrate(config_file: Path | None) -> None:
+    """Make or upgrade the databases in the data folder. `serve` does the same when it starts."""
+    from server.migration import migrate_folder
+
+    settings, _ = _settings(config_file)
+    try:
+        for line in migrate_folder(Path(settings.data_folder)):
+            click.echo(line)
+    except StartFailed as error:
+        errors.print(f"[bold red]Not migrated:[/] {error}")
+        sys.exit(1)
+
+
+def _settings(config_file: Path | None) -> tuple[Settings, Path]:
+    """The config and the folder where its relative paths start."""
+    if config_file is None and Path(DEFAULT_CONFIG).is_file():
+        config_file = Path(DEFAULT_CONFIG)
+    folder = config_file.resolve().parent if config_file is not None else Path.cwd()
+    try:
+        return load(Settings, config_file, os.environ, derived=DERIVED), folder
+    except ConfigError as error:
+        _stop_for(error)
+        raise
+
+
+def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
+    try:
+        return load_keys(settings.auth, os.environ, folder)
+    except ConfigError as error:
+        _stop_for(error)
+        raise
+
+
+def _signing_key(keys: dict[str, Key], kid: str | None) -> Key:
+    if kid is not None and kid not in keys:
+        raise click.UsageError(f"there is no key {kid!r}; known: {', '.join(keys)}")
+    for key in keys.values():
+        if key.signing is not None and kid in (None, key.kid):
+            return key
+    raise click.UsageError("no key can sign: the config names public keys only")
+
+
+def _stop_for(error: ConfigError) -> None:
+    count = len(error.problems)
+    errors.print(f"[bold red]The config has {count} {'problem' if count == 1 else 'problems'}:[/]")
+    for found in error.problems:
+        errors.print(f"  {found}", markup=False, soft_wrap=True)
+    sys.exit(2)
+
+
+def _run(app: App) -> None:
+    """Run on uvloop where it exists."""
+    try:
+        import uvloop
+
+        factory: Any = uvloop.new_event_loop
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(app.run())
+
+
+if __name__ == "__main__":
+    main(prog_name="doorstep")

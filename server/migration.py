@@ -1,0 +1,23 @@
+"""`doorstep migrate`: brings the databases of a data folder to the newest schema without serving."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.errors import DoorstepError
+from server.app import StartFailed
+from server.system import SystemIds
+from store.lock import FolderInUse
+from store.migrate import DatabaseTooNew, migrate
+
+
+def migrate_folder(folder: Path) -> Iterator[str]:
+    """Make or upgrade the files; yields one line for each.
+
+    Raises:
+        StartFailed: The folder is in use, or a file cannot be upgraded.
+    """
+    try:
+        for name, revision in migrate(folder, SystemIds()).items():
+            yield f"{name}: {revision}"
+    except (DoorstepError, FolderInUse, DatabaseTooNew, OSError) as error:
+        raise StartFailed(f"data folder {folder}: {error}") from error
