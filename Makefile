@@ -1,0 +1,75 @@
+# Every target makes its own virtual environment; nothing else has to be installed first.
+#   make demo      a server with simulated phones on this machine     ARGS="--seconds 60"
+#   make check     the fast half, before every commit (under a minute)
+#   make test      all kinds of tests, reduced counts (up to 15 minutes)
+#   make test-slow full counts, before a big change is called done
+#   make bench     measurements, written to bench/results/latest.json  ARGS="--only ingest"
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+VENV := .venv/.ready
+NODE := tests/interop/node_modules/.package-lock.json
+
+# These start real servers, clients and browsers and measure time: one after the other, with the machine to themselves.
+ALONE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
+	tests/integration tests/interop tests/e2e tests/faults tests/load)))))
+BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
+	tests/contract tests/docs tests/meta tests/scenario tests/unit/*)))))
+
+.PHONY: help demo check lint test test-slow bench venv system-test clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: $(VENV)
+
+$(VENV): requirements/dev.lock pyproject.toml tools/make_venv.sh
+	@PYTHON="$(PYTHON)" bash tools/make_venv.sh
+	@touch $@
+
+$(NODE): tests/interop/package-lock.json
+	@if command -v npm >/dev/null; then \
+		cd tests/interop && npm ci --no-audit --no-fund --loglevel=error; \
+	else \
+		echo "npm is not installed: the tests with Node's ws are skipped"; \
+	fi
+
+system-test:
+	@bash tools/system_packages.sh node chromium strace
+
+demo: $(VENV)
+	@$(BIN)/doorstep demo $(ARGS)
+
+lint: $(VENV)
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@out=$$($(BIN)/lint-imports) || { echo "$$out"; exit 1; }
+	@$(BIN)/mypy
+
+check: lint
+	@$(BIN)/pytest -q -m "not slow and not full" -n auto $(BESIDE) $(ALONE) $(ARGS)
+
+test: $(VENV) system-test
+	@$(MAKE) $(NODE)
+	@$(MAKE) lint
+	@$(BIN)/pytest -q -m "not full" -n auto --dist worksteal $(BESIDE) $(ARGS)
+	@if [ -n "$(ALONE)" ]; then $(BIN)/pytest -q -m "not full" $(ALONE) $(ARGS); fi
+
+test-slow: $(VENV) system-test
+	@$(MAKE) $(NODE)
+	@$(MAKE) lint
+	@$(BIN)/pytest -q -n auto --dist worksteal --timeout 7200 $(BESIDE) $(ARGS)
+	@if [ -n "$(ALONE)" ]; then $(BIN)/pytest -q --timeout 7200 $(ALONE) $(ARGS); fi
+
+bench: $(VENV)
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+		.hypothesis tests/interop/node_modules
