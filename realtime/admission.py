@@ -9,6 +9,7 @@ from core.errors import DoorstepError, Invalid, Refused, Unavailable
 from core.ids import SESSION_PREFIX, DeviceId, IdSource, SessionId
 from core.outbox import Stream
 from core.principal import Principal, Role
+from geo.pings import FRAME_CODES
 from geo.point import Frame
 from realtime.attention import Level, liveness
 from realtime.errors import CLOSE_FOR_REFUSAL, CloseCode
@@ -133,6 +134,7 @@ class Admission:
         session.resume = hello.resume
         if hello.crs is not None:
             session.source = Frame(hello.crs)
+            session.source_code = FRAME_CODES[session.source]
             if self._limits.crs_choice and session.source is not self._settings.frame:
                 session.target = session.source
         if self._enter(session, who, now):
@@ -370,7 +372,6 @@ class Admission:
         self._take_back(session, now)
         session.main = session.safety = None
         session.waiting = None
-        session.ledger = None
         self._hub.people.forget_if_idle(person)
 
     def _take_back(self, session: Session, now: float) -> None:

@@ -16,7 +16,6 @@ from core.outbox import OutboxRow, Stream
 from core.principal import Principal
 from core.shard import Shard
 from geo.pings import JudgedBatch
-from geo.point import Frame
 from geo.position_index import Flag
 from geo.shard_positions import ShardPositions
 from realtime.admission import Admission
@@ -466,7 +465,7 @@ class Engine:
             )  # fmt: skip
             pings = Pings(pings=[row], sent_at=pings.sent_at, crs=pings.crs)
         self._heard(person, now)
-        ack = self._pings.judge_now(person, who.device, pings, Frame.WGS84, now)
+        ack = self._pings.judge_now(person, who.device, pings, now)
         self.people.forget_if_idle(person)
         return ack
 
@@ -492,15 +491,15 @@ class Engine:
         if log is None or not self._keepers:
             return
         kept = {
-            person.slot: (person, ledger)
-            for person, ledger in zip(lane.people, lane.ledgers, strict=True)
-            if person.causes is not None and person.causes.kept_as and person.slot >= 0
+            sender.person.slot: (sender.person, sender.ledger)
+            for sender in lane.reporters()
+            if sender.ledger is not None and sender.person is not None and sender.person.keeps
         }
         for slot, columns in kept_rows(judged).items():
             if slot not in kept:
                 continue
             person, ledger = kept[slot]
-            for cause in () if person.causes is None else person.causes.kept_as:
+            for cause in person.keeps:
                 ledger.hand_over()
                 log.append(lane.shard, person.user, cause, columns, self._on_disk(person, ledger))
 

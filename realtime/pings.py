@@ -6,13 +6,15 @@ its pings. What is sent to watchers is decided elsewhere (``channels.py``, ``are
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
 from core.ids import DeviceId
 from core.shard import Shard
+from geo.arrays import FloatArray, IntArray
 from geo.pings import FRAME_CODES, JudgedBatch, PingBatch, Verdict
 from geo.point import Frame
 from geo.shard_positions import ShardPositions
@@ -33,70 +35,100 @@ _KEPT: Final = np.array([verdict.is_in_trail for verdict in Verdict])
 _ACK_BUCKET_S: Final = 0.1
 
 
+class Reporter(Protocol):
+    """Who sent pings: a session, or somebody who came over HTTP."""
+
+    person: Person | None
+    ledger: PingLedger | None
+    clock_rate: float
+
+
+@dataclass(slots=True)
+class HttpReporter:
+    """Somebody who reports over HTTP; lives for one call."""
+
+    person: Person | None
+    ledger: PingLedger | None
+    clock_rate: float = 1.0
+
+
 class Lane:
-    """Pings of one shard that wait for the tick."""
+    """Pings of one shard that wait for the tick: single ones and batches, each as one flat list of numbers."""
 
-    __slots__ = (
-        "counts",
-        "crs",
-        "ledgers",
-        "length",
-        "people",
-        "positions",
-        "rates",
-        "received",
-        "sent",
-        "shard",
-        "values",
-    )
+    __slots__ = ("batches", "counts", "number", "positions", "rows", "senders", "shard", "singles", "terms")
 
-    def __init__(self, shard: Shard, positions: ShardPositions) -> None:
+    def __init__(self, number: int, shard: Shard, positions: ShardPositions) -> None:
+        self.number = number
         self.shard = shard
         self.positions = positions
         self.clear()
 
     def clear(self) -> None:
         """Empty all columns."""
-        self.values: list[float | None] = []
-        """seq, fixed_at, lat, lng, accuracy_m, speed_mps, heading_deg of each ping, one after another."""
-        # One entry for each frame:
-        self.people: list[Person] = []
-        self.ledgers: list[PingLedger] = []
+        self.singles: list[float | None] = []
+        """seq, fixed_at, lat, lng, accuracy_m, speed_mps, heading_deg, sent_at, received_at, crs, clock_rate."""
+        self.senders: list[Reporter] = []
+        """Who sent each single ping."""
+        self.rows: list[float | None] = []
+        """The first seven of these for each row of each batch."""
+        self.terms: list[float | None] = []
+        """The last four of these for each batch."""
+        self.batches: list[Reporter] = []
+        """Who sent each batch."""
         self.counts: list[int] = []
-        self.sent: list[float | None] = []
-        self.received: list[float] = []
-        self.crs: list[int] = []
-        self.rates: list[float] = []
-        self.length = 0
+        """Rows of each batch."""
+
+    def add_batch(
+        self, sender: Reporter, rows: Sequence[Sequence[float | None]], sent_at: float | None, crs: int, now: float
+    ) -> None:
+        """Rows of one frame."""
+        self.rows.extend(chain.from_iterable(rows))
+        self.terms.extend((sent_at, now, crs, sender.clock_rate))
+        self.batches.append(sender)
+        self.counts.append(len(rows))
+
+    def reporters(self) -> list[Reporter]:
+        """Who sent each frame, in the order of ``batch``: single pings first."""
+        return self.senders + self.batches
 
     def batch(self) -> PingBatch:
         """The waiting pings as arrays; slots are looked up now, for they may have changed hands meanwhile."""
-        columns = np.array(self.values, dtype=np.float64).reshape(-1, 7)
-        shard = self.shard
-        slots = np.array([p.slot if p.shard == shard else -1 for p in self.people], dtype=np.int64)
-        devices = np.array([ledger.device for ledger in self.ledgers], dtype=np.int64)
-        sent, received = np.array(self.sent, dtype=np.float64), np.array(self.received, dtype=np.float64)
-        crs, rates = np.array(self.crs, dtype=np.uint8), np.array(self.rates, dtype=np.float64)
-        if self.length != len(self.people):
-            counts = np.array(self.counts)
-            slots, devices = np.repeat(slots, counts), np.repeat(devices, counts)
-            sent, received = np.repeat(sent, counts), np.repeat(received, counts)
-            crs, rates = np.repeat(crs, counts), np.repeat(rates, counts)
-        return PingBatch(
-            slot=slots,
-            device=devices,
-            seq=columns[:, 0].astype(np.int64),
-            fixed_at=columns[:, 1],
-            sent_at=sent,
-            received_at=received,
-            lat=columns[:, 2],
-            lng=columns[:, 3],
-            accuracy_m=columns[:, 4],
-            speed_mps=columns[:, 5],
-            heading_deg=columns[:, 6],
-            crs=crs,
-            clock_rate=rates,
-        )
+        singles = np.array(self.singles, dtype=np.float64).reshape(-1, 11)
+        frames = np.array([self._name(sender) for sender in self.reporters()], dtype=np.int64).reshape(-1, 2)
+        if not self.batches:
+            return _batch(singles, frames)
+        counts = np.array(self.counts)
+        rows = np.array(self.rows, dtype=np.float64).reshape(-1, 7)
+        terms = np.array(self.terms, dtype=np.float64).reshape(-1, 4)
+        widened = np.hstack([rows, np.repeat(terms, counts, axis=0)])
+        alone = len(self.senders)
+        names = np.concatenate([frames[:alone], np.repeat(frames[alone:], counts, axis=0)])
+        return _batch(np.concatenate([singles, widened]), names)
+
+    def _name(self, sender: Reporter) -> tuple[int, int]:
+        person, ledger = sender.person, sender.ledger
+        # Whoever has left meanwhile is not on duty here any more as far as this batch is concerned.
+        if person is None or ledger is None:
+            return -1, 0
+        return (person.slot if person.lane == self.number else -1), ledger.device
+
+
+def _batch(columns: FloatArray, names: IntArray) -> PingBatch:
+    return PingBatch(
+        slot=names[:, 0],
+        device=names[:, 1],
+        seq=columns[:, 0].astype(np.int64),
+        fixed_at=columns[:, 1],
+        lat=columns[:, 2],
+        lng=columns[:, 3],
+        accuracy_m=columns[:, 4],
+        speed_mps=columns[:, 5],
+        heading_deg=columns[:, 6],
+        sent_at=columns[:, 7],
+        received_at=columns[:, 8],
+        crs=columns[:, 9].astype(np.uint8),
+        clock_rate=columns[:, 10],
+    )
 
 
 Judged = Callable[[Lane, JudgedBatch, float], None]
@@ -124,7 +156,8 @@ class PingPath:
         self._ahead_len_max = settings.ahead_len_max
         self._batch_len_max = settings.batch_len_max
         self._limits = limits
-        self._rate, self._burst = limits.pings_per_s, limits.pings_burst
+        self._step_s = 1.0 / limits.pings_per_s
+        self._burst_s = limits.pings_burst / limits.pings_per_s + 1e-6
         self._judged = judged
         self._count = count
         self._lanes: list[Lane] = []
@@ -144,7 +177,7 @@ class PingPath:
         number = self._numbers.get(shard)
         if number is None:
             number = self._numbers[shard] = len(self._lanes)
-            self._lanes.append(Lane(shard, positions))
+            self._lanes.append(Lane(number, shard, positions))
         return number
 
     def add(self, session: Session, ping: Ping, now: float) -> None:
@@ -152,11 +185,13 @@ class PingPath:
         ledger = session.ledger
         if ledger is None:
             ledger = session.ledger = PingLedger(session.device)
-        tokens = take_tokens(session.ping_tokens, now, 1.0, self._rate * session.clock_rate, self._burst)
-        if tokens < 0.0:
+        # `take_tokens`, written out: a call costs a tenth of what there is for a ping.
+        spent_until = session.ping_tokens
+        spent_until = (spent_until if spent_until > now else now) + self._step_s / session.clock_rate
+        if spent_until - now > self._burst_s / session.clock_rate:
             self._refuse(session, ledger, _RATE_LIMITED, 1, ping.seq)
             return
-        session.ping_tokens = tokens
+        session.ping_tokens = spent_until
         person = session.person
         if person is None or person.lane < 0:
             ledger.note(ping.seq, _OFF_DUTY, self._ahead_len_max)
@@ -164,17 +199,23 @@ class PingPath:
             self._touched.setdefault(session, False)
             return
         lane = self._lanes[person.lane]
-        lane.values.extend(
-            (ping.seq, ping.fixed_at, ping.lat, ping.lng, ping.accuracy_m, ping.speed_mps, ping.heading_deg)
+        crs = ping.crs
+        lane.singles.extend(
+            (
+                ping.seq,
+                ping.fixed_at,
+                ping.lat,
+                ping.lng,
+                ping.accuracy_m,
+                ping.speed_mps,
+                ping.heading_deg,
+                ping.sent_at,
+                now,
+                session.source_code if crs is None else _CRS_CODES[crs],
+                session.clock_rate,
+            )
         )
-        lane.people.append(person)
-        lane.ledgers.append(ledger)
-        lane.counts.append(1)
-        lane.sent.append(ping.sent_at)
-        lane.received.append(now)
-        lane.crs.append(_CRS_CODES[ping.crs or session.source])
-        lane.rates.append(session.clock_rate)
-        lane.length += 1
+        lane.senders.append(session)
         if not ledger.armed:
             self._touched.setdefault(session, False)
         self._waiting += 1
@@ -189,7 +230,8 @@ class PingPath:
         rows = pings.rows if isinstance(pings, PartialPings) else pings.pings
         seqs = [row[0] for row in rows]
         count = len(rows) + (pings.invalid if isinstance(pings, PartialPings) else 0)
-        tokens = take_tokens(session.ping_tokens, now, count, self._rate * session.clock_rate, self._burst)
+        rate = self._limits.pings_per_s * session.clock_rate
+        tokens = take_tokens(session.ping_tokens, now, count, rate, self._limits.pings_burst)
         if tokens < 0.0:
             self._refuse(session, ledger, _RATE_LIMITED, count, seqs[0] if seqs else None)
             return
@@ -206,10 +248,8 @@ class PingPath:
             ledger.note_many(seqs, [_OFF_DUTY] * len(seqs), self._ahead_len_max)
             self._count("ping_off_duty", len(seqs))
             return
-        lane = self._lanes[person.lane]
-        _append(
-            lane, person, ledger, rows, pings.sent_at, _CRS_CODES[pings.crs or session.source], now, session.clock_rate
-        )
+        crs = session.source_code if pings.crs is None else _CRS_CODES[pings.crs]
+        self._lanes[person.lane].add_batch(session, rows, pings.sent_at, crs, now)
         self._waiting += len(rows)
         if self._waiting >= self._batch_len_max:
             self.flush(now)
@@ -249,7 +289,7 @@ class PingPath:
             ledger.count(_INVALID, unnumbered)
         self._count("ping_invalid", pings.invalid)
 
-    def judge_now(self, person: Person, device: DeviceId, pings: Pings, source: Frame, now: float) -> PingAck:
+    def judge_now(self, person: Person, device: DeviceId, pings: Pings, now: float) -> PingAck:
         """Judge pings that did not come over a connection, at once."""
         ledger = PingLedger(device)
         rows = pings.pings
@@ -257,9 +297,8 @@ class PingPath:
             ledger.note_many([row[0] for row in rows], [_OFF_DUTY] * len(rows), self._ahead_len_max)
             self._count("ping_off_duty", len(rows))
         else:
-            _append(
-                self._lanes[person.lane], person, ledger, rows, pings.sent_at, _CRS_CODES[pings.crs or source], now, 1.0
-            )
+            crs = _CRS_CODES[pings.crs or Frame.WGS84.value]
+            self._lanes[person.lane].add_batch(HttpReporter(person, ledger), rows, pings.sent_at, crs, now)
             self.flush(now)
         return ledger.take(now)
 
@@ -278,22 +317,23 @@ class PingPath:
         """Have everything that waits judged."""
         self._waiting = 0
         for lane in self._lanes:
-            if lane.length:
+            if lane.senders or lane.batches:
                 self._judge(lane, now)
 
     def _judge(self, lane: Lane, now: float) -> None:
         judged = lane.positions.ingest(lane.batch(), now)
         seqs, verdicts = judged.pings.seq.tolist(), judged.verdict.tolist()
         ahead_len_max = self._ahead_len_max
-        if lane.length == len(lane.ledgers):
-            for ledger, seq, verdict in zip(lane.ledgers, seqs, verdicts, strict=True):
+        for sender, seq, verdict in zip(lane.senders, seqs, verdicts, strict=False):
+            ledger = sender.ledger
+            if ledger is not None:
                 ledger.note(seq, verdict, ahead_len_max)
-        else:
-            start = 0
-            for ledger, count in zip(lane.ledgers, lane.counts, strict=True):
-                end = start + count
+        start = len(lane.senders)
+        for sender, count in zip(lane.batches, lane.counts, strict=True):
+            ledger, end = sender.ledger, start + count
+            if ledger is not None:
                 ledger.note_many(seqs[start:end], verdicts[start:end], ahead_len_max)
-                start = end
+            start = end
         for verdict, number in judged.counts().items():
             self._count("ping_" + verdict.word, number)
         self._judged(lane, judged, now)
@@ -336,27 +376,6 @@ class PingPath:
         if ledger.is_dirty:
             session.send(ledger.take(now))
             self._count("ping_ack", 1)
-
-
-def _append(
-    lane: Lane,
-    person: Person,
-    ledger: PingLedger,
-    rows: Sequence[Sequence[float | None]],
-    sent_at: float | None,
-    crs: int,
-    now: float,
-    rate: float,
-) -> None:
-    lane.values.extend(chain.from_iterable(rows))
-    lane.people.append(person)
-    lane.ledgers.append(ledger)
-    lane.counts.append(len(rows))
-    lane.sent.append(sent_at)
-    lane.received.append(now)
-    lane.crs.append(crs)
-    lane.rates.append(rate)
-    lane.length += len(rows)
 
 
 def kept_rows(judged: JudgedBatch) -> dict[int, dict[str, Sequence[float]]]:

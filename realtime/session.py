@@ -5,12 +5,14 @@ hub's memory: an idle one holds no container of its own, everything seldom used 
 """
 
 from collections import deque
+from collections.abc import Sequence
 from enum import Enum, IntEnum, auto
 from typing import Any, Final
 
 from core.ids import DeviceId, SessionId, TenantId, UserId
 from core.principal import Principal
 from core.shard import Shard
+from geo.pings import FRAME_CODES
 from geo.point import Frame
 from realtime.attention import Causes, Level
 from realtime.codec import Codec, codec_for
@@ -109,7 +111,7 @@ class Session:
         state: Changed by ``step`` only.
         person: Who it is, None before ``hello``.
         target: Frame of outgoing positions where it differs from the platform's, else None.
-        source: Frame of incoming positions that do not name one.
+        source: Frame of incoming positions that do not name one; ``source_code`` is its number in columns.
         heard_at: When a frame last came.
         pinged_at: When the hub last sent a heartbeat ping.
         main: Cursor of the stream, None before it is attached and while restricted.
@@ -143,6 +145,7 @@ class Session:
         "safety",
         "session_id",
         "source",
+        "source_code",
         "state",
         "target",
         "violations",
@@ -164,6 +167,7 @@ class Session:
         self.person: Person | None = None
         self.target: Frame | None = None
         self.source = Frame.WGS84
+        self.source_code = FRAME_CODES[Frame.WGS84]
         self.clock_rate = 1.0
         self.opened_at = self.heard_at = self.pinged_at = now
         self.message_tokens = self.ping_tokens = 0.0
@@ -246,6 +250,11 @@ class Person:
     def level(self) -> Level:
         """How much they matter now."""
         return Level.IDLE if self.causes is None else self.causes.level
+
+    @property
+    def keeps(self) -> Sequence[str]:
+        """Causes under whose names their positions are kept."""
+        return () if self.causes is None else self.causes.kept_as
 
     @property
     def is_needed(self) -> bool:

@@ -1,0 +1,363 @@
+"""A hub in a test's hands: connections that record, people with simple tokens, an outbox in memory, time by hand."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from core.errors import DoorstepError, NotFound, Refused, Unavailable
+from core.ids import CityId, DeviceId, TenantId, UserId
+from core.outbox import OutboxRow, Stream
+from core.principal import Principal, Role
+from core.shard import Shard
+from geo.point import Frame
+from geo.settings import PositionSettings
+from geo.shard_positions import ShardPositions
+from realtime.engine import AttachStreams, Engine, Job, ReadRows
+from realtime.messages import Command, Snapshot
+from realtime.ports import RealtimePorts, Reply, SendDirect, StreamHead, WatchGrant
+from realtime.session import Session
+from realtime.settings import RealtimeSettings
+
+TENANT = TenantId("t1")
+CITY = Shard(TENANT, CityId("sh"))
+START = 1_700_000_000.0
+
+
+class Wire:
+    """One end of a connection, as a list of what was written to it."""
+
+    def __init__(self, subprotocol: str = "doorstep.v1.json") -> None:
+        self.peer = "127.0.0.1"
+        self.subprotocol = subprotocol
+        self.is_open = True
+        self.sent: list[bytes] = []
+        self.pings: list[bytes] = []
+        self.closed_with: int | None = None
+        self.aborted = False
+
+    def send(self, payload: bytes) -> None:
+        if self.is_open:
+            self.sent.append(payload)
+
+    def send_ping(self, payload: bytes) -> None:
+        if self.is_open:
+            self.pings.append(payload)
+
+    def close(self, code: int, reason: str = "") -> None:
+        if self.is_open:
+            self.is_open = False
+            self.closed_with = code
+
+    def abort(self) -> None:
+        self.is_open = False
+        self.aborted = True
+
+    def read(self) -> list[dict[str, Any]]:
+        """Everything written since the last call, decoded."""
+        frames, self.sent = self.sent, []
+        return [
+            json.loads(frame) if self.subprotocol.endswith("json") else msgspec.msgpack.decode(frame)
+            for frame in frames
+        ]
+
+    def read_types(self) -> list[str]:
+        return [frame["type"] for frame in self.read()]
+
+
+class Tokens:
+    """Tokens are ``user:role+role:expires_in``; relative to START."""
+
+    def __init__(self) -> None:
+        self.grace_s = 86_400.0
+
+    def verify(self, token: str, *, device: DeviceId, now: float) -> Principal:
+        try:
+            user, roles, expires_in = token.split(":")
+            held = frozenset(Role(role) for role in roles.split("+"))
+            expires_at = START + float(expires_in)
+        except ValueError:
+            raise Refused("not a token", code="token_invalid") from None
+        if now >= expires_at + self.grace_s:
+            raise Refused("too old", code="token_expired")
+        return Principal(
+            TENANT, UserId(user), Role(roles.split("+")[0]), held, frozenset({CITY.city}), device, expires_at,
+            restricted=now >= expires_at,
+        )  # fmt: skip
+
+    def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:
+        if ticket != "one-time":
+            raise Refused("no such ticket", code="ticket_invalid")
+        return self.verify("web:customer:3600", device=device, now=now)
+
+
+class Domains:
+    """Records what reaches the domains; answers when told to."""
+
+    def __init__(self) -> None:
+        self.commands: list[tuple[Principal, Command, Reply]] = []
+        self.sos_frames: list[tuple[Principal, bytes, bool, SendDirect, Reply]] = []
+        self.receipts: list[str] = []
+        self.presence: list[tuple[str, str, str]] = []
+
+    def command(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
+        self.commands.append((who, message, reply))
+
+    def sos(
+        self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply
+    ) -> None:
+        self.sos_frames.append((who, payload, is_json, send, reply))
+
+    def receipt(self, tenant: TenantId, recipient: UserId, receipt: str, now: float) -> None:
+        self.receipts.append(receipt)
+
+    def opened(self, who: Principal, now: float) -> None:
+        self.presence.append(("opened", who.user, who.device))
+
+    def closed(self, who: Principal, now: float) -> None:
+        self.presence.append(("closed", who.user, who.device))
+
+
+class Outbox:
+    """Committed rows; a read fails while ``is_down``."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[UserId, Stream], list[OutboxRow]] = {}
+        self.epoch = "e1"
+        self.acks: dict[tuple[str, str], int] = {}
+        self.is_down = False
+
+    def commit(
+        self, user: str, body: dict[str, Any], stream: Stream = Stream.MAIN, receipt: str = "", at: float = START
+    ) -> OutboxRow:
+        rows = self.rows.setdefault((UserId(user), stream), [])
+        seq = rows[-1].seq + 1 if rows else 1
+        row = OutboxRow(TENANT, UserId(user), stream, seq, self.epoch, msgspec.json.encode(body), receipt, at)
+        rows.append(row)
+        return row
+
+    def heads(self, user: UserId) -> dict[Stream, StreamHead]:
+        if self.is_down:
+            raise Unavailable("down", code="store_unavailable")
+        heads = {}
+        for stream in Stream:
+            rows = self.rows.get((user, stream), [])
+            heads[stream] = StreamHead(self.epoch, rows[-1].seq if rows else 0)
+        return heads
+
+    def page(self, job: ReadRows) -> list[OutboxRow]:
+        if self.is_down:
+            raise Unavailable("down", code="store_unavailable")
+        rows = self.rows.get((job.who.user, job.stream), [])
+        return [row for row in rows if row.seq > job.after_seq][: job.limit]
+
+    def first(self, user: UserId, stream: Stream) -> int:
+        rows = self.rows.get((user, stream), [])
+        return rows[0].seq if rows else 1
+
+    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
+        return self.heads(who.user)
+
+    async def read(
+        self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
+    ) -> Sequence[OutboxRow]:
+        raise NotImplementedError
+
+    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
+        return self.first(user, stream)
+
+    def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
+        key = (f"{user}/{device}", stream.value)
+        assert seq >= self.acks.get(key, 0), "an ack went backwards"
+        self.acks[key] = seq
+
+
+class Open:
+    """Snapshots: what is open for each user."""
+
+    def __init__(self) -> None:
+        self.things: dict[tuple[UserId, Stream], Snapshot] = {}
+
+    def build(self, who: Principal, stream: Stream, now: float) -> Snapshot | None:
+        return self.things.get((who.user, stream))
+
+
+class Rights:
+    """Who may watch what, by topic and user."""
+
+    def __init__(self) -> None:
+        self.grants: dict[tuple[str, str], WatchGrant] = {}
+        self.versions: dict[str, int] = {}
+
+    def allow(self, topic: str, user: str, subject: str | None, **more: Any) -> None:
+        version = self.versions.setdefault(topic, 1)
+        self.grants[topic, user] = WatchGrant(None if subject is None else UserId(subject), CITY, version, **more)
+
+    def bump(self, topic: str) -> None:
+        self.versions[topic] = self.versions.get(topic, 1) + 1
+        for key, grant in list(self.grants.items()):
+            if key[0] == topic:
+                self.grants[key] = replace(grant, version=self.versions[topic])
+
+    def deny(self, topic: str, user: str) -> None:
+        self.grants.pop((topic, user), None)
+
+    def grant(self, who: Principal, topic: str, now: float) -> WatchGrant:
+        grant = self.grants.get((topic, who.user))
+        if grant is None:
+            raise NotFound("no such topic")
+        return grant
+
+    def version(self, topic: str) -> int:
+        return self.versions.get(topic, 0)
+
+
+class Tracks:
+    """A position log whose disk writes when told to."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, Mapping[str, Sequence[float]]]] = []
+        self.waiting: list[Any] = []
+
+    def append(
+        self, shard: Shard, technician: UserId, order: str, columns: Mapping[str, Sequence[float]], stored: Any = None
+    ) -> None:
+        self.rows.append((technician, order, columns))
+        self.waiting.append(stored)
+
+    def write(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for stored in waiting:
+            stored()
+
+
+class Numbers:
+    """Ids that count."""
+
+    def __init__(self) -> None:
+        self.last = 0
+
+    def new(self, prefix: str) -> str:
+        self.last += 1
+        return f"{prefix}{self.last}"
+
+
+class HubWorld:
+    """An engine with everything around it. Reads are answered at once unless ``hold_reads``."""
+
+    def __init__(self, settings: RealtimeSettings | None = None) -> None:
+        self.now = START
+        self.settings = settings or RealtimeSettings(frame=Frame.WGS84)
+        self.tokens, self.domains, self.outbox, self.open = Tokens(), Domains(), Outbox(), Open()
+        self.rights, self.tracks = Rights(), Tracks()
+        self.ports = RealtimePorts(self.tokens, self.domains, self.open, self.outbox, self.rights, self.tracks)
+        self.positions = {CITY: ShardPositions(PositionSettings(), self.settings.frame)}
+        self.jobs: list[Job] = []
+        self.hold_reads = False
+        self.engine = Engine(
+            self.settings, Numbers(), self.ports, self.positions, start=self.jobs.append, seed=1
+        )  # fmt: skip
+
+    # -- time and reads
+
+    def advance(self, seconds: float, step: float = 0.05, *, tick: bool = True) -> None:
+        """Let time pass in ticks."""
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            self.now = min(end, self.now + step)
+            if tick:
+                self.engine.tick(self.now, 0.0)
+            if not self.hold_reads:
+                self.read_all()
+
+    def tick(self, lag_s: float = 0.0) -> None:
+        self.now += 0.02
+        self.engine.tick(self.now, lag_s)
+        if not self.hold_reads:
+            self.read_all()
+
+    def read_all(self) -> None:
+        while self.jobs:
+            self.do_job(self.jobs.pop(0))
+
+    def do_job(self, job: Job) -> None:
+        try:
+            if isinstance(job, AttachStreams):
+                heads = self.outbox.heads(job.who.user)
+                firsts = {stream: self.outbox.first(job.who.user, stream) for stream in heads}
+                self.engine.attached(job, heads, firsts, self.now)
+            else:
+                self.engine.rows_read(job, self.outbox.page(job), self.now)
+        except DoorstepError as error:
+            self.engine.job_failed(job, error, self.now)
+
+    # -- connections
+
+    def connect(self, subprotocol: str = "doorstep.v1.json") -> "Peer":
+        wire = Wire(subprotocol)
+        session = Session(self.engine, wire, self.settings.queue, self.now)
+        self.engine.opened(session, self.now)
+        return Peer(self, session, wire)
+
+    def join(
+        self, user: str, roles: str = "technician", *, device: str = "d1", expires_in: float = 3600, **hello: Any
+    ) -> "Peer":
+        """Connect, say hello, read the welcome and what follows it."""
+        subprotocol = hello.pop("subprotocol", "doorstep.v1.json")
+        peer = self.connect(subprotocol)
+        peer.say(type="hello", token=f"{user}:{roles}:{expires_in}", device=device, **hello)
+        if not self.hold_reads:
+            self.read_all()
+        return peer
+
+    def on_duty(self, user: str) -> int:
+        slot = self.positions[CITY].claim(UserId(user))
+        self.engine.duty_changed(TENANT, UserId(user), CITY, self.now)
+        return slot
+
+    def off_duty(self, user: str) -> None:
+        self.positions[CITY].release(UserId(user))
+        self.engine.duty_changed(TENANT, UserId(user), None, self.now)
+
+    def deliver(self, *rows: OutboxRow) -> None:
+        self.engine.deliver(rows, self.now)
+
+
+class Peer:
+    """A client and its session."""
+
+    def __init__(self, world: HubWorld, session: Session, wire: Wire) -> None:
+        self.world = world
+        self.session = session
+        self.wire = wire
+
+    def say(self, **message: Any) -> None:
+        encode = msgspec.json.encode if self.wire.subprotocol.endswith("json") else msgspec.msgpack.encode
+        self.say_bytes(encode(message))
+
+    def say_bytes(self, payload: bytes) -> None:
+        self.world.engine.on_message(self.session, payload, self.world.now)
+
+    def ping(self, seq: int, lat: float = 31.2, lng: float = 121.4, *, age_s: float = 0.0, **more: Any) -> None:
+        now = self.world.now
+        self.say(
+            type="ping", seq=seq, fixed_at=now - age_s, sent_at=now, lat=lat, lng=lng, accuracy_m=10.0, **more
+        )  # fmt: skip
+
+    def lose(self, code: int = 1006) -> None:
+        """The connection is gone."""
+        self.wire.is_open = False
+        self.world.engine.on_closed(self.session, code, self.world.now)
+
+    def read(self) -> list[dict[str, Any]]:
+        return self.wire.read()
+
+    def read_types(self) -> list[str]:
+        return self.wire.read_types()
+
+    def read_one(self, kind: str) -> dict[str, Any]:
+        found = [frame for frame in self.read() if frame["type"] == kind]
+        assert len(found) == 1, found
+        return found[0]
