@@ -54,7 +54,7 @@ class Metrics:
 
     def __init__(self) -> None:
         """Register what is written here; ``read`` adds what is only looked up."""
-        disable_created_metrics()  # two more lines for each label, which nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call] # two more lines for each label, which nobody reads
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
