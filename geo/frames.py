@@ -31,6 +31,7 @@ _STEPS: Final = 4
 """Each step of the inverse shrinks its error about a hundredfold from 600 m; three suffice for 0.001 m."""
 
 
+@np.errstate(all="ignore")
 def convert(lat_deg: ArrayLike, lng_deg: ArrayLike, source: Frame, target: Frame) -> tuple[FloatArray, FloatArray]:
     """Convert points from one frame to another.
 

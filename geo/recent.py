@@ -70,6 +70,7 @@ class RecentPings:
         """Drop what is known of a slot whose owner has left."""
         self._last[slot] = -1
 
+    @np.errstate(all="ignore")
     def append(self, judged: JudgedBatch) -> None:
         """Remember a batch. Cost: about 0.2 us a ping."""
         batch = judged.pings
@@ -113,20 +114,20 @@ class RecentPings:
 
     def _make_room(self, count: int, now: float) -> None:
         """Grow while rows that are still wanted would be overwritten."""
-        size = len(self._log)
-        while size < self._rows_max:
-            overwritten = self._head + count - size - 1
-            if overwritten < 0:
-                return
-            oldest_kept = max(self._head - len(self._log), 0)
-            last_lost = min(max(overwritten, oldest_kept), self._head - 1)
-            if count <= size and self._log[last_lost % len(self._log)]["received_at"] < now - self._recent_s:
-                break
+        length = size = len(self._log)
+        while size < self._rows_max and not self._may_lose(self._head + count - size - 1, now):
             size *= 2
         size = min(size, max(self._rows_max, _ROWS_FIRST))
-        if size <= len(self._log):
+        if size == length:
             return
         numbers = np.arange(max(self._head - len(self._log), 0), self._head)
         log = np.zeros(size, dtype=_ROW)
         log[numbers % size] = self._log[numbers % len(self._log)]
         self._log = log
+
+    def _may_lose(self, number: int, now: float) -> bool:
+        """Whether this row and all before it are gone, or older than anybody asks for."""
+        if number >= self._head:
+            return False
+        gone = number < max(self._head - len(self._log), 0)
+        return gone or bool(self._log[number % len(self._log)]["received_at"] < now - self._recent_s)

@@ -290,7 +290,9 @@ TestIndexAgainstModel = pytest.mark.slow(IndexAgainstModel.TestCase)
 TestIndexAgainstModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
 
 
-@pytest.mark.full
-@pytest.mark.timeout(1200)
-class TestIndexAgainstModelAtLength(IndexAgainstModel.TestCase):
-    settings = settings(max_examples=1_500, stateful_step_count=60, deadline=None)
+class IndexAgainstModelAtLength(IndexAgainstModel):
+    """The same, many more and longer sequences."""
+
+
+TestIndexAgainstModelAtLength = pytest.mark.full(pytest.mark.timeout(1200)(IndexAgainstModelAtLength.TestCase))
+TestIndexAgainstModelAtLength.settings = settings(max_examples=1_500, stateful_step_count=60, deadline=None)
