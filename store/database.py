@@ -40,6 +40,8 @@ class Database:
         self.writer = Writer(engine, path, executor or self._threads(1, "writer"), settings, outbox)
         self._reader_executor = executor or self._threads(settings.readers, "reader")
         self._reader_engine = reader_engine(path, busy_timeout_s=settings.busy_timeout_s, connections=settings.readers)
+        # First to open and last to close: only then is the write-ahead log folded into the file at the end.
+        self.writer.connect()
         self.epoch: str = run_read(self._reader_engine, read_epoch)
         if outbox is not None:
             outbox.epoch = self.epoch

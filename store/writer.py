@@ -117,6 +117,13 @@ class Writer:
 
     # -- on the event loop ----------------------------------------------------------------------------
 
+    def connect(self) -> None:
+        """Open the file now, in the caller's thread, before ``start``. Raises ``Unavailable``."""
+        try:
+            self._connected()
+        except _DATABASE_ERRORS as error:
+            raise unavailable(error, f"{self._name} could not be opened") from error
+
     def start(self) -> None:
         """Begin to take jobs. Needs a running loop."""
         self._stopping = False
@@ -129,6 +136,7 @@ class Writer:
         if self._task is not None:
             await self._task
             self._task = None
+        if self._connection is not None:
             await asyncio.get_running_loop().run_in_executor(self._executor, self._close)
 
     @property
