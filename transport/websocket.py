@@ -32,8 +32,8 @@ from transport.websocket_handshake import (
 
 log = logging.getLogger(__name__)
 
-_SWEEP_S = 0.25
-"""How late a deadline may be noticed."""
+_SWEEP_S = 0.05
+"""How late a deadline may be noticed: one timer serves all that fall into this time."""
 
 _SOCKETS_SPARE = 256
 """Sockets beyond ``connections_max`` that may be open to be told 503; more are dropped unheard."""
@@ -207,9 +207,12 @@ class WebSocketListener:
             self._due.pop(connection, None)
             return
         loop = asyncio.get_running_loop()
-        self._due[connection] = loop.time() + delay_s
-        if self._sweep_timer is None:
-            self._sweep_timer = loop.call_later(min(_SWEEP_S, delay_s), self._sweep)
+        due = self._due[connection] = loop.time() + delay_s
+        if self._sweep_timer is not None:
+            if self._sweep_timer.when() <= due + _SWEEP_S:
+                return
+            self._sweep_timer.cancel()
+        self._sweep_timer = loop.call_later(max(_SWEEP_S, delay_s), self._sweep)
 
     def _sweep(self) -> None:
         # One timer for all, and none while nobody is closing or sending fragments.
@@ -218,7 +221,9 @@ class WebSocketListener:
         for connection in [connection for connection, due in self._due.items() if due <= now]:
             del self._due[connection]
             connection.on_due()
-        self._sweep_timer = loop.call_later(_SWEEP_S, self._sweep) if self._due else None
+        self._sweep_timer = None
+        if self._due:
+            self._sweep_timer = loop.call_later(max(_SWEEP_S, min(self._due.values()) - now), self._sweep)
 
     def _make_protocol(self) -> asyncio.BaseProtocol:
         connection = WebSocketConnection(self)

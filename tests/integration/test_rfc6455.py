@@ -24,7 +24,7 @@ from tests.raw_client import (
 from transport.settings import WebSocketSettings
 from transport.websocket import WebSocketListener
 
-SETTINGS = WebSocketSettings(port=0, handshake_timeout_s=0.3, close_timeout_s=0.3, linger_s=0.3, message_timeout_s=0.3)
+SETTINGS = WebSocketSettings(port=0, handshake_timeout_s=0.15, close_timeout_s=0.15, linger_s=0.15, message_timeout_s=0.15)
 
 
 @pytest.fixture
@@ -358,7 +358,7 @@ async def test_a_message_of_exactly_the_limit_is_heard(client: RawClient, accept
 async def test_the_close_code_survives_a_message_that_is_far_over_the_limit(client: RawClient, attempt: int) -> None:
     # Bytes that were not read when a socket is closed make the kernel reset it, and the close frame is lost.
     client.writer.write(encode(TEXT, b"a" * 3_000_000))
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.05)
     assert await client.read_close() == 1009
 
 
@@ -453,7 +453,7 @@ async def test_a_close_that_is_not_answered_is_aborted(client: RawClient, accept
     assert await client.read_close() == 4000
     await client.read_end()
     await until(lambda: acceptor.handlers[0].closes)
-    assert 0.2 < time.monotonic() - started_at < 1
+    assert 0.1 < time.monotonic() - started_at < 1
     assert acceptor.handlers[0].closes == [4000]
 
 
