@@ -38,6 +38,8 @@ class _Tracked:
     customer: UserId
     technician: UserId | None
     customer_sees: bool
+    is_over: bool
+    """The job is done: nothing is left for the customer to watch."""
     destination: LatLng | None
 
 
@@ -76,6 +78,7 @@ class Rights:
             order.customer,
             order.technician if order.state in JOB_STATES else None,
             order.state in TRACKED_STATES,
+            order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE),
             order.site.point if order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE) else None,
         )
         if now_tracked == known:
@@ -151,7 +154,7 @@ class Rights:
             raise no_such_topic()
         if who.holds(Role.OPS) and order.city in who.cities:
             return self._grant(who.tenant, order.technician, topic, order.destination)
-        if who.holds(Role.CUSTOMER) and order.customer == who.user:
+        if who.holds(Role.CUSTOMER) and order.customer == who.user and not order.is_over:
             subject = order.technician if order.customer_sees else None
             return self._grant(who.tenant, subject, topic, order.destination)
         raise no_such_topic()

@@ -30,7 +30,7 @@ _LAZY: Final = {
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
 }
-"""Commands whose modules are loaded only when they are used: module `cli.<name>`, attribute `command`."""
+"""Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`."""
 errors = Console(stderr=True, highlight=False)
 
 
@@ -44,7 +44,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""
         if cmd_name in _LAZY:
-            command: click.Command = importlib.import_module(f"cli.{cmd_name}").command
+            command: click.Command = getattr(importlib.import_module(f"cli.{cmd_name}"), cmd_name)
             return command
         return super().get_command(ctx, cmd_name)
 
