@@ -447,6 +447,10 @@ class _Run:
     def _judge_exactly(self, start: int, stop: int) -> None:
         owner = self._owner
         slot = int(self._slot[start])
+        if self._are_all_seen(slot, start, stop):
+            self._verdict[self._order[start:stop]] = Verdict.DUPLICATE
+            self._seen_at[self._order[start:stop]] = np.nan
+            return
         entries = owner._read(slot)
         evicted = int(owner._head[slot]) > owner._len_max
         live_before = _newest_supported(entries)
@@ -465,3 +469,11 @@ class _Run:
         if live is not None and entries[live].key != key_before:
             self._live_slots.append(np.array([slot]))
             self._live_rows.append(np.array([entries[live].row()], dtype=FIX_DTYPE))
+
+    def _are_all_seen(self, slot: int, start: int, stop: int) -> bool:
+        """Whether a group is nothing but repetitions (a backlog sent again): no need to open the trail."""
+        if not self._owner._kept[slot]:
+            return False
+        rows = self._rows[start:stop]
+        numbers = zip(rows["device"].tolist(), rows["seq"].tolist(), strict=True)
+        return all(self._owner._was_seen(slot, device, seq) for device, seq in numbers)
