@@ -23,5 +23,11 @@ if ! .venv/bin/python -c '' 2>/dev/null; then
 fi
 
 echo "installing the pinned packages"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+install() {
+    # pip and setuptools say much that helps nobody; all of it is shown when something fails.
+    .venv/bin/python -m pip install --disable-pip-version-check "$@" >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+}
+install --require-hashes -r requirements/dev.lock
+install --no-deps --no-build-isolation -e .

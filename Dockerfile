@@ -1,0 +1,31 @@
+# The same steps as tools/make_venv.sh, with the lock of what runs instead of the one for the workshop.
+#   docker build -t doorstep .
+#   docker run -p 8080:8080 -p 8081:8081 -v doorstep:/var/lib/doorstep \
+#     -e DOORSTEP__TRUSTED_PROXIES='[172.17.0.0/16]' doorstep
+# TLS ends in a proxy in front (docs/operations.md); without one declared the server refuses to listen to the world.
+FROM python:3.11-slim AS build
+WORKDIR /src
+COPY requirements/dev.lock requirements/dev.lock
+# The build backend comes from the pinned lock as well.
+RUN python -m venv /build \
+    && grep -A 100 '^setuptools==' requirements/dev.lock \
+       | awk 'NR > 1 && /^[a-z0-9]/ { exit } { print }' > setuptools.lock \
+    && /build/bin/python -m pip install --no-cache-dir --require-hashes -r setuptools.lock
+COPY . .
+RUN /build/bin/python -m pip wheel --no-deps --no-build-isolation --wheel-dir /wheels .
+
+FROM python:3.11-slim
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DOORSTEP__HTTP__HOST=0.0.0.0 DOORSTEP__HUB__HOST=0.0.0.0
+RUN useradd --system --create-home --home-dir /var/lib/doorstep doorstep
+COPY requirements/run.lock /tmp/run.lock
+RUN python -m pip install --no-cache-dir --require-hashes -r /tmp/run.lock && rm /tmp/run.lock
+COPY --from=build /wheels /wheels
+RUN python -m pip install --no-cache-dir --no-deps /wheels/*.whl && rm -r /wheels
+USER doorstep
+WORKDIR /var/lib/doorstep
+COPY --chown=doorstep config.yaml ./
+VOLUME /var/lib/doorstep
+# HTTP and the hub; the admin listener (9090) stays on loopback.
+EXPOSE 8080 8081
+ENTRYPOINT ["doorstep"]
+CMD ["serve"]
