@@ -111,7 +111,7 @@ def run_read(engine: Engine, query: Callable[[Connection], Any]) -> Any:
         Unavailable: The database failed.
     """
     try:
-        with engine.connect() as connection:
+        with engine.connect() as connection, connection.begin():
             return query(connection)
     except (SQLAlchemyError, sqlite3.Error) as error:
         raise unavailable(error, "the database could not be read") from error

@@ -1,8 +1,9 @@
 """Statements that are built and compiled once.
 
 Building a Core statement at each call costs more than running it on SQLite (docs/adr/0004). Here it is built from
-the tables once, at import, and run as text with positional values, so that the tables stay the only place where
-columns are named. Values pass the driver as they are: these tables use text, numbers and bytes only.
+the tables once, at import, and run on the driver's cursor with positional values, so that the tables stay the only
+place where columns are named. Values pass as they are: these tables use text, numbers and bytes only. The transaction
+around is SQLAlchemy's, and must have begun.
 """
 
 from collections.abc import Sequence
@@ -35,6 +36,8 @@ class Statement:
         self._constants = [(at, compiled.params[name]) for at, name in enumerate(names) if not required[name]]
 
     def _filled(self, values: Sequence[Any]) -> Row:
+        if not self._constants:
+            return tuple(values)
         filled = list(values)
         for at, constant in self._constants:
             filled.insert(at, constant)
@@ -42,23 +45,33 @@ class Statement:
 
     def change(self, connection: Connection, *values: Any) -> int:
         """Run an INSERT, UPDATE or DELETE; returns the number of rows changed."""
-        return connection.exec_driver_sql(self.text, self._filled(values)).rowcount
+        cursor = connection.connection.cursor()
+        cursor.execute(self.text, self._filled(values))
+        return cursor.rowcount
 
     def change_many(self, connection: Connection, rows: Sequence[Row]) -> int:
         """Run it for each row; returns the sum of rows changed."""
         if not rows:
             return 0
-        filled = [self._filled(row) for row in rows] if self._constants else list(rows)
-        return connection.exec_driver_sql(self.text, filled).rowcount
+        cursor = connection.connection.cursor()
+        cursor.executemany(self.text, [self._filled(row) for row in rows] if self._constants else rows)
+        return cursor.rowcount
 
     def one(self, connection: Connection, *values: Any) -> Row | None:
         """Run a SELECT; the first row."""
-        row = connection.exec_driver_sql(self.text, self._filled(values)).first()
-        return None if row is None else tuple(row)
+        rows = self.all(connection, *values)
+        return rows[0] if rows else None
 
     def all(self, connection: Connection, *values: Any) -> list[Row]:
         """Run a SELECT; all rows."""
-        return [tuple(row) for row in connection.exec_driver_sql(self.text, self._filled(values))]
+        cursor = connection.connection.cursor()
+        cursor.execute(self.text, self._filled(values))
+        return list(cursor.fetchall())
+
+
+def run_text(connection: Connection, text: str) -> None:
+    """Run a statement without values, as SAVEPOINT, on the driver's cursor."""
+    connection.connection.cursor().execute(text)
 
 
 def insert_row(table: Table) -> Statement:

@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from core.errors import Unavailable
 from store.engines import is_fatal, unavailable
 from store.settings import WriterSettings
+from store.statements import run_text
 
 _log = logging.getLogger(__name__)
 
@@ -238,16 +239,16 @@ class Writer:
 
     def _run_job(self, connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:
         """Run one job in a savepoint. Raises only when the whole transaction is lost."""
-        connection.exec_driver_sql("SAVEPOINT job")
+        run_text(connection, "SAVEPOINT job")
         try:
             outcome = _Outcome(work(connection))
         except Exception as error:  # whatever it is, it is this job's, and its future gets it
             if is_fatal(error):
                 raise
-            connection.exec_driver_sql("ROLLBACK TO job")
+            run_text(connection, "ROLLBACK TO job")
             outcome = _Outcome(error=unavailable(error, "not stored") if isinstance(error, _DATABASE_ERRORS) else error)
         # Raises when an error has ended the transaction: then there is no savepoint any more.
-        connection.exec_driver_sql("RELEASE job")
+        run_text(connection, "RELEASE job")
         if self._follower is not None:
             if outcome.error is None:
                 self._follower.keep_job()
