@@ -67,17 +67,18 @@ class PartialPings:
 
 
 class _LoosePings(Struct, tag="pings"):
+    # A missing member is an empty `Raw`: msgspec has no union of `Raw` and None.
     pings: list[Raw]
-    sent_at: Raw | None = None
-    crs: Raw | None = None
+    sent_at: Raw = Raw()
+    crs: Raw = Raw()
 
 
 class _LoosePing(Struct, tag="ping"):
-    seq: Raw | None = None
+    seq: Raw = Raw()
 
 
 class _Reference(Struct):
-    ref: Raw | None = None
+    ref: Raw = Raw()
 
 
 _JSON: Final = msgspec.json.Decoder(Decoded)
@@ -182,7 +183,7 @@ class Codec:
             raw = self._loose_ping.decode(payload).seq
         except DECODE_ERRORS:
             return None
-        return None if raw is None else self._as_seq(raw)
+        return self._as_seq(raw)
 
     def salvage_pings(self, payload: bytes) -> PartialPings | None:
         """Read what is good of a batch that does not decode as a whole; None when it is no batch at all."""
@@ -194,8 +195,8 @@ class Codec:
         if not 1 <= len(rows) <= PING_BATCH_LEN_MAX:
             return None
         try:
-            sent_at = None if loose.sent_at is None else self._epoch.decode(loose.sent_at)
-            crs = None if loose.crs is None else self._crs.decode(loose.crs)
+            sent_at = self._epoch.decode(loose.sent_at) if memoryview(loose.sent_at) else None
+            crs = self._crs.decode(loose.crs) if memoryview(loose.crs) else None
         except DECODE_ERRORS:
             # Without these no row means anything: a frame that is not known is never guessed.
             return PartialPings([], None, None, len(rows), _seqs(rows, self._row_seq))
@@ -246,7 +247,7 @@ class Codec:
     def _ref(self, payload: bytes) -> str | None:
         try:
             raw = self._reference.decode(payload).ref
-            value = None if raw is None else self._generic.decode(raw)
+            value = self._generic.decode(raw)
         except DECODE_ERRORS:
             return None
         return value if isinstance(value, str) and 1 <= len(value) <= 64 else None

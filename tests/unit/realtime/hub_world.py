@@ -105,9 +105,7 @@ class Domains:
     def command(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
         self.commands.append((who, message, reply))
 
-    def sos(
-        self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply
-    ) -> None:
+    def sos(self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply) -> None:
         self.sos_frames.append((who, payload, is_json, send, reply))
 
     def receipt(self, tenant: TenantId, recipient: UserId, receipt: str, now: float) -> None:
