@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from realtime.send_queue import CLOSE_TOO_SLOW, ENTRY_BYTES, SendQueue, SendQueueSettings
 
@@ -527,7 +527,12 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestHistories.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+
+
+@pytest.mark.full
+def test_the_laws_hold_over_many_long_histories() -> None:
+    run_state_machine_as_test(Histories, settings=settings(max_examples=1_000, stateful_step_count=100, deadline=None))
 
 
 @given(st.lists(st.integers(1, 3_000), min_size=1, max_size=60))
