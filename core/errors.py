@@ -16,6 +16,8 @@ Exceptions hold facts. Edges translate them once: ``api/errors.py`` to HTTP, ``r
 
 from typing import ClassVar
 
+from core.codes import MEANINGS
+
 
 class DoorstepError(Exception):
     """Root of all errors that a client may hear of.
@@ -35,6 +37,7 @@ class DoorstepError(Exception):
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
+        assert self.code in MEANINGS, f"{self.code!r} is not in core.codes"  # noqa: S101 - a bug, not an input
         self.field = field
 
 
