@@ -4,6 +4,7 @@ import json
 import math
 import struct
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -365,3 +366,24 @@ def test_every_messagepack_tag_is_survived(tag: int) -> None:
     report = decode_sos(payload, False, T0, Frame.WGS84)
     assert report.key == "k"
     assert report.fix is None
+
+
+SUITE = Path(__file__).parents[4] / "shared" / "data" / "malformed" / "test_parsing"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SUITE.is_dir(), reason="the JSON parsing suite (../shared/data/malformed) is not here")
+@pytest.mark.parametrize("is_json", [True, False])
+def test_the_json_parsing_suite_inside_an_sos_still_raises_it(is_json: bool) -> None:
+    for path in sorted(SUITE.glob("*.json")):
+        damage = path.read_bytes()
+        for payload in (
+            damage,
+            b'{"type":"sos","key":"k","extra":' + damage + b',"lat":31.2,"lng":121.4}',
+            b'{"type":"sos","key":"k","lat":' + damage + b',"lng":121.4}',
+            b'{"type":"sos","key":"k","note":"' + damage + b'"}',
+        ):
+            report = decode_sos(payload, is_json, T0, Frame.GCJ02)
+            sound(report)
+            # Damage may bring its own fields; it must never make the key of an SOS that has one unreadable.
+            assert b'"key":"k"' not in payload or report.key == "k" or b'"key"' in damage, path.name
