@@ -62,25 +62,18 @@ _TECHNICIAN_BY_ID: Final = Statement(
     )
 )
 
-# What a shard's engine starts from: its unsettled orders and those settled lately.
-_loaded = and_(
-    _o.tenant == bindparam("t"),
-    _o.city == bindparam("c"),
-    or_(_o.settled_at.is_(None), _o.settled_at >= bindparam("since")),
+# What a shard's engine starts from: its unsettled orders and those settled lately. Their offers and last event numbers
+# are then read order by order, and all is sorted here: with a join or ORDER BY SQLite would rather walk through
+# everything that the tenant ever had.
+_LOAD_ORDERS: Final = Statement(
+    select(_o.body).where(
+        _o.tenant == bindparam("t"),
+        _o.city == bindparam("c"),
+        or_(_o.settled_at.is_(None), _o.settled_at >= bindparam("since")),
+    )
 )
-_LOAD_ORDERS: Final = Statement(select(_o.body).where(_loaded).order_by(_o.order_id))
-_LOAD_OFFERS: Final = Statement(
-    select(_f.body)
-    .join(schema.orders, and_(_f.tenant == _o.tenant, _f.order_id == _o.order_id))
-    .where(_loaded)
-    .order_by(_f.offered_at, _f.offer_id)
-)
-_LOAD_EVENT_SEQS: Final = Statement(
-    select(_e.order_id, func.max(_e.seq))
-    .join(schema.orders, and_(_e.tenant == _o.tenant, _e.order_id == _o.order_id))
-    .where(_loaded)
-    .group_by(_e.order_id)
-    .order_by(_e.order_id)
+_LAST_EVENT_SEQ: Final = Statement(
+    select(func.max(_e.seq)).where(_e.tenant == bindparam("t"), _e.order_id == bindparam("i"))
 )
 _LOAD_TECHNICIANS: Final = Statement(
     select(schema.technicians.c.body)
@@ -176,14 +169,18 @@ class SqlDispatchStore:
 
 
 def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:
-    where = (*shard, now - SETTLED_ORDER_LOADED_S)
-    technicians = _LOAD_TECHNICIANS.all(connection, shard.tenant, f"\n{shard.city}\n")
+    tenant = shard.tenant
+    rows = _LOAD_ORDERS.all(connection, *shard, now - SETTLED_ORDER_LOADED_S)
+    orders = sorted((_ORDER.unpack(row[0]) for row in rows), key=lambda order: order.order_id)
+    offers = [_OFFER.unpack(row[0]) for order in orders for row in _OFFERS.all(connection, tenant, order.order_id)]
+    last_seqs = {order.order_id: _LAST_EVENT_SEQ.all(connection, tenant, order.order_id)[0][0] for order in orders}
+    technicians = _LOAD_TECHNICIANS.all(connection, tenant, f"\n{shard.city}\n")
     keys = _LOAD_IDEMPOTENCY.all(connection, *shard, now - IDEMPOTENCY_HONOURED_S)
     return DispatchState(
-        orders=[_ORDER.unpack(row[0]) for row in _LOAD_ORDERS.all(connection, *where)],
-        offers=[_OFFER.unpack(row[0]) for row in _LOAD_OFFERS.all(connection, *where)],
+        orders=orders,
+        offers=sorted(offers, key=lambda offer: (offer.offered_at, offer.offer_id)),
         technicians=[_TECHNICIAN.unpack(row[0]) for row in technicians],
-        event_seqs={row[0]: row[1] for row in _LOAD_EVENT_SEQS.all(connection, *where)},
+        event_seqs={order_id: seq for order_id, seq in last_seqs.items() if seq is not None},
         idempotency=[_IDEMPOTENCY.unpack(row[0]) for row in keys],
     )
 

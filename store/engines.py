@@ -38,9 +38,6 @@ _FATAL = frozenset(
     }
 )
 _CODES = {
-    sqlite3.SQLITE_FULL: "store_full",
-    sqlite3.SQLITE_BUSY: "store_busy",
-    sqlite3.SQLITE_LOCKED: "store_busy",
     sqlite3.SQLITE_CONSTRAINT: "store_conflict",
     sqlite3.SQLITE_CORRUPT: "store_corrupt",
     sqlite3.SQLITE_NOTADB: "store_corrupt",

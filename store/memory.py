@@ -316,6 +316,8 @@ class MemorySafetyStore:
             stored = self._incidents.get((incident.tenant, incident.incident_id))
             _check_version("incident", incident.incident_id, incident.version, stored)
         for trigger in changes.triggers:
+            if trigger.incident_id not in changes.incidents:
+                raise ValueError(f"trigger {trigger.trigger_id} comes without the incident that it changed")
             if trigger.trigger_id in self._triggers:
                 raise Unavailable(f"trigger {trigger.trigger_id} exists", code="store_conflict")
         for event in changes.events:

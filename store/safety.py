@@ -118,17 +118,12 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
             incident.version,
             _INCIDENT.pack(incident),
         )
-    _ADD_TRIGGER.change_many(
-        connection,
-        [
-            (
-                changes.incidents[trigger.incident_id].tenant,
-                trigger.trigger_id,
-                trigger.incident_id,
-                trigger.received_at,
-                _TRIGGER.pack(trigger),
-            )
-            for trigger in changes.triggers
-        ],
-    )
+    for trigger in changes.triggers:
+        incident_id = trigger.incident_id
+        changed = changes.incidents.get(incident_id)
+        if changed is None:
+            raise ValueError(f"trigger {trigger.trigger_id} comes without the incident that it changed")
+        _ADD_TRIGGER.change(
+            connection, changed.tenant, trigger.trigger_id, incident_id, trigger.received_at, _TRIGGER.pack(trigger)
+        )
     _ADD_EVENT.change_many(connection, [(e.tenant, e.incident_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])

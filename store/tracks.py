@@ -56,9 +56,9 @@ _TRACK_OF: Final = Statement(
     .limit(bindparam("n"))
 )
 _LAST: Final = Statement(
-    select(_l.tenant, _l.city, _l.technician, _l.fixed_at, _l.received_at, _l.lat, _l.lng, _l.accuracy_m)
-    .where(_l.tenant == bindparam("t"), _l.city == bindparam("c"))
-    .order_by(_l.technician)
+    select(_l.tenant, _l.city, _l.technician, _l.fixed_at, _l.received_at, _l.lat, _l.lng, _l.accuracy_m).where(
+        _l.tenant == bindparam("t"), _l.city == bindparam("c")
+    )
 )
 # Points are added in the order of ``received_at``, so the oldest are first; no index is needed to find them.
 _PRUNE: Final = Statement(
@@ -206,7 +206,8 @@ class SqlPositionLog:
 
     async def last_positions(self, shard: Shard) -> Sequence[LastPosition]:
         """Last known position of each technician of the shard."""
-        return [LastPosition(*row) for row in await self._database.read(lambda c: _LAST.all(c, *shard))]
+        rows = await self._database.read(lambda c: _LAST.all(c, *shard))
+        return sorted((LastPosition(*row) for row in rows), key=lambda position: position.technician)
 
     async def prune(self, now: float) -> int:
         """Remove a bounded number of positions that are too old; returns how many."""

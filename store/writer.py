@@ -229,7 +229,8 @@ class Writer:
         try:
             transaction.commit()
         except _DATABASE_ERRORS as error:
-            return self._lose(works, unavailable(error, f"{self._name}: the outcome of the commit is unknown"))
+            text = f"{self._name}: the outcome of the commit is unknown"
+            return self._lose(works, Unavailable(f"{text}: {error}", code="store_unavailable"))
         if self._follower is not None:
             self._follower.keep_batch()
         self.counters.transactions += 1

@@ -106,3 +106,14 @@ async def test_incidents_are_listed_newest_first_in_pages_with_those_without_a_c
     assert [i.incident_id for i in rest] == ["inc_a"]
     assert [i.incident_id for i in await find(TENANT, cities=frozenset())] == ["inc_b"]
     assert list(await find(OTHER_TENANT)) == []
+
+
+async def test_a_trigger_without_its_incident_or_seen_before_fails_the_batch(node: Node) -> None:
+    with pytest.raises(ValueError, match="without the incident"):
+        await node.stores.safety.commit(safety_changes(make_trigger()), [], NOW)
+    incident = make_incident()
+    await node.stores.safety.commit(safety_changes(incident, make_trigger()), [], NOW)
+    with pytest.raises(Unavailable) as caught:
+        await node.stores.safety.commit(safety_changes(replace(incident, version=2), make_trigger()), [], NOW)
+    assert caught.value.code == "store_conflict"
+    assert await node.stores.safety.incident(TENANT, incident.incident_id) == incident

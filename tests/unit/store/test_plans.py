@@ -1,0 +1,63 @@
+"""Every statement finds its rows by an index: what is fast on an empty file must be fast after years."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import store.dispatch
+import store.safety
+import store.sqlite
+import store.streams
+import store.tracks
+from core.outbox import Stream
+from store import schema
+from store.migrate import migrate
+from store.outbox import Outbox
+from store.statements import Statement, VersionedRows
+from tests.contract.store_values import CountedIds
+
+FILES: dict[str, tuple[object, ...]] = {
+    "doorstep.db": (
+        store.dispatch,
+        store.sqlite,
+        store.streams,
+        Outbox(Stream.MAIN, schema.main_outbox, schema.main_streams),
+        store.streams._AckTable(schema.main_acks, schema.main_streams, schema.main_outbox),
+    ),
+    "safety.db": (
+        store.safety,
+        Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams),
+        store.streams._AckTable(schema.safety_acks, schema.safety_streams, schema.safety_outbox),
+    ),
+    "tracks.db": (store.tracks,),
+}
+# Read at start, or once an hour, or bounded by LIMIT from the front of the table.
+SCANS = {"_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
+# All technicians of a tenant are looked through for those of the city: once for each shard at its start.
+WHOLE_TENANT = {"_LOAD_TECHNICIANS"}
+
+
+def statements(holder: object, prefix: str = "") -> Iterator[tuple[str, Statement]]:
+    for name, value in sorted(vars(holder).items()):
+        if isinstance(value, Statement):
+            yield prefix + name, value
+        elif isinstance(value, VersionedRows):
+            yield from statements(value, f"{name}.")
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_no_statement_walks_through_a_table(tmp_path: Path, file: str) -> None:
+    migrate(tmp_path, CountedIds())
+    connection = sqlite3.connect(tmp_path / file)
+    looked_at = 0
+    for holder in FILES[file]:
+        for name, statement in statements(holder):
+            values = [1] * statement.text.count("?")
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", values)]
+            looked_at += 1
+            assert name in SCANS or not any("SCAN" in step for step in plan), (name, plan)
+            assert name in WHOLE_TENANT or not any(step.endswith("(tenant=?)") for step in plan), (name, plan)
+    connection.close()
+    assert looked_at >= 5
