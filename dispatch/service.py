@@ -123,7 +123,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         now = self._clock.now()
         engine = self._make()
         engine.load(await self._store.load(self.shard, now), now)
-        self._engine = engine
+        half_done, self._engine = self._engine.changes, engine
+        for offer in half_done.offers.values():
+            if engine.live_offer(offer.technician) is None:
+                self._fleet.attend(self.shard.tenant, offer.technician, offer.offer_id, active=False)
         self._show_all(now)
 
     def _show_all(self, now: float) -> None:

@@ -1,6 +1,7 @@
 """What people live through when an order is dispatched, as scripts: what happens, and who hears what."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -353,7 +354,7 @@ def test_who_came_free_gets_the_order_that_waits() -> None:
         ({}, {"skills": ("massage", "never heard of")}),
     ],
 )
-def test_hard_filters_are_kept_whatever_the_price(facts: dict[str, object], wish: dict[str, object]) -> None:
+def test_hard_filters_are_kept_whatever_the_price(facts: dict[str, Any], wish: dict[str, Any]) -> None:
     world = World()
     world.join("tina", **facts)
     world.place(**wish)

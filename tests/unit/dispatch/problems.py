@@ -55,7 +55,8 @@ def technicians(metres_north: list[float], metres_east: list[float] | None = Non
         idle_at=np.full(m, T0),
         hard=np.zeros(m, dtype=np.uint8),
     )
-    return replace(made, **{name: np.asarray(values) for name, values in columns.items()})
+    arrays: dict[str, Any] = {name: np.asarray(values) for name, values in columns.items()}
+    return replace(made, **arrays)
 
 
 def problem(
@@ -68,7 +69,10 @@ def problem(
 def random_problem(n: int, m: int, seed: int, side_m: float = 10_000.0, **policy: Any) -> Problem:
     """``n`` orders and ``m`` technicians, spread over a square."""
     rng = np.random.default_rng(seed)
-    spread = lambda k: (rng.uniform(0, side_m, k)).tolist()  # noqa: E731 - a shorthand for four calls
+
+    def spread(k: int) -> list[float]:
+        return [float(metres) for metres in rng.uniform(0, side_m, k)]
+
     o = orders(spread(n), spread(n))
     t = technicians(
         spread(m),

@@ -1,5 +1,7 @@
 """What weighs in a choice, and what forbids one."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +15,7 @@ from tests.unit.dispatch.world import T0
 TWO = [0.0, 0.0]
 
 
-def winner(metres: list[float], **columns: object) -> str:
+def winner(metres: list[float], **columns: Any) -> str:
     return matching.solve(problem(orders([0.0]), technicians(metres, **columns))).pairs[0].technician
 
 

@@ -1,0 +1,169 @@
+"""Matching rounds of 10, 100 and 1,000 orders and technicians: wall time, and how long the event loop stands still.
+
+Run ``python -m bench.matching``. Wall time is of ``rounds.solve_and_encode``, the whole work of a round apart from
+collecting its columns (which is timed as ``build``). The loop's stall is measured while the round runs in a thread:
+a ticker on the loop notes its longest gap, less the gap it has without a round.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from statistics import median
+
+import numpy as np
+
+from core.ids import UserId
+from dispatch import events as e
+from dispatch import matching, reach, rounds
+from dispatch.model import DutyState, Gender, Order
+from dispatch.problem import Problem, Solution
+from geo.point import LatLng
+from tests.unit.dispatch.problems import random_problem
+from tests.unit.dispatch.world import ANNA, CENTRE, M_PER_DEG, World, draft
+
+SIZES = (10, 100, 1_000)
+CITY_M = 15_000.0
+TICK_S = 0.0002
+
+
+def wall_ms(work: Callable[[], object], repeats: int) -> float:
+    """Median wall time."""
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        work()
+        times.append((time.perf_counter() - began) * 1e3)
+    return median(times)
+
+
+def cpu_ms(work: Callable[[], object], repeats: int) -> float:
+    """Least CPU time: what a core that nobody else uses would need."""
+    times = []
+    for _ in range(repeats):
+        began = time.process_time()
+        work()
+        times.append((time.process_time() - began) * 1e3)
+    return min(times)
+
+
+def place_ms(m: int, repeats: int) -> float:
+    """Median wall time of one whole turn of the engine: an order arrives and its offer is decided."""
+    world = city(m, 1)
+    times = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        world.engine.handle(e.OrderPlaced(draft(middle()), ANNA), world.now)
+        effects = world.engine.settle(world.now)
+        times.append((time.perf_counter() - began) * 1e3)
+        assert any(isinstance(effect, e.SendOffer) for effect in effects)
+        world._perform(effects)
+        world.engine.committed()
+    return median(times)
+
+
+def middle() -> LatLng:
+    """The middle of the city."""
+    return LatLng(CENTRE.lat_deg + CITY_M / 2 / M_PER_DEG, CENTRE.lng_deg + CITY_M / 2 / M_PER_DEG)
+
+
+async def stall_ms(work: Callable[[], object], pool: ThreadPoolExecutor) -> float:
+    """Longest gap between two ticks of the loop while ``work`` runs in a thread."""
+    loop = asyncio.get_running_loop()
+    job = loop.run_in_executor(pool, work)
+    longest, last = 0.0, loop.time()
+    while not job.done():
+        await asyncio.sleep(TICK_S)
+        now = loop.time()
+        longest, last = max(longest, now - last), now
+    await job
+    return longest * 1e3
+
+
+def city(m: int, seed: int) -> World:
+    """A city with ``m`` technicians on duty."""
+    rng = np.random.default_rng(seed)
+    world = World()
+    for number in range(m):
+        user = UserId(f"t{number}")
+        put = e.TechnicianPut(
+            user, f"T{number}", frozenset({"massage"}), Gender.FEMALE, "gold", (world.engine.shard.city,), True
+        )
+        world.engine.handle(put, world.now)
+        effects = world.engine.handle(e.DutySet(user, DutyState.ON), world.now)
+        world.index.claim(user)
+        world.seen(user, somewhere(rng))
+        for effect in effects:
+            if isinstance(effect, e.TechnicianChanged):
+                world.places.write(effect.technician, 1, effect.rating)
+    world.engine.committed()
+    return world
+
+
+def somewhere(rng: np.random.Generator) -> LatLng:
+    """Anywhere in the city."""
+    lat_deg, lng_deg = (float(metres) / M_PER_DEG for metres in rng.uniform(0, CITY_M, 2))
+    return LatLng(CENTRE.lat_deg + lat_deg, CENTRE.lng_deg + lng_deg)
+
+
+def built(n: int, m: int, seed: int) -> Callable[[], Problem]:
+    """A function that collects the columns of a round of ``n`` orders and ``m`` technicians."""
+    rng = np.random.default_rng(seed + 1)
+    world = city(m, seed)
+    orders: list[Order] = []
+    for _ in range(n):
+        effects = world.engine.handle(e.OrderPlaced(draft(somewhere(rng)), ANNA), world.now)
+        orders.extend(x.order for x in effects if isinstance(x, e.OrderChanged))
+    return lambda: reach.build(
+        orders,
+        world.engine._book,
+        world.places,
+        now=world.now,
+        seed=seed,
+        travel=(90.0, 0.27),
+        settings=world.settings,
+    )
+
+
+def measure(n: int, m: int, pool: ThreadPoolExecutor) -> dict[str, float]:
+    """One size."""
+    problem = random_problem(n, m, 1, side_m=CITY_M)
+    repeats = 5 if n >= 1_000 else 20
+
+    def work() -> tuple[Solution, bytes]:
+        return rounds.solve_and_encode(problem)
+
+    _, stored = work()
+    build = built(n, m, 1)
+    build()
+    return {
+        "wall_ms": round(wall_ms(work, repeats), 2),
+        "cpu_ms": round(cpu_ms(lambda: matching.solve(problem), repeats), 2),
+        "build_ms": round(wall_ms(build, repeats), 2),
+        "stall_ms": round(median(asyncio.run(stall_ms(work, pool)) for _ in range(repeats)), 2),
+        "stored_kib": round(len(stored) / 1024, 1),
+    }
+
+
+def main() -> None:
+    """Print a table, and one JSON object as the last line."""
+    pool = ThreadPoolExecutor(1)
+    idle = asyncio.run(stall_ms(lambda: time.sleep(0.1), pool))
+    print(f"gap of the loop without a round: {idle:.2f} ms", file=sys.stderr)
+    results = {f"{n}x{m}": measure(n, m, pool) for n, m in [(s, s) for s in SIZES] + [(1, 1_000), (50, 1_000)]}
+    for size, figures in results.items():
+        told = "  ".join(f"{name} {value:9.2f}" for name, value in figures.items())
+        print(f"{size:>10}  {told}", file=sys.stderr)
+    turn = place_ms(1_000, 100)
+    print(f"one order among 1,000 technicians, whole turn of the engine: {turn:.2f} ms", file=sys.stderr)
+    print(
+        json.dumps(
+            {"turn_ms": round(turn, 2), "round_ms": {size: figures["wall_ms"] for size, figures in results.items()}}
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

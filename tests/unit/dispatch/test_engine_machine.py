@@ -1,0 +1,332 @@
+"""Any interleaving of answers, deadlines, cancels, duty and restarts: one accept wins and nothing contradicts."""
+
+from collections import Counter
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from core.errors import DoorstepError
+from core.ids import OfferId, OrderId, UserId
+from dispatch import events as e
+from dispatch.model import DutyState, OfferState, OrderState
+from dispatch.settings import RoundSettings
+from tests.unit.dispatch.world import ANNA, OPS, T0, World, draft, north
+
+NAMES = [UserId(f"t{i}") for i in range(4)]
+technicians = st.sampled_from(NAMES)
+SETTLED = (OfferState.ACCEPTED, OfferState.DECLINED, OfferState.EXPIRED, OfferState.REVOKED, OfferState.UNDELIVERED)
+
+
+class DispatchMachine(RuleBasedStateMachine):
+    """Drives one engine; what was stored is the only memory across restarts."""
+
+    orders: Bundle[OrderId] = Bundle("orders")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(unfilled_after_s=60.0, confirm_after_s=300.0)
+        self.settled: dict[str, Any] = {}
+        self.winners: dict[OrderId, set[UserId]] = {}
+        self.taken_back: dict[OrderId, int] = {}
+
+    @initialize()
+    def begin(self) -> None:
+        for number, name in enumerate(NAMES):
+            self.world.join(name, 300.0 * (number + 1))
+
+    def feed(self, event: e.DispatchEvent) -> bool:
+        """Whether the event was taken; a refusal must change nothing."""
+        before = dict(self.world.engine.changes.orders), dict(self.world.engine.changes.offers)
+        try:
+            self.world.feed(event)
+        except DoorstepError:
+            changes = self.world.engine.changes
+            assert (changes.orders, changes.offers) == before
+            assert not changes
+            return False
+        return True
+
+    @rule(target=orders, metres=st.integers(-2_000, 2_000), key=st.sampled_from(["", "a", "b"]))
+    def place(self, metres: int, key: str) -> OrderId:
+        before = set(self.world.ledger.orders)
+        effects = self.world.feed(e.OrderPlaced(draft(north(metres)), ANNA, key, "f"))
+        repeated = [x.order_id for x in effects if isinstance(x, e.OrderRepeated)]
+        new = set(self.world.ledger.orders) - before
+        assert len(new) + len(repeated) == 1
+        return repeated[0] if repeated else new.pop()
+
+    @rule()
+    def phones_acknowledge(self) -> None:
+        for offer in self.world.engine.live_offers():
+            self.feed(e.OfferReceived(offer.offer_id, offer.technician))
+
+    @rule(number=st.integers(0, 3))
+    def accept_live(self, number: int) -> None:
+        live = self.world.engine.live_offers()
+        if live:
+            offer = live[number % len(live)]
+            assert self.feed(e.OfferAccepted(offer.offer_id, offer.technician))
+            self.winners.setdefault(offer.order_id, set()).add(offer.technician)
+
+    @rule(number=st.integers(0, 3))
+    def decline_live(self, number: int) -> None:
+        live = self.world.engine.live_offers()
+        if live:
+            offer = live[number % len(live)]
+            assert self.feed(e.OfferDeclined(offer.offer_id, offer.technician))
+
+    @rule(number=st.integers(0, 3))
+    def cancel_while_asking(self, number: int) -> None:
+        live = self.world.engine.live_offers()
+        if live:
+            assert self.feed(e.OrderCancelled(live[number % len(live)].order_id, ANNA))
+
+    @rule()
+    def everybody_is_here(self) -> None:
+        for name in NAMES:
+            self.feed(e.DutySet(name, DutyState.ON))
+            self.ping(name, True)
+        self.world.tick(self.world.now - T0 + 2.0)
+
+    @rule(data=st.data(), accepts=st.booleans(), technician=st.none() | technicians)
+    def answer_any(self, data: st.DataObject, accepts: bool, technician: UserId | None) -> None:
+        """An answer to any offer that ever was, by its technician or by another."""
+        if not self.world.ledger.offers:
+            return
+        offer = self.world.ledger.offers[OfferId(data.draw(st.sampled_from(sorted(self.world.ledger.offers))))]
+        by = technician or offer.technician
+        event = e.OfferAccepted(offer.offer_id, by) if accepts else e.OfferDeclined(offer.offer_id, by, "no")
+        taken = self.feed(event)
+        if by != offer.technician:
+            assert not taken
+        elif taken and accepts:
+            assert self.world.ledger.offers[offer.offer_id].state is OfferState.ACCEPTED
+            self.winners.setdefault(offer.order_id, set()).add(by)
+
+    @rule(order=orders, staff=st.booleans())
+    def cancel(self, order: OrderId, staff: bool) -> None:
+        if self.feed(e.OrderCancelled(order, OPS if staff else ANNA, "why not", staff=staff)):
+            assert self.world.ledger.orders[order].state is OrderState.CANCELLED
+
+    @rule(order=orders)
+    def take_back(self, order: OrderId) -> None:
+        if self.feed(e.OrderReassigned(order, OPS)):
+            self.taken_back[order] = self.taken_back.get(order, 0) + 1
+
+    @rule(order=orders, step=st.sampled_from(e.Step), technician=st.none() | technicians)
+    def step(self, order: OrderId, step: e.Step, technician: UserId | None) -> None:
+        holder = self.world.ledger.orders[order].technician
+        by = technician or holder or NAMES[0]
+        if self.feed(e.StepTaken(order, by, step)):
+            assert by == holder
+
+    @rule(order=orders)
+    def go_on(self, order: OrderId) -> None:
+        """The next step that is right, so that jobs also end."""
+        for step in e.Step:
+            before = self.world.ledger.orders[order]
+            if before.technician is None or not self.feed(e.StepTaken(order, before.technician, step)):
+                return
+            if self.world.ledger.orders[order] != before:
+                return
+
+    @rule(order=orders)
+    def confirm(self, order: OrderId) -> None:
+        self.feed(e.OrderConfirmed(order, ANNA))
+
+    @rule(order=orders, stars=st.integers(1, 5))
+    def rate(self, order: OrderId, stars: int) -> None:
+        before = self.world.ledger.orders[order].stars
+        taken = self.feed(e.OrderRated(order, ANNA, stars))
+        if before is not None:
+            assert self.world.ledger.orders[order].stars == before
+            assert not taken or stars == before
+
+    @rule(technician=technicians, duty=st.sampled_from(DutyState))
+    def duty(self, technician: UserId, duty: DutyState) -> None:
+        busy = technician in {o.technician for o in self.world.engine.open_orders() if self.world.engine.is_job(o)}
+        taken = self.feed(e.DutySet(technician, duty))
+        assert not (busy and taken and duty is DutyState.OFF)
+        self.ping(technician, True)
+
+    @rule(technician=technicians, connected=st.booleans())
+    def ping(self, technician: UserId, connected: bool) -> None:
+        if technician in self.world.index:
+            self.world.seen(technician, north(300.0 * (NAMES.index(technician) + 1)), connected=connected)
+
+    @rule(seconds=st.sampled_from([0.001, 0.2, 1.0, 3.0, 19.999, 20.0, 20.001, 61.0]), seen=st.booleans())
+    def wait(self, seconds: float, seen: bool) -> None:
+        self.world.tick(self.world.now - T0 + seconds)
+        if seen:
+            for name in NAMES:
+                self.ping(name, True)
+
+    @rule(order=orders)
+    def wait_long(self, order: OrderId) -> None:
+        self.world.tick(self.world.now - T0 + 400.0)
+
+    @rule(number=st.integers(0, 3), after_s=st.sampled_from([-0.0005, 0.0, 0.0005]))
+    def accept_at_the_deadline(self, number: int, after_s: float) -> None:
+        """Just before, at, or just after the moment: the deadline's own turn has not run yet."""
+        live = [o for o in self.world.engine.live_offers() if o.delivered_at is not None]
+        if not live:
+            return
+        offer = live[number % len(live)]
+        self.world.tick(offer.expires_at - 0.001 - T0)
+        known = self.world.ledger.offers[offer.offer_id]
+        if known.state is not OfferState.PENDING:
+            return
+        self.world.now = offer.expires_at + after_s
+        taken = self.feed(e.OfferAccepted(offer.offer_id, offer.technician))
+        assert taken == (after_s <= 0.0)
+        self.world.tick(self.world.now - T0 + 0.001)  # let the deadline's own turn run
+        if taken:
+            self.winners.setdefault(offer.order_id, set()).add(offer.technician)
+
+    @rule()
+    def restart(self) -> None:
+        self.world.restart()
+        self.world.tick(self.world.now - T0)
+
+    @invariant()
+    def the_book_is_sound(self) -> None:
+        self.world.engine.check()
+
+    @invariant()
+    def settled_offers_never_change(self) -> None:
+        for offer_id, offer in self.world.ledger.offers.items():
+            if offer_id in self.settled:
+                assert self.settled[offer_id] == offer
+            elif offer.state in SETTLED:
+                self.settled[offer_id] = offer
+
+    @invariant()
+    def one_accept_wins(self) -> None:
+        for order_id, winners in self.winners.items():
+            assert len(winners) <= 1 + self.taken_back.get(order_id, 0), self.world.engine.story(order_id)
+            accepted = [
+                o
+                for o in self.world.ledger.offers.values()
+                if o.order_id == order_id and o.state is OfferState.ACCEPTED
+            ]
+            assert len(accepted) == len(winners)
+
+    @invariant()
+    def the_store_holds_what_the_engine_holds(self) -> None:
+        for order in self.world.engine.open_orders():
+            assert self.world.ledger.orders[order.order_id] == order
+
+
+ACTIONS = (
+    ("place", 10),
+    ("phones_acknowledge", 12),
+    ("accept_live", 8),
+    ("decline_live", 4),
+    ("cancel_while_asking", 2),
+    ("everybody_is_here", 4),
+    ("accept_at_the_deadline", 3),
+    ("cancel", 1),
+    ("take_back", 1),
+    ("step", 4),
+    ("go_on", 20),
+    ("confirm", 6),
+    ("rate", 4),
+    ("duty", 2),
+    ("ping", 2),
+    ("wait", 10),
+    ("restart", 2),
+    ("solve", 6),
+)
+
+
+def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
+    """A long random life of one shard, weighted towards what goes well; returns how its orders ended."""
+    rng = Random(seed)
+    machine = DispatchMachine()
+    world = machine.world
+    if in_thread:
+        world = machine.world = World(
+            unfilled_after_s=60.0, round=replace(RoundSettings(), inline_cells_max=1), confirm_after_s=300.0
+        )
+    machine.begin()
+    world.solve_later = in_thread
+    names, weights = zip(*ACTIONS, strict=True)
+    for _ in range(steps):
+        known = [o.order_id for o in world.engine.open_orders()] or sorted(world.ledger.orders)
+        name = rng.choices(names, weights)[0]
+        jobs = [o.order_id for o in world.engine.open_orders() if o.technician is not None]
+        if jobs and name in ("go_on", "confirm", "rate", "step", "take_back"):
+            known = jobs
+        order = rng.choice(known) if known else None
+        arguments: dict[str, tuple[Any, ...]] = {
+            "place": (rng.randrange(-2_000, 2_000), ""),
+            "cancel": (order, rng.random() < 0.3),
+            "step": (order, rng.choice(list(e.Step)), rng.choice([None, *NAMES])),
+            "rate": (order, rng.randint(1, 5)),
+            "duty": (rng.choice(NAMES), rng.choice(list(DutyState))),
+            "ping": (rng.choice(NAMES), rng.random() < 0.8),
+            "wait": (rng.choice([0.001, 0.2, 1.0, 2.5, 3.0, 20.001]), rng.random() < 0.9),
+            "accept_at_the_deadline": (rng.randrange(4), rng.choice([-0.0005, 0.0, 0.0005])),
+        }
+        if name in ("accept_live", "decline_live", "cancel_while_asking"):
+            arguments[name] = (rng.randrange(4),)
+        elif name in ("take_back", "go_on", "confirm"):
+            arguments[name] = (order,)
+        if name == "solve":
+            while world.to_solve:
+                world.solve()
+        elif order is not None or name in ("place", "everybody_is_here"):
+            getattr(DispatchMachine, name)(machine, *arguments.get(name, ()))
+        machine.the_book_is_sound()
+        machine.settled_offers_never_change()
+        machine.the_store_holds_what_the_engine_holds()
+    machine.one_accept_wins()
+    return Counter(o.state for o in world.ledger.orders.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_long_life_stays_sound(in_thread: bool) -> None:
+    ends: Counter[OrderState] = Counter()
+    for seed in range(3):
+        ends += live(seed, 600, in_thread=in_thread)
+    assert ends[OrderState.CONFIRMED] >= 10
+    assert ends[OrderState.CANCELLED] > 0
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_many_long_lives_stay_sound(in_thread: bool) -> None:
+    for seed in range(100):
+        live(seed, 1_000, in_thread=in_thread)
+
+
+def run(examples: int, steps: int) -> None:
+    run_state_machine_as_test(
+        DispatchMachine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+@pytest.mark.slow
+def test_no_interleaving_gives_an_order_to_two_technicians() -> None:
+    run(examples=60, steps=40)
+
+
+@pytest.mark.full
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_no_interleaving_gives_an_order_to_two_technicians_in_many_runs() -> None:
+    run(examples=2_000, steps=60)

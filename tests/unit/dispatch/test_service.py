@@ -1,0 +1,269 @@
+"""The shell: what it stores, tells and shows, in which order, and what happens when the store fails."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.errors import Conflict, Unavailable
+from core.ids import TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow, Stream
+from core.shard import Shard
+from dispatch import events as e
+from dispatch.model import DutyState, Gender, Order, OrderState, Technician
+from dispatch.places import Places
+from dispatch.service import DispatchService
+from dispatch.settings import DispatchSettings, RoundSettings
+from geo.position_index import Flag, PositionIndex
+from store.memory import MemoryStores
+from tests.unit.dispatch.world import ANNA, SHARD, T0, Ids, Walk, draft, north
+
+TINA = UserId("tina")
+
+
+class LoopClock:
+    """The test's loop time, shifted to a believable date."""
+
+    def now(self) -> float:
+        return T0 + self.monotonic()
+
+    def monotonic(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+class Surroundings:
+    """Everything around the service, writing down what it is told in one list."""
+
+    def __init__(self, settings: DispatchSettings | None = None) -> None:
+        self.told: list[tuple[Any, ...]] = []
+        self.index = PositionIndex()
+        self.ids = Ids()
+        self.clock = LoopClock()
+        self.stores = MemoryStores(self.clock, self.ids)
+        self.settings = settings or DispatchSettings()
+        self.service = self.new_service()
+
+    def new_service(self) -> DispatchService:
+        return DispatchService(
+            SHARD,
+            store=self.stores.dispatch,
+            outbound=self,
+            watchers=self,
+            delivery=self,
+            fleet=self,
+            places=Places(self.index),
+            travel=Walk(),
+            clock=self.clock,
+            ids=self.ids,
+            settings=self.settings,
+        )
+
+    def drafts(self, effects: Sequence[e.Effect], now: float) -> Sequence[OutboxDraft]:
+        made = []
+        for effect in effects:
+            if isinstance(effect, e.SendOffer):
+                body = f'{{"type":"offer","offer":"{effect.offer.offer_id}"}}'.encode()
+                made.append(
+                    OutboxDraft(SHARD.tenant, effect.offer.technician, Stream.MAIN, body, receipt=effect.offer.offer_id)
+                )
+            elif isinstance(effect, e.OrderChanged):
+                made.append(OutboxDraft(SHARD.tenant, effect.order.customer, Stream.MAIN, b'{"type":"order"}'))
+        return made
+
+    def tracking_changed(self, order: Order) -> None:
+        self.told.append(("rights", order.state))
+
+    def deliver(self, rows: Sequence[OutboxRow]) -> None:
+        self.told.append(("deliver", [row.recipient for row in rows]))
+
+    def duty_changed(self, tenant: TenantId, technician: UserId, shard: Shard | None) -> None:
+        self.told.append(("duty", technician, shard))
+        if shard is None:
+            self.index.release(technician)
+        else:
+            self.index.claim(technician)
+
+    def attend(self, tenant: TenantId, technician: UserId, cause: str, *, active: bool) -> None:
+        self.told.append(("attend", technician, cause[:4], active))
+
+    def technician_changed(self, shard: Shard, technician: Technician) -> None:
+        self.told.append(("copy", technician.technician, technician.version))
+
+    async def join(self, user: UserId = TINA, metres: float = 500.0, cities: tuple[str, ...] = ("hz",)) -> None:
+        put = e.TechnicianPut(user, user.title(), frozenset({"massage"}), Gender.FEMALE, "gold", cities, True)
+        await self.service.ask(put)
+        await self.service.ask(e.DutySet(user, DutyState.ON))
+        self.seen(user, metres)
+        self.told.clear()
+
+    def seen(self, user: UserId, metres: float = 500.0) -> None:
+        slot = self.index.claim(user)
+        where = north(metres)
+        self.index.move(np.array([slot]), [where.lat_deg], [where.lng_deg], seen_at=self.clock.now())
+        self.index.heard_at[slot] = self.clock.now()
+        self.index.set_flags(slot, set=int(Flag.CONNECTED))
+
+    def flags(self, user: UserId = TINA) -> Flag:
+        return Flag(int(self.index.flags[self.index.claim(user)]))
+
+
+@contextlib.asynccontextmanager
+async def running(around: Surroundings) -> AsyncIterator[DispatchService]:
+    service = around.service
+    await service.load()
+    async with asyncio.TaskGroup() as group:
+        group.create_task(service.run())
+        try:
+            yield service
+        finally:
+            service.stop()
+
+
+async def place(service: DispatchService, key: str = "") -> Order:
+    effects = await service.ask(e.OrderPlaced(draft(), ANNA, key, "f"))
+    return next(x.order for x in effects if isinstance(x, e.OrderChanged))
+
+
+async def test_an_order_and_its_offer_are_one_commit_and_rights_go_before_messages() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        commits = around.stores.dispatch.faults.commits
+        await place(service)
+        assert around.stores.dispatch.faults.commits == commits + 1
+        assert around.told == [
+            ("rights", OrderState.MATCHING),
+            ("deliver", [ANNA, TINA]),
+            ("attend", TINA, "ofr_", True),
+        ]
+        assert Flag.OFFERED in around.flags()
+        assert Flag.IDLE not in around.flags()
+
+
+async def test_accepting_moves_the_attention_from_the_offer_to_the_job() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        around.told.clear()
+        await service.ask(e.OfferAccepted(offer.offer_id, TINA))
+        assert [x for x in around.told if x[0] == "attend"] == [
+            ("attend", TINA, "ofr_", False),
+            ("attend", TINA, "ord_", True),
+        ]
+        assert Flag.BUSY in around.flags()
+        assert [o.order_id for o in service.orders_of(TINA)] == [order.order_id]
+        around.told.clear()
+        await service.ask(e.OrderCancelled(order.order_id, ANNA))
+        assert ("attend", TINA, "ord_", False) in around.told
+        assert Flag.IDLE in around.flags()
+
+
+async def test_a_refusal_is_raised_to_the_asker_and_nothing_is_stored() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        commits = around.stores.dispatch.faults.commits
+        with pytest.raises(Conflict, match="not finished"):
+            await service.ask(e.OrderConfirmed(order.order_id, ANNA))
+        assert around.stores.dispatch.faults.commits == commits
+
+
+@pytest.mark.parametrize("stored_anyway", [False, True])
+async def test_when_a_commit_fails_the_engine_goes_back_to_what_is_stored(stored_anyway: bool) -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        around.stores.dispatch.faults.fail_commits(1, stored_anyway=stored_anyway)
+        with pytest.raises(Unavailable):
+            await place(service, key="k")
+        assert (service.live_offer(TINA) is not None) == stored_anyway
+        assert (Flag.OFFERED in around.flags()) == stored_anyway
+        assert not any(x[0] == "deliver" for x in around.told)
+        effects = await service.ask(e.OrderPlaced(draft(), ANNA, "k", "f"))
+        assert any(isinstance(x, e.OrderRepeated) for x in effects) == stored_anyway
+        assert service.live_offer(TINA) is not None
+        assert len(service.open_orders()) == 1
+
+
+async def test_a_restart_shows_duty_offers_and_jobs_again() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        await place(service)
+    around.told.clear()
+    around.index = PositionIndex()
+    around.service = around.new_service()
+    async with running(around) as service:
+        assert ("duty", TINA, SHARD) in around.told
+        assert ("attend", TINA, "ofr_", True) in around.told
+        assert Flag.OFFERED in around.flags()
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        await service.ask(e.OfferAccepted(offer.offer_id, TINA))
+        assert service.order(offer.order_id) is not None
+
+
+async def test_a_large_round_is_solved_in_a_thread() -> None:
+    around = Surroundings(replace(DispatchSettings(), round=replace(RoundSettings(), inline_cells_max=1)))
+    async with running(around) as service:
+        await around.join(TINA, 500)
+        await around.join(UserId("lea"), 900)
+        order = await place(service)
+        for _ in range(200):
+            if service.live_offer(TINA) is not None:
+                break
+            await asyncio.sleep(0.005)
+        (told,) = await service.explain(order.order_id)
+        assert told.chosen == TINA
+
+
+async def test_technicians_of_several_cities_are_told_to_the_others_once() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join(cities=("hz", "sh"))
+        await service.ask(e.DutySet(TINA, DutyState.PAUSED))
+        assert [x for x in around.told if x[0] == "copy"] == [("copy", TINA, 3)]
+        known = service.technician(TINA)
+        assert known is not None
+        around.told.clear()
+        await service.ask(e.TechnicianCopied(replace(known, version=9, rating_sum=5.0, rating_weight=1.0)))
+        assert [x for x in around.told if x[0] == "copy"] == []
+        assert service.rating(TINA, around.clock.now()) == pytest.approx((20 * 4.7 + 5) / 21, abs=0.05)
+
+
+async def test_leaving_duty_takes_the_technician_out_of_the_index() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        await service.ask(e.DutySet(TINA, DutyState.OFF))
+        assert around.told == [("duty", TINA, None)]
+        assert TINA not in around.index
+
+
+async def test_a_forgotten_order_is_recalled_to_be_rated() -> None:
+    around = Surroundings(replace(DispatchSettings(), settled_keep_s=60.0))
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        assert await service.recall(order.order_id) is None  # still in memory
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        await service.ask(e.OfferAccepted(offer.offer_id, TINA))
+        for step in e.Step:
+            await service.ask(e.StepTaken(order.order_id, TINA, step))
+        await service.ask(e.OrderConfirmed(order.order_id, ANNA))
+        service.engine._book.forget(order.order_id)
+        recalled = await service.recall(order.order_id)
+        assert recalled is not None
+        await service.ask(e.OrderRated(order.order_id, ANNA, 5, recalled=recalled))
+        stored = await around.stores.dispatch.order(SHARD.tenant, order.order_id)
+        assert stored is not None
+        assert stored.stars == 5
