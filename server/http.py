@@ -95,6 +95,7 @@ class HttpListener:
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._open: dict[_Handler, None] = {}
+        self._look_again = asyncio.Event()
 
     @property
     def port(self) -> int:
@@ -133,9 +134,9 @@ class HttpListener:
         try:
             async with asyncio.timeout(self._drain_s):
                 while any(handler.is_answering for handler in self._open):
-                    waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                    asyncio.get_running_loop().call_later(0.02, waited.set_result, None)
-                    await waited
+                    self._look_again.clear()
+                    asyncio.get_running_loop().call_later(0.02, self._look_again.set)
+                    await self._look_again.wait()
         except TimeoutError:
             _log.warning("requests were cut off", extra={"requests": sum(h.is_answering for h in self._open)})
         for handler in list(self._open):

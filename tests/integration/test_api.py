@@ -1,0 +1,312 @@
+"""The HTTP edge on the real wiring: every service, SQLite in a temporary folder, real sockets."""
+
+import asyncio
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.served import CITY, LAT, LNG, Served, order, served
+
+pytestmark = pytest.mark.slow
+
+
+async def _problem(server: Served, method: str, path: str, *args: Any, **headers: str) -> tuple[int, str]:
+    status, body, sent = await server.call(method, path, *args, **headers)
+    assert sent["Content-Type"] == "application/problem+json"
+    assert body["status"] == status
+    assert body["request_id"] == sent["X-Request-Id"]
+    return status, body["code"]
+
+
+async def test_answers_carry_a_request_id_and_no_cors(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        _, _, headers = await server.call(
+            "GET", "/config.json", **{"X-Request-Id": "mine-123456", "Origin": "http://evil"}
+        )
+        assert headers["X-Request-Id"] == "mine-123456"
+        assert not [name for name in headers if name.lower().startswith("access-control")]
+        _, _, headers = await server.call("GET", "/config.json", **{"X-Request-Id": "bad id"})
+        assert headers["X-Request-Id"].startswith("req_")
+
+
+async def test_what_the_router_refuses_is_a_problem_too(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        assert await _problem(server, "GET", "/nowhere") == (404, "not_found")
+        assert await _problem(server, "DELETE", "/v1/orders") == (405, "method_not_allowed")
+        assert await _problem(server, "OPTIONS", "/v1/orders") == (405, "method_not_allowed")
+        assert await _problem(server, "GET", "/v1/orders") == (401, "token_missing")
+        assert await _problem(server, "GET", "/v1/orders", "nonsense") == (401, "token_invalid")
+
+
+async def test_the_pages_and_documents_are_public_and_strict(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        status, page, headers = await server.call("GET", "/")
+        assert status == 200
+        assert b"Shenzhen" in page or b"shenzhen" in page
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        assert b"http://" not in page.replace(server.app.admin_url.encode(), b"")
+        assert (await server.call("GET", "/style.css"))[0] == 200
+        config = (await server.call("GET", "/config.json"))[1]
+        assert config["hub_url"] == server.app.hub_url
+        openapi = (await server.call("GET", "/openapi.json"))[1]
+        assert {"/v1/orders", "/v1/sos", "/v1/technicians/{id}"} <= set(openapi["paths"])
+        asyncapi = (await server.call("GET", "/asyncapi.json"))[1]
+        assert {"Hello", "Sos", "OfferAccept", "Welcome", "Offer"} <= set(asyncapi["components"]["messages"])
+
+
+def _references(node: Any) -> list[str]:
+    if isinstance(node, dict):
+        own = [node["$ref"]] if isinstance(node.get("$ref"), str) else []
+        return own + [ref for value in node.values() for ref in _references(value)]
+    return [ref for item in node for ref in _references(item)] if isinstance(node, list) else []
+
+
+@pytest.mark.parametrize("path", ["/openapi.json", "/asyncapi.json"])
+async def test_every_reference_of_a_document_points_to_something(tmp_path: Path, path: str) -> None:
+    async with served(tmp_path) as server:
+        document = (await server.call("GET", path))[1]
+        for reference in _references(document):
+            node = document
+            for part in reference.removeprefix("#/").split("/"):
+                node = node[part]
+
+
+async def test_bodies_that_do_not_fit_name_the_field(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        for changes, field in (
+            ({"duration_s": -1}, "duration_s"),
+            ({"location": {"lat": 91, "lng": 0, "address": "x"}}, "location.lat"),
+            ({"location": {"lat": True, "lng": 0, "address": "x"}}, "location.lat"),
+            ({"skills": ["x" * 65]}, "skills[0]"),
+            ({"mode": "broadcast"}, "mode"),
+            ({"scheduled_for": 1}, "scheduled_for"),
+            ({"price": {"service_fen": -1}}, "price.service_fen"),
+        ):
+            status, body, _ = await server.call("POST", "/v1/orders", token, order(**changes))
+            assert (status, body["field"]) == (422, field), body
+        for raw in (b"", b"{", b"[1]", b'{"a":' * 5000, b"\xff\xfe", b'{"duration_s": NaN}', b'{"duration_s": 1e999}'):
+            status, body, _ = await server.call("POST", "/v1/orders", token, raw)
+            assert status in (400, 422), (raw[:20], body)
+        status, body, _ = await server.call("POST", "/v1/orders", token, b"x" * 300_000)
+        assert (status, body["code"]) == (413, "too_large")
+
+
+async def test_an_order_outside_every_open_city_is_refused(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        place = {"lat": 31.23, "lng": 121.47, "address": "x"}
+        answer = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order(location=place))
+        assert (answer[0], answer[1]["code"]) == (422, "outside_service_area")
+
+
+async def test_a_closed_city_takes_no_orders(tmp_path: Path) -> None:
+    closed = "[{tenant: demo, city: shenzhen, open: false}]"
+    async with served(tmp_path, cities=closed) as server:
+        answer = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order())
+        assert (answer[0], answer[1]["code"]) == (422, "outside_service_area")
+
+
+async def test_one_idempotency_key_makes_one_order(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        key = {"Idempotency-Key": "k"}
+        first, second = await asyncio.gather(
+            server.call("POST", "/v1/orders", token, order(), **key),
+            server.call("POST", "/v1/orders", token, order(), **key),
+        )
+        assert sorted((first[0], second[0])) == [200, 201]
+        assert first[1]["order"] == second[1]["order"]
+        misuse = await server.call("POST", "/v1/orders", token, order(duration_s=7200), **key)
+        assert (misuse[0], misuse[1]["code"]) == (409, "idempotency_key_reused")
+        stranger = await server.call("POST", "/v1/orders", server.token("cus_2", "customer"), order(), **key)
+        assert stranger[0] == 201
+        assert stranger[1]["order"] != first[1]["order"]
+
+
+async def test_orders_are_listed_newest_first_in_pages_without_gaps(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        placed = [(await server.call("POST", "/v1/orders", token, order()))[1]["order"] for _ in range(5)]
+        await server.call("POST", "/v1/orders", server.token("cus_2", "customer"), order())
+        found: list[str] = []
+        after = ""
+        for _ in range(3):
+            _, page, headers = await server.call("GET", f"/v1/orders?limit=2{after}", token)
+            assert headers["Cache-Control"] == "no-store"
+            found += [row["order"] for row in page["orders"]]
+            if "next" not in page:
+                break
+            after = f"&after={page['next']}"
+        assert found == placed[::-1]
+        everything = (await server.call("GET", "/v1/orders", server.token("ops_1", "ops")))[1]["orders"]
+        assert len(everything) == 6
+        assert (await server.call("GET", "/v1/orders?limit=0", token))[0] == 422
+        assert (await server.call("GET", "/v1/orders?after=nan~x", token))[0] == 422
+        assert (await server.call("GET", "/v1/orders?state=gone", token))[0] == 422
+
+
+async def test_a_customer_hears_cells_and_never_places_of_technicians_near(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        for number in range(3):
+            await server.technician(f"tec_{number}", LAT + 0.002 * number)
+        path = f"/v1/technicians/nearby?lat={LAT}&lng={LNG}"
+        _, answer, headers = await server.call("GET", path, server.token("cus_1", "customer"))
+        assert headers["Cache-Control"] == "no-store"
+        assert len(answer["cards"]) == 3
+        for card in answer["cards"]:
+            assert set(card) <= {"pick", "distance_band", "services", "earliest_s", "rating"}
+        assert "tec_" not in json.dumps(answer)
+        other = (await server.call("GET", path, server.token("cus_2", "customer")))[1]
+        assert not {c["pick"] for c in other["cards"]} & {c["pick"] for c in answer["cards"]}
+        _, ops, _ = await server.call("GET", path, server.token("ops_1", "ops"))
+        assert {row["technician"] for row in ops["technicians"]} == {"tec_0", "tec_1", "tec_2"}
+        assert all(row["crs"] == "gcj02" for row in ops["technicians"])
+
+
+async def test_positions_over_http_are_judged_as_on_the_hub(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        await server.technician()
+        token = server.token("tec_1", "technician")
+        now = time.time()
+        body = {"device": "tec_1-phone", "sent_at": now, "pings": [[5, now, LAT + 0.01, LNG, 10, None, None]] * 2}
+        status, answer, _ = await server.call("POST", "/v1/positions", token, body)
+        assert status == 200
+        assert answer["verdicts"] == {"live": 1, "duplicate": 1}
+        bound = server.token("tec_1", "technician", device="another")
+        assert (await server.call("POST", "/v1/positions", bound, body))[0] == 422
+
+
+async def test_an_sos_is_taken_with_anything_in_it_and_with_an_expired_token(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        ops = await server.session("ops_1", "ops")
+        expired = server.token("tec_1", "technician", life_s=-60)
+        assert await _problem(server, "GET", "/v1/orders", expired) == (401, "token_expired")
+        status, ack, _ = await server.call("POST", "/v1/sos", expired, b'{"key": "k1", "lat": "north", "note": 5')
+        assert status == 200
+        assert ack["durable"] is True
+        seen = await ops.until("incident", incident=ack["incident"])
+        assert seen["restricted"] is True
+        for damaged in (b"", b"\xff\xff", b"null", b"[" * 100_000, b'{"key": 5, "lat": 1e999}', b"x" * 400_000):
+            status, again, _ = await server.call("POST", "/v1/sos", expired, damaged)
+            assert status == 200, again
+            assert again["incident"] == ack["incident"]
+        assert await _problem(server, "POST", "/v1/sos", None, {"key": "k"}) == (401, "token_missing")
+
+
+async def test_a_ticket_opens_one_session_of_its_device(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        status, ticket, headers = await server.call("POST", "/v1/tickets", token, {"device": "browser"})
+        assert status == 201
+        assert headers["Cache-Control"] == "no-store"
+        from websockets.asyncio.client import connect
+
+        for expected in ("welcome", "error"):
+            async with connect(ticket["hub_url"], subprotocols=["doorstep.v1.json"]) as socket:  # type: ignore[list-item]
+                await socket.send(json.dumps({"type": "hello", "ticket": ticket["ticket"], "device": "browser"}))
+                assert json.loads(await socket.recv())["type"] == expected
+
+
+async def test_staff_changes_technicians_of_their_own_cities_only(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        record = {"name": "W", "cities": [CITY], "skills": ["massage"], "verified": True}
+        put = "/v1/technicians/tec_1"
+        assert (await server.call("PUT", put, server.token("s", "service", cities=["elsewhere"]), record))[0] == 403
+        assert (await server.call("PUT", put, server.token("s", "service"), record))[0] == 201
+        assert (await server.call("PUT", put, server.token("s", "service"), record | {"name": "X"}))[0] == 200
+        assert (await server.call("GET", put, server.token("s", "service", cities=["elsewhere"])))[0] == 404
+        status, body, _ = await server.call("PUT", put, server.token("s", "service"), record | {"cities": ["mars"]})
+        assert (status, body["field"]) == (422, "cities")
+        assert (await server.call("GET", put, server.token("tec_1", "technician")))[1]["name"] == "X"
+
+
+async def test_duty_over_http_by_the_technician_and_by_ops(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        record = {"name": "W", "cities": [CITY], "verified": True}
+        await server.call("PUT", "/v1/technicians/tec_1", server.token("s", "service"), record)
+        path = "/v1/technicians/tec_1/duty"
+        own, ops = server.token("tec_1", "technician"), server.token("ops_1", "ops")
+        assert (await server.call("POST", path, own, {"on": True}))[1]["result"] == {"duty": "on", "city": CITY}
+        assert (await server.call("GET", "/v1/technicians/tec_1", ops))[1]["duty"] == "on"
+        assert (await server.call("POST", path, ops, {"on": False}))[1]["result"] == {"duty": "off", "city": CITY}
+        assert (await server.call("POST", path, server.token("tec_2", "technician"), {"on": False}))[0] == 404
+
+
+async def test_incidents_are_acknowledged_and_resolved_over_http(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        await server.session("ops_1", "ops")
+        _, ack, _ = await server.call("POST", "/v1/sos", server.token("cus_1", "customer"), {"key": "k"})
+        ops = server.token("ops_1", "ops")
+        path = f"/v1/incidents/{ack['incident']}"
+        assert (await server.call("GET", path, ops))[1]["state"] == "open"
+        assert (await server.call("POST", f"{path}/ack", ops))[0] == 200
+        late = await server.call("POST", f"{path}/ack", server.token("ops_2", "ops"))
+        assert (late[0], late[1]["code"]) == (409, "already_acknowledged")
+        done = await server.call("POST", f"{path}/resolve", ops, {"disposition": "false_test", "note": "drill"})
+        assert done[0] == 200
+        assert (await server.call("GET", path, ops))[1]["state"] == "resolved"
+        assert [i["incident"] for i in (await server.call("GET", "/v1/incidents", ops))[1]["incidents"]] == [
+            ack["incident"]
+        ]
+        assert (await server.call("GET", f"{path}/timeline", ops))[1]["events"]
+        assert (await server.call("GET", path, server.token("cus_1", "customer")))[0] == 403
+
+
+async def test_slow_heads_and_slow_bodies_do_not_hold_the_server(tmp_path: Path) -> None:
+    async with served(tmp_path, http__header_timeout_s="0.3") as server:
+        port = int(server.app.http_url.rsplit(":", 1)[1])
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /config.json HTTP/1.1\r\nHost: x\r\n")
+        assert await asyncio.wait_for(reader.read(), 3) == b""
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /config.json HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.write(b"GET /config")  # the second request of a kept connection is held to the same
+        await asyncio.wait_for(reader.read(), 3)
+        writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        token = server.token("cus_1", "customer")
+        head = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 100\r\n\r\n{{"
+        writer.write(head.encode())
+        answer = await asyncio.wait_for(reader.readline(), 3)
+        assert b"503" in answer
+        writer.close()
+
+
+async def test_too_many_connections_push_out_the_idle_and_not_the_newest(tmp_path: Path) -> None:
+    async with served(tmp_path, http__connections_max="5") as server:
+        port = int(server.app.http_url.rsplit(":", 1)[1])
+        idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(12)]
+        status, _, _ = await server.call("POST", "/v1/sos", server.token("cus_1", "customer"), {"key": "k"})
+        assert status == 200
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_the_admin_listener_tells_health_and_every_metric_of_the_table(tmp_path: Path) -> None:
+    from server.metrics import METRICS
+
+    async with served(tmp_path) as server:
+        await server.technician()
+        await server.call("GET", "/config.json")
+        async with server.http.get(f"{server.app.admin_url}/metrics") as answer:
+            text = await answer.text()
+        for row in METRICS:
+            assert row.name in text, row.name
+        async with server.http.get(f"{server.app.admin_url}/readyz") as answer:
+            assert answer.status == 200
+
+
+async def test_state_survives_a_restart(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        placed = (await server.call("POST", "/v1/orders", token, order()))[1]["order"]
+    async with served(tmp_path) as server:
+        assert (await server.call("GET", f"/v1/orders/{placed}", server.token("cus_1", "customer")))[1]["state"] in (
+            "placed",
+            "matching",
+        )
