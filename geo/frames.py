@@ -6,8 +6,9 @@ GCJ-02 ("Mars coordinates") is WGS-84 moved by a polynomial plus a sine series a
 1940 ellipsoid; BD-09 is GCJ-02 with a further polar twist. Source: the open formula that all public converters
 share; the authority has published none. Error: 0.06 m beside Amap's own documented example, 0.7 m for BD-09 beside
 Baidu's. The inverses are fixed-point iterations and agree with the forward direction to 0.001 m (one step alone
-would be off by up to 4.4 m). Outside mainland China, Hong Kong and Macau the frames are one. Within some 600 m of the
-outline of ``china.py`` a point may be converted back as if it stood on the other side.
+would be off by up to 4.4 m). Outside mainland China, Hong Kong and Macau the frames are one. Nearer to the outline
+of ``china.py`` than the shift is long (0.7 km, with BD-09 1.5 km) a point may be converted back
+as if it stood on the other side.
 """
 
 from math import atan2, cos, pi, radians, sin, sqrt
