@@ -154,7 +154,7 @@ async def test_browsers_come_from_allowed_origins(
 async def test_an_acceptor_that_is_full_is_answered_503_and_too_many_429(
     port: int, acceptor: RecordingAcceptor
 ) -> None:
-    for error, status in [(Unavailable("later"), 503), (Unavailable("too many", code="too_many_sessions"), 429)]:
+    for error, status in [(Unavailable("later"), 503), (Unavailable("too many", code="too_many"), 429)]:
         acceptor.refusal = error
         async with RawClient(port) as client:
             assert await client.upgrade() == status

@@ -267,7 +267,7 @@ def test_an_expired_token_opens_a_session_for_nothing_but_an_sos() -> None:
     peer.say(type="offer.accept", offer="o", ref="r")
     peer.ping(1)
     peer.say(type="watch", topic="order:1")
-    assert [frame["code"] for frame in peer.read()] == ["restricted"] * 3
+    assert [frame["code"] for frame in peer.read()] == ["token_restricted"] * 3
     world.deliver(world.outbox.commit("tec", {"type": "order"}))
     assert world.engine.send_direct(TENANT, UserId("tec"), b"{}", world.now) == 0
     assert peer.read() == []
@@ -304,7 +304,7 @@ def test_a_token_that_expires_in_an_sos_leaves_the_line_for_the_sos() -> None:
     assert peer.wire.is_open
     assert [frame["restricted"] for frame in peer.read() if frame["type"] == "welcome"] == [True]
     peer.say(type="offer.accept", offer="o")
-    assert peer.read_one("error")["code"] == "restricted"
+    assert peer.read_one("error")["code"] == "token_restricted"
     peer.say(type="sos", key="k2")
     assert len(world.domains.sos_frames) == 1
     world.engine.attend(TENANT, UserId("tec"), "inc_1", None, keep=False, now=world.now)
@@ -332,10 +332,16 @@ def test_a_request_is_answered_with_its_ref_by_ok_or_error() -> None:
     peer.say(type="job.step", order="o", step="arrived", ref="r2")
     assert peer.read() == []
     world.domains.commands[0][2]({"order": "ord_1"})
-    world.domains.commands[1][2](Conflict("it is finished", code="late", field="step"))
+    world.domains.commands[1][2](Conflict("it is finished", code="offer_expired", field="step"))
     ok, error = peer.read()
     assert ok == {"type": "ok", "ref": "r1", "result": {"order": "ord_1"}}
-    assert error == {"type": "error", "code": "late", "message": "it is finished", "field": "step", "ref": "r2"}
+    assert error == {
+        "type": "error",
+        "code": "step_out_of_order",
+        "message": "it is finished",
+        "field": "step",
+        "ref": "r2",
+    }
 
 
 def test_an_answer_that_comes_after_the_end_is_written_nowhere() -> None:
@@ -350,9 +356,8 @@ def test_an_unknown_type_is_an_error_and_not_the_end() -> None:
     peer = HubWorld().join("tec")
     peer.read()
     peer.say(type="dance", ref="r")
-    assert peer.read_one("error") == {
-        "type": "error", "code": "unknown_type", "field": "type", "ref": "r", "message": "no such message type: Invalid value 'dance'",
-    }  # fmt: skip
+    error = peer.read_one("error")
+    assert (error["code"], error["field"], error["ref"]) == ("unknown_type", "type", "r")
     assert peer.wire.is_open
 
 
