@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from api.app import make_app
 from core.errors import DoorstepError
+from core.ids import TenantId, UserId
 from server.admin import make_admin_app
 from server.config import ConfigError, Problem
 from server.geography import load_maps
@@ -60,10 +62,9 @@ class App:
         self.house: House
         self._stop_asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
-        self._is_healthy = True
+        self._is_listening = False
         self._hub_listener: WebSocketListener
         self._http: HttpListener
-        self._lag_timer: asyncio.TimerHandle | None = None
 
     # -- life -------------------------------------------------------------------------------------------
 
@@ -115,13 +116,22 @@ class App:
         if not name:
             return
         try:
-            self.tokens.revoke((self._folder / name).read_text(encoding="utf-8").splitlines())
+            revoked = (self._folder / name).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError):
             _log.exception("the file of revoked tokens cannot be read")
+            return
+        self.tokens.revoke(revoked)
+        if self._running is None or not self._is_listening:
+            return
+        for line in revoked:
+            tenant, slash, user = line.strip().partition("/")
+            if slash:  # a single token's sessions end with their next hello or refresh
+                self.house.hub.revoke(TenantId(tenant), UserId(user))
 
     # -- inside -----------------------------------------------------------------------------------------
 
     async def _work(self, started: "asyncio.Future[None]") -> None:
+        failure: StartFailed | None = None  # raised bare, not inside a group of one
         async with AsyncExitStack() as stack:
             await self._open(stack)
             async with asyncio.TaskGroup() as group:
@@ -133,9 +143,13 @@ class App:
                     started.set_result(None)
                     await self._stop_asked.wait()
                     await self._drain()
+                except StartFailed as error:
+                    failure = error
                 finally:
                     self._set_ready(False)
                     await self._finish_work()
+        if failure is not None:
+            raise failure
         _log.info("stopped")
 
     async def _open(self, stack: AsyncExitStack) -> None:
@@ -200,7 +214,7 @@ class App:
             tls=self._tls(settings.http.tls_cert_file, settings.http.tls_key_file),
         )
         admin = HttpListener(
-            make_admin_app(self.metrics, lambda: self._is_healthy, lambda: self.house.addresses.ready),
+            make_admin_app(self.metrics, self._is_healthy, lambda: self.house.addresses.ready),
             host=settings.admin.host,
             port=settings.admin.port,
             header_timeout_s=5,
@@ -220,6 +234,7 @@ class App:
         addresses.http_url, addresses.hub_url, addresses.admin_url = self.http_url, self.hub_url, self.admin_url
         connect_readings(self.metrics, self.house, self._hub_listener)
         self._measure_lag(None)
+        self._is_listening = True
 
     async def _drain(self) -> None:
         """Not ready; then the hub sends everybody away, HTTP finishes; what they asked for is still decided."""
@@ -247,6 +262,10 @@ class App:
             )
         except OSError as error:
             raise StartFailed(f"TLS files {cert_file} and {key_file}: {error}") from error
+
+    def _is_healthy(self) -> bool:
+        """Whether the process does its work: its services run, and SOS reach the disk."""
+        return self._running is not None and not self._running.done() and self.house.safety.unstored == 0
 
     def _set_ready(self, ready: bool) -> None:
         self.metrics.set_ready(ready)
@@ -288,7 +307,8 @@ async def _bound(name: str, host: str, port: int, start: Callable[[], object]) -
     try:
         await start()  # type: ignore[misc]
     except OSError as error:
-        raise StartFailed(f"{name}: cannot listen on {host}:{port}: {error.strerror or error}") from error
+        why = os.strerror(error.errno) if error.errno else str(error)
+        raise StartFailed(f"{name}: cannot listen on {host}:{port}: {why}") from error
 
 
 def _url(scheme: str, host: str, port: int, path: str) -> str:
