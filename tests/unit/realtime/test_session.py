@@ -337,7 +337,7 @@ def test_a_request_is_answered_with_its_ref_by_ok_or_error() -> None:
     assert ok == {"type": "ok", "ref": "r1", "result": {"order": "ord_1"}}
     assert error == {
         "type": "error",
-        "code": "offer_expired",
+        "code": "step_out_of_order",
         "message": "it is finished",
         "field": "step",
         "ref": "r2",
