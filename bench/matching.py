@@ -1,17 +1,17 @@
 """Matching rounds of 10, 100 and 1,000 orders and technicians: wall time, and how long the event loop stands still.
 
-Run ``python -m bench.matching``. Wall time is of ``rounds.solve_and_encode``, the whole work of a round apart from
+Wall time is of ``rounds.solve_and_encode``, the whole work of a round apart from
 collecting its columns (which is timed as ``build``). The loop's stall is measured while the round runs in a thread:
-a ticker on the loop notes its longest gap, less the gap it has without a round.
+a ticker on the loop notes its longest gap; ``none`` is the gap that it has without a round.
 """
 
 import asyncio
 import json
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -147,23 +147,20 @@ def measure(n: int, m: int, pool: ThreadPoolExecutor) -> dict[str, float]:
     }
 
 
-def main() -> None:
-    """Print a table, and one JSON object as the last line."""
+def main() -> dict[str, Any]:
+    """All figures; under half a minute."""
     pool = ThreadPoolExecutor(1)
-    idle = asyncio.run(stall_ms(lambda: time.sleep(0.1), pool))
-    print(f"gap of the loop without a round: {idle:.2f} ms", file=sys.stderr)
     results = {f"{n}x{m}": measure(n, m, pool) for n, m in [(s, s) for s in SIZES] + [(1, 1_000), (50, 1_000)]}
-    for size, figures in results.items():
-        told = "  ".join(f"{name} {value:9.2f}" for name, value in figures.items())
-        print(f"{size:>10}  {told}", file=sys.stderr)
-    turn = place_ms(1_000, 100)
-    print(f"one order among 1,000 technicians, whole turn of the engine: {turn:.2f} ms", file=sys.stderr)
-    print(
-        json.dumps(
-            {"turn_ms": round(turn, 2), "round_ms": {size: figures["wall_ms"] for size, figures in results.items()}}
-        )
-    )
+    by_name = {name: {size: figures[name] for size, figures in results.items()} for name in results["10x10"]}
+    return {
+        "round_ms": by_name["wall_ms"],
+        "round_cpu_ms": by_name["cpu_ms"],
+        "round_build_ms": by_name["build_ms"],
+        "round_stall_ms": by_name["stall_ms"] | {"none": asyncio.run(stall_ms(lambda: time.sleep(0.1), pool))},
+        "round_stored_kib": by_name["stored_kib"],
+        "order_turn_ms": round(place_ms(1_000, 100), 2),
+    }
 
 
 if __name__ == "__main__":
-    main()
+    print(json.dumps(main(), indent=2))

@@ -129,6 +129,10 @@ def assign(
     if not len(order):
         none = np.zeros(0, dtype=np.int64)
         return none, none, none
+    if (order == order[0]).all():
+        # "The best one, now": the usual round needs no graph, which would cost more than all the rest.
+        best = np.argmin(cost_s, keepdims=True)
+        return order[best], technician[best], best
     graph = coo_matrix((np.ones(len(order), dtype=np.int8), (order, technician + n)), shape=(n + m, n + m))
     _, label = connected_components(graph.tocsr(), directed=False)
     by_label = np.argsort(label[order], kind="stable")

@@ -24,7 +24,7 @@ from dispatch.problem import (
     Problem,
     TechnicianColumns,
 )
-from dispatch.settings import DispatchSettings
+from dispatch.settings import DispatchSettings, RatingSettings
 from geo.position_index import Flag, slots_of
 
 
@@ -171,11 +171,21 @@ def _technician_columns(
         connected=(index.flags[slots] & int(Flag.CONNECTED)) != 0,
         skills=np.array([book.skill_bits.mask(p.skills) for p in people], dtype=np.uint64),
         gender=np.array([GENDER_CODES[p.gender] for p in people], dtype=np.uint8),
-        rating=np.array([rating.mean(p, city_mean, now, settings.rating) for p in people], dtype=np.float64),
+        rating=_ratings(people, city_mean, now, settings.rating),
         tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
         idle_at=_floats(people, lambda p: p.idle_since, inf),
         hard=np.array([_hard(p, book) for p in people], dtype=np.uint8),
     )
+
+
+def _ratings(people: Sequence[Technician], city_mean: float, now: float, settings: RatingSettings) -> FloatArray:
+    """``rating.mean`` of many, as columns."""
+    total = np.array([p.rating_sum for p in people], dtype=np.float64)
+    weight = np.array([p.rating_weight for p in people], dtype=np.float64)
+    age_s = np.maximum(now - np.array([p.rating_at for p in people], dtype=np.float64), 0.0)
+    kept = 0.5 ** (age_s / (settings.half_life_days * rating.DAY_S))
+    result: FloatArray = (settings.prior_weight * city_mean + total * kept) / (settings.prior_weight + weight * kept)
+    return result
 
 
 def _floats(people: Sequence[Technician], of: Callable[[Technician], float | None], missing: float) -> FloatArray:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from dispatch import candidates, cost, matching
 from dispatch.problem import Exclusion
-from tests.unit.dispatch.problems import POLICY, orders, problem, technicians
+from geo.distance import haversine_m
+from tests.unit.dispatch.problems import POLICY, orders, problem, random_problem, technicians
 from tests.unit.dispatch.world import T0
 
 TWO = [0.0, 0.0]
@@ -54,6 +55,14 @@ def test_ties_are_broken_by_the_seed_and_not_by_name() -> None:
     assert len(firsts) > 20
     assert (cost.tie_breaks(ids, 3) == cost.tie_breaks(ids, 3)).all()
     assert ((cost.tie_breaks(ids, 3) >= 0) & (cost.tie_breaks(ids, 3) <= cost.TIE_S)).all()
+
+
+def test_distances_are_those_of_geo() -> None:
+    p = random_problem(9, 11, 5, side_m=30_000.0)
+    expected = haversine_m(
+        p.orders.lat_deg[:, None], p.orders.lng_deg[:, None], p.technicians.lat_deg, p.technicians.lng_deg
+    )
+    assert np.allclose(candidates.distances_m(p, np.arange(9)), expected, rtol=0, atol=1e-6)
 
 
 def test_each_exclusion_has_its_reason_and_the_most_telling_one_is_told() -> None:

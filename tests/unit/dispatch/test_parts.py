@@ -14,9 +14,7 @@ from dispatch.model import DutyState, Gender, WorkState
 from dispatch.places import Places
 from dispatch.settings import DispatchSettings, HeadStartSettings, RatingSettings, RoundSettings
 from dispatch.skills import SKILLS_MAX, SkillBits
-from dispatch.travel import EstimatedRate
 from geo.position_index import Flag, PositionIndex
-from geo.travel_time import EstimateTravelTimes
 from tests.unit.dispatch.test_tables import a_technician
 from tests.unit.dispatch.world import T0
 
@@ -105,9 +103,3 @@ def test_the_index_shows_a_technicians_state_and_leaves_the_hubs_bits_alone(
     places.write(replace(it, verified=False, gender=Gender.MALE), 0, 0.0)
     assert Flag.MALE in Flag(int(index.flags[slot]))
     assert Flag.VERIFIED not in Flag(int(index.flags[slot]))
-
-
-def test_the_default_estimate_is_a_line() -> None:
-    estimate = EstimateTravelTimes()
-    start_s, s_per_m = EstimatedRate(estimate).rate(T0)
-    assert start_s + s_per_m * 4_321.0 == pytest.approx(float(estimate.duration_s(4_321.0, T0)))

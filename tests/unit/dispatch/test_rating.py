@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from dispatch import rating
 from dispatch.rating import DAY_S, Tally
+from dispatch.reach import _ratings
 from dispatch.settings import RatingSettings
 from tests.unit.dispatch.test_tables import a_technician
 from tests.unit.dispatch.world import T0
@@ -65,6 +66,17 @@ def test_means_stay_between_one_and_five(given_stars: list[tuple[int, float]], c
 def test_a_city_without_ratings_has_the_configured_mean() -> None:
     assert rating.city_mean(Tally(), SETTINGS) == pytest.approx(SETTINGS.city_mean)
     assert rating.city_mean(Tally(3.0 * 1e6, 1e6, T0), SETTINGS) == pytest.approx(3.0, abs=0.001)
+
+
+@given(st.lists(stars, min_size=1, max_size=4))
+def test_a_rounds_column_of_means_equals_the_mean_of_each(people: list[list[tuple[int, float]]]) -> None:
+    them = [a_technician() for _ in people]
+    for number, given_stars in enumerate(people):
+        for count, at in given_stars:
+            them[number] = rating.rated(them[number], count, T0 + at, SETTINGS)
+    now = T0 + 401 * DAY_S
+    column = _ratings(them, 4.5, now, SETTINGS)
+    assert column.tolist() == pytest.approx([rating.mean(it, 4.5, now, SETTINGS) for it in them])
 
 
 def test_a_clock_that_steps_back_changes_nothing() -> None:
