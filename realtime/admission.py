@@ -327,6 +327,11 @@ class Admission:
         self._welcome(session, {}, now)
         self._take_back(session, now)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether sessions are to be sent away or attached again."""
+        return bool(self._leaving or self._failed)
+
     def tick(self, now: float) -> None:
         """Send away those whose time has come, and repeat failed look-ups."""
         while self._leaving and self._leaving[-1][0] <= now:

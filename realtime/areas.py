@@ -27,8 +27,8 @@ from realtime.messages import Area
 from realtime.ports import WatchGrant, WatchRights
 from realtime.session import Session
 
-ROWS_MAX: Final = 200
-"""Rows of one frame: about 16 KiB of JSON, so that no frame holds up the one behind it for long."""
+ROWS_MAX: Final = 64
+"""Rows of one frame: about 5 KiB, well below the smallest window of the send queue."""
 
 STATES: Final = ("off", "idle", "offered", "busy")
 """Values of the ``state`` column, which is their index; 10 is added for those who are not connected."""

@@ -102,6 +102,8 @@ class Engine:
         self._keepers: set[tuple[TenantId, UserId]] = set()
         self._swept_at = 0.0
         self._excused_until = 0.0
+        self.resting = False
+        """Whether the next tick is far off; the service sets it, sessions ask it after each frame."""
 
     # -- counting -------------------------------------------------------------------------------------
 
@@ -234,7 +236,7 @@ class Engine:
         elif isinstance(message, HeartbeatIn):
             session.send(Heartbeat(server_at=round(now, 3)))
         elif not isinstance(message, Ack):
-            error = DoorstepError("the token has expired: only sos and refresh work", code="restricted")
+            error = DoorstepError("the token has expired: only sos and refresh work", code="token_restricted")
             self._error(session, error, getattr(message, "ref", None), now)
 
     def _handle(self, session: Session, message: object, payload: bytes, now: float) -> None:
@@ -539,14 +541,19 @@ class Engine:
         self._sender.retry(now)
         self._watching.tick(now)
         self._admission.tick(now)
-        if now - self._swept_at >= self._settings.attention.sweep_s:
-            if self._swept_at and now - self._swept_at >= STALL_S:
+        if now - self._swept_at >= self._settings.attention.sweep_s * 0.9:
+            if now - self._swept_at >= STALL_S:
                 # We did not listen for a while; give everybody time to be heard before anybody is called dead.
                 self._excused_until = now + 2 * self._settings.attention.sweep_s + STALL_S
                 self.count("stalled")
             self._swept_at = now
             for session in self.sweep.due(now):
                 self._look_at(session, now)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits that must not wait for the next sweep."""
+        return self._pings.is_busy or self._sender.is_busy or self._watching.is_busy or self._admission.is_busy
 
     def _look_at(self, session: Session, now: float) -> None:
         if session.state is State.CLOSING:

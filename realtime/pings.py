@@ -304,6 +304,11 @@ class PingPath:
 
     # -- the tick -------------------------------------------------------------------------------------
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether pings wait to be judged or acknowledged soon."""
+        return self._waiting > 0 or bool(self._touched) or self.shedding or self._lags > 0
+
     def measure(self, lag_s: float) -> None:
         """Note how late the tick was; decides on shedding."""
         if lag_s * 1000.0 <= self._settings.shed_lag_ms:

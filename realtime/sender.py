@@ -220,6 +220,11 @@ class Sender:
             if cursor is not None:
                 self._pump(session, cursor, now)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether sessions lack rows."""
+        return bool(self._lacking)
+
     def retry(self, now: float) -> None:
         """Look again at the sessions that lack rows; called every tick."""
         if not self._lacking:

@@ -76,6 +76,7 @@ class RealtimeService:
         now = self._clock.now()
         session = _SocketSession(self._engine, connection, self._settings.queue, now)
         session.read_now = self._clock.now
+        session.wake = self._wake
         self._engine.opened(session, now)
         return session
 
@@ -84,6 +85,7 @@ class RealtimeService:
     def deliver(self, rows: Sequence[OutboxRow]) -> None:
         """Send committed rows to the connected devices of their recipients. Never raises."""
         self._engine.deliver(rows, self._clock.now())
+        self._wake()
 
     # -- what wiring and api call ---------------------------------------------------------------------
 
@@ -142,10 +144,9 @@ class RealtimeService:
 
     async def run(self) -> None:
         """Keep deadlines and read the outbox until ``stop``. One call for the life of the service."""
-        loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            self._arm(loop)
+            self._arm(self._settings.positions.tick_ms / 1000)
             self._pump()
             await self._stopped.wait()
             self._group = None
@@ -165,7 +166,7 @@ class RealtimeService:
         """
         spread_s = self._settings.drain.over_s if over_s is None else over_s
         self._engine.drain(self._clock.now(), spread_s)
-        self._rearm()
+        self._wake()
         await self._engine_drained()
 
     async def _engine_drained(self) -> None:
@@ -177,22 +178,31 @@ class RealtimeService:
 
     # -- the tick -------------------------------------------------------------------------------------
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer_due = loop.time() + self._settings.positions.tick_ms / 1000
+    def _arm(self, wait_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer_due = loop.time() + wait_s
         self._timer = loop.call_at(self._timer_due, self._tick)
 
-    def _rearm(self) -> None:
-        """Placeholder for adaptive ticks: the tick always runs, at one rate."""
+    def _wake(self) -> None:
+        """Something happened while the tick was resting: it comes in time for it."""
+        if self._engine.resting:
+            self._engine.resting = False
+            if self._timer is not None:
+                self._timer.cancel()
+                self._arm(self._settings.positions.tick_ms / 1000)
 
     def _tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        lag_s = loop.time() - self._timer_due
+        lag_s = asyncio.get_running_loop().time() - self._timer_due
         try:
             self._engine.tick(self._clock.now(), lag_s)
         except Exception:
             log.exception("tick failed")
         if not self._stopped.is_set():
-            self._arm(loop)
+            # With nothing to do the tick only sweeps: an idle server sleeps, a simulated day has fewer turns.
+            self._engine.resting = not self._engine.is_busy
+            self._arm(
+                self._settings.attention.sweep_s if self._engine.resting else self._settings.positions.tick_ms / 1000
+            )
 
     # -- reads of the outbox --------------------------------------------------------------------------
 
@@ -237,23 +247,29 @@ class RealtimeService:
             if stream in job.resumed
         }
         self._engine.attached(job, heads, firsts, self._clock.now())
+        self._wake()
 
     async def _read(self, job: ReadRows) -> None:
         rows = await self._ports.store.read(
             job.who.tenant, job.who.user, job.stream, after_seq=job.after_seq, limit=job.limit
         )
         self._engine.rows_read(job, rows, self._clock.now())
+        self._wake()
 
 
 class _SocketSession(Session):
     """A session that reads the clock when its socket speaks."""
 
-    __slots__ = ("read_now",)
+    __slots__ = ("read_now", "wake")
     read_now: Callable[[], float]
+    wake: Callable[[], None]
 
     def on_message(self, payload: bytes) -> None:
         """One whole message."""
-        self.engine.on_message(self, payload, self.read_now())
+        engine = self.engine
+        engine.on_message(self, payload, self.read_now())
+        if engine.resting:
+            self.wake()
 
     def on_pong(self, payload: bytes) -> None:
         """The peer answered a ping."""

@@ -121,6 +121,11 @@ class Watching:
         self.channels.changed(shard, slots, now)
         self.areas.changed(shard, slots)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether areas are watched."""
+        return len(self.areas) > 0
+
     def tick(self, now: float) -> None:
         """Send areas when their time has come."""
         if now - self._area_sent_at >= self._settings.watching.area_interval_s:

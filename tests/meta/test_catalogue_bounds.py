@@ -5,6 +5,7 @@ Without them MessagePack lets NaN and infinity through, and JSON any length.
 
 import inspect
 from collections.abc import Iterator
+from typing import Annotated
 
 import msgspec
 import pytest
@@ -69,7 +70,7 @@ def test_every_number_has_both_bounds_and_every_string_and_list_a_maximum(struct
 def test_the_check_sees_what_is_missing() -> None:
     class Loose(msgspec.Struct):
         number: float
-        half: "messages.Annotated[int, messages.Meta(ge=0)]"
+        half: Annotated[int, msgspec.Meta(ge=0)]
         text: str
         rows: list[tuple[int, str]]
 

@@ -355,6 +355,16 @@ class Peer:
     def read_types(self) -> list[str]:
         return self.wire.read_types()
 
+    def read_answering_pings(self) -> list[dict[str, Any]]:
+        """Everything that comes to a client that reads on and answers each ping."""
+        frames = self.read()
+        while self.wire.pings:
+            answered, self.wire.pings = self.wire.pings, []
+            for payload in answered:
+                self.world.engine.on_pong(self.session, payload, self.world.now)
+            frames += self.read()
+        return frames
+
     def read_one(self, kind: str) -> dict[str, Any]:
         found = [frame for frame in self.read() if frame["type"] == kind]
         assert len(found) == 1, found

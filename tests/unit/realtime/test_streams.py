@@ -176,6 +176,9 @@ class DeviceOfAUser(RuleBasedStateMachine):
         shuffle.shuffle(rows)  # type: ignore[attr-defined]
         # A crash between commit and delivery loses the call, never the row.
         self.world.deliver(*(rows[1:] if lost else rows))
+        if lost and self.peer is not None:
+            self.peer.lose()
+            self.peer = None
 
     @rule()
     def connect(self) -> None:
@@ -265,7 +268,7 @@ class DeviceOfAUser(RuleBasedStateMachine):
 
 
 DeviceOfAUser.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestDeviceOfAUser = DeviceOfAUser.TestCase
 

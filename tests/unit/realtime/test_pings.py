@@ -1,0 +1,366 @@
+from itertools import pairwise
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.ids import DeviceId, UserId
+from geo.pings import Verdict
+from geo.point import Frame
+from realtime.attention import Level
+from realtime.ledger import PingLedger
+from realtime.messages import Ping, Pings
+from realtime.settings import PositionSettings, RealtimeSettings, SessionSettings
+from tests.unit.realtime.hub_world import CITY, TENANT, HubWorld, Peer
+
+BOTH = pytest.mark.parametrize("subprotocol", ["doorstep.v1.json", "doorstep.v1.msgpack"])
+LIVE = int(Verdict.LIVE)
+
+
+def row(seq: int, at: float, lat: Any = 31.2) -> list[Any]:
+    return [seq, at, lat, 121.4, 10.0, None, None]
+
+
+def acks(peer: Peer) -> list[dict[str, Any]]:
+    return [frame for frame in peer.read() if frame["type"] == "ping_ack"]
+
+
+def total(frames: list[dict[str, Any]]) -> dict[str, int]:
+    out: dict[str, int] = {}
+    for frame in frames:
+        for word, number in frame["verdicts"].items():
+            out[word] = out.get(word, 0) + number
+    return out
+
+
+# -- the ledger -----------------------------------------------------------------------------------------
+
+
+@given(st.permutations(range(10, 40)), st.integers(1, 5))
+def test_what_may_be_forgotten_never_passes_a_missing_number(seqs: list[int], frame_len: int) -> None:
+    ledger = PingLedger(DeviceId("d"))
+    ledger.miss(10)
+    judged: set[int] = set()
+    for start in range(0, len(seqs), frame_len):
+        part = seqs[start : start + frame_len]
+        ledger.note_many(part, [LIVE] * len(part), 1000)
+        judged |= set(part)
+        expected = 9
+        while expected + 1 in judged:
+            expected += 1
+        assert ledger.stored_seq == expected
+    assert ledger.stored_seq == 39
+
+
+def test_a_number_that_never_comes_is_given_up_in_the_end() -> None:
+    ledger = PingLedger(DeviceId("d"))
+    ledger.note(1, LIVE, 10)
+    for seq in range(3, 20):
+        ledger.note(seq, LIVE, 10)
+    assert ledger.stored_seq == 19
+
+
+def test_what_waits_for_the_disk_may_not_be_forgotten() -> None:
+    ledger = PingLedger(DeviceId("d"))
+    ledger.note(1, LIVE, 10)
+    assert ledger.take(0.0).stored_seq == 1
+    ledger.note(2, LIVE, 10)
+    ledger.hand_over()
+    ledger.note(3, LIVE, 10)
+    ledger.hand_over()
+    assert ledger.take(0.0).stored_seq == 1
+    ledger.on_disk()
+    assert ledger.is_dirty
+    assert ledger.take(0.0).stored_seq == 2
+    ledger.on_disk()
+    assert ledger.take(0.0).stored_seq == 3
+    assert not ledger.is_dirty
+
+
+# -- the path -------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_ping_moves_the_live_position_and_is_acknowledged(subprotocol: str) -> None:
+    world = HubWorld()
+    peer = world.join("tec", subprotocol=subprotocol)
+    world.on_duty("tec")
+    peer.ping(41, lat=31.25)
+    world.tick()
+    assert acks(peer) == [{"type": "ping_ack", "seq": 41, "verdicts": {"live": 1}, "stored_seq": 41}]
+    live = world.positions[CITY].live(UserId("tec"))
+    assert live is not None
+    assert live.point.lat_deg == 31.25
+
+
+@pytest.mark.parametrize(("level", "interval_s"), [(None, 5.0), (Level.JOB, 1.0)])
+def test_acknowledgements_are_gathered(level: Level | None, interval_s: float) -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    if level is not None:
+        world.engine.attend(TENANT, UserId("tec"), "c", level, keep=False, now=world.now)
+    peer.read()
+    at, frames = [], []
+    for seq in range(1, 101):
+        peer.ping(seq, lat=31.2 + seq * 1e-5)
+        world.advance(0.2)
+        for frame in acks(peer):
+            at.append(world.now)
+            frames.append(frame)
+    assert all(later - earlier >= interval_s - 0.01 for earlier, later in pairwise(at))
+    assert len(at) >= 20 / interval_s - 1
+    world.advance(6)
+    assert total(frames + acks(peer)) == {"live": 100}
+
+
+def test_a_backlog_is_acknowledged_at_once() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    peer.ping(1)
+    world.tick()
+    peer.read()
+    peer.say(type="pings", sent_at=world.now, pings=[row(seq, world.now - 20 + seq) for seq in range(2, 12)])
+    world.tick()
+    ack = acks(peer)
+    assert len(ack) == 1
+    assert sum(ack[0]["verdicts"].values()) == 10
+    assert ack[0]["stored_seq"] == 11
+
+
+def test_many_pings_are_judged_without_waiting_for_the_tick() -> None:
+    settings = RealtimeSettings(frame=Frame.WGS84, positions=PositionSettings(batch_len_max=8))
+    world = HubWorld(settings)
+    peer = world.join("tec")
+    world.on_duty("tec")
+    for seq in range(1, 9):
+        peer.ping(seq)
+    assert world.positions[CITY].live(UserId("tec")) is not None
+
+
+@BOTH
+def test_every_row_of_a_poisoned_batch_gets_one_verdict(subprotocol: str) -> None:
+    world = HubWorld()
+    peer = world.join("tec", subprotocol=subprotocol)
+    world.on_duty("tec")
+    peer.read()
+    now = world.now
+    rows = [row(1, now - 3), row(2, now - 2, lat=True), row(3, now - 1, lat=99.0), ["?"], row(5, now)]
+    peer.say(type="pings", sent_at=now, pings=rows)
+    world.tick()
+    frames = peer.read()
+    assert [frame["type"] for frame in frames] == ["ping_ack"]
+    assert frames[0]["verdicts"] == {"live": 2, "invalid": 3}
+    assert frames[0]["stored_seq"] == 5
+
+
+@BOTH
+def test_a_single_bad_ping_is_invalid_and_may_be_forgotten(subprotocol: str) -> None:
+    world = HubWorld()
+    peer = world.join("tec", subprotocol=subprotocol)
+    world.on_duty("tec")
+    peer.read()
+    peer.ping(1)
+    peer.ping(2, lat=float("nan") if subprotocol.endswith("msgpack") else 91.0)
+    peer.ping(3)
+    world.advance(6)
+    assert total(frames := acks(peer)) == {"live": 2, "invalid": 1}
+    assert frames[-1]["stored_seq"] == 3
+
+
+def test_a_ping_from_somebody_off_duty_is_judged_so_and_not_stored() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    peer.ping(1)
+    peer.say(type="pings", pings=[row(2, world.now), row(3, world.now)])
+    world.tick()
+    frames = acks(peer)
+    assert total(frames) == {"off_duty": 3}
+    assert frames[-1]["stored_seq"] == 3
+    assert world.positions[CITY].live(UserId("tec")) is None
+
+
+def test_who_goes_off_duty_before_the_tick_leaves_no_ghost() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    peer.ping(1)
+    world.off_duty("tec")
+    slot = world.on_duty("other")
+    world.tick()
+    assert total(acks(peer)) == {"off_duty": 1}
+    assert world.positions[CITY].live(UserId("other")) is None
+    assert world.positions[CITY].index.slot(UserId("other")) == slot
+
+
+def test_the_last_pings_before_a_connection_is_lost_count() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    peer.ping(1)
+    peer.lose()
+    world.tick()
+    assert world.positions[CITY].live(UserId("tec")) is not None
+
+
+def test_too_many_pings_are_refused_and_must_come_again() -> None:
+    limits = SessionSettings(pings_per_s=1, pings_burst=3)
+    world = HubWorld(RealtimeSettings(frame=Frame.WGS84, sessions=limits))
+    peer = world.join("tec")
+    world.on_duty("tec")
+    for seq in range(1, 6):
+        peer.ping(seq)
+    peer.say(type="pings", pings=[row(6, world.now), row(7, world.now)])
+    world.advance(6)
+    frames = acks(peer)
+    assert total(frames) == {"live": 3, "rate_limited": 4}
+    assert frames[-1]["stored_seq"] == 3
+
+
+def test_each_position_says_its_own_frame_and_the_hello_the_default() -> None:
+    world = HubWorld(RealtimeSettings(frame=Frame.GCJ02))
+    plain, chinese = world.join("a"), world.join("b", crs="gcj02")
+    world.on_duty("a"), world.on_duty("b")
+    plain.ping(1, lat=31.2)
+    chinese.ping(1, lat=31.2)
+    world.tick()
+    a, b = world.positions[CITY].live(UserId("a")), world.positions[CITY].live(UserId("b"))
+    assert a is not None
+    assert b is not None
+    assert b.point.lat_deg == 31.2
+    assert abs(a.point.lat_deg - 31.2) > 1e-4
+
+
+def test_a_teleport_confirmed_later_is_corrected_in_a_later_ack() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    frames = []
+    for seq, lat in ((1, 31.2), (2, 31.2001), (3, 32.2), (4, 32.2001)):
+        peer.ping(seq, lat=lat)
+        world.advance(6)
+        frames += acks(peer)
+    counted = total(frames)
+    assert counted["teleport"] == 1
+    assert sum(counted.values()) == 4
+    corrected = [frame["corrected"] for frame in frames if "corrected" in frame]
+    assert len(corrected) == 1
+    assert sum(corrected[0].values()) == 1
+
+
+# -- shedding -------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_lagging_loop_sheds_pings_and_nothing_else(subprotocol: str) -> None:
+    world = HubWorld()
+    peer = world.join("tec", subprotocol=subprotocol)
+    world.on_duty("tec")
+    for _ in range(3):
+        world.tick(lag_s=0.03)
+    peer.read()
+    peer.ping(100)
+    peer.say(type="pings", pings=[row(101, world.now), row(102, world.now)])
+    peer.say(type="offer.accept", offer="o", ref="r")
+    peer.say(type="sos", key="k")
+    peer.say(type="heartbeat")
+    world.tick(lag_s=0.03)
+    assert len(world.domains.commands) == 1
+    assert len(world.domains.sos_frames) == 1
+    frames = peer.read()
+    assert [frame["type"] for frame in frames] == ["heartbeat", "ping_ack"]
+    assert frames[1]["verdicts"] == {"shed": 3}
+    assert frames[1]["stored_seq"] == 99
+    assert world.positions[CITY].live(UserId("tec")) is None
+    world.tick(lag_s=0.001)
+    for seq in (100, 101, 102):
+        peer.ping(seq)
+    world.advance(6)
+    assert acks(peer)[-1]["stored_seq"] == 102
+
+
+def test_one_slow_tick_sheds_nothing() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    world.tick(lag_s=5.0)
+    peer.ping(1)
+    world.tick()
+    assert total(acks(peer)) == {"live": 1}
+
+
+# -- kept positions -------------------------------------------------------------------------------------
+
+
+def test_positions_of_a_job_go_to_the_log_and_are_stored_when_it_says_so() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    peer.ping(1)
+    world.advance(1)
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", Level.JOB, keep=True, now=world.now)
+    world.engine.attend(TENANT, UserId("tec"), "ofr_9", Level.JOB, keep=False, now=world.now)
+    peer.read()
+    for seq in (2, 3):
+        peer.ping(seq, lat=31.2001, speed_mps=2.0)
+        peer.ping(seq, lat=31.2001)
+        world.advance(2)
+    assert [(who, order) for who, order, _ in world.tracks.rows] == [("tec", "ord_1")] * 2
+    assert world.tracks.rows[0][2]["speed_mps"] == [2.0]
+    assert acks(peer)[-1]["stored_seq"] == 1
+    world.tracks.write()
+    world.advance(2)
+    assert acks(peer)[-1]["stored_seq"] == 3
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", None, keep=False, now=world.now)
+    peer.ping(4, lat=31.2001)
+    world.advance(2)
+    assert len(world.tracks.rows) == 2
+
+
+# -- HTTP -----------------------------------------------------------------------------------------------
+
+
+def test_positions_by_http_take_the_same_way_and_are_answered_at_once() -> None:
+    world = HubWorld()
+    who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
+    ping = Ping(seq=1, fixed_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
+    assert world.engine.ingest_http(who, ping, world.now).verdicts == {"off_duty": 1}
+    world.on_duty("tec")
+    assert world.engine.ingest_http(who, ping, world.now).verdicts == {"live": 1}
+    batch = Pings(pings=[(1, world.now, 31.2, 121.4, 5.0, None, None), (2, world.now, 31.2, 121.4, 5.0, None, None)])
+    ack = world.engine.ingest_http(who, batch, world.now)
+    assert sum(ack.verdicts.values()) == 2
+    assert ack.verdicts["duplicate"] == 1
+    assert ack.stored_seq == 2
+
+
+@given(st.lists(st.tuples(st.integers(1, 30), st.floats(-60, 60), st.booleans()), max_size=40))
+def test_every_ping_gets_exactly_one_verdict_and_the_live_position_equals_the_law(
+    sends: list[tuple[int, float, bool]],
+) -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    frames, sent = [], 0
+    for seq, offset, batched in sends:
+        if batched:
+            peer.say(type="pings", sent_at=world.now, pings=[row(seq, world.now + offset)] * 2)
+            sent += 2
+        else:
+            peer.ping(seq, age_s=-offset)
+            sent += 1
+        world.tick()
+        frames += acks(peer)
+    world.advance(11, step=0.5)
+    frames += acks(peer)
+    assert sum(total(frames).values()) == sent
+
+
+def test_messages_are_the_structs_that_the_catalogue_names() -> None:
+    ack = PingLedger(DeviceId("d")).take(0.0)
+    assert msgspec.json.decode(msgspec.json.encode(ack)) == {
+        "type": "ping_ack", "seq": 0, "verdicts": {}, "stored_seq": 0,
+    }  # fmt: skip
