@@ -1,5 +1,6 @@
 """``config.yaml`` at the root is what the dataclasses say."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -23,7 +24,7 @@ def test_the_printed_default_gives_the_defaults_again() -> None:
 
 def test_every_key_has_a_comment_above_it() -> None:
     lines = (ROOT / "config.yaml").read_text().splitlines()
-    for above, line in zip(lines, lines[1:], strict=False):
+    for above, line in pairwise(lines):
         if line.strip() and not line.lstrip().startswith(("#", "-")) and ": " in line:
             key = line.strip().split(":")[0]
             under_a_mapping = key in {"gold", "silver", "main"}

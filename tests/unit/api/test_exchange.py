@@ -1,0 +1,74 @@
+"""Query parameters, page keys and errors of the HTTP edge."""
+
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.errors import problem, status_of, undecodable
+from api.exchange import Request, keyset, next_key, number, whole
+from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e999", "x", "", "91", "-91", "1" * 100, "0x10", "１e5"])
+def test_a_number_out_of_bounds_or_none_is_refused(text: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        number(Request(0, query={"lat": text}), "lat", -90, 90)
+    assert caught.value.field == "lat"
+
+
+def test_a_missing_number_is_its_default_or_refused() -> None:
+    assert number(Request(0), "lat", 0, 1, 0.5) == 0.5
+    with pytest.raises(Invalid, match="required"):
+        number(Request(0), "lat", 0, 1)
+
+
+@pytest.mark.parametrize("text", ["0", "101", "-1", "1.5", "²", "x", "9" * 30])
+def test_a_whole_number_out_of_bounds_or_none_is_refused(text: str) -> None:
+    with pytest.raises(Invalid):
+        whole(Request(0, query={"limit": text}), "limit", 1, 100, 50)
+
+
+@given(st.floats(0, 4e9), st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=40))
+def test_a_page_key_comes_back_as_it_was(at: float, name: str) -> None:
+    assert keyset(next_key(at, name)) == (at, name)
+
+
+@given(st.text(max_size=80))
+def test_no_text_breaks_a_page_key(text: str) -> None:
+    try:
+        found = keyset(text)
+    except Invalid:
+        return
+    assert found is not None
+    assert math.isfinite(found[0])
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NotFound("x"), 404), (Forbidden("x"), 403), (Conflict("x", code="offer_taken"), 409), (Invalid("x"), 422),
+        (Refused("x", code="token_expired"), 401), (Refused("x", code="too_large"), 413),
+        (Unavailable("x"), 503), (DoorstepError("x"), 500), (Refused("x"), 422),
+    ],
+)  # fmt: skip
+def test_each_family_has_its_status(error: DoorstepError, status: int) -> None:
+    assert status_of(error) == status
+    answered = problem(error, "req_1")
+    body = msgspec.json.decode(answered.body)
+    assert (body["status"], body["code"], body["request_id"]) == (status, error.code, "req_1")
+    assert ("Retry-After" in answered.headers) == error.retry
+    assert ("WWW-Authenticate" in answered.headers) == (status == 401)
+
+
+def test_a_wrong_field_is_named_without_echoing_the_body() -> None:
+    class Body(msgspec.Struct):
+        inner: dict[str, list[int]]
+
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(b'{"inner": {"a": [1, "secret"]}}', type=Body)
+    error = undecodable(caught.value)
+    assert error.field == "inner[...][1]"
+    assert "secret" not in error.message

@@ -1,0 +1,127 @@
+"""Who is told what: every message that an effect becomes, searched for what its reader must not know."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.outbound import DispatchOutbound, SafetyOutbound
+from core.ids import CityId, DeviceId, IncidentId, OfferId, OrderId, TenantId, UserId
+from core.outbox import Stream
+from core.principal import Role
+from dispatch import events
+from dispatch.model import Gender, Mode, Offer, OfferState, Order, OrderState, Site, Technician
+from geo.point import Frame, LatLng
+from realtime.messages import ReliableMessage, SosAck
+from safety import events as safety_events
+from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState, Target
+
+NOW = 1.8e9
+TENANT, CITY = TenantId("acme"), CityId("shenzhen")
+CUSTOMER, TECHNICIAN = UserId("cus_1"), UserId("tec_1")
+POINT = LatLng(22.54321, 114.05432)
+ORDER = Order(
+    tenant=TENANT, city=CITY, order_id=OrderId("ord_1"), version=1, state=OrderState.MATCHING, mode=Mode.AUTO,
+    customer=CUSTOMER, service="massage", skills=("massage",), duration_s=3600,
+    site=Site(POINT, POINT, "gcj02", "1 Secret Road", "7B", "gate code 4711", "Nanshan"), contact_name="Li Secret",
+    contact_phone="138-secret", gender_preference=None, service_fen=20_000, travel_fen=500, placed_at=NOW,
+    changed_at=NOW, placed_by=CUSTOMER,
+)  # fmt: skip
+RECORD = Technician(TENANT, TECHNICIAN, "Wang", frozenset(), Gender.FEMALE, "gold", (CITY,), True, 1, NOW)
+OFFER = Offer(
+    TENANT, CITY, OfferId("ofr_1"), ORDER.order_id, TECHNICIAN, 1, OfferState.PENDING, NOW, NOW + 20, NOW, "rnd_1",
+    300.0, 280.0, 1_500.0,
+)  # fmt: skip
+SECRETS = ("Secret", "4711", "138-secret", "7B", "22.5432", "114.0543")
+
+
+class _Staff:
+    def users(self, tenant: TenantId, role: Role, city: CityId | None, now: float) -> Sequence[UserId]:
+        return [UserId("ops_1"), UserId("ops_2")] if role is Role.OPS else []
+
+
+def _told(*effects: events.Effect) -> dict[str, dict[str, Any]]:
+    drafts = DispatchOutbound(Frame.GCJ02, _Staff()).drafts(effects, NOW)
+    for draft in drafts:
+        assert draft.stream is Stream.MAIN
+        assert draft.body.startswith(b'{"type":')
+        msgspec.json.decode(draft.body, type=ReliableMessage)
+    return {draft.recipient: json.loads(draft.body) for draft in drafts}
+
+
+def _knows(message: dict[str, Any]) -> bool:
+    return any(secret in json.dumps(message) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("state", list(OrderState))
+def test_the_technician_knows_the_address_from_assigned_to_finished_only(state: OrderState) -> None:
+    told = _told(events.OrderChanged(replace(ORDER, state=state, technician=TECHNICIAN), state.value, RECORD))
+    needs = state in (
+        OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED,
+    )  # fmt: skip
+    assert _knows(told[TECHNICIAN]) is needs
+    assert _knows(told[CUSTOMER])
+    assert _knows(told["ops_1"])
+    assert told["ops_1"] == told["ops_2"]
+
+
+def test_who_lost_an_order_learns_nothing_but_that() -> None:
+    changed = events.OrderChanged(ORDER, "reassigned", None, None, TECHNICIAN)
+    told = _told(changed)
+    assert not _knows(told[TECHNICIAN])
+    assert (told[TECHNICIAN]["state"], told[TECHNICIAN]["reason"]) == ("cancelled", "reassigned")
+
+
+def test_an_offer_names_a_cell_a_band_and_a_district_and_waits_for_its_receipt() -> None:
+    drafts = DispatchOutbound(Frame.GCJ02, _Staff()).drafts([events.SendOffer(OFFER, ORDER, ("near",))], NOW)
+    assert [(draft.recipient, draft.receipt) for draft in drafts] == [(TECHNICIAN, "ofr_1")]
+    message = json.loads(drafts[0].body)
+    assert not _knows(message)
+    assert message["remaining_ms"] == 20_000
+    assert message["district"] == "Nanshan"
+    assert message["distance_band"] == "1-2 km"
+    assert message["fee_fen"] == 20_500
+
+
+def test_answers_and_repeats_are_nobodys_news() -> None:
+    assert not _told(events.OfferAnswered(OFFER), events.OrderRepeated(ORDER.order_id, ORDER))
+
+
+INCIDENT = Incident(
+    tenant=TENANT, city=CITY, incident_id=IncidentId("inc_1"), version=1, state=IncidentState.OPEN, level=1,
+    subject=TECHNICIAN, subject_role="technician", raised_at=NOW, changed_at=NOW, silent=True, restricted=False,
+    triggers=2, last_trigger_at=NOW, fix=IncidentFix(POINT, 12.0, NOW - 5, FixSource.SOS), order_id=ORDER.order_id,
+    note="n", targets=(Target(UserId("res_1"), "near", 0, 400.4, NOW, NOW), Target(UserId("ops_1"), "ops", 0)),
+    repeat_at=NOW, widen_at=NOW, avoid=(CUSTOMER,),
+    booked=BookedPlace(ORDER.order_id, CITY, POINT, "1 Secret Road", "7B", "", CUSTOMER),
+)  # fmt: skip
+
+
+def test_each_target_gets_the_case_with_their_own_distance_and_reason() -> None:
+    effect = safety_events.NotifyTargets(INCIDENT, INCIDENT.targets, safety_events.Reason.RAISED)
+    outbound = SafetyOutbound(Frame.GCJ02)
+    drafts = outbound.drafts([effect], NOW)
+    assert [(d.recipient, d.stream, d.receipt) for d in drafts] == [
+        ("res_1", Stream.SAFETY, "inc_1"),
+        ("ops_1", Stream.SAFETY, "inc_1"),
+    ]
+    first = json.loads(drafts[0].body)
+    assert (first["distance_m"], first["why"], first["fix"]["age_s"], first["fix"]["source"]) == (
+        400,
+        "near",
+        5.0,
+        "sos",
+    )
+    assert first["booked"]["address"] == "1 Secret Road"
+    for draft, (tenant, user, body) in zip(drafts, outbound.direct([effect], NOW), strict=True):
+        assert (draft.tenant, draft.recipient, draft.body) == (tenant, user, body)
+        msgspec.json.decode(body, type=ReliableMessage)
+
+
+def test_the_ack_says_how_far_the_tap_has_come() -> None:
+    ack = safety_events.AckRaiser(INCIDENT, "k", DeviceId("d"), ("lat", "x" * 200), NOW, answer=True)
+    message = msgspec.json.decode(SafetyOutbound(Frame.GCJ02).sos_ack(ack, durable=False), type=SosAck)
+    assert (message.key, message.durable, message.delivered, message.seen, message.level) == ("k", False, 1, False, 1)
