@@ -70,7 +70,10 @@ class DispatchMachine(RuleBasedStateMachine):
         live = self.world.engine.live_offers()
         if live:
             offer = live[number % len(live)]
-            assert self.feed(e.OfferAccepted(offer.offer_id, offer.technician))
+            in_time = self.world.now <= offer.expires_at  # the deadline's own turn comes a millisecond after it
+            assert self.feed(e.OfferAccepted(offer.offer_id, offer.technician)) == in_time
+            if not in_time:
+                return
             self.winners.setdefault(offer.order_id, set()).add(offer.technician)
 
     @rule(number=st.integers(0, 3))
@@ -78,7 +81,8 @@ class DispatchMachine(RuleBasedStateMachine):
         live = self.world.engine.live_offers()
         if live:
             offer = live[number % len(live)]
-            assert self.feed(e.OfferDeclined(offer.offer_id, offer.technician))
+            in_time = self.world.now <= offer.expires_at
+            assert self.feed(e.OfferDeclined(offer.offer_id, offer.technician)) == in_time
 
     @rule(number=st.integers(0, 3))
     def cancel_while_asking(self, number: int) -> None:
