@@ -86,6 +86,7 @@ def replay(
                         by_time=order == "time",
                         together=start == "together",
                         progress=state,
+                        tick=(lambda: None) if console.is_terminal else _Plain(console, state),
                     )
                 )
         except UnknownTrace as error:
@@ -118,6 +119,27 @@ async def _running_server(url: str, city: str, tenant: str) -> Target:
         return issue(key, auth, clock, ids, user=user, role=role, tenant=tenant, cities=[city], life_s=86_400.0)
 
     return Target(url, hub_url, token, city)
+
+
+class _Plain:
+    """One line now and then, where there is no terminal to draw on."""
+
+    def __init__(self, console: Console, state: State) -> None:
+        self._console = console
+        self._state = state
+        self._ticks = 0
+
+    def __call__(self) -> None:
+        """Print when it is time (ticks come four times a second)."""
+        state = self._state
+        if self._ticks % 20 == 0:
+            self._console.print(
+                f"{state.stage}: {state.ready:,} of {state.vehicles:,} on duty, {state.sent:,} sent, "
+                f"{state.judged:,} of {state.points:,} judged",
+                highlight=False,
+                soft_wrap=True,
+            )
+        self._ticks += 1
 
 
 def _progress(state: State) -> Table:

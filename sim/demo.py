@@ -22,6 +22,7 @@ from sim.agent import Tally
 from sim.clock import python_random, stream_of
 from sim.local_server import LocalCity, LocalServer
 from sim.motion import Inside, Mover, offset
+from sim.pause import pause
 from sim.phones import Behaviour, ResponderPhone, TechnicianPhone
 from sim.watchers import CustomerPhone, OpsConsole
 
@@ -213,11 +214,11 @@ class Demo:
 
     async def _order_stream(self, api: Api) -> None:
         n = 0
-        await _pause(3.0)  # first positions
+        await pause(3.0)  # first positions
         while True:
             n += 1
             await self._place_order(api, n)
-            await _pause(float(self._rng.exponential(self._plan.order_every_s)))
+            await pause(float(self._rng.exponential(self._plan.order_every_s)))
 
     async def _place_order(self, api: Api, n: int) -> None:
         customer = int(self._rng.integers(len(self._customers)))
@@ -253,7 +254,7 @@ class Demo:
         self.state.orders.setdefault(answer["order"], "placed")
 
     async def _call_for_help(self) -> None:
-        await _pause(self._plan.sos_after_s)
+        await pause(self._plan.sos_after_s)
         busy = [t for t in self._technicians if t.order is not None and t.online]
         online = busy or [t for t in self._technicians if t.online]
         if online:
@@ -264,7 +265,7 @@ class Demo:
     async def _confirm_stream(self, api: Api) -> None:
         """Customers confirm and rate what is done."""
         while True:
-            await _pause(1.0)
+            await pause(1.0)
             for n, customer in enumerate(self._customers):
                 for order, state in list(customer.orders.items()):
                     if state == "departed_safe" and order not in self._confirmed:
@@ -286,7 +287,7 @@ class Demo:
         pings, looked_at = 0, began_at
         cpu_s = self._server.usage().cpu_s
         while seconds is None or state.elapsed_s < seconds:
-            await _pause(0.5)
+            await pause(0.5)
             now = self._swarm.now()
             state.elapsed_s = now - began_at
             state.connected = self._swarm.open
@@ -311,9 +312,3 @@ def _technician(n: int) -> str:
 
 def _customer(n: int) -> str:
     return f"cus_{n:05d}"
-
-
-async def _pause(seconds: float) -> None:
-    waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(seconds, waited.set_result, None)
-    await waited

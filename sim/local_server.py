@@ -3,8 +3,11 @@
 For the demo, replays, benches and tests that need what ``doorstep serve`` runs and nothing less.
 """
 
+import ctypes
 import json
 import os
+import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -26,6 +29,8 @@ from server.tokens import issue
 
 SECRET_ENV: Final = "DOORSTEP_JWT_SECRET"  # noqa: S105  # the name of the variable, not a secret
 LOG_TAIL_BYTES: Final = 4_000
+FILES_MAX: Final = 65_536
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class ServerFailed(RuntimeError):
@@ -43,6 +48,20 @@ def free_port(wanted: int = 0, host: str = "127.0.0.1") -> int:
                 continue
             return int(probe.getsockname()[1])
     raise ServerFailed(f"no free port on {host}")
+
+
+def _end_with_parent() -> None:
+    """In the child: be stopped when whoever started it dies without a word (prctl(2), PR_SET_PDEATHSIG; Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def raise_file_limit() -> int:
+    """Let this process and its children hold as many sockets as the system allows; returns how many."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(hard, FILES_MAX) if hard != resource.RLIM_INFINITY else FILES_MAX
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 def world_boundary(city: str) -> dict[str, Any]:
@@ -171,7 +190,8 @@ class LocalServer:
             cities.append({"tenant": self.tenant, "city": city.city, "boundary_file": str(boundary)})
         config: dict[str, Any] = {
             "http": {"port": self.http_port},
-            "hub": {"port": self.hub_port},
+            # All of the load comes from this one address.
+            "hub": {"port": self.hub_port, "connections_max": 100_000, "connections_per_address_max": 100_000},
             "admin": {"port": self.admin_port},
             "auth": {"keys": {"main": {"algorithm": "HS256", "secret_env": SECRET_ENV}}},
             "data_folder": str(self.folder / "data"),
@@ -190,6 +210,7 @@ class LocalServer:
         Raises:
             ServerFailed: It ended, or was not ready in time; with the end of its log.
         """
+        raise_file_limit()
         config = self.write_config()
         environ = {**os.environ, SECRET_ENV: self._secret.decode()}
         with self._log.open("ab") as log:
@@ -198,6 +219,7 @@ class LocalServer:
                 stdout=log,
                 stderr=log,
                 env=environ,
+                preexec_fn=_end_with_parent,
             )
         deadline = self._clock.monotonic() + timeout_s
         while not self._is_ready():

@@ -28,6 +28,7 @@ from doorstep_client.settings import ClientSettings, Encoding
 
 from sim.agent import Agent, Tally
 from sim.clock import python_random
+from sim.pause import pause
 from sim.traces import TracePoint
 
 REPLAY_SETTINGS = ClientSettings(ping_resend_s=3600.0, ping_buffer_max=2_000_000, request_timeout_s=60.0)
@@ -226,12 +227,18 @@ class Replay:
         Args:
             settle_s: Longest wait without any new verdict after the last fix was sent.
         """
-        async with asyncio.timeout(ready_timeout_s):
-            await self._all_ready.wait()
+        try:
+            async with asyncio.timeout(ready_timeout_s):
+                await self._all_ready.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"only {self._ready} of {len(self.phones)} phones came on duty within {ready_timeout_s:g} s "
+                f"({self.swarm.open} connected, {self.swarm.dials_failed} handshakes failed)"
+            ) from None
         self.clock.began_at = self.swarm.now() + STEP_S
         judged, changed_at = -1, self.swarm.now()
         while not all(phone.is_done or phone.failure for phone in self.phones):
-            await _pause(0.2)
+            await pause(0.2)
             now = self.swarm.now()
             everything = judged, self.tally.counts["sent"]
             judged = self.judged
@@ -239,12 +246,6 @@ class Replay:
                 changed_at = now
             if self.tally.counts["sent"] >= self.points and now - changed_at > settle_s:
                 return
-
-
-async def _pause(seconds: float) -> None:
-    waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    asyncio.get_running_loop().call_later(seconds, waited.set_result, None)
-    await waited
 
 
 class Reader(Agent):

@@ -12,6 +12,7 @@ from doorstep_client.load import Swarm
 from core.principal import Role
 from sim.agent import Tally
 from sim.local_server import LocalCity, LocalServer, world_boundary
+from sim.pause import pause
 from sim.replay import Reader, Replay, ReplayReport
 from sim.traces import Columns, TraceFormat, TracePoint, TraceSet, load
 
@@ -86,11 +87,14 @@ async def replay(
     by_time: bool = True,
     together: bool = False,
     progress: Progress | None = None,
+    tick: Callable[[], None] = lambda: None,
 ) -> ReplayReport:
     """Replay files against a running server.
 
     Args:
         by_time: Send in the order of the times; else in the order of the file.
+        progress: Kept up to date while it runs.
+        tick: Called now and then after that.
         together: All vehicles begin at once; else as far apart as they were recorded, file by file.
 
     Raises:
@@ -109,7 +113,7 @@ async def replay(
     began_at = run.swarm.now()
     async with asyncio.TaskGroup() as group:
         group.create_task(run.swarm.run())
-        watcher = group.create_task(_watch(run, progress))
+        watcher = group.create_task(_watch(run, progress, tick))
         try:
             await run.run()
             progress.stage = "reading back"
@@ -166,14 +170,13 @@ async def read_back(users: list[str], hub_url: str, ops_token: str) -> dict[str,
     return reader.found
 
 
-async def _watch(run: Replay, progress: Progress) -> None:
+async def _watch(run: Replay, progress: Progress, tick: Callable[[], None]) -> None:
     while True:
         _show(run, progress)
+        tick()
         if progress.stage == "connecting" and run.clock.began_at is not None:
             progress.stage = "replaying"
-        waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(0.25, waited.set_result, None)
-        await waited
+        await pause(0.25)
 
 
 def _show(run: Replay, progress: Progress) -> None:

@@ -35,6 +35,7 @@ from sim.agent import Agent, Tally
 from sim.clock import SeededIds, VirtualClock, python_random, stream_of
 from sim.loop import run as run_loop
 from sim.motion import Mover, offset
+from sim.pause import pause
 from sim.phones import Behaviour, ResponderPhone, TechnicianPhone
 from sim.watchers import CustomerPhone, OpsConsole
 from store.memory import MemoryStores
@@ -261,7 +262,7 @@ class World:
             await self._live(places)
             for line in self._lines:
                 line.stop()
-            await self._sleep(5.0)
+            await pause(5.0)
             await self.house.stop()
         await stores.stop()
         orders = {order: state for customer in self._customers for order, state in sorted(customer.orders.items())}
@@ -360,7 +361,7 @@ class World:
         while True:
             agenda.sort()
             at, what = agenda.pop(0)
-            await self._sleep(at - self.clock.now())
+            await pause(at - self.clock.now())
             if what == "end":
                 return
             if what == "order":
@@ -394,12 +395,6 @@ class World:
         answer = await self.call("POST", "/v1/orders", "svc", Role.SERVICE, body, key=f"order-{n}")
         self._customers[customer].placed(answer["order"], placed_at)
         self.tally.add("placed")
-
-    async def _sleep(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        waited: asyncio.Future[None] = loop.create_future()
-        loop.call_later(max(seconds, 0.0), waited.set_result, None)
-        await waited
 
 
 class ApiRefused(RuntimeError):

@@ -7,12 +7,15 @@ import asyncio
 import heapq
 import time
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
-from picows import WSCloseCode, WSError, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
 from doorstep_client.events import Event
 from doorstep_client.protocol import ClientProtocol, State
+
+CLOSE_TIMEOUT_S: Final = 2.0
+"""A close that the server does not answer by then is not waited for."""
 
 
 class Agent(Protocol):
@@ -47,6 +50,7 @@ class _Device(WSListener):
         self.dialling = False
         self.armed_at = float("inf")
         self.close_code = 1006
+        self.closing_at: float | None = None
 
     def on_ws_connected(self, transport: WSTransport) -> None:
         self.transport = transport
@@ -73,6 +77,7 @@ class _Device(WSListener):
 
     def on_ws_disconnected(self, transport: WSTransport) -> None:
         self.transport = None
+        self.closing_at = None
         self.swarm.open -= 1
         code = self.close_code
         now = self.swarm.now()
@@ -91,15 +96,16 @@ class _Device(WSListener):
             for frame in protocol.frames_to_send(now):
                 transport.send(kind, frame)
                 self.swarm.frames_out += 1
-            if protocol.must_close:
+            if protocol.must_close and self.closing_at is None:
+                self.closing_at = now
                 transport.send_close(cast(WSCloseCode, 1000))
-                transport.disconnect()
-                return
         self.rearm(now)
 
     def due_at(self) -> float:
         """The earliest thing to do."""
         protocol = self.agent.protocol
+        if self.closing_at is not None:
+            return self.closing_at + CLOSE_TIMEOUT_S
         times = [self.agent.next_deadline(), protocol.next_deadline()]
         if self.transport is None and not self.dialling:
             times.append(protocol.reconnect_at)
@@ -193,6 +199,9 @@ class Swarm:
 
     def _serve(self, device: _Device, now: float) -> None:
         protocol = device.agent.protocol
+        if device.closing_at is not None and device.transport is not None:
+            device.transport.disconnect(False)  # the server does not answer our close
+            return
         due = device.agent.next_deadline()
         if due is not None and due <= now:
             device.agent.on_deadline(now)
@@ -220,7 +229,7 @@ class Swarm:
                     use_aiofastnet=False,
                     websocket_handshake_timeout=protocol.settings.welcome_timeout_s,
                 )
-            except (OSError, TimeoutError, WSError) as error:
+            except Exception as error:  # noqa: BLE001  # whatever went wrong, a device tries again
                 self.dials_failed += 1
                 device.dialling = False
                 now = self.now()
