@@ -247,6 +247,8 @@ class Engine:
         if isinstance(message, Pings):
             self._pings.add_many(session, message, now)
             return
+        if isinstance(message, Ack) and self._sender.ack(session, message, now):
+            return  # as many of these as rows were sent cost nothing: whoever replays a week must not be throttled
         if not self._take_message_token(session, now, getattr(message, "ref", None)):
             return
         session.violations = 0
@@ -256,9 +258,7 @@ class Engine:
             self._error(session, error, getattr(message, "ref", None), now)
 
     def _do(self, session: Session, message: object, now: float) -> None:
-        if isinstance(message, Ack):
-            self._sender.ack(session, message, now)
-        elif isinstance(message, HeartbeatIn):
+        if isinstance(message, HeartbeatIn):
             session.send(Heartbeat(server_at=round(now, 3)))
         elif isinstance(message, _COMMANDS):
             self._ports.inbound.command(session.principal, message, now, self._replier(session, message.ref))
@@ -268,7 +268,7 @@ class Engine:
             self._watching.unwatch(session, message)
         elif isinstance(message, Refresh):
             self._admission.refresh(session, message, now)
-        else:
+        elif not isinstance(message, Ack):
             raise DoorstepError("the session has begun already", code="unexpected")
 
     def _undecodable(self, session: Session, payload: bytes, error: Exception, now: float) -> None:

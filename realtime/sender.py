@@ -188,8 +188,9 @@ class Sender:
 
     # -- acknowledgements -----------------------------------------------------------------------------
 
-    def ack(self, session: Session, ack: Ack, now: float) -> None:
-        """A device has everything up to these numbers."""
+    def ack(self, session: Session, ack: Ack, now: float) -> bool:
+        """A device has everything up to these numbers. Returns whether that was news."""
+        is_news = False
         for stream, seq in ((Stream.SAFETY, ack.safety), (Stream.MAIN, ack.main)):
             cursor = _cursor(session, stream)
             if seq is None or cursor is None or not cursor.ready:
@@ -198,11 +199,13 @@ class Sender:
             self._report(session, cursor.ack(seq), now)
             if cursor.acked == before or session.who is None:
                 continue
+            is_news = True
             who = session.who
             self._ports.store.note_ack(who.tenant, who.user, who.device, stream, cursor.acked)
             for row in cursor.resume_sending(now):
                 self._send_row(session, cursor, row, now)
             self._pump(session, cursor, now)
+        return is_news
 
     def _report(self, session: Session, receipts: Sequence[str], now: float) -> None:
         who = session.who

@@ -1,0 +1,305 @@
+"""The hub as people live it: the real service on virtual time, in-memory connections, an outbox in memory."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from core.ids import CityId, TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow, Stream
+from core.principal import Principal
+from core.shard import Shard
+from geo.point import Frame
+from geo.settings import PositionSettings
+from geo.shard_positions import ShardPositions
+from realtime.attention import Level
+from realtime.ports import Connection, RealtimePorts
+from realtime.service import RealtimeService
+from realtime.settings import RealtimeSettings, StreamSettings
+from sim.clock import START_AT, SeededIds, VirtualClock
+from sim.loop import run
+from store.memory import MemoryStores
+from tests.unit.realtime.hub_world import Domains, Open, Rights, Tokens
+from transport.memory import MemoryConnection, connect
+
+TENANT = TenantId("t1")
+SHANGHAI = Shard(TENANT, CityId("sh"))
+
+
+class DeadlineTokens(Tokens):
+    """As ``Tokens``, with times relative to the virtual clock's start."""
+
+    def verify(self, token: str, *, device: Any, now: float) -> Principal:
+        from dataclasses import replace
+
+        user, roles, expires_in = token.split(":")
+        who = super().verify(f"{user}:{roles}:9e9", device=device, now=now)
+        return replace(who, expires_at=START_AT + float(expires_in))
+
+
+class Phone:
+    """A client's handler: keeps what comes, acks streams."""
+
+    def __init__(self, connection: Connection, *, acks: bool = True) -> None:
+        self.connection = connection
+        self.frames: list[tuple[float, dict[str, Any]]] = []
+        self.closed_with: int | None = None
+        self.places: dict[str, dict[str, Any]] = {}
+        self.rows: dict[str, list[int]] = {"main": [], "safety": []}
+        self._acks = acks
+
+    def say(self, **message: Any) -> None:
+        self.connection.send(json.dumps(message).encode())
+
+    def on_message(self, payload: bytes) -> None:
+        frame = json.loads(payload)
+        self.frames.append((asyncio.get_running_loop().time(), frame))
+        if "stream" in frame:
+            self.places[frame["stream"]] = {"epoch": frame["epoch"], "seq": frame["seq"]}
+            self.rows[frame["stream"]].append(frame["seq"])
+            if self._acks:
+                self.say(type="ack", **{frame["stream"]: frame["seq"]})
+
+    def on_pong(self, payload: bytes) -> None:
+        """Not asked for."""
+
+    def on_paused(self) -> None:
+        """Never much to say."""
+
+    def on_writable(self) -> None:
+        """Never much to say."""
+
+    def on_closed(self, code: int) -> None:
+        self.closed_with = code
+
+    def types(self) -> list[str]:
+        return [frame["type"] for _, frame in self.frames]
+
+    def last(self, kind: str) -> dict[str, Any]:
+        return [frame for _, frame in self.frames if frame["type"] == kind][-1]
+
+
+class House:
+    """The service and what stands around it."""
+
+    def __init__(self, **settings: Any) -> None:
+        loop = asyncio.get_running_loop()
+        self.clock = VirtualClock(loop)
+        ids = SeededIds(1)
+        self.stores = MemoryStores(self.clock, ids)
+        self.domains, self.open, self.rights = Domains(), Open(), Rights()
+        self.positions = {SHANGHAI: ShardPositions(PositionSettings(), Frame.WGS84)}
+        self.hub = RealtimeService(
+            self.clock,
+            ids,
+            RealtimeSettings(frame=Frame.WGS84, **settings),
+            RealtimePorts(DeadlineTokens(), self.domains, self.open, self.stores.streams, self.rights),
+            self.positions,
+            seed=1,
+        )
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def call(self, **link: Any) -> tuple[MemoryConnection, Phone]:
+        phones: list[Phone] = []
+        acks = link.pop("acks", True)
+
+        def handler(connection: Connection) -> Phone:
+            phones.append(Phone(connection, acks=acks))
+            return phones[0]
+
+        wire = connect(self.hub, handler, **link)
+        return wire, phones[0]
+
+    async def join(
+        self, user: str, roles: str = "technician", *, resume: Any = None, expires_in: float = 1e6, **link: Any
+    ) -> tuple[MemoryConnection, Phone]:
+        wire, phone = self.call(**link)
+        phone.say(type="hello", token=f"{user}:{roles}:{expires_in}", device=f"{user}-phone", resume=resume)
+        await self.wait(0.1)
+        return wire, phone
+
+    async def commit(self, user: str, *bodies: bytes, stream: Stream = Stream.MAIN, deliver: bool = True) -> None:
+        drafts = [OutboxDraft(TENANT, UserId(user), stream, body, "") for body in bodies]
+        outbox = self.stores.outboxes[stream]
+        rows: list[OutboxRow] = list(outbox.append(drafts, self.clock.now()))
+        if deliver:
+            self.hub.deliver(rows)
+
+
+def scenario(story: Callable[[House], Awaitable[None]], **settings: Any) -> None:
+    async def play() -> None:
+        house = House(**settings)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(house.hub.run())
+            await story(house)
+            house.hub.stop()
+
+    run(play())
+
+
+@pytest.mark.slow
+def test_a_day_of_an_idle_phone_costs_pings_and_nothing_is_closed() -> None:
+    async def story(house: House) -> None:
+        _, phone = await house.join("tec")
+        for _ in range(24):
+            await house.wait(3600)
+        assert phone.closed_with is None
+        assert house.hub.online(TENANT, UserId("tec"))
+
+    scenario(story)
+
+
+@pytest.mark.parametrize(("roles", "limit_s"), [("technician", 45.0), ("ops", 10.0), ("responder", 10.0)])
+def test_a_line_that_is_cut_without_a_word_is_noticed_in_time(roles: str, limit_s: float) -> None:
+    async def story(house: House) -> None:
+        for offset in (0.0, 1.3, 7.7):
+            wire, _ = await house.join("u", roles)
+            await house.wait(offset)
+            wire.cut()
+            began = house.clock.now()
+            while house.hub.online(TENANT, UserId("u")):
+                await house.wait(0.05)
+            assert house.clock.now() - began <= limit_s
+
+    scenario(story)
+
+
+def test_a_device_that_comes_and_goes_misses_nothing_and_gets_nothing_twice() -> None:
+    async def story(house: House) -> None:
+        places: dict[str, Any] = {}
+        got: dict[str, list[int]] = {"main": [], "safety": []}
+        for round_no in range(12):
+            wire, phone = await house.join("tec", resume=places or None)
+            for i in range(5):
+                stream = Stream.SAFETY if (round_no + i) % 3 == 0 else Stream.MAIN
+                await house.commit("tec", b'{"type":"order","order":"o"}', stream=stream)
+            await house.wait(0.001 * round_no)
+            wire.abort()
+            await house.wait(0.01)
+            places |= phone.places
+            for name, rows in phone.rows.items():
+                got[name] += rows
+            # What is committed while nobody listens is there for the next time.
+            await house.commit("tec", b'{"type":"order","order":"o"}')
+        _, phone = await house.join("tec", resume=places or None)
+        await house.wait(2)
+        for name, rows in phone.rows.items():
+            got[name] += rows
+        committed = {box.stream.value: box.heads[TENANT, UserId("tec")] for box in house.stores.outboxes.values()}
+        for name, rows in got.items():
+            assert rows == list(range(1, committed[name] + 1))
+
+    scenario(story)
+
+
+def test_a_long_absence_is_replayed_in_pages_without_holding_up_what_is_new() -> None:
+    async def story(house: House) -> None:
+        wire, phone = await house.join("tec")
+        await house.commit("tec", b'{"type":"order"}')
+        await house.wait(0.1)
+        places = dict(phone.places)
+        wire.abort()
+        await house.wait(0.1)
+        for _ in range(500):
+            await house.commit("tec", b'{"type":"order"}', deliver=False)
+        _, phone = await house.join("tec", resume=places)
+        await house.commit("tec", b'{"type":"incident"}', stream=Stream.SAFETY)
+        await house.commit("tec", b'{"type":"order"}')
+        await house.wait(5)
+        assert phone.rows["main"] == list(range(2, 503))
+        assert phone.rows["safety"] == [1]
+
+    scenario(story, streams=StreamSettings(page_len=32, window_len=64))
+
+
+def test_an_sos_passes_a_backlog_of_positions_on_a_slow_link() -> None:
+    async def story(house: House) -> None:
+        house.rights.allow("area:sh", "ops", None)
+        for i in range(2_000):
+            house.positions[SHANGHAI].claim(UserId(f"t{i}"))
+        index = house.positions[SHANGHAI].index
+        import numpy as np
+
+        slots = np.arange(2_000)
+        _, phone = await house.join("ops", "ops", bytes_per_s=8_192.0, delay_s=0.05)
+        phone.say(type="watch", topic="area:sh")
+        for step in range(20):
+            index.move(slots, 31.0 + slots * 1e-4 + step * 1e-5, 121.0 + slots * 0.0, seen_at=house.clock.now())
+            phone.say(type="heartbeat")
+            await house.wait(0.5)
+        sent_at = asyncio.get_running_loop().time()
+        await house.commit("ops", b'{"type":"incident","incident":"inc_1"}', stream=Stream.SAFETY)
+        await house.wait(3)
+        at = [moment for moment, frame in phone.frames if frame["type"] == "incident"]
+        assert len(at) == 1
+        assert at[0] - sent_at < 2.0
+
+    scenario(story)
+
+
+def test_a_ping_reaches_the_customer_within_a_tick() -> None:
+    async def story(house: House) -> None:
+        house.rights.allow("order:1", "cus", "tec")
+        house.positions[SHANGHAI].claim(UserId("tec"))
+        house.hub.duty_changed(TENANT, UserId("tec"), SHANGHAI)
+        house.hub.attend(TENANT, UserId("tec"), "ord_1", Level.JOB)
+        _, tec = await house.join("tec")
+        _, cus = await house.join("cus", "customer")
+        cus.say(type="watch", topic="order:1")
+        await house.wait(5.0)
+        now = house.clock.now()
+        sent_at = asyncio.get_running_loop().time()
+        tec.say(type="ping", seq=1, fixed_at=now, sent_at=now, lat=31.2, lng=121.4, accuracy_m=5)
+        await house.wait(0.2)
+        at = [moment for moment, frame in cus.frames if frame["type"] == "position"]
+        assert at
+        assert at[0] - sent_at <= 0.03
+
+    scenario(story)
+
+
+def test_a_stopping_server_tells_everyone_when_to_come_back_and_finishes_answers() -> None:
+    async def story(house: House) -> None:
+        phones = [(await house.join(f"tec{i}"))[1] for i in range(5)]
+        phones[0].say(type="offer.accept", offer="o", ref="r")
+        await house.wait(0.01)
+        house.domains.commands[0][2]({"done": True})
+        began = house.clock.now()
+        await house.hub.drain(2.0)
+        await house.wait(0.5)
+        assert 1.9 <= house.clock.now() - began <= 3.0
+        assert phones[0].last("ok")["ref"] == "r"
+        assert {phone.closed_with for phone in phones} == {4403}
+        assert all(phone.types()[-1] == "reconnect" for phone in phones)
+
+    scenario(story)
+
+
+def test_a_token_that_ends_in_the_middle_of_the_night_closes_the_line_with_4401() -> None:
+    async def story(house: House) -> None:
+        _, phone = await house.join("tec", expires_in=3_600)
+        await house.wait(3_590)
+        assert phone.closed_with is None
+        await house.wait(30)
+        assert phone.closed_with == 4401
+
+    scenario(story)
+
+
+def test_a_store_that_fails_for_a_while_delays_rows_and_loses_none() -> None:
+    async def story(house: House) -> None:
+        house.stores.streams.faults.fail_reads(3)
+        _, phone = await house.join("tec")
+        await house.wait(8)
+        assert "welcome" in phone.types()
+        house.stores.streams.faults.fail_reads(2)
+        await house.commit("tec", b'{"type":"order"}', deliver=False)
+        await house.commit("tec", b'{"type":"order"}')
+        await house.wait(5)
+        assert phone.rows["main"] == [1, 2]
+
+    scenario(story)
