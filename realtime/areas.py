@@ -204,6 +204,10 @@ class Areas:
         news = np.flatnonzero(visible & touched)
         for slot in np.flatnonzero(visible & ~before).tolist():
             view.names[slot] = index.user(slot)
+        if gone:
+            # Whoever left and came back between two batches is not gone.
+            back = {view.names[slot] for slot in news.tolist()}
+            gone = [name for name in gone if name not in back]
         view.shown, view.gone = visible, []
         self._hand_out(view, members, news, gone, now)
 
