@@ -264,8 +264,8 @@ class App:
             raise StartFailed(f"TLS files {cert_file} and {key_file}: {error}") from error
 
     def _is_healthy(self) -> bool:
-        """Whether the process does its work: its services run, and SOS reach the disk."""
-        return self._running is not None and not self._running.done() and self.house.safety.unstored == 0
+        """Whether the services run. A failing disk is no reason: a restart would lose what waits to be stored."""
+        return self._running is not None and not self._running.done()
 
     def _set_ready(self, ready: bool) -> None:
         self.metrics.set_ready(ready)

@@ -31,13 +31,15 @@ class Session:
     def __init__(self, socket: ClientConnection) -> None:
         self.socket = socket
         self.seen: list[dict[str, Any]] = []
+        self._refs = 0
 
     async def send(self, kind: str, **fields: Any) -> None:
         await self.socket.send(json.dumps({"type": kind, **fields}))
 
     async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its ``ok``."""
-        ref = f"r{id(fields)}"
+        self._refs += 1
+        ref = f"r{self._refs}"
         await self.send(kind, ref=ref, **fields)
         return await self.until("ok", ref=ref)
 

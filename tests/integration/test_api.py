@@ -310,3 +310,44 @@ async def test_state_survives_a_restart(tmp_path: Path) -> None:
             "placed",
             "matching",
         )
+
+
+async def test_a_technician_of_two_cities_can_go_on_duty_in_either(tmp_path: Path) -> None:
+    ring = [[113.0, 22.0], [113.5, 22.0], [113.5, 22.4], [113.0, 22.4], [113.0, 22.0]]
+    feature = {
+        "type": "Feature",
+        "properties": {"kind": "city", "id": "zhuhai", "name": "Zhuhai"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    (tmp_path / "zhuhai.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    cities = "[{tenant: demo, city: shenzhen}, {tenant: demo, city: zhuhai, boundary_file: zhuhai.geojson}]"
+    async with served(tmp_path, cities=cities) as server:
+        both = ("shenzhen", "zhuhai")
+        record = {"name": "W", "cities": list(both), "skills": ["massage"], "verified": True}
+        put = await server.call("PUT", "/v1/technicians/tec_1", server.token("s", "service", cities=both), record)
+        assert put[0] == 201, put
+        phone = await server.session("tec_1", "technician", cities=both)
+        assert (await phone.ask("duty", on=True, city="zhuhai"))["result"] == {"duty": "on", "city": "zhuhai"}
+        await phone.send("duty", on=True, city="shenzhen", ref="x")
+        assert (await phone.until("error", ref="x"))["code"] == "on_duty_elsewhere"
+        await phone.ask("duty", on=False)
+        assert (await phone.ask("duty", on=True, city="shenzhen"))["result"]["city"] == "shenzhen"
+        await phone.ask("duty", on=False)
+        changed = record | {"cities": ["shenzhen"], "name": "V"}
+        program = server.token("s", "service", cities=both)
+        assert (await server.call("PUT", "/v1/technicians/tec_1", program, changed))[0] == 200
+        await phone.send("duty", on=True, city="zhuhai", ref="y")
+        assert (await phone.until("error", ref="y"))["code"] == "city_not_allowed"
+
+
+async def test_an_order_in_one_frame_is_offered_and_shown_in_the_platforms(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        shown = {}
+        for crs in ("wgs84", "gcj02", "bd09"):
+            place = {"lat": LAT, "lng": LNG, "address": "x", "crs": crs}
+            shown[crs] = (await server.call("POST", "/v1/orders", token, order(location=place)))[1]["location"]
+            assert shown[crs]["crs"] == "gcj02"
+        assert (shown["gcj02"]["lat"], shown["gcj02"]["lng"]) == (LAT, LNG)
+        assert 0.001 < abs(shown["wgs84"]["lat"] - LAT) < 0.01
+        assert shown["bd09"]["lat"] < LAT

@@ -1,0 +1,72 @@
+"""The house without sockets: the same services on stores in memory, asked by plain function calls."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from api.exchange import Request
+from core.principal import Role
+from server.config import load
+from server.geography import load_maps
+from server.keys import Key
+from server.root import DERIVED, Settings
+from server.settings import Algorithm
+from server.system import SystemClock, SystemIds
+from server.tokens import Tokens, issue
+from server.wiring import House, build_house
+from store.memory import MemoryStores
+from tests.integration.served import order
+
+KEY = Key("main", Algorithm.HS256, b"x" * 40, b"x" * 40)
+
+
+@asynccontextmanager
+async def _house() -> AsyncIterator[House]:
+    settings = load(Settings, None, {}, derived=DERIVED)
+    clock, ids = SystemClock(), SystemIds()
+    house = build_house(
+        settings,
+        tokens=Tokens(settings.auth, {"main": KEY}, ids),
+        stores=MemoryStores(clock, ids),
+        maps=load_maps(settings.cities, settings.coordinates, Path()),
+        clock=clock,
+        ids=ids,
+        seed=1,
+        pick_key=b"k",
+    )
+    await house.load()
+    async with asyncio.TaskGroup() as group:
+        house.run(group)
+        yield house
+        await house.stop()
+
+
+async def test_handlers_are_called_without_a_web_framework() -> None:
+    async with _house() as house:
+        settings = load(Settings, None, {}, derived=DERIVED)
+        token = issue(
+            KEY,
+            settings.auth,
+            house.clock,
+            SystemIds(),
+            user="cus_1",
+            role=Role.CUSTOMER,
+            tenant="demo",
+            cities=["shenzhen"],
+        )
+        headers = {"authorization": f"Bearer {token}"}
+        now = house.clock.now()
+        body = json.dumps(order()).encode()
+        placed = await house.api.answer(house.api.route("order_place"), Request(now, headers=headers, body=body))
+        assert placed.status == 201
+        order_id = json.loads(placed.body)["order"]
+        read = await house.api.answer(
+            house.api.route("order_read"), Request(now, path={"id": order_id}, headers=headers)
+        )
+        assert json.loads(read.body)["order"] == order_id
+        sos = await house.api.answer(house.api.route("sos"), Request(now, headers=headers, body=b'{"key": "k"}'))
+        assert json.loads(sos.body)["durable"] is True
+        refused = await house.api.answer(house.api.route("order_read"), Request(now, request_id="req_9"))
+        assert (refused.status, json.loads(refused.body)["request_id"]) == (401, "req_9")
