@@ -31,7 +31,7 @@ CONFIG: dict[str, Any] = {
     "realtime": {
         # Shed frames would look cheap; here each must be judged.
         "positions": {"shed_lag_ms": 10_000, "ack_idle_s": 1.0},
-        "sessions": {"pings_per_s": 100_000, "pings_burst": 1_000_000},
+        "sessions": {"messages_per_s": 100_000, "pings_per_s": 100_000, "pings_burst": 1_000_000},
         "watching": {"topics_max": 100_000},
     },
     "log": {"level": "warning"},

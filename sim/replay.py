@@ -272,7 +272,11 @@ class Reader(Agent):
         elif isinstance(event, PositionReceived):
             self._settle(event.topic, event.body, now)
         elif isinstance(event, RequestFailed) and event.ref in self._asked:
-            self._settle(self._asked[event.ref], None, now)
+            topic = self._asked[event.ref]
+            if event.retry:  # too fast for the server's limit
+                self.later(now + 0.5, lambda at: self._ask(topic, at))
+            else:
+                self._settle(topic, None, now)
         elif isinstance(event, RequestDone) and event.ref in self._asked:
             # A technician without any live position has no snapshot: do not wait for ever.
             topic = self._asked[event.ref]
@@ -282,9 +286,12 @@ class Reader(Agent):
         if self._waiting:
             topic = f"technician:{self._waiting.pop()}"
             self._open += 1
-            self._asked[self.protocol.watch(topic, now)] = topic
+            self._ask(topic, now)
         elif not self._open:
             self.done.set()
+
+    def _ask(self, topic: str, now: float) -> None:
+        self._asked[self.protocol.watch(topic, now)] = topic
 
     def _settle(self, topic: str, body: dict[str, Any] | None, now: float) -> None:
         user = topic.partition(":")[2]
