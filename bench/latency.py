@@ -1,0 +1,247 @@
+"""How long things take from end to end, measured in the clients' process while another one makes load.
+
+Phase one under 10,000 pings/s: order placed -> offer at the technician, decline -> next offer, ping -> watcher.
+Phase two under more pings than the node can serve: SOS -> durable ack, SOS -> frame on the ops console.
+"""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import numpy as np
+from doorstep_client.events import (
+    Event,
+    IncidentRaised,
+    OfferReceived,
+    OrderChanged,
+    PositionReceived,
+    SosAcked,
+    Welcomed,
+)
+from doorstep_client.http import Api
+from doorstep_client.load import Swarm
+from doorstep_client.ping_buffer import Fix
+from doorstep_client.protocol import ClientProtocol
+
+from bench.hub_load import Job, LoadProcess
+from bench.ingest import technicians
+from core.principal import Role
+from sim.agent import Agent, Tally
+from sim.clock import python_random
+from sim.demo import BOUNDARY, CITY
+from sim.local_server import LocalCity, LocalServer
+from sim.phones import NEXT_STEP
+
+BACKGROUND_PER_S = 10_000
+BACKGROUND_S = 14
+OVERLOAD_PER_S = 60_000
+OVERLOAD_S = 5
+CONNECTIONS = 1_000
+WORKERS = 60
+ORDERS = 200
+ORDER_EVERY_S = 0.05
+CALLERS = 80
+SOS_EVERY_S = 0.05
+PLACE = (22.55, 114.06)
+CONFIG: dict[str, Any] = {
+    "coordinates": {"frame": "wgs84"},
+    "realtime": {"sessions": {"pings_per_s": 1_000}},
+    "log": {"level": "warning"},
+}
+
+
+class Worker(Agent):
+    """Declines the first offer of every order, takes the second, and is done with the job at once."""
+
+    def __init__(self, bench: "Bench", user: str, n: int) -> None:
+        token = bench.server.token(user, Role.TECHNICIAN)
+        super().__init__(
+            ClientProtocol(device="bench", token=token, rng=python_random(n, user)),
+            np.random.default_rng(n),
+            bench.tally,
+        )
+        self._bench = bench
+        self.user = user
+        self._n = n
+        self._step = 0
+
+    def handle(self, event: Event, now: float) -> None:
+        super().handle(event, now)
+        bench = self._bench
+        if isinstance(event, Welcomed) and self._step == 0:
+            self.protocol.duty(True, now, CITY)
+            self.later(now + 0.01 * self._n, self._ping)
+        elif isinstance(event, OfferReceived):
+            if event.order not in bench.declined_at:
+                bench.offered(event.order, now)
+                bench.declined_at[event.order] = now
+                self.protocol.decline(event.offer, now, reason="bench")
+            else:
+                declined_at = bench.declined_at[event.order]
+                if declined_at:
+                    bench.tally.took("next_offer", now - declined_at)
+                    bench.declined_at[event.order] = 0.0
+                self.protocol.accept(event.offer, now)
+        elif isinstance(event, OrderChanged) and event.state in NEXT_STEP:
+            self.protocol.step(event.order, NEXT_STEP[event.state], now)
+        elif isinstance(event, OrderChanged) and event.state == "departed_safe":
+            bench.tally.add("served")
+        elif isinstance(event, SosAcked) and event.durable:
+            sent_at = bench.tapped_at.get(self.user)
+            if sent_at is not None and self.user not in bench.acked:
+                bench.acked.add(self.user)  # later acks tell of deliveries
+                bench.tally.took("sos_ack", now - sent_at)
+
+    def _ping(self, now: float) -> None:
+        self._step += 1
+        lat = round(PLACE[0] + 0.001 * (self._n % 8) + 1e-6 * self._step, 6)
+        lng = round(PLACE[1] + 0.001 * (self._n // 8), 6)
+        self._bench.pinged_at[(self.user, lat)] = now
+        self.protocol.send_ping(Fix(lat, lng, now, accuracy_m=8), now)
+        self.later(now + 0.5, self._ping)
+
+    def tap(self, now: float) -> None:
+        """Call for help."""
+        self._bench.tapped_at[self.user] = now
+        self.protocol.send_sos(now, lat=PLACE[0], lng=PLACE[1], accuracy_m=8, fixed_at=now)
+
+
+class Console(Agent):
+    """Watches a few technicians; sees incidents."""
+
+    def __init__(self, bench: "Bench", users: list[str]) -> None:
+        token = bench.server.token("ops_bench", Role.OPS)
+        super().__init__(ClientProtocol(device="bench", token=token), np.random.default_rng(1), bench.tally)
+        self._bench, self._users = bench, users
+        self._seen: set[str] = set()
+
+    def handle(self, event: Event, now: float) -> None:
+        super().handle(event, now)
+        if isinstance(event, Welcomed):
+            for user in self._users:
+                self.protocol.watch(f"technician:{user}", now)
+        elif isinstance(event, PositionReceived):
+            sent_at = self._bench.pinged_at.get((event.topic.partition(":")[2], event.body["lat"]))
+            if sent_at is not None:
+                self._bench.tally.took("ping_to_watcher", now - sent_at)
+        elif isinstance(event, IncidentRaised):
+            subject = event.body["subject"]
+            sent_at = self._bench.tapped_at.get(subject)
+            if sent_at is not None and subject not in self._seen:
+                self._seen.add(subject)
+                self._bench.tally.took("sos_console", now - sent_at)
+
+
+class Bench:
+    """What the agents share."""
+
+    def __init__(self, server: LocalServer) -> None:
+        self.server = server
+        self.tally = Tally()
+        self.swarm = Swarm(server.hub_url)
+        self.declined_at: dict[str, float] = {}
+        self.pinged_at: dict[tuple[str, float], float] = {}
+        self.tapped_at: dict[str, float] = {}
+        self.acked: set[str] = set()
+        self._placed_at: dict[str, float] = {}
+        self._offered_at: dict[str, float] = {}
+
+    def offered(self, order: str, now: float) -> None:
+        """The first offer of an order arrived; the answer to its POST may still be on its way."""
+        placed_at = self._placed_at.get(order)
+        if placed_at is None:
+            self._offered_at[order] = now
+        else:
+            self.tally.took("order_to_offer", now - placed_at)
+
+    def placed(self, order: str, asked_at: float) -> None:
+        """The POST sent at ``asked_at`` made this order."""
+        self._placed_at[order] = asked_at
+        offered_at = self._offered_at.pop(order, None)
+        if offered_at is not None:
+            self.tally.took("order_to_offer", offered_at - asked_at)
+
+    async def run(self, background: LoadProcess, overload: LoadProcess) -> None:
+        """Both phases."""
+        users = [f"tec_worker_{n:04d}" for n in range(WORKERS + CALLERS)]
+        async with Api(self.server.http_url, self.server.token("svc_bench", Role.SERVICE)) as api:
+            for user in users:
+                skills = ["bench"] if user in users[:WORKERS] else ["caller"]
+                body = {"name": "W", "cities": [CITY], "skills": skills, "verified": True}
+                await api.call("PUT", f"/v1/technicians/{user}", body)
+            workers = [Worker(self, user, n) for n, user in enumerate(users)]
+            for worker in workers:
+                self.swarm.add(worker)
+            self.swarm.add(Console(self, users[:20]))
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.swarm.run())
+                await asyncio.sleep(3.0)
+                background.go()
+                await asyncio.sleep(1.5)
+                for n in range(ORDERS):
+                    group.create_task(self._order(api, n))
+                    await asyncio.sleep(ORDER_EVERY_S)
+                await asyncio.sleep(1.0)
+                self.background = await asyncio.to_thread(background.result)
+                overload.go()
+                await asyncio.sleep(1.0)
+                for worker in workers[WORKERS:]:
+                    now = self.swarm.now()
+                    worker.tap(now)
+                    self.swarm.touch(worker)
+                    await asyncio.sleep(SOS_EVERY_S)
+                self.overload = await asyncio.to_thread(overload.result)
+                await asyncio.sleep(0.5)
+                self.swarm.stop()
+
+    async def _order(self, api: Api, n: int) -> None:
+        body = {
+            "customer": f"cus_{n:04d}",
+            "service": "massage-60",
+            "skills": ["bench"],
+            "duration_s": 3600,
+            "location": {"lat": PLACE[0] + 0.0005 * (n % 10), "lng": PLACE[1], "address": "1 Fuhua Road"},
+            "contact": {"name": "C", "phone": "13800000000"},
+            "mode": "auto",
+            "price": {"service_fen": 100, "travel_fen": 0},
+        }
+        asked_at = self.swarm.now()
+        answer = await api.call("POST", "/v1/orders", body, idempotency_key=f"bench-{n}")
+        self.placed(answer["order"], asked_at)
+
+
+def main() -> dict[str, Any]:
+    """Every latency's p50 and p99 in milliseconds."""
+    with LocalServer([LocalCity(CITY, BOUNDARY)], CONFIG) as server:
+        users = technicians(server, 2 * CONNECTIONS)
+        jobs = []
+        for part, rate, seconds in ((0, BACKGROUND_PER_S, BACKGROUND_S), (1, OVERLOAD_PER_S, OVERLOAD_S)):
+            tokens = [server.token(u, Role.TECHNICIAN) for u in users[part * CONNECTIONS : (part + 1) * CONNECTIONS]]
+            jobs.append(Job(server.hub_url, tokens, CITY, rate * seconds // CONNECTIONS, 1, rate, settle_s=1.0))
+        bench = Bench(server)
+        loads = [LoadProcess(job) for job in jobs]
+        began = time.perf_counter()
+        asyncio.run(bench.run(*loads))
+        took_s = time.perf_counter() - began
+        tally = bench.tally
+        result: dict[str, Any] = {
+            f"{name}_ms": tally.quantiles_ms(name)
+            for name in ("order_to_offer", "sos_ack", "sos_console", "ping_to_watcher", "next_offer")
+        }
+        result["latency_detail"] = {
+            "samples": {name: len(samples) for name, samples in tally.samples_s.items()},
+            "served": tally.counts["served"],
+            "background": {"per_s": BACKGROUND_PER_S, "verdicts": bench.background.verdicts},
+            "overload": {
+                "per_s": round(bench.overload.sent / bench.overload.sending_s),
+                "behind_s": bench.overload.behind_s,
+                "verdicts": bench.overload.verdicts,
+            },
+            "took_s": took_s,
+        }
+        return result
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=1))
