@@ -199,7 +199,22 @@ class EngineService(Generic[EventT, EffectT]):
                 _log.exception("reload failed; trying again", extra={"service": self._name})
             else:
                 return
-            waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_later(wait_s, waited.set_result, None)
-            await waited
+            await pause(wait_s)
             wait_s = min(wait_s * 2, 2.0)
+
+
+async def pause(wait_s: float) -> None:
+    """Wait in the loop's own time, real or virtual. Whoever waits may be cancelled at any moment."""
+    loop = asyncio.get_running_loop()
+    waited: asyncio.Future[None] = loop.create_future()
+    timer = loop.call_later(wait_s, _let_go, waited)
+    try:
+        await waited
+    finally:
+        timer.cancel()
+
+
+def _let_go(waited: "asyncio.Future[None]") -> None:
+    # Cancelling the waiter and the timer's turn can fall into one turn of the loop.
+    if not waited.done():
+        waited.set_result(None)

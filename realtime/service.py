@@ -13,6 +13,7 @@ from core.errors import DoorstepError, Unavailable
 from core.ids import IdSource, TenantId, UserId
 from core.outbox import OutboxRow
 from core.principal import Principal
+from core.service import pause
 from core.shard import Shard
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
@@ -26,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _READS_MAX = 64
 """Reads of the outbox under way at once; a storm of reconnects waits its turn instead of flooding the store."""
+
+_LOOK_AGAIN_S = 0.05
+"""How often a drain looks whether everybody was told."""
 
 
 class RealtimeService:
@@ -170,11 +174,8 @@ class RealtimeService:
         await self._engine_drained()
 
     async def _engine_drained(self) -> None:
-        loop = asyncio.get_running_loop()
         while self._engine.draining_left:
-            waited: asyncio.Future[None] = loop.create_future()
-            loop.call_later(0.05, waited.set_result, None)
-            await waited
+            await pause(_LOOK_AGAIN_S)
 
     # -- the tick -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from core.errors import Unavailable
 from core.ids import CityId, DeviceId, IdSource, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
+from core.service import pause
 from core.shard import Shard
 from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
 from dispatch.ports import DispatchChanges, DispatchState
@@ -78,9 +79,7 @@ class Faults:
         """
         if self._gate is not None:
             await self._gate.wait()
-        waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        asyncio.get_running_loop().call_later(self.delay_s, _wake, waited)
-        await waited  # even without a delay a commit is never done within the same turn of the loop
+        await pause(self.delay_s)  # even without a delay a commit is never done within the same turn of the loop
         if self._failing_commits == 0:
             return False
         self._failing_commits -= 1
@@ -93,11 +92,6 @@ class Faults:
         if self._failing_reads:
             self._failing_reads -= 1
             raise Unavailable("the database was told to fail", code="store_unavailable")
-
-
-def _wake(waited: asyncio.Future[None]) -> None:
-    if not waited.done():
-        waited.set_result(None)
 
 
 class MemoryOutbox:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from core.bus import Handler, Subscription
 from core.errors import Unavailable
+from core.service import pause
 
 _log = logging.getLogger(__name__)
 
@@ -197,12 +198,7 @@ class RedisBus:
                 pause_s = self._settings.reconnect_min_s  # it had worked
             self._listening.clear()
             await self._hang_up()
-            waited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            timer = asyncio.get_running_loop().call_later(pause_s, waited.set_result, None)
-            try:
-                await waited
-            finally:
-                timer.cancel()
+            await pause(pause_s)
             pause_s = min(pause_s * 2, self._settings.reconnect_max_s)
 
     async def _connect(self, client: Redis) -> PubSub:

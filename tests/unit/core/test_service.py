@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from core.errors import Conflict, DoorstepError, Unavailable
-from core.service import EngineService
+from core.service import EngineService, pause
 
 
 class LoopClock:
@@ -201,3 +201,33 @@ async def test_a_caller_who_goes_away_does_not_undo_the_decision() -> None:
         service.gate.set()
         await service.drain()
     assert service.stored == ["one"]
+
+
+async def test_a_pause_may_be_cancelled_in_the_turn_in_which_it_ends() -> None:
+    faults: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    pausing = loop.create_task(pause(0.0))
+    await asyncio.sleep(0)  # it has begun; in the next turn the cancel comes first and its timer second
+    loop.call_soon(pausing.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await pausing
+    await asyncio.sleep(0.001)
+    assert faults == []
+
+
+async def test_a_service_may_be_cancelled_while_it_cannot_reload() -> None:
+    faults: list[dict[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: faults.append(context))
+    service = Counter()
+    service.commit_failures, service.discard_failures = 1, 1_000_000
+    service.post("lost")
+    running_it = asyncio.gather(service.run())
+    while service.discard_failures == 1_000_000:
+        await asyncio.sleep(0)
+    running_it.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_it
+    await asyncio.sleep(0.06)  # longer than the first pause between two reloads
+    assert faults == []
