@@ -76,19 +76,11 @@ class Technicians:
             part = before[0]
         for effect in await part.dispatch.ask(event):
             if isinstance(effect, events.TechnicianChanged):
-                self._tell_left_cities(effect.technician, known)
                 return answer(self._view(effect.technician, effect.rating), 200 if before is not None else 201)
         stored = part.dispatch.technician(technician)
         if stored is None:
             raise no_such_technician()
         return answer(self._view(stored, part.dispatch.rating(technician, request.now)))
-
-    def _tell_left_cities(self, technician: Technician, before: tuple[CityId, ...]) -> None:
-        """A city that the record no longer names must not let them work by its old copy."""
-        for city in set(before) - set(technician.cities):
-            part = self._cities.get(technician.tenant, city)
-            if part is not None:
-                part.dispatch.post(events.TechnicianCopied(technician), urgent=True)
 
     async def read(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}."""

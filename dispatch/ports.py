@@ -36,7 +36,7 @@ class DispatchState:
     Attributes:
         orders: Orders not yet confirmed, cancelled or unfilled, and those settled in the last hour.
         offers: All offers of these orders, live and settled (who already refused survives a restart).
-        technicians: All technicians whose ``cities`` contain the city.
+        technicians: All technicians whose ``cities`` contain the city, and those on duty in it all the same.
         event_seqs: Last event number of each order.
         idempotency: Keys of the last 24 h.
     """
@@ -141,7 +141,11 @@ class Fleet(Protocol):
         ...
 
     def technician_changed(self, shard: Shard, technician: Technician) -> None:
-        """``shard`` committed a new version: post ``TechnicianCopied`` to the other engines of their cities."""
+        """``shard`` committed a new version: post ``TechnicianCopied`` to every other engine that should know it.
+
+        Those are the cities of the record, and those that know an older one: a city that the record no longer
+        names must not go on by it.
+        """
         ...
 
 

@@ -198,7 +198,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 self._fleet.duty_changed(tenant, technician.technician, shard)
             case events.TechnicianChanged(technician):
                 self._write(technician, effect.rating)
-                if effect.what != "copied" and len(technician.cities) > 1:
+                if effect.what != "copied":
                     self._fleet.technician_changed(self.shard, technician)
             case events.SendOffer(offer):
                 self._fleet.attend(tenant, offer.technician, offer.offer_id, active=True)

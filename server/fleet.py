@@ -30,13 +30,14 @@ class Fleet:
         self._positions = positions
         self._rights = rights
         self._hub: RealtimeService | None = None
-        self._dispatch: dict[Shard, DispatchService] = {}
+        self._dispatch: dict[TenantId, list[DispatchService]] = {}
         self._responders: set[tuple[TenantId, UserId]] = set()
 
     def connect(self, hub: RealtimeService, dispatch: Mapping[Shard, DispatchService]) -> None:
         """Give it the hub and the cities' dispatch."""
         self._hub = hub
-        self._dispatch = dict(dispatch)
+        for shard, service in dispatch.items():
+            self._dispatch.setdefault(shard.tenant, []).append(service)
 
     def know_responders(self, tenant: TenantId, users: Mapping[UserId, None]) -> None:
         """Responders of a tenant seen lately: those on duty are found by an SOS also after a restart."""
@@ -86,8 +87,9 @@ class Fleet:
 
     def technician_changed(self, shard: Shard, technician: Technician) -> None:
         """Tell the tenant's other cities that know this technician, or should."""
-        for other, dispatch in self._dispatch.items():
-            if other == shard or other.tenant != shard.tenant:
+        for dispatch in self._dispatch.get(shard.tenant, ()):
+            other = dispatch.shard
+            if other == shard:
                 continue
             if other.city not in technician.cities and dispatch.technician(technician.technician) is None:
                 continue

@@ -15,7 +15,7 @@ from store import schema
 from store.blobs import Blob
 from store.database import Database
 from store.outbox import Outbox
-from store.rules import IDEMPOTENCY_HONOURED_S, SETTLED_ORDER_LOADED_S, is_settled
+from store.rules import IDEMPOTENCY_HONOURED_S, SETTLED_ORDER_LOADED_S, cities_that_load, is_settled
 from store.statements import Statement, VersionedRows, insert_row, upsert
 
 _ORDER: Final = Blob(Order)
@@ -217,7 +217,7 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
     _PUT_TECHNICIAN.change_many(
         connection,
         [
-            (tenant, t.technician, "".join(f"\n{name}" for name in t.cities) + "\n", t.version, _TECHNICIAN.pack(t))
+            (tenant, t.technician, "\n".join(("", *sorted(cities_that_load(t)), "")), t.version, _TECHNICIAN.pack(t))
             for t in changes.technicians.values()
         ],
     )

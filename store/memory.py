@@ -23,6 +23,7 @@ from store.directory import Directory
 from store.rules import (
     IDEMPOTENCY_HONOURED_S,
     SETTLED_ORDER_LOADED_S,
+    cities_that_load,
     is_settled,
     outbox_cut,
     version_conflict,
@@ -162,7 +163,7 @@ class MemoryDispatchStore:
             technicians=[
                 t
                 for (tenant, _), t in sorted(self._technicians.items())
-                if tenant == shard.tenant and shard.city in t.cities
+                if tenant == shard.tenant and shard.city in cities_that_load(t)
             ],
             event_seqs={
                 order_id: max(events)

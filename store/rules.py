@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from core.errors import Unavailable
-from dispatch.model import Order, OrderState
+from core.ids import CityId
+from dispatch.model import Order, OrderState, Technician
 from store.settings import RetentionSettings
 
 SETTLED_ORDER_LOADED_S: Final = 3600.0
@@ -17,6 +18,15 @@ SETTLED_STATES: Final = frozenset({OrderState.CONFIRMED, OrderState.CANCELLED, O
 def is_settled(order: Order) -> bool:
     """Whether the order needs nobody's attention any more."""
     return order.state in SETTLED_STATES
+
+
+def cities_that_load(technician: Technician) -> frozenset[CityId]:
+    """Cities whose engines must know the technician from the start.
+
+    The one they are on duty in counts although the record no longer names it: nobody else could end that duty.
+    """
+    on_duty = () if technician.duty_city is None else (technician.duty_city,)
+    return frozenset((*technician.cities, *on_duty))
 
 
 def version_conflict(kind: str, key: str, *, found: int, writing: int) -> Unavailable:

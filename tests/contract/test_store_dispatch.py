@@ -7,7 +7,7 @@ from core.errors import Unavailable
 from core.ids import CityId, OrderId, UserId
 from core.outbox import Stream
 from core.shard import Shard
-from dispatch.model import OfferState, OrderState
+from dispatch.model import DutyState, OfferState, OrderState
 from dispatch.ports import DispatchChanges
 from tests.contract.conftest import Node
 from tests.contract.store_values import (
@@ -58,6 +58,18 @@ async def test_nothing_is_found_under_another_tenant_or_city(node: Node) -> None
     assert (list(elsewhere.orders), list(elsewhere.technicians)) == ([], [])
     suzhou = await node.stores.dispatch.load(Shard(TENANT, CityId("suzhou")), NOW)
     assert [technician.technician for technician in suzhou.technicians] == ["tec_1"]
+
+
+async def test_whoever_is_on_duty_is_loaded_where_they_are_although_their_record_no_longer_names_the_city(
+    node: Node,
+) -> None:
+    gone = make_technician(cities=(CityId("suzhou"),), duty_city=CITY)
+    await node.stores.dispatch.commit(SHARD, changes_of(gone), [], NOW)
+    assert list((await node.stores.dispatch.load(SHARD, NOW)).technicians) == [gone]
+    assert list((await node.stores.dispatch.load(Shard(TENANT, CityId("suzhou")), NOW)).technicians) == [gone]
+    home = replace(gone, version=2, duty=DutyState.OFF, duty_city=None)
+    await node.stores.dispatch.commit(SHARD, changes_of(home), [], NOW)
+    assert list((await node.stores.dispatch.load(SHARD, NOW)).technicians) == []
 
 
 async def test_settled_orders_are_loaded_for_an_hour_and_live_ones_for_ever(node: Node) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from core.ids import CityId, TenantId, UserId
 from tests.integration.served import CITY, LAT, LNG, Served, order, served
 
 pytestmark = pytest.mark.slow
@@ -338,6 +339,13 @@ async def test_a_technician_of_two_cities_can_go_on_duty_in_either(tmp_path: Pat
         assert (await server.call("PUT", "/v1/technicians/tec_1", program, changed))[0] == 200
         await phone.send("duty", on=True, city="zhuhai", ref="y")
         assert (await phone.until("error", ref="y"))["code"] == "city_not_allowed"
+        # What happens in the one city that is left is told to the other as well: it still knows the record.
+        await phone.ask("duty", on=True, city="shenzhen")
+        left = server.app.house.cities.require(TenantId("demo"), CityId("zhuhai")).dispatch
+        await left.drain()
+        copy = left.technician(UserId("tec_1"))
+        assert copy is not None
+        assert (copy.cities, copy.duty_city, copy.name) == (("shenzhen",), "shenzhen", "V")
 
 
 async def test_an_order_in_one_frame_is_offered_and_shown_in_the_platforms(tmp_path: Path) -> None:

@@ -139,6 +139,7 @@ async def test_an_order_and_its_offer_are_one_commit_and_rights_go_before_messag
             ("rights", OrderState.MATCHING),
             ("deliver", [ANNA, TINA]),
             ("attend", TINA, "ofr_", True),
+            ("copy", TINA, 3),
         ]
         assert Flag.OFFERED in around.flags()
         assert Flag.IDLE not in around.flags()
@@ -225,10 +226,11 @@ async def test_a_large_round_is_solved_in_a_thread() -> None:
         assert told.chosen == TINA
 
 
-async def test_technicians_of_several_cities_are_told_to_the_others_once() -> None:
+@pytest.mark.parametrize("cities", [("hz", "sh"), ("hz",)], ids=["two cities", "the other one left"])
+async def test_a_change_of_a_technician_is_told_to_the_other_cities_once(cities: tuple[str, ...]) -> None:
     around = Surroundings()
     async with running(around) as service:
-        await around.join(cities=("hz", "sh"))
+        await around.join(cities=cities)
         await service.ask(e.DutySet(TINA, DutyState.PAUSED))
         assert [x for x in around.told if x[0] == "copy"] == [("copy", TINA, 3)]
         known = service.technician(TINA)
@@ -244,7 +246,7 @@ async def test_leaving_duty_takes_the_technician_out_of_the_index() -> None:
     async with running(around) as service:
         await around.join()
         await service.ask(e.DutySet(TINA, DutyState.OFF))
-        assert around.told == [("duty", TINA, None)]
+        assert around.told == [("duty", TINA, None), ("copy", TINA, 3)]
         assert TINA not in around.index
 
 
