@@ -45,9 +45,19 @@ class Inbound:
         except DoorstepError as error:
             reply(error)
 
-    def sos(self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply) -> None:
+    def sos(
+        self,
+        who: Principal,
+        payload: bytes,
+        *,
+        is_json: bool,
+        crs: Frame = Frame.WGS84,
+        now: float,
+        send: SendDirect,
+        reply: Reply,
+    ) -> None:
         """Hand over the raw frame of an SOS."""
-        report = decode_sos(payload, is_json, now, self._frame)
+        report = decode_sos(payload, is_json, now, self._frame, default_crs=crs)
         try:
             self._safety.raise_sos(who, report, now, send, reply)
         except DoorstepError as error:

@@ -332,7 +332,9 @@ class Engine:
             message = error_frame(outcome, None) if isinstance(outcome, DoorstepError) else Ok(result=outcome)
             session.queue.send_safety(session.codec.encode(message))
 
-        self._ports.inbound.sos(who, payload, is_json=encoding is Encoding.JSON, now=now, send=send, reply=reply)
+        self._ports.inbound.sos(
+            who, payload, is_json=encoding is Encoding.JSON, crs=session.source, now=now, send=send, reply=reply
+        )
 
     # -- reliable messages ----------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from core.ids import DeviceId, TenantId, UserId
 from core.outbox import OutboxRow, Stream
 from core.principal import Principal
 from core.shard import Shard
-from geo.point import LatLng
+from geo.point import Frame, LatLng
 from realtime.messages import Command, Snapshot
 
 Reply = Callable[[dict[str, object] | DoorstepError | None], None]
@@ -119,9 +119,20 @@ class Inbound(Protocol):
         """Hand a request to its domain; ``reply`` is called exactly once, after the commit."""
         ...
 
-    def sos(self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply) -> None:
+    def sos(
+        self,
+        who: Principal,
+        payload: bytes,
+        *,
+        is_json: bool,
+        crs: Frame = Frame.WGS84,
+        now: float,
+        send: SendDirect,
+        reply: Reply,
+    ) -> None:
         """Hand over the raw frame of an SOS: decoding it must not be able to refuse it.
 
+        ``crs`` is the frame of a position that names none (``hello.crs``).
         ``send`` is used for ``sos_ack`` (once committed, and again when ``delivered`` or ``seen`` change).
         ``reply`` is called only when no incident could be made at all.
         """

@@ -6,8 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from api.exchange import Request
-from core.principal import Role
+from core.ids import CityId, DeviceId, TenantId, UserId
+from core.principal import Principal, Role
+from geo.frames import convert_point
+from geo.point import Frame, LatLng
 from server.config import load
 from server.geography import load_maps
 from server.keys import Key
@@ -70,3 +75,29 @@ async def test_handlers_are_called_without_a_web_framework() -> None:
         assert json.loads(sos.body)["durable"] is True
         refused = await house.api.answer(house.api.route("order_read"), Request(now, request_id="req_9"))
         assert (refused.status, json.loads(refused.body)["request_id"]) == (401, "req_9")
+
+
+@pytest.mark.parametrize("crs", list(Frame))
+async def test_the_place_of_an_sos_is_read_in_the_frame_of_its_session(crs: Frame) -> None:
+    async with _house() as house:
+        who = Principal(
+            TenantId("demo"), UserId("cus_1"), Role.CUSTOMER, frozenset({Role.CUSTOMER}),
+            frozenset({CityId("shenzhen")}), DeviceId("phone"), house.clock.now() + 60,
+        )  # fmt: skip
+        place = convert_point(LatLng(22.5431, 114.0579), Frame.GCJ02, crs)
+        payload = json.dumps({"type": "sos", "key": "k", "lat": place.lat_deg, "lng": place.lng_deg}).encode()
+        acked: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        house.inbound.sos(
+            who,
+            payload,
+            is_json=True,
+            crs=crs,
+            now=house.clock.now(),
+            send=lambda body: None if acked.done() else acked.set_result(body),
+            reply=print,
+        )
+        incident = house.safety.incident(who.tenant, json.loads(await acked)["incident"])
+        assert incident is not None
+        assert incident.fix is not None
+        assert incident.fix.point.lat_deg == pytest.approx(22.5431, abs=1e-6)
+        assert incident.fix.point.lng_deg == pytest.approx(114.0579, abs=1e-6)

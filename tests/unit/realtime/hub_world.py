@@ -99,14 +99,26 @@ class Domains:
     def __init__(self) -> None:
         self.commands: list[tuple[Principal, Command, Reply]] = []
         self.sos_frames: list[tuple[Principal, bytes, bool, SendDirect, Reply]] = []
+        self.sos_crs: list[Frame] = []
         self.receipts: list[str] = []
         self.presence: list[tuple[str, str, str]] = []
 
     def command(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
         self.commands.append((who, message, reply))
 
-    def sos(self, who: Principal, payload: bytes, *, is_json: bool, now: float, send: SendDirect, reply: Reply) -> None:
+    def sos(
+        self,
+        who: Principal,
+        payload: bytes,
+        *,
+        is_json: bool,
+        crs: Frame = Frame.WGS84,
+        now: float,
+        send: SendDirect,
+        reply: Reply,
+    ) -> None:
         self.sos_frames.append((who, payload, is_json, send, reply))
+        self.sos_crs.append(crs)
 
     def receipt(self, tenant: TenantId, recipient: UserId, receipt: str, now: float) -> None:
         self.receipts.append(receipt)

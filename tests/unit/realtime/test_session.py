@@ -185,6 +185,14 @@ def test_frames_that_come_while_streams_are_looked_up_wait_in_order_but_an_sos_d
     assert peer.read_types() == ["welcome", "ping_policy", "error"]
 
 
+@pytest.mark.parametrize("expires_in", [3600, -60], ids=["full", "restricted"])
+def test_an_sos_comes_with_the_frame_that_hello_named(expires_in: float) -> None:
+    world = HubWorld()
+    for crs in (None, "gcj02", "bd09"):
+        world.join(f"tec-{crs}", expires_in=expires_in, crs=crs).say(type="sos", key="k", lat=31.2, lng=121.4)
+    assert world.domains.sos_crs == [Frame.WGS84, Frame.GCJ02, Frame.BD09]
+
+
 def test_too_many_frames_before_welcome_are_refused_by_name() -> None:
     world = world_with(attach_queue_len_max=2)
     world.hold_reads = True
