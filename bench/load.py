@@ -213,7 +213,7 @@ class CityRun:
         asked_at = self.swarm.now()
         try:
             answer = await api.call("POST", "/v1/orders", body, idempotency_key=f"load-{n}")
-        except (ApiError, aiohttp.ClientError) as error:
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
             self.tally.add(f"order_refused.{getattr(error, 'code', type(error).__name__)}")
             return
         self.tally.took("order_post", self.swarm.now() - asked_at)

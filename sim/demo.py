@@ -246,7 +246,7 @@ class Demo:
         asked_at = self._swarm.now()
         try:
             answer = await api.call("POST", "/v1/orders", body, idempotency_key=f"demo-{self._plan.seed}-{n}")
-        except (ApiError, aiohttp.ClientError):
+        except (ApiError, aiohttp.ClientError, TimeoutError):
             self.state.order_errors += 1
             return
         self.state.tally.took("order_post", self._swarm.now() - asked_at)
@@ -277,7 +277,7 @@ class Demo:
             await api.call("POST", f"/v1/orders/{order}/confirm", {}, token=token)
             await api.call("POST", f"/v1/orders/{order}/rating", {"stars": int(self._rng.integers(3, 6))}, token=token)
             self.state.tally.add("rated")
-        except (ApiError, aiohttp.ClientError) as error:
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
             self.state.tally.add(f"confirm.{getattr(error, 'code', 'no_answer')}")
 
     # -- what is seen ---------------------------------------------------------------------------------
