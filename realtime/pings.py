@@ -326,7 +326,17 @@ class PingPath:
                 self._judge(lane, now)
 
     def _judge(self, lane: Lane, now: float) -> None:
-        judged = lane.positions.ingest(lane.batch(), now)
+        # The next tick must not meet the same pings again, whatever happens to these.
+        senders, batches, counts = lane.senders, lane.batches, lane.counts
+        try:
+            judged = lane.positions.ingest(lane.batch(), now)
+        except Exception:
+            log.exception("pings could not be judged")
+            self._count("judging_failed", 1)
+            self._shed_lane(lane)
+            return
+        finally:
+            lane.clear()
         seqs, verdicts = judged.pings.seq.tolist(), judged.verdict.tolist()
         ahead_len_max = self._ahead_len_max
         for sender, seq, verdict in zip(lane.senders, seqs, verdicts, strict=False):
@@ -391,6 +401,8 @@ def kept_rows(judged: JudgedBatch) -> dict[int, dict[str, Sequence[float]]]:
     """
     pings = judged.pings
     keep = np.flatnonzero(_KEPT[judged.verdict])
+    if len(keep) == 0:
+        return {}  # np.split would make one part of nothing
     keep = keep[np.argsort(pings.slot[keep], kind="stable")]
     slots, starts = np.unique(pings.slot[keep], return_index=True)
     out: dict[int, dict[str, Sequence[float]]] = {}
