@@ -29,7 +29,7 @@ class SafetyChanges:
 
 @dataclass(frozen=True, slots=True)
 class SafetyState:
-    """What the engine starts from: incidents not closed, the keys that fed them, last event numbers."""
+    """What the engine starts from: active and lately resolved incidents, the keys that fed them, last event numbers."""
 
     incidents: Sequence[Incident]
     triggers: Sequence[Trigger]
@@ -39,8 +39,12 @@ class SafetyState:
 class SafetyStore(Protocol):
     """Durable state of safety, in a database file of its own (``store/safety.py``; twin ``store/memory.py``)."""
 
-    async def load(self) -> SafetyState:
-        """Read what the engine starts from: all tenants. Raises ``Unavailable``."""
+    async def load(self, *, settled_since: float) -> SafetyState:
+        """Read what the engine starts from, of all tenants: what is active, and what was resolved lately.
+
+        Closed incidents, and those whose last change is older than ``settled_since``, are not read: what is
+        loaded does not grow with the years. Raises ``Unavailable``.
+        """
         ...
 
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:

@@ -90,7 +90,7 @@ class SafetyService(EngineService[Event, Effect]):
 
     async def start(self) -> None:
         """Load open incidents with their deadlines and attend to their subjects. Raises ``Unavailable``."""
-        self._engine.load(await self._store.load())
+        await self._load()
         for incident in self._engine.active():
             self._guard("watchers", self._watchers.incident_changed, incident)
 
@@ -208,9 +208,14 @@ class SafetyService(EngineService[Event, Effect]):
 
     async def discard(self) -> None:
         """Back to what is stored, plus what is decided and still on its way there."""
-        self._engine.load(await self._store.load())
+        await self._load()
         for batch in self._unstored:
             self._engine.adopt(batch.changes)
+
+    async def _load(self) -> None:
+        # What the engine would forget at once is not read.
+        since = self._clock.now() - self._settings.resolved_kept_s
+        self._engine.load(await self._store.load(settled_since=since))
 
     async def _write_until_cancelled(self) -> None:
         """Store batches in order; after a failure again with growing pauses, or at once when a new one comes."""

@@ -278,10 +278,15 @@ class MemorySafetyStore:
         self._triggers: dict[str, Trigger] = {}
         self._events: dict[tuple[TenantId, IncidentId], dict[int, IncidentEvent]] = {}
 
-    async def load(self) -> SafetyState:
+    async def load(self, *, settled_since: float) -> SafetyState:
         """See the port."""
         self.faults.before_read()
-        incidents = [i for _, i in sorted(self._incidents.items()) if i.state is not IncidentState.CLOSED]
+        incidents = [
+            incident
+            for _, incident in sorted(self._incidents.items())
+            if incident.is_active
+            or (incident.state is not IncidentState.CLOSED and incident.changed_at >= settled_since)
+        ]
         ids = {incident.incident_id for incident in incidents}
         return SafetyState(
             incidents=incidents,

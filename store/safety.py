@@ -29,22 +29,23 @@ _BY_ID: Final = Statement(select(_i.body).where(_i.tenant == bindparam("t"), _i.
 _EVENTS: Final = Statement(
     select(_e.body).where(_e.tenant == bindparam("t"), _e.incident_id == bindparam("i")).order_by(_e.seq)
 )
-_LOAD_INCIDENTS: Final = Statement(
-    select(_i.body).where(_i.closed == bindparam("closed")).order_by(_i.tenant, _i.incident_id)
+# NULL has a place in the index: both halves are looked up there.
+_LOADED: Final = and_(
+    or_(_i.settled_at.is_(None), _i.settled_at >= bindparam("since")), _i.state != IncidentState.CLOSED.value
 )
+# Sorted afterwards: for an order by key SQLite would rather walk through that key's index.
+_LOAD_INCIDENTS: Final = Statement(select(_i.tenant, _i.incident_id, _i.body).where(_LOADED))
 _LOAD_TRIGGERS: Final = Statement(
     select(_t.body)
     .join(schema.incidents, and_(_t.tenant == _i.tenant, _t.incident_id == _i.incident_id))
-    .where(_i.closed == bindparam("closed"))
+    .where(_LOADED)
     .order_by(_t.received_at, _t.trigger_id)
 )
-_LOAD_EVENT_SEQS: Final = Statement(
-    select(_e.incident_id, func.max(_e.seq))
-    .join(schema.incidents, and_(_e.tenant == _i.tenant, _e.incident_id == _i.incident_id))
-    .where(_i.closed == bindparam("closed"))
-    .group_by(_e.tenant, _e.incident_id)
-    .order_by(_e.incident_id)
+# Looked up for each incident: grouped over a join it would be read through the whole history.
+_LAST_SEQ: Final = (
+    select(func.max(_e.seq)).where(_e.tenant == _i.tenant, _e.incident_id == _i.incident_id).scalar_subquery()
 )
+_LOAD_EVENT_SEQS: Final = Statement(select(_i.incident_id, _LAST_SEQ).where(_LOADED))
 
 
 class SqlSafetyStore:
@@ -54,9 +55,9 @@ class SqlSafetyStore:
         self._database = database
         self._outbox = outbox
 
-    async def load(self) -> SafetyState:
+    async def load(self, *, settled_since: float) -> SafetyState:
         """See the port."""
-        return await self._database.read(_load)
+        return await self._database.read(lambda c: _load(c, settled_since))
 
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
         """See the port. A trigger comes with its incident, which it changed."""
@@ -96,11 +97,11 @@ class SqlSafetyStore:
         return [_EVENT.unpack(row[0]) for row in rows]
 
 
-def _load(connection: Connection) -> SafetyState:
+def _load(connection: Connection, since: float) -> SafetyState:
     return SafetyState(
-        incidents=[_INCIDENT.unpack(row[0]) for row in _LOAD_INCIDENTS.all(connection, 0)],
-        triggers=[_TRIGGER.unpack(row[0]) for row in _LOAD_TRIGGERS.all(connection, 0)],
-        event_seqs={row[0]: row[1] for row in _LOAD_EVENT_SEQS.all(connection, 0)},
+        incidents=[_INCIDENT.unpack(row[2]) for row in sorted(_LOAD_INCIDENTS.all(connection, since))],
+        triggers=[_TRIGGER.unpack(row[0]) for row in _LOAD_TRIGGERS.all(connection, since)],
+        event_seqs={row[0]: row[1] for row in sorted(_LOAD_EVENT_SEQS.all(connection, since)) if row[1]},
     )
 
 
@@ -114,7 +115,7 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
             incident.raised_at,
             incident.city,
             incident.state.value,
-            int(incident.state is IncidentState.CLOSED),
+            None if incident.is_active else incident.changed_at,
             incident.version,
             _INCIDENT.pack(incident),
         )

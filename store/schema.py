@@ -203,13 +203,13 @@ incidents: Final = Table(
     _real("raised_at"),
     _text("city", nullable=True),
     _text("state"),
-    _integer("closed"),
+    _real("settled_at", nullable=True),  # NULL while somebody must still act
     _integer("version"),
     _body(),
-    Index("incidents_unclosed", "closed"),
+    Index("incidents_unsettled", "settled_at"),
     Index("incidents_by_time", "tenant", "raised_at", "incident_id"),
 )
-INCIDENT_CHANGING: Final = ("city", "state", "closed", "version", "body")
+INCIDENT_CHANGING: Final = ("city", "state", "settled_at", "version", "body")
 
 triggers: Final = Table(
     "triggers",

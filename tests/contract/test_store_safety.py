@@ -28,7 +28,7 @@ async def test_what_is_loaded_equals_what_was_committed_also_after_reopening(nod
     )
     assert [(row.seq, row.stream, row.receipt, row.created_at) for row in rows] == [(1, Stream.SAFETY, "inc_1", NOW)]
     for _ in range(2):
-        state = await node.stores.safety.load()
+        state = await node.stores.safety.load(settled_since=NOW)
         assert list(state.incidents) == [incident]
         assert list(state.triggers) == [trigger]
         assert state.event_seqs == {incident.incident_id: 1}
@@ -44,13 +44,31 @@ async def test_closed_incidents_are_not_loaded_but_can_be_read(node: Node) -> No
     await node.stores.safety.commit(safety_changes(incident, make_trigger(), make_incident_event()), [], NOW)
     resolved = replace(incident, version=2, state=IncidentState.RESOLVED)
     await node.stores.safety.commit(safety_changes(resolved), [], NOW)
-    assert list((await node.stores.safety.load()).incidents) == [resolved]
+    assert list((await node.stores.safety.load(settled_since=NOW)).incidents) == [resolved]
     closed = replace(incident, version=3, state=IncidentState.CLOSED)
     await node.stores.safety.commit(safety_changes(closed), [], NOW)
-    state = await node.stores.safety.load()
+    state = await node.stores.safety.load(settled_since=NOW)
     assert (list(state.incidents), list(state.triggers), state.event_seqs) == ([], [], {})
     assert await node.stores.safety.incident(TENANT, incident.incident_id) == closed
     assert await node.stores.safety.incident(OTHER_TENANT, incident.incident_id) is None
+
+
+async def test_what_is_loaded_does_not_grow_with_what_was_resolved_long_ago(node: Node) -> None:
+    day_s = 86_400.0
+    for n in range(30):
+        incident, at = make_incident(str(n)), NOW + n * day_s
+        await node.stores.safety.commit(
+            safety_changes(incident, make_trigger(str(n), str(n)), make_incident_event(str(n))), [], at
+        )
+        ended = replace(incident, version=2, state=IncidentState.RESOLVED, changed_at=at)
+        await node.stores.safety.commit(safety_changes(ended), [], at)
+    old = make_incident("old", raised_at=NOW - 400 * day_s, changed_at=NOW - 400 * day_s)
+    await node.stores.safety.commit(safety_changes(old), [], NOW)
+    state = await node.stores.safety.load(settled_since=NOW + 28 * day_s)
+    assert [i.incident_id for i in state.incidents] == ["inc_28", "inc_29", "inc_old"]
+    assert [t.incident_id for t in state.triggers] == ["inc_28", "inc_29"]
+    assert state.event_seqs == {"inc_28": 1, "inc_29": 1}
+    assert await node.stores.safety.incident(TENANT, IncidentId("inc_3")) is not None
 
 
 async def test_an_incident_is_written_only_over_the_version_before(node: Node) -> None:
@@ -64,7 +82,7 @@ async def test_an_incident_is_written_only_over_the_version_before(node: Node) -
         )
     assert caught.value.code == "store_conflict"
     assert await node.stores.safety.incident(TENANT, incident.incident_id) == incident
-    assert list((await node.stores.safety.load()).triggers) == []
+    assert list((await node.stores.safety.load(settled_since=NOW)).triggers) == []
 
 
 async def test_one_failing_incident_leaves_its_neighbours_and_the_numbers_whole(node: Node) -> None:

@@ -38,13 +38,13 @@ def upgrade() -> None:
         sa.Column("raised_at", sa.Float(), nullable=False),
         sa.Column("city", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("closed", sa.Integer(), nullable=False),
+        sa.Column("settled_at", sa.Float(), nullable=True),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("body", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("tenant", "incident_id"),
     )
     op.create_index("incidents_by_time", "incidents", ["tenant", "raised_at", "incident_id"], unique=False)
-    op.create_index("incidents_unclosed", "incidents", ["closed"], unique=False)
+    op.create_index("incidents_unsettled", "incidents", ["settled_at"], unique=False)
     op.create_table(
         "meta",
         sa.Column("name", sa.Text(), nullable=False),
