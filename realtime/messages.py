@@ -391,7 +391,7 @@ class Fix(Struct, frozen=True, omit_defaults=True):
     crs: Crs
     accuracy_m: AccuracyM
     age_s: DurationS
-    source: Literal["sos", "live", "booked_address"]
+    source: Literal["sos", "live", "last_seen", "booked_address"]
 
 
 class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):

@@ -24,6 +24,8 @@ class FixSource(StrEnum):
 
     SOS = "sos"
     LIVE = "live"
+    LAST_SEEN = "last_seen"
+    """The last position before the subject went off duty, or before the server was started again."""
     BOOKED_ADDRESS = "booked_address"
 
 

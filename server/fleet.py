@@ -17,6 +17,7 @@ from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.service import RealtimeService
 from safety.model import Incident
+from server.last_seen import LastSeen
 
 _log = logging.getLogger(__name__)
 _RESPONDER: Final = int(Flag.RESPONDER)
@@ -25,9 +26,10 @@ _RESPONDER: Final = int(Flag.RESPONDER)
 class Fleet:
     """Implements ``dispatch.ports.Fleet`` and ``Watchers``, ``safety.ports.Watchers`` and ``api.ports.Presence``."""
 
-    def __init__(self, positions: Mapping[Shard, ShardPositions], rights: Rights) -> None:
+    def __init__(self, positions: Mapping[Shard, ShardPositions], rights: Rights, last_seen: LastSeen) -> None:
         """``connect`` completes it once the services exist."""
         self._positions = positions
+        self._last_seen = last_seen
         self._rights = rights
         self._hub: RealtimeService | None = None
         self._dispatch: dict[TenantId, list[DispatchService]] = {}
@@ -68,6 +70,7 @@ class Fleet:
         """Claim or release the person's slot, then tell the hub and whoever watches."""
         previous = self._rights.shard_of(tenant, technician)
         if previous is not None and previous != shard:
+            self._last_seen.leaving(previous, technician)
             self._positions[previous].release(technician)
         if shard is not None and self._positions[shard].index.slot(technician) is None:
             self._positions[shard].claim(technician)

@@ -14,15 +14,17 @@ from geo.point import LatLng
 from geo.position_index import Flag
 from safety.model import BookedPlace, FixSource, IncidentFix
 from safety.ports import NearbyResponder
+from server.last_seen import LastSeen
 
 
 class CitySurroundings:
     """Looks into the cities' indexes, their orders and the directory of staff."""
 
-    def __init__(self, presence: Presence, staff: Staff, clock: Clock) -> None:
+    def __init__(self, presence: Presence, staff: Staff, last_seen: LastSeen, clock: Clock) -> None:
         """``connect`` gives it the cities once they exist."""
         self._presence = presence
         self._staff = staff
+        self._last_seen = last_seen
         self._clock = clock
         self._cities: Cities | None = None
 
@@ -35,15 +37,22 @@ class CitySurroundings:
         return self._cities.city_of(tenant, point) if self._cities is not None else None
 
     def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
-        """Newest live position of the user and the city it is indexed in."""
-        del now
+        """Newest live position of the user and the city it is indexed in, else where they were seen last."""
         shard = self._presence.shard_of(tenant, user)
         part = self._cities.get(tenant, shard.city) if self._cities is not None and shard is not None else None
         live = part.positions.live(user) if part is not None else None
         if part is None or live is None:
-            return None
+            return self._seen_last(tenant, user, now)
         accuracy_m = live.accuracy_m if live.accuracy_m is not None else ACCURACY_M_MAX
         return part.shard.city, IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE)
+
+    def _seen_last(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
+        """After a restart, or once they are off duty; its age is shown with it."""
+        last = self._last_seen.of(tenant, user, now)
+        if last is None:
+            return None
+        point = LatLng(last.lat, last.lng)
+        return last.city, IncidentFix(point, last.accuracy_m, last.received_at, FixSource.LAST_SEEN)
 
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
         """The named order if the user is one of its sides, else the user's job under way, else None."""

@@ -36,21 +36,22 @@ from realtime.service import RealtimeService
 from safety.ports import SafetyStore
 from safety.service import SafetyService
 from server.fleet import Fleet
+from server.last_seen import LastPositions, LastSeen
 from server.root import Settings, derived
 from server.surroundings import CitySurroundings
 from web.page import STYLE, CityFacts, PageFacts, first_page
 
 _log = logging.getLogger(__name__)
 EXPIRE_EVERY_S = 5.0
-"""How often positions that are too old leave the indexes."""
+"""How often positions that are too old leave the indexes, and moved ones are noted."""
 
 
 class StaffDirectory(Staff, Protocol):
     """The store's directory of devices, as far as it is needed here."""
 
 
-class KeptTracks(PositionLog, Tracks, Protocol):
-    """The position log, written and read."""
+class KeptTracks(PositionLog, Tracks, LastPositions, Protocol):
+    """The position log, written and read, with the last position of each technician."""
 
 
 class StoreSet(Protocol):
@@ -112,6 +113,7 @@ class House:
         rights: Rights,
         inbound: Inbound,
         directory: StaffDirectory,
+        last_seen: LastSeen,
         addresses: Addresses,
         frame: str,
     ) -> None:
@@ -127,6 +129,7 @@ class House:
         self._maps = maps
         self._fleet = fleet
         self._directory = directory
+        self._last_seen = last_seen
         self._frame = frame
         self._started_at = clock.now()
         self._expiry: asyncio.TimerHandle | None = None
@@ -137,6 +140,7 @@ class House:
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))
+        await self._last_seen.load(now)
         for part in self.cities.all():
             await part.dispatch.load()
         await self.safety.start()
@@ -157,12 +161,14 @@ class House:
         for part in self.cities.all():
             await part.dispatch.drain()
             part.dispatch.stop()
+        self._last_seen.note_all()
         await self.safety.drain()
         self.safety.stop()
         self.hub.stop()
 
     def _expire(self) -> None:
         now = self.clock.now()
+        self._last_seen.turn()
         for part in self.cities.all():
             part.positions.expire(now)
         self._expiry = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
@@ -220,8 +226,9 @@ def build_house(
     positions = {shard: ShardPositions(settings.positions, frame) for shard in shards}
     travel = LinearTravel(settings.travel)
     rights = Rights(frozenset(shards))
-    fleet = Fleet(positions, rights)
-    surroundings = CitySurroundings(fleet, stores.directory, clock)
+    last_seen = LastSeen(positions, stores.tracks)
+    fleet = Fleet(positions, rights, last_seen)
+    surroundings = CitySurroundings(fleet, stores.directory, last_seen, clock)
     # The hub is needed by what it needs itself: its ports are completed below, before anything runs.
     ports = RealtimePorts(
         authenticator=tokens,
@@ -278,6 +285,7 @@ def build_house(
         rights=rights,
         inbound=inbound,
         directory=stores.directory,
+        last_seen=last_seen,
         addresses=addresses,
         frame=frame.value,
     )

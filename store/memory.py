@@ -450,9 +450,9 @@ class MemoryPositionLog:
             if p.tenant == tenant and p.technician == technician and from_at <= p.fixed_at < to_at
         )[:limit]
 
-    async def last_positions(self, shard: Shard) -> Sequence[LastPosition]:
-        """Last known position of each technician of the shard."""
-        return [p for _, p in sorted(self._last.items()) if (p.tenant, p.city) == shard]
+    async def last_positions(self, shard: Shard, *, seen_since: float = 0.0) -> Sequence[LastPosition]:
+        """Last known position of each technician of the shard, where it was received at ``seen_since`` or later."""
+        return [p for _, p in sorted(self._last.items()) if (p.tenant, p.city) == shard and p.received_at >= seen_since]
 
     @staticmethod
     def _sorted(points: Iterable[TrackPoint]) -> Sequence[TrackPoint]:

@@ -32,7 +32,7 @@ class TrackPoint:
 
 @dataclass(frozen=True, slots=True)
 class LastPosition:
-    """Where a technician was last seen, in the platform's frame."""
+    """Where a technician was last seen, in the platform's frame. ``received_at`` is the server's time of the fix."""
 
     tenant: TenantId
     city: CityId

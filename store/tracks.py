@@ -57,7 +57,7 @@ _TRACK_OF: Final = Statement(
 )
 _LAST: Final = Statement(
     select(_l.tenant, _l.city, _l.technician, _l.fixed_at, _l.received_at, _l.lat, _l.lng, _l.accuracy_m).where(
-        _l.tenant == bindparam("t"), _l.city == bindparam("c")
+        _l.tenant == bindparam("t"), _l.city == bindparam("c"), _l.received_at >= bindparam("since")
     )
 )
 # Points are added in the order of ``received_at``, so the oldest are first; no index is needed to find them.
@@ -204,9 +204,9 @@ class SqlPositionLog:
         rows = await self._database.read(lambda c: _TRACK_OF.all(c, tenant, technician, from_at, to_at, limit))
         return [TrackPoint(*row) for row in rows]
 
-    async def last_positions(self, shard: Shard) -> Sequence[LastPosition]:
-        """Last known position of each technician of the shard."""
-        rows = await self._database.read(lambda c: _LAST.all(c, *shard))
+    async def last_positions(self, shard: Shard, *, seen_since: float = 0.0) -> Sequence[LastPosition]:
+        """Last known position of each technician of the shard, where it was received at ``seen_since`` or later."""
+        rows = await self._database.read(lambda c: _LAST.all(c, *shard, seen_since))
         return sorted((LastPosition(*row) for row in rows), key=lambda position: position.technician)
 
     async def prune(self, now: float) -> int:

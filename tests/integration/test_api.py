@@ -313,6 +313,22 @@ async def test_state_survives_a_restart(tmp_path: Path) -> None:
         )
 
 
+async def test_after_a_restart_an_sos_without_a_place_has_the_last_one_and_nobody_is_near_by_it(tmp_path: Path) -> None:
+    near = f"/v1/technicians/nearby?lat={LAT}&lng={LNG}"
+    async with served(tmp_path) as server:
+        await server.technician()
+        assert len((await server.call("GET", near, server.token("o", "ops")))[1]["technicians"]) == 1
+    async with served(tmp_path) as server:
+        ops = server.token("o", "ops")
+        assert (await server.call("GET", "/v1/technicians/tec_1", ops))[1]["duty"] == "on"
+        assert (await server.call("GET", near, ops))[1]["technicians"] == []
+        _, ack, _ = await server.call("POST", "/v1/sos", server.token("tec_1", "technician"), {"key": "k"})
+        fix = (await server.call("GET", f"/v1/incidents/{ack['incident']}", ops))[1]["fix"]
+        assert fix["source"] == "last_seen"
+        assert fix["lat"] == pytest.approx(LAT + 0.01, abs=0.01)
+        assert 0 <= fix["age_s"] < 60
+
+
 async def test_a_technician_of_two_cities_can_go_on_duty_in_either(tmp_path: Path) -> None:
     ring = [[113.0, 22.0], [113.5, 22.0], [113.5, 22.4], [113.0, 22.4], [113.0, 22.0]]
     feature = {
