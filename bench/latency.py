@@ -27,6 +27,7 @@ from doorstep_client.protocol import ClientProtocol
 from bench.hub_load import Job, LoadProcess
 from bench.ingest import technicians
 from core.principal import Role
+from sim import fast_loop
 from sim.agent import Agent, Tally
 from sim.clock import python_random
 from sim.demo import BOUNDARY, CITY
@@ -222,7 +223,7 @@ def main() -> dict[str, Any]:
         bench = Bench(server)
         loads = [LoadProcess(job) for job in jobs]
         began = time.perf_counter()
-        asyncio.run(bench.run(*loads))
+        fast_loop.run(bench.run(*loads))
         took_s = time.perf_counter() - began
         tally = bench.tally
         result: dict[str, Any] = {

@@ -22,6 +22,7 @@ from doorstep_client.settings import Encoding
 
 from bench.ingest import cpu_s
 from core.principal import Role
+from sim import fast_loop
 from sim.agent import Agent, Tally
 from sim.clock import python_random, stream_of
 from sim.demo import BOUNDARY, CENTRE, CITY, inside_near, load_city
@@ -273,7 +274,7 @@ def load_run(connections: int, seconds: float, orders_per_s: float) -> dict[str,
     """Run and compare; see the module."""
     with LocalServer([LocalCity(CITY, BOUNDARY)], CONFIG) as server:
         run = CityRun(server, connections, orders_per_s)
-        figures = asyncio.run(run.run(seconds))
+        figures = fast_loop.run(run.run(seconds))
         places = figures.pop("places")
         server.stop()
         run.order_to_offer()

@@ -1,12 +1,11 @@
 """``doorstep demo``: a city at work on this machine, to look at."""
 
-import asyncio
-
 import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from sim import fast_loop
 from sim.demo import Demo, DemoPlan, DemoState, demo_server
 from sim.local_server import LocalServer, ServerFailed
 
@@ -61,9 +60,9 @@ def _run(console: Console, running: Demo, seconds: float | None) -> DemoState:
     try:
         if console.is_terminal:
             with Live(get_renderable=lambda: view(state), console=console, refresh_per_second=4):
-                asyncio.run(running.run(seconds, lambda: None))
+                fast_loop.run(running.run(seconds, lambda: None))
         else:
-            asyncio.run(running.run(seconds, _Plain(console, state)))
+            fast_loop.run(running.run(seconds, _Plain(console, state)))
     except KeyboardInterrupt:
         console.print("stopped")
     return state

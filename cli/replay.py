@@ -20,6 +20,7 @@ from server.keys import Key
 from server.settings import Algorithm, AuthSettings
 from server.system import SystemClock, SystemIds
 from server.tokens import issue
+from sim import fast_loop
 from sim.local_server import SECRET_ENV, ServerFailed
 from sim.replay import ReplayReport
 from sim.replay_session import CITY, Target, replay_server
@@ -75,7 +76,7 @@ def replay(
         try:
             target = asyncio.run(_running_server(url, city, tenant)) if url else _own_server(stack)
             with Live(get_renderable=lambda: _progress(state), console=console, refresh_per_second=4, transient=True):
-                report = asyncio.run(
+                report = fast_loop.run(
                     run_replay(
                         list(files),
                         target,
