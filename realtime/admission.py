@@ -275,6 +275,7 @@ class Admission:
             session.opened_at = now
             self._attach(session)
         else:
+            self._ports.store.note_alive(renewed, now)
             self._ports.inbound.opened(renewed, now)
         self._hub.look_again(session, now)
 
@@ -299,6 +300,8 @@ class Admission:
             self.close(session, CloseCode.PROTOCOL, "no hello in time", now)
             return False
         if now < self._expires_at(session):
+            if session.state is State.ACTIVE:
+                self._ports.store.note_alive(session.who, now)
             return True
         person = session.person
         in_sos = person is not None and person.level is Level.SOS

@@ -184,6 +184,13 @@ class StreamStore(Protocol):
         """Smallest ``seq`` still held; head + 1 when none is."""
         ...
 
+    def note_alive(self, who: Principal, now: float) -> None:
+        """The device has an open session as this principal: it counts as seen, in these roles and cities.
+
+        Cheap, never blocks; called with each look at a session and when its token was renewed.
+        """
+        ...
+
     def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
         """Record a cumulative acknowledgement, lazily (a lost one only repeats messages). Never blocks."""
         ...

@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.principal import Principal, Role
 
+_NOTED_AGAIN_AFTER_S = 3600.0
+"""An open session is a sign of life this often: far below the 24 h in which a device counts as alive."""
 _STORED_AGAIN_AFTER_S = 600.0
 """A device's stored ``seen_at`` may lag this much: 24 h need no finer grain, and each ack would be a write."""
 
@@ -63,6 +65,16 @@ class Directory:
             self._unstored[key] = None
         else:
             self._note_lag(key, now)
+
+    def note_alive(self, who: Principal, now: float) -> None:
+        """A session of this device is open. May be called every few seconds: mostly it finds nothing to do."""
+        known = self._by_user.get((who.tenant, who.user), {}).get(who.device)
+        if (
+            known is None
+            or now - known.seen_at >= _NOTED_AGAIN_AFTER_S
+            or (known.roles, known.cities) != (who.roles | {who.role}, who.cities)
+        ):
+            self.note(who, now)
 
     def touch(self, tenant: TenantId, user: UserId, device: DeviceId, now: float) -> None:
         """The device was heard; unknown devices are ignored."""

@@ -386,6 +386,10 @@ class MemoryStreamStore:
         self.faults.before_read()
         return self._outboxes[stream].first_seq(tenant, user)
 
+    def note_alive(self, who: Principal, now: float) -> None:
+        """See the port."""
+        self._directory.note_alive(who, now)
+
     def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
         """See the port."""
         self._directory.touch(tenant, user, device, self._clock.now())

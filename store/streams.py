@@ -182,6 +182,12 @@ class SqlStreamStore:
         """See the port."""
         return (await self._head(stream, tenant, user))[1]
 
+    def note_alive(self, who: Principal, now: float) -> None:
+        """See the port."""
+        self._directory.note_alive(who, now)
+        if self._directory.has_unstored:
+            self._flusher.arm()
+
     def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
         """See the port. Also counts as a sign of life of the device."""
         now = self._clock.now()

@@ -163,6 +163,18 @@ async def test_roles_of_a_city_are_found_for_a_day_also_after_reopening(node: No
         await node.reopen()
 
 
+async def test_whoever_stays_connected_for_days_without_a_message_stays_in_their_role(node: Node) -> None:
+    ops = make_principal("ops_1", "web", Role.OPS)
+    await node.stores.streams.attach(ops, NOW)
+    for hour in range(49):
+        node.stores.streams.note_alive(ops, NOW + hour * 3600)
+    await node.stores.streams.flush()
+    for _ in range(2):
+        assert list(node.stores.directory.users(TENANT, Role.OPS, CITY, NOW + 2 * DAY_S)) == ["ops_1"]
+        node.clock.at = NOW + 2 * DAY_S
+        await node.reopen()
+
+
 async def test_a_device_that_changed_its_roles_is_found_by_the_new_ones_only(node: Node) -> None:
     await node.stores.streams.attach(make_principal("u", role=Role.OPS), NOW)
     await node.stores.streams.attach(make_principal("u", role=Role.RESPONDER, cities=("suzhou",)), NOW)

@@ -138,6 +138,7 @@ class Outbox:
         self.epoch = "e1"
         self.acks: dict[tuple[str, str], int] = {}
         self.is_down = False
+        self.alive: dict[UserId, tuple[float, frozenset[Role]]] = {}
 
     def commit(
         self, user: str, body: dict[str, Any], stream: Stream = Stream.MAIN, receipt: str = "", at: float = START
@@ -177,6 +178,9 @@ class Outbox:
 
     async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
         return self.first(user, stream)
+
+    def note_alive(self, who: Principal, now: float) -> None:
+        self.alive[who.user] = (now, who.roles)
 
     def note_ack(self, tenant: TenantId, user: UserId, device: DeviceId, stream: Stream, seq: int) -> None:
         key = (f"{user}/{device}", stream.value)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from core.errors import Conflict, Unavailable
 from core.ids import UserId
+from core.principal import Role
 from geo.point import Frame
 from realtime.codec import JSON_CODEC
 from realtime.errors import CloseCode
@@ -251,6 +252,29 @@ def test_a_token_renewed_in_time_keeps_the_session() -> None:
         world.advance(1, step=0.5)
         peer.say(type="heartbeat")
     assert peer.wire.is_open
+
+
+def test_an_open_session_is_told_to_the_directory_in_the_roles_of_its_newest_token() -> None:
+    world = HubWorld()
+    peer = world.join("eve", "ops", expires_in=600)
+    for _ in range(60):
+        world.advance(1, step=0.5)
+        peer.say(type="heartbeat")
+    at, roles = world.outbox.alive[UserId("eve")]
+    assert START + 50 <= at <= START + 60
+    assert roles == {Role.OPS}
+    peer.say(type="refresh", token="eve:responder:900")
+    assert world.outbox.alive[UserId("eve")] == (world.now, frozenset({Role.RESPONDER}))
+
+
+def test_a_restricted_session_is_no_sign_of_life_of_its_roles() -> None:
+    world = HubWorld()
+    peer = world.join("eve", "ops", expires_in=-5)
+    for _ in range(60):
+        world.advance(1, step=0.5)
+        peer.say(type="heartbeat")
+    assert peer.wire.is_open
+    assert world.outbox.alive == {}
 
 
 @pytest.mark.parametrize("token", ["other:technician:600", "garbage", "tec:technician:-5"])

@@ -37,6 +37,22 @@ def test_a_sign_of_life_keeps_a_device_and_an_unknown_one_is_not_made_by_it() ->
     assert list(directory.living(TENANT, TEC, NOW + DAY_S + 5)) == [PHONE]
 
 
+def test_an_open_session_is_a_sign_of_life_once_an_hour_and_at_once_when_its_token_says_something_else() -> None:
+    directory = Directory()
+    directory.note(make_principal(), NOW)
+    directory.take_unstored(9)
+    for second in range(0, 3600, 30):
+        directory.note_alive(make_principal(), NOW + second)
+    assert not directory.has_unstored
+    directory.note_alive(make_principal(cities=("suzhou",)), NOW + 1)
+    assert [device.cities for device in directory.take_unstored(9)] == [frozenset({"suzhou"})]
+    for hour in range(1, 72):
+        directory.note_alive(make_principal(cities=("suzhou",)), NOW + 3601 * hour)
+        directory.forget(NOW + 3601 * hour, limit=9)
+        assert len(directory.take_unstored(9)) == 1
+    assert list(directory.users(TENANT, Role.TECHNICIAN, None, NOW + 3601 * 71)) == [TEC]
+
+
 def test_forgetting_takes_the_longest_unheard_first_and_is_bounded() -> None:
     directory = Directory()
     for n in range(10):
