@@ -18,7 +18,7 @@ NODE := tests/interop/node_modules/.package-lock.json
 
 # These start real servers, clients and browsers and measure time: one after the other, with the machine to themselves.
 ALONE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
-	tests/integration tests/interop tests/e2e tests/faults tests/load)))))
+	tests/integration tests/interop tests/e2e tests/faults tests/hostile tests/load)))))
 BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 	tests/contract tests/docs tests/meta tests/scenario tests/unit/*)))))
 

@@ -5,6 +5,8 @@ import logging
 import sys
 from typing import Any, Final, TextIO
 
+from aiohttp.http_exceptions import HttpProcessingError
+
 from api.app import request_id_now
 from server.settings import LogFormat, LogSettings
 
@@ -54,6 +56,18 @@ class TextLines(logging.Formatter):
         return line
 
 
+class PeersMistakes(logging.Filter):
+    """Drops what aiohttp says of requests that are no HTTP: the peer is told 400, and the line would hold its address.
+
+    A failure of ours in the same place has another kind of error and is kept.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to keep the record."""
+        error = record.exc_info[1] if record.exc_info else None
+        return not isinstance(error, HttpProcessingError)
+
+
 def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     """Send all log lines to ``stream`` (stderr). Call once, at the start of the process."""
     target = stream or sys.stderr
@@ -66,5 +80,7 @@ def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:
     # picows writes a line for each handshake; aiohttp's access log is ours (`request answered`).
     logging.getLogger("picows").setLevel(logging.ERROR)
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    requests = logging.getLogger("aiohttp.server")
+    requests.filters[:] = [PeersMistakes()]
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
