@@ -474,14 +474,11 @@ class Engine:
         return ack
 
     def _judged(self, lane: Lane, judged: JudgedBatch, now: float) -> None:
-        index = lane.positions.index
-        owned = judged.pings.slot >= 0
-        index.heard_at[judged.pings.slot[owned]] = now
-        if len(judged.live_slots):
-            self._watching.moved(lane.shard, judged.live_slots, now)
+        self._keep(lane, judged)
         for correction in judged.corrections:
             self._correct(lane, correction.slot, correction.device, correction.verdict.word)
-        self._keep(lane, judged)
+        if len(judged.live_slots):
+            self._watching.moved(lane.shard, judged.live_slots, now)
 
     def _correct(self, lane: Lane, slot: int, device: int, word: str) -> None:
         person = self.people.get(lane.shard.tenant, lane.positions.index.user(slot))
@@ -494,24 +491,28 @@ class Engine:
         log = self._ports.log
         if log is None or not self._keepers:
             return
-        kept = {
-            sender.person.slot: (sender.person, sender.ledger)
-            for sender in lane.reporters()
-            if sender.ledger is not None and sender.person is not None and sender.person.keeps
-        }
-        for slot, columns in kept_rows(judged).items():
-            if slot not in kept:
+        kept: dict[int, tuple[Person, dict[PingLedger, None]]] = {}
+        for sender in lane.reporters():
+            person, ledger = sender.person, sender.ledger
+            if person is None or ledger is None or person.causes is None or person.lane != lane.number:
                 continue
-            person, ledger = kept[slot]
+            if person.keeps:
+                kept.setdefault(person.slot, (person, {}))[1][ledger] = None
+        if not kept:
+            return
+        for slot, columns in kept_rows(judged, kept.keys()).items():
+            person, ledgers = kept[slot]
             for cause in person.keeps:
-                ledger.hand_over()
-                log.append(lane.shard, person.user, cause, columns, self._on_disk(person, ledger))
+                for ledger in ledgers:
+                    ledger.hand_over()
+                log.append(lane.shard, person.user, cause, columns, self._on_disk(person, tuple(ledgers)))
 
-    def _on_disk(self, person: Person, ledger: PingLedger) -> Callable[[], None]:
+    def _on_disk(self, person: Person, ledgers: Sequence[PingLedger]) -> Callable[[], None]:
         def stored() -> None:
-            ledger.on_disk()
+            for ledger in ledgers:
+                ledger.on_disk()
             for session in person.sessions:
-                if session.ledger is ledger:
+                if session.ledger in ledgers:
                     self._pings.arm(session)
 
         return stored

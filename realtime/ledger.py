@@ -25,17 +25,18 @@ class PingLedger:
     """
 
     __slots__ = (
-        "_ahead",
         "_corrected",
         "_counts",
         "_stored",
         "_tickets",
         "_told",
         "acked_at",
+        "ahead",
         "armed",
         "device",
         "highest",
         "judged",
+        "live",
     )
 
     def __init__(self, device: DeviceId) -> None:
@@ -45,12 +46,15 @@ class PingLedger:
         self.acked_at = 0.0
         self.armed = False
         """Whether an acknowledgement is already due at some time."""
+        self.live = 0
+        """Pings in order that are live and were not told yet; other verdicts are counted apart."""
         self._stored = _NO_SEQ
         self._told = 0
         self._tickets: deque[int] | None = None
         self._corrected: dict[str, int] | None = None
         self._counts: list[int] | None = None
-        self._ahead: set[int] | None = None
+        self.ahead: set[int] | None = None
+        """Numbers judged beyond a missing one."""
 
     @property
     def is_new(self) -> bool:
@@ -65,7 +69,7 @@ class PingLedger:
     @property
     def is_dirty(self) -> bool:
         """Whether there is something to tell."""
-        return self._counts is not None or self._corrected is not None or self.stored_seq > self._told
+        return self.live > 0 or self._counts is not None or self._corrected is not None or self.stored_seq > self._told
 
     def count(self, verdict: int, number: int = 1) -> None:
         """Note verdicts that have no number of a ping."""
@@ -82,7 +86,7 @@ class PingLedger:
         counts[verdict] += 1
         if seq > self.highest:
             self.highest = seq
-        if seq == self.judged + 1 and self._ahead is None:
+        if seq == self.judged + 1 and self.ahead is None:
             self.judged = seq
         else:
             self._judge(seq, ahead_len_max)
@@ -91,12 +95,12 @@ class PingLedger:
         """Note the verdicts on the pings of one frame; cheap when they are the next ones and all live."""
         first, length = seqs[0], len(seqs)
         if (
-            self._ahead is None
+            self.ahead is None
             and (first == self.judged + 1 or self.judged == _NO_SEQ)
             and verdicts.count(_LIVE) == length
             and seqs == list(range(first, first + length))
         ):
-            self.count(_LIVE, length)
+            self.live += length
             self.judged = first + length - 1
             self.highest = max(self.highest, self.judged)
             return
@@ -133,7 +137,13 @@ class PingLedger:
         corrected, self._corrected = self._corrected, None
         self.acked_at = now
         self._told = self._stored = self.stored_seq
-        verdicts = {} if counts is None else {_WORDS[i]: n for i, n in enumerate(counts) if n}
+        verdicts: dict[str, int] = {}
+        if counts is not None:
+            counts[_LIVE] += self.live
+            verdicts = {_WORDS[i]: n for i, n in enumerate(counts) if n}
+        elif self.live:
+            verdicts = {_WORDS[_LIVE]: self.live}
+        self.live = 0
         return PingAck(seq=self.highest, verdicts=verdicts, stored_seq=self._told, corrected=corrected or {})
 
     def _judge(self, seq: int, ahead_len_max: int) -> None:
@@ -142,9 +152,9 @@ class PingLedger:
             return
         if seq <= self.judged:
             return
-        ahead = self._ahead
+        ahead = self.ahead
         if ahead is None:
-            ahead = self._ahead = set()
+            ahead = self.ahead = set()
         ahead.add(seq)
         if len(ahead) > ahead_len_max:
             # The missing one will not come any more; waiting on would keep the phone from ever forgetting.
@@ -153,4 +163,4 @@ class PingLedger:
             self.judged += 1
             ahead.discard(self.judged)
         if not ahead:
-            self._ahead = None
+            self.ahead = None

@@ -44,3 +44,10 @@ def test_one_who_left_leaves_no_trail_to_the_next_in_the_slot() -> None:
     assert positions.claim(UserId("tec_new")) == 0
     assert positions.trail(UserId("tec_new"), 0.0) == []
     assert len(positions.trail(UserId("tec_1"), 0.0)) == 10
+
+
+def test_what_nobody_asks_for_any_more_takes_no_memory() -> None:
+    positions = streamed(1000, 400, PositionSettings())
+    assert len(positions._recent._pieces) * 4096 <= 1000 * 122 + 2 * 4096
+    trail = positions.trail(UserId("tec_999"), NOW + 399.0 - 120.0)
+    assert [fix.seq for fix in trail] == list(range(279, 400))

@@ -80,6 +80,44 @@ def test_pings_in_order_are_live() -> None:
     assert watched.live[0] == (1, 4)
 
 
+def test_the_first_frame_of_somebody_is_judged_without_opening_a_trail(monkeypatch: pytest.MonkeyPatch) -> None:
+    watched = Watched()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("an ordinary batch must not take the exact path")
+
+    monkeypatch.setattr(TrackFilter, "judge_one", refuse)
+    frame = [Ping(seq, seq * 1.0, seq, slot=slot, device=slot) for slot in range(4) for seq in range(41, 61)]
+    assert watched.judge(*frame) == ["live"] * 80
+    later = [ping._replace(seq=ping.seq + 20, at=ping.at + 20, north=ping.north + 20) for ping in frame]
+    assert watched.judge(*later) == ["live"] * 80
+    assert watched.live == {slot: (slot, 80) for slot in range(4)}
+    assert [fix.seq for fix in watched.filter.trail(3)] == list(range(49, 81))
+    monkeypatch.undo()
+    assert watched.judge(Ping(45, 45, 45, slot=2, device=2), Ping(40, 40, slot=2, device=2)) == ["duplicate", "late"]
+
+
+def test_a_first_frame_longer_than_the_trail_makes_older_fixes_late() -> None:
+    alone, together = Watched(), Watched()
+    frame = [Ping(seq, seq * 1.0, seq) for seq in (2, *range(4, 50))]
+    assert together.judge(*frame) == [alone.judge(ping)[0] for ping in frame]
+    assert together.filter.trail(0) == alone.filter.trail(0)
+    for watched in (alone, together):
+        assert watched.judge(Ping(3, 3.0, 3), Ping(2, 2.0, 2), Ping(1, 1.0, 1)) == ["late", "duplicate", "late"]
+
+
+@pytest.mark.parametrize(("north", "verdict"), [(54.0, "live"), (56.0, "teleport")])
+def test_a_diagonal_step_is_measured_along_the_great_circle(north: float, verdict: str) -> None:
+    """Farther than the limit along meridian and parallel, nearer or farther on the straight way."""
+    metre = 1.0 / 111_195.08
+    side = north / 2**0.5
+    batch = batch_of([Ping(1, 0), Ping(2, 1)])
+    lat = batch.lat + np.array([0.0, side * metre])
+    lng = batch.lng + np.array([0.0, side * metre / np.cos(np.radians(LAT))])
+    judged = TrackFilter(SETTINGS).judge(batch.moved_to(lat, lng))
+    assert [Verdict(value).word for value in judged.verdict.tolist()] == ["live", verdict]
+
+
 def test_a_repeated_ping_is_a_duplicate_in_the_same_batch_and_later() -> None:
     watched = Watched()
     assert watched.judge(Ping(1, 0), Ping(1, 0), Ping(2, 5)) == ["live", "duplicate", "live"]

@@ -6,9 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.ids import DeviceId, UserId
+from core.ids import CityId, DeviceId, UserId
+from core.shard import Shard
 from geo.pings import Verdict
 from geo.point import Frame
+from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.ledger import PingLedger
 from realtime.messages import Ping, Pings
@@ -318,6 +320,120 @@ def test_positions_of_a_job_go_to_the_log_and_are_stored_when_it_says_so() -> No
     peer.ping(4, lat=31.2001)
     world.advance(2)
     assert len(world.tracks.rows) == 2
+
+
+@pytest.mark.parametrize("offset_s", [3_600.0, 0.0])
+def test_a_batch_without_anything_to_keep_from_somebody_on_a_job_is_judged_like_any_other(offset_s: float) -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", Level.JOB, keep=True, now=world.now)
+    peer.read()
+    here = {} if offset_s else {"lat": 0.0, "lng": 0.0}
+    for seq in (1, 2):
+        peer.ping(seq, age_s=-offset_s, **here)
+    world.advance(2)
+    assert total(acks(peer)) == {"future" if offset_s else "null_island": 2}
+    who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
+    later = Ping(seq=3, fixed_at=world.now + 3_600.0, sent_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
+    assert world.engine.ingest_http(who, later, world.now).verdicts == {"future": 1}
+    assert world.tracks.rows == []
+    peer.ping(4)
+    world.advance(2)
+    assert [columns["lat"] for _, _, columns in world.tracks.rows] == [[31.2]]
+
+
+def test_only_the_rows_of_those_on_a_job_are_kept_whoever_has_moved_meanwhile() -> None:
+    world = HubWorld()
+    other = Shard(TENANT, CityId("hz"))
+    world.positions[other] = ShardPositions(world.positions[CITY]._settings, Frame.WGS84)
+    mover, stayer = world.join("mover"), world.join("stayer")
+    world.positions[CITY].claim(UserId("first"))
+    world.on_duty("mover")
+    world.on_duty("stayer")
+    world.engine.attend(TENANT, UserId("mover"), "ord_1", Level.JOB, keep=True, now=world.now)
+    mover.ping(1)
+    stayer.ping(1)
+    # Their slot over there has the number of somebody else's here.
+    stays = world.positions[CITY].index.slot(UserId("stayer"))
+    world.off_duty("mover")
+    for number in range(stays or 0):
+        world.positions[other].claim(UserId(f"u{number}"))
+    assert world.positions[other].claim(UserId("mover")) == stays
+    world.engine.duty_changed(TENANT, UserId("mover"), other, world.now)
+    world.advance(2)
+    assert world.tracks.rows == []
+
+
+def test_nothing_may_be_forgotten_before_it_is_on_disk_on_any_of_two_devices() -> None:
+    world = HubWorld()
+    one, two = world.join("tec", device="d1"), world.join("tec", device="d2")
+    world.on_duty("tec")
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", Level.JOB, keep=True, now=world.now)
+    one.ping(7)
+    two.ping(9)
+    world.advance(2)
+    assert [acks(peer)[-1]["stored_seq"] for peer in (one, two)] == [0, 0]
+    world.tracks.write()
+    world.advance(2)
+    assert [acks(peer)[-1]["stored_seq"] for peer in (one, two)] == [7, 9]
+
+
+# -- when our own code fails ----------------------------------------------------------------------------
+
+
+def test_pings_that_cannot_be_judged_are_shed_once_and_the_next_ones_are_judged(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world = HubWorld()
+    single, batch = world.join("a"), world.join("b")
+    world.on_duty("a"), world.on_duty("b")
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    def send() -> None:
+        single.ping(10)
+        single.ping(11)
+        batch.say(type="pings", pings=[row(20, world.now - 1), row(21, world.now)])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.positions[CITY], "ingest", fail)
+        send()
+        world.advance(6)
+        frames = [acks(single)[-1], acks(batch)[-1]]
+        assert [(f["verdicts"], f["stored_seq"]) for f in frames] == [({"shed": 2}, 9), ({"shed": 2}, 19)]
+        who = world.tokens.verify("a:technician:600", device=DeviceId("d9"), now=world.now)
+        by_http = Ping(seq=1, fixed_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
+        assert world.engine.ingest_http(who, by_http, world.now).verdicts == {"shed": 1}
+    counts = world.engine.counts()
+    assert (counts["judging_failed"], counts["ping_shed"]) == (2, 5)
+    assert "a mistake of ours" in caplog.text
+    send()
+    world.advance(6)
+    frames = [acks(single)[-1], acks(batch)[-1]]
+    assert [(f["verdicts"], f["stored_seq"]) for f in frames] == [({"live": 2}, 11), ({"live": 2}, 21)]
+
+
+def test_a_failure_behind_the_verdicts_repeats_nothing_and_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", Level.JOB, keep=True, now=world.now)
+    peer.read()
+
+    def fail(*_: Any) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.engine._watching, "moved", fail)
+        peer.ping(1)
+        world.advance(2)
+    assert world.engine.counts()["passing_on_failed"] == 1
+    assert len(world.tracks.rows) == 1, "the log does not depend on who watches"
+    peer.ping(2)
+    world.advance(2)
+    assert total(acks(peer)) == {"live": 2}
 
 
 # -- HTTP -----------------------------------------------------------------------------------------------
