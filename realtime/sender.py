@@ -196,7 +196,7 @@ class Sender:
             if seq is None or cursor is None or not cursor.ready:
                 continue
             before = cursor.acked
-            self._report(session, cursor.ack(seq), now)
+            self._report(session, cursor.ack(seq, now), now)
             if cursor.acked == before or session.who is None:
                 continue
             is_news = True

@@ -64,6 +64,12 @@ class StreamSettings:
     """Rows that one read of the outbox brings."""
     window_len: int = 256
     """Rows of ``main`` sent and not yet acknowledged; more wait in the outbox."""
+    window_bytes: int = 8_192
+    """Bytes of ``main`` sent and not yet acknowledged, at first and at least: an SOS is never further behind."""
+    window_bytes_max: int = 1_048_576
+    """Largest window of bytes that a link can earn by acknowledging quickly."""
+    window_epoch_s: float = 0.5
+    """Time over which acknowledged bytes are summed to size the window, in seconds."""
     safety_window_len: int = 4_096
     """Rows of ``safety`` sent and not yet acknowledged."""
     ack_timeout_s: float = 30.0
@@ -83,6 +89,9 @@ class StreamSettings:
         """Check ranges."""
         require(self.page_len, 1, 10_000, "page_len")
         require(self.window_len, 1, 100_000, "window_len")
+        require(self.window_bytes, 1_024, 16_777_216, "window_bytes")
+        require(self.window_bytes_max, self.window_bytes, 16_777_216, "window_bytes_max")
+        require(self.window_epoch_s, 0.05, 10, "window_epoch_s")
         require(self.safety_window_len, 1, 100_000, "safety_window_len")
         require(self.ack_timeout_s, 1, 3_600, "ack_timeout_s")
         require(self.ahead_len_max, 1, 100_000, "ahead_len_max")

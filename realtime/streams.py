@@ -7,9 +7,10 @@ the rows they are given and read when ``wants_read`` says so.
     attach -> begin -> [offer | page | ack]*        a hole that the outbox cannot fill ends in a snapshot
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from core.outbox import OutboxRow, Stream
 from realtime.messages import StreamPosition
@@ -17,6 +18,8 @@ from realtime.ports import StreamHead
 from realtime.settings import StreamSettings
 
 How = Literal["fresh", "replayed", "snapshot"]
+ROW_BYTES: Final = 64
+"""What a row's frame has beside its body: stream, number, epoch and the frame's header."""
 
 
 def decide_start(resume: StreamPosition | None, head: StreamHead, first_seq: int) -> How:
@@ -54,11 +57,61 @@ class Page:
     broken: bool
 
 
+class Flight:
+    """Rows of ``main`` that were sent and not acknowledged, in bytes. Exists only while there are any.
+
+    The kernels of both ends swallow what a slow link has not carried (``send_queue.py``), and an SOS would be read
+    behind it: so only acknowledgements make room. The window is what the link has just carried in ``window_epoch_s``,
+    never less than ``window_bytes``: a long replay costs an SOS no more than that, and a fast link is not held up.
+    """
+
+    __slots__ = ("_busy_bytes", "_busy_since", "_marks", "_settings", "bytes", "window")
+
+    def __init__(self, settings: StreamSettings) -> None:
+        self._settings = settings
+        self._marks: deque[tuple[int, int]] = deque()  # seq, bytes
+        self._busy_since = -1.0  # when rows began to wait for the window, -1 before
+        self._busy_bytes = 0
+        self.bytes = 0
+        self.window = settings.window_bytes
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the next row has to wait; the last one may have gone beyond the window, a large one goes alone."""
+        return self.bytes >= self.window
+
+    def add(self, seq: int, size: int) -> None:
+        """A row was sent."""
+        self._marks.append((seq, size))
+        self.bytes += size
+
+    def wait(self, now: float) -> None:
+        """Rows wait from now on: what is acknowledged tells what the link carries."""
+        if self._busy_since < 0.0:
+            self._busy_since = now
+            self._busy_bytes = 0
+
+    def ack(self, seq: int, now: float) -> None:
+        """Everything up to ``seq`` was read."""
+        marks = self._marks
+        while marks and marks[0][0] <= seq:
+            size = marks.popleft()[1]
+            self.bytes -= size
+            self._busy_bytes += size
+        lasted_s = now - self._busy_since
+        if self._busy_since >= 0.0 and lasted_s >= self._settings.window_epoch_s:
+            carried = int(self._busy_bytes * self._settings.window_epoch_s / lasted_s)
+            self.window = max(self._settings.window_bytes, min(carried, self._settings.window_bytes_max))
+            self._busy_since = now
+            self._busy_bytes = 0
+
+
 class StreamCursor:
     """State of one stream on one connection. Not ready before ``begin``."""
 
     __slots__ = (
         "_ahead",
+        "_flight",
         "_full_since",
         "_gap_since",
         "_receipts",
@@ -85,6 +138,7 @@ class StreamCursor:
         self.retry_at = 0.0
         self._ahead: dict[int, OutboxRow] | None = None
         self._receipts: list[tuple[int, str]] | None = None
+        self._flight: Flight | None = None
         self._full_since = -1.0
         self._gap_since = -1.0
 
@@ -100,7 +154,7 @@ class StreamCursor:
         self.sent = self.acked = at_seq
         self.head = max(self.head, head.seq)
         self.ready = True
-        self._ahead = self._receipts = None
+        self._ahead = self._receipts = self._flight = None
         self._full_since = self._gap_since = -1.0
 
     def begin_with_snapshot(self, head: StreamHead, receipts: Iterable[str]) -> None:
@@ -119,11 +173,7 @@ class StreamCursor:
             return [row, *self._drain(now)] if self._ahead else (row,)
         if self._gap_since < 0.0:
             self._gap_since = now
-        ahead = self._ahead
-        if ahead is None:
-            ahead = self._ahead = {}
-        if len(ahead) < self._settings.ahead_len_max:
-            ahead[row.seq] = row
+        self._keep_ahead(row)
         return ()
 
     def resume_sending(self, now: float) -> Sequence[OutboxRow]:
@@ -145,16 +195,22 @@ class StreamCursor:
         out: list[OutboxRow] = []
         receipts: list[str] = []
         broken = False
+        is_full = False
+        expected = self.sent + 1
         for row in rows:
-            if row.seq <= self.sent:
+            if row.seq < expected:
                 if row.receipt and row.seq <= self.acked:
                     receipts.append(row.receipt)
                 continue
-            if row.seq != self.sent + 1:
+            if row.seq != expected:
                 broken = True
                 break
-            if self._is_full(now):
-                break
+            expected += 1
+            is_full = is_full or self._is_full(now)
+            if is_full:
+                # It was read: waiting here for the window is cheaper than being read again with each ack.
+                self._keep_ahead(row)
+                continue
             self._pass(row)
             out.append(row)
         if not rows and self.sent < self.head and after_seq >= self.sent:
@@ -168,7 +224,7 @@ class StreamCursor:
         self.reading = False
         self.retry_at = now + self._settings.retry_s
 
-    def ack(self, seq: int) -> Sequence[str]:
+    def ack(self, seq: int, now: float) -> Sequence[str]:
         """The device has everything up to ``seq``. Returns the receipts to report, oldest first.
 
         Numbers beyond what was sent are taken for what was sent.
@@ -178,6 +234,10 @@ class StreamCursor:
             return ()
         self.acked = seq
         self._full_since = -1.0
+        if self._flight is not None:
+            self._flight.ack(seq, now)
+            if seq == self.sent >= self.head:
+                self._flight = None
         waiting = self._receipts
         if not waiting:
             return ()
@@ -197,14 +257,27 @@ class StreamCursor:
         return StreamPosition(self.epoch, max(self.acked, 0)) if self.ready else None
 
     def _is_full(self, now: float) -> bool:
-        if self.sent - self.acked < self.window_len:
+        flight = self._flight
+        if self.sent - self.acked < self.window_len and (flight is None or not flight.is_full):
             return False
         if self._full_since < 0.0:
             self._full_since = now
+        if flight is not None:
+            flight.wait(now)
         return True
+
+    def _keep_ahead(self, row: OutboxRow) -> None:
+        if self._ahead is None:
+            self._ahead = {}
+        if len(self._ahead) < self._settings.ahead_len_max:
+            self._ahead[row.seq] = row
 
     def _pass(self, row: OutboxRow) -> None:
         self.sent = row.seq
+        if self.stream is Stream.MAIN:
+            if self._flight is None:
+                self._flight = Flight(self._settings)
+            self._flight.add(row.seq, len(row.body) + ROW_BYTES)
         if row.receipt:
             if self._receipts is None:
                 self._receipts = []

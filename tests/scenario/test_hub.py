@@ -216,6 +216,36 @@ def test_a_long_absence_is_replayed_in_pages_without_holding_up_what_is_new() ->
     scenario(story, streams=StreamSettings(page_len=32, window_len=64))
 
 
+@pytest.mark.parametrize("acks_at_once", [True, False])
+def test_an_sos_passes_a_long_replay_on_a_slow_link_and_the_replay_goes_on(acks_at_once: bool) -> None:
+    async def story(house: House) -> None:
+        body = json.dumps({"type": "order", "order": "ord_1", "note": "x" * 900}).encode()
+        for _ in range(400):
+            await house.commit("tec", body, deliver=False)
+        epoch = house.stores.outboxes[Stream.MAIN].epoch
+        _, phone = await house.join(
+            "tec", resume={"main": {"epoch": epoch, "seq": 0}}, bytes_per_s=8_192.0, delay_s=0.05, acks=acks_at_once
+        )
+        for second in range(1, 60):
+            await house.wait(1)
+            if not acks_at_once and phone.rows["main"]:  # an app that acknowledges now and then
+                phone.say(type="ack", main=phone.rows["main"][-1])
+            if second % 20 == 0:
+                sent_at = asyncio.get_running_loop().time()
+                behind = len(phone.frames)
+                await house.commit("tec", b'{"type":"incident","incident":"inc_1"}', stream=Stream.SAFETY)
+                await house.wait(3)
+                (at,) = [moment for moment, frame in phone.frames[behind:] if frame["type"] == "incident"]
+                assert at - sent_at < 2.0
+        assert phone.closed_with is None
+        got = phone.rows["main"]
+        assert got == list(range(1, len(got) + 1))
+        # Nearly all that 68 s of this link can carry, where each row is acknowledged.
+        assert len(got) == 400 if acks_at_once else len(got) > 250
+
+    scenario(story)
+
+
 def test_an_sos_passes_a_backlog_of_positions_on_a_slow_link() -> None:
     async def story(house: House) -> None:
         house.rights.allow("area:sh", "ops", None)

@@ -1,3 +1,4 @@
+from collections import deque
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from geo.point import Frame
 from realtime.messages import Snapshot, StreamPosition
 from realtime.ports import StreamHead
 from realtime.settings import RealtimeSettings, SessionSettings, StreamSettings
-from realtime.streams import StreamCursor, decide_start
+from realtime.streams import Flight, StreamCursor, decide_start
 from tests.unit.realtime.hub_world import HubWorld, Peer
 
 SETTINGS = StreamSettings(window_len=4, ahead_len_max=2, page_len=3, gap_wait_s=0.1, ack_timeout_s=10)
@@ -86,7 +87,7 @@ def test_a_full_window_waits_for_acks_and_then_goes_on() -> None:
         one.offer(row(seq), 0.0)
     assert (one.sent, one.head) == (4, 6)
     assert not one.wants_read(1.0)
-    one.ack(2)
+    one.ack(2, 0.0)
     assert seqs(one.resume_sending(1.0)) == [5, 6]
 
 
@@ -96,17 +97,71 @@ def test_a_window_full_for_too_long_is_stuck_and_an_ack_frees_it() -> None:
         one.offer(row(seq), 0.0)
     assert not one.is_stuck(9.9)
     assert one.is_stuck(10.0)
-    one.ack(1)
+    one.ack(1, 0.0)
     assert not one.is_stuck(30.0)
+
+
+def test_unacknowledged_bytes_of_main_are_bounded_and_a_large_row_goes_alone() -> None:
+    one = StreamCursor(Stream.MAIN, StreamSettings(window_bytes=2_000))
+    one.begin(StreamHead("e", 0), 0)
+    for seq in range(1, 9):
+        one.offer(replace(row(seq), body=b"x" * 936), 0.0)
+    assert one.sent == 2, "1,000 bytes each"
+    one.ack(1, 0.1)
+    assert seqs(one.resume_sending(0.1)) == [3]
+    for seq in range(4, 9):
+        one.ack(seq - 1, 0.1)
+        assert seqs(one.resume_sending(0.1)) == ([seq, seq + 1] if seq == 4 else [seq + 1] if seq < 8 else [])
+    one.offer(replace(row(9), body=b"x" * 60_000), 0.1)
+    assert one.sent == 9
+    one.offer(row(10), 0.1)
+    assert one.sent == 9
+    safety = StreamCursor(Stream.SAFETY, StreamSettings(window_bytes=2_000))
+    safety.begin(StreamHead("e", 0), 0)
+    for seq in range(1, 9):
+        safety.offer(replace(row(seq), body=b"x" * 936), 0.0)
+    assert safety.sent == 8
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_s", "rtt_s", "least", "most"),
+    [(8_192, 0.05, 8_000, 8_300), (2_000_000, 0.1, 200_000, 1_048_576), (2_000_000, 2.0, 8_000, 8_300)],
+    ids=["slow", "fast", "far"],
+)
+def test_the_window_follows_what_the_link_carries(bytes_per_s: float, rtt_s: float, least: int, most: int) -> None:
+    flight, now, seq, free_at = Flight(StreamSettings()), 0.0, 0, 0.0
+    acks: deque[tuple[float, int]] = deque()
+    while now < 20.0:
+        while not flight.is_full:
+            seq += 1
+            flight.add(seq, 1_000)
+            free_at = max(free_at, now) + 1_000 / bytes_per_s
+            acks.append((free_at + rtt_s, seq))
+        flight.wait(now)
+        now, acked = acks.popleft()
+        flight.ack(acked, now)
+    assert least <= flight.window <= most
+
+
+def test_rows_of_a_page_that_the_window_has_no_room_for_are_not_read_again() -> None:
+    one = StreamCursor(Stream.MAIN, StreamSettings(window_bytes=2_000))
+    one.begin(StreamHead("e", 5), 0)
+    rows = [replace(row(seq), body=b"x" * 936) for seq in range(1, 6)]
+    assert seqs(one.page(rows, 0.0, after_seq=0).rows) == [1, 2]
+    one.ack(2, 0.1)
+    assert seqs(one.resume_sending(0.1)) == [3, 4]
+    assert not one.wants_read(0.1)
+    one.ack(4, 0.2)
+    assert seqs(one.resume_sending(0.2)) == [5]
 
 
 def test_receipts_are_reported_once_with_the_cumulative_ack() -> None:
     one = cursor()
     for seq, receipt in ((1, "a"), (2, ""), (3, "b")):
         one.offer(row(seq, receipt), 0.0)
-    assert one.ack(2) == ["a"]
-    assert one.ack(2) == ()
-    assert one.ack(99) == ["b"]
+    assert one.ack(2, 0.0) == ["a"]
+    assert one.ack(2, 0.0) == ()
+    assert one.ack(99, 0.0) == ["b"]
     assert one.acked == 3
 
 
@@ -126,10 +181,10 @@ def test_a_hole_in_the_outbox_is_broken_and_an_empty_page_too() -> None:
 def test_a_snapshot_is_acknowledged_like_a_row() -> None:
     one = StreamCursor(Stream.MAIN, SETTINGS)
     one.begin_with_snapshot(StreamHead("e", 7), ["ofr_1"])
-    assert one.ack(7) == ["ofr_1"]
+    assert one.ack(7, 0.0) == ["ofr_1"]
     empty = StreamCursor(Stream.MAIN, SETTINGS)
     empty.begin_with_snapshot(StreamHead("e", 0), ["ofr_2"])
-    assert empty.ack(0) == ["ofr_2"]
+    assert empty.ack(0, 0.0) == ["ofr_2"]
 
 
 def test_rows_offered_before_the_beginning_are_read_later() -> None:
