@@ -191,6 +191,20 @@ async def test_an_sos_larger_than_any_body_is_raised_from_its_beginning(target: 
     assert "frame" in ack["ignored"]
 
 
+@pytest.mark.parametrize(("junk", "code"), [(b"x" * 66_000, 1009), (b"\xff\xfe", 1007)], ids=["oversize", "not UTF-8"])
+async def test_an_sos_that_a_websocket_cannot_carry_is_raised_over_http(target: Target, junk: bytes, code: int) -> None:
+    body = b'{"type":"sos","key":"carried","lat":22.5,"lng":114.0,"note":"' + junk + b'"}'
+    async with attacker(target, is_json=True, role=Role.CUSTOMER) as one:
+        assert await one.answer(body) == code
+    token = target.server.token(f"sos_carried_{code}", Role.CUSTOMER)
+    async with (
+        aiohttp.ClientSession(target.server.http_url) as http,
+        http.post("/v1/sos", data=body, headers={"Authorization": f"Bearer {token}"}) as answer,
+    ):
+        ack = await answer.json()
+    assert (answer.status, ack["key"], ack["durable"]) == (200, "carried", True)
+
+
 async def test_the_same_broken_bytes_are_the_same_tap(target: Target) -> None:
     async with attacker(target, is_json=True, role=Role.CUSTOMER, user="sos_again") as one:
         acks = []
