@@ -127,6 +127,11 @@ class SafetyService(EngineService[Event, Effect]):
         self._idle.clear()
         self._wake.set()
 
+    @property
+    def unacknowledged(self) -> int:
+        """Incidents that no human has in hand."""
+        return sum(1 for incident in self._engine.active() if not incident.seen)
+
     def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
         """An incident in memory: active, or resolved within ``resolved_kept_s``."""
         return self._engine.incident(tenant, incident_id)

@@ -19,7 +19,7 @@ from server.geography import load_maps
 from server.http import HttpListener, TrustedProxies, tls_context
 from server.keys import Key
 from server.metrics import Metrics
-from server.readings import connect_readings
+from server.readings import connect_readings, connect_stores
 from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
 from server.tokens import Tokens
@@ -159,6 +159,7 @@ class App:
             raise ConfigError([Problem("config", "auth.revoked_file", "there is no such file")])
         self.read_revoked()
         stores = await self._open_stores(stack)
+        connect_stores(self.metrics, stores)
         solvers = stack.enter_context(ThreadPoolExecutor(1, "round"))
         self.house = build_house(
             settings,

@@ -41,6 +41,9 @@ METRICS: Final = (
     MetricRow("doorstep_on_duty", "gauge", "people", "People on duty, by city.", ("tenant", "city")),
     MetricRow("doorstep_orders_open", "gauge", "orders", "Orders not settled, by city.", ("tenant", "city")),
     MetricRow("doorstep_mailbox_waiting", "gauge", "events", "Events waiting for a service.", ("service",)),
+    MetricRow("doorstep_commit_seconds", "histogram", "seconds", "Time to commit, waiting included.", ("file",)),
+    MetricRow("doorstep_database_bytes", "gauge", "bytes", "Size of a database file without its log.", ("file",)),
+    MetricRow("doorstep_incidents_unacknowledged", "gauge", "incidents", "Incidents that no human has in hand."),
     MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the disk has not taken yet."),
     MetricRow("doorstep_ready", "gauge", "0 or 1", "Whether this process wants traffic."),
 )
@@ -66,6 +69,10 @@ class Metrics:
         self._took = Histogram(took.name, took.about, took.labels, buckets=_REQUEST_BUCKETS, registry=self.registry)
         lag = rows["doorstep_loop_lag_seconds"]
         self._lag = Histogram(lag.name, lag.about, buckets=_LAG_BUCKETS, registry=self.registry)
+        commits = rows["doorstep_commit_seconds"]
+        self._commits = Histogram(
+            commits.name, commits.about, commits.labels, buckets=_REQUEST_BUCKETS, registry=self.registry
+        )
         ready = rows["doorstep_ready"]
         self._ready = Gauge(ready.name, ready.about, registry=self.registry)
 
@@ -73,6 +80,10 @@ class Metrics:
         """One HTTP request was answered."""
         self._requests.labels(route, str(status)).inc()
         self._took.labels(route).observe(took_s)
+
+    def observe_commit(self, file: str, took_s: float) -> None:
+        """One transaction was committed, or failed."""
+        self._commits.labels(file).observe(took_s)
 
     def observe_lag(self, lag_s: float) -> None:
         """The loop ran a timer this late."""

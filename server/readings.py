@@ -1,10 +1,23 @@
 """Connects the metrics that are only looked up, at each scrape, to whoever counts them."""
 
+from functools import partial
+
 from server.metrics import Metrics
 from server.wiring import House
+from store.sqlite import Stores
 from transport.websocket import WebSocketListener
 
 _GAUGES = ("sessions", "people", "topics")
+
+
+def connect_stores(metrics: Metrics, stores: Stores) -> None:
+    """Measure the commits of each file, and look up its size."""
+    files = stores.databases
+    for name, database in files.items():
+        database.writer.observe = partial(metrics.observe_commit, name)
+    metrics.read(
+        "doorstep_database_bytes", lambda: {(name,): float(file.path.stat().st_size) for name, file in files.items()}
+    )
 
 
 def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener) -> None:
@@ -25,6 +38,7 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read("doorstep_hub_refused", lambda: {(code,): float(n) for code, n in listener.refused.items()})
     metrics.read("doorstep_hub_closed", lambda: {(str(code),): float(n) for code, n in listener.closed.items()})
     metrics.read("doorstep_mailbox_waiting", waiting)
+    metrics.read("doorstep_incidents_unacknowledged", lambda: {(): float(safety.unacknowledged)})
     metrics.read("doorstep_safety_unstored", lambda: {(): float(safety.unstored)})
     metrics.read("doorstep_on_duty", lambda: {part.shard: float(len(part.positions)) for part in cities.all()})
     metrics.read(

@@ -65,6 +65,7 @@ class Follower(Protocol):
 class _Job(Generic[ResultT]):
     work: Callable[[Connection], ResultT]
     future: "asyncio.Future[ResultT]"
+    submitted_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,8 @@ class Writer:
         self, engine: Engine, path: Path, executor: Executor, settings: WriterSettings, follower: Follower | None = None
     ) -> None:
         self.counters = WriterCounters()
+        self.observe: Callable[[float], None] | None = None
+        """Told of each transaction how many seconds its oldest job took, waiting included."""
         self._engine = engine
         self._name = path.name
         self._wal = path.with_name(path.name + "-wal")
@@ -159,8 +162,9 @@ class Writer:
         if len(self._jobs) >= self._settings.queue_len_max:
             self.counters.jobs_refused += 1
             raise Unavailable(f"{self._settings.queue_len_max} commits wait for {self._name}", code="store_overloaded")
-        future: asyncio.Future[ResultT] = asyncio.get_running_loop().create_future()
-        self._jobs.append(_Job(work, future))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[ResultT] = loop.create_future()
+        self._jobs.append(_Job(work, future, loop.time()))
         self._wake.set()
         return future
 
@@ -186,6 +190,8 @@ class Writer:
             outcomes = [_Outcome(error=lost)] * count
             await loop.run_in_executor(self._executor, self._forget_connection)
         self.counters.jobs += count
+        if self.observe is not None:
+            self.observe(loop.time() - batch[0].submitted_at)
         for job, outcome in zip(batch, outcomes, strict=True):
             if outcome.error is not None:
                 self.counters.jobs_failed += 1

@@ -298,6 +298,10 @@ async def test_the_admin_listener_tells_health_and_every_metric_of_the_table(tmp
             text = await answer.text()
         for row in METRICS:
             assert row.name in text, row.name
+        read = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        assert float(read['doorstep_commit_seconds_count{file="doorstep.db"}']) >= 1
+        assert float(read['doorstep_database_bytes{file="safety.db"}']) > 0
+        assert read["doorstep_incidents_unacknowledged"] == "0.0"
         async with server.http.get(f"{server.app.admin_url}/readyz") as answer:
             assert answer.status == 200
 
