@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import shapely
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from geo.arrays import BoolArray
 
@@ -74,16 +74,46 @@ _AREA: Final = shapely.Polygon(_OUTLINE)
 shapely.prepare(_AREA)
 
 
+_RASTER_DEG: Final = 0.25
+_SOUTH, _NORTH, _WEST, _EAST = 17.0, 54.0, 73.0, 135.5
+_OUTSIDE, _MIXED, _INSIDE = 0, 1, 2
+
+
+def _rasterise() -> NDArray[np.int8]:
+    """Which quarter-degree cells lie wholly inside or outside, so that only those on the outline need geometry."""
+    south = np.arange(_SOUTH, _NORTH, _RASTER_DEG)[:, None]
+    west = np.arange(_WEST, _EAST, _RASTER_DEG)[None, :]
+    boxes = shapely.box(west, south, west + _RASTER_DEG, south + _RASTER_DEG)
+    cells = np.where(shapely.intersects(_AREA, boxes), _MIXED, _OUTSIDE).astype(np.int8)
+    cells[shapely.contains_properly(_AREA, boxes)] = _INSIDE
+    return cells
+
+
+_RASTER: Final = _rasterise()
+
+
 def inside_china(lat_deg: ArrayLike, lng_deg: ArrayLike) -> BoolArray:
-    """Whether maps shift these points. Arguments broadcast; NaN is outside. Cost: about 0.1 us a point in bulk."""
-    lat = np.asarray(lat_deg, dtype=np.float64)
-    lng = np.asarray(lng_deg, dtype=np.float64)
-    inside: BoolArray = shapely.contains_xy(_AREA, lng, lat)
+    """Whether maps shift these points. Arguments broadcast; NaN is outside. Cost: about 0.05 us a point in bulk."""
+    lat, lng = np.broadcast_arrays(np.asarray(lat_deg, np.float64), np.asarray(lng_deg, np.float64))
+    inside: BoolArray = np.zeros(lat.shape, dtype=np.bool_)
+    near = (lat > _SOUTH) & (lat < _NORTH) & (lng > _WEST) & (lng < _EAST)
+    if not near.any():
+        return inside
+    near_lat, near_lng = lat[near], lng[near]
+    rows = ((near_lat - _SOUTH) / _RASTER_DEG).astype(np.intp)
+    columns = ((near_lng - _WEST) / _RASTER_DEG).astype(np.intp)
+    cells = _RASTER[rows, columns]
+    found = cells == _INSIDE
+    mixed = cells == _MIXED
+    if mixed.any():
+        found[mixed] = shapely.contains_xy(_AREA, near_lng[mixed], near_lat[mixed])
+    inside[near] = found
     return inside
 
 
 def is_in_china(lat_deg: float, lng_deg: float) -> bool:
     """``inside_china`` of one point."""
-    if not (17.0 < lat_deg < 54.0 and 73.0 < lng_deg < 135.5):
+    if not (_SOUTH < lat_deg < _NORTH and _WEST < lng_deg < _EAST):
         return False
-    return bool(shapely.contains_xy(_AREA, lng_deg, lat_deg))
+    cell = _RASTER[int((lat_deg - _SOUTH) / _RASTER_DEG), int((lng_deg - _WEST) / _RASTER_DEG)]
+    return bool(cell == _INSIDE or (cell == _MIXED and shapely.contains_xy(_AREA, lng_deg, lat_deg)))

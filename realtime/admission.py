@@ -297,7 +297,8 @@ class Admission:
             if now - session.opened_at < self._limits.hello_timeout_s:
                 return True
             self._hub.count("hello_timeout")
-            self.close(session, CloseCode.PROTOCOL, "no hello in time", now)
+            # Silence is most often a slow link, which should come back: 4500 would send it away for good.
+            self.close(session, CloseCode.TOO_SLOW, "no hello in time", now)
             return False
         if now < self._expires_at(session):
             if session.state is State.ACTIVE:

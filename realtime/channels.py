@@ -7,7 +7,7 @@ now; a send on an older one is not made. ``WatchRights`` says who may; this file
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from core.errors import DoorstepError
+from core.errors import DoorstepError, NotFound
 from core.ids import TenantId, UserId
 from core.principal import Role
 from core.shard import Shard
@@ -26,6 +26,15 @@ _PLACED: Final = int(Flag.PLACED)
 
 ITEM: Final = ""
 """Conflation key within a topic of one person: the newest position replaces the waiting one."""
+
+
+RIGHT_ENDED: Final = "ended"
+"""Reason of ``unwatched`` when there is nothing to see any more: the job or the duty is over."""
+
+
+def ended_because(error: DoorstepError) -> str:
+    """The reason of ``unwatched`` for a right that was not granted again."""
+    return RIGHT_ENDED if isinstance(error, NotFound) else error.code
 
 
 class Subscription:
@@ -144,7 +153,7 @@ class Channels:
             self.unwatch(subscription)
             if session.watching is not None:
                 session.watching.pop(topic.name, None)
-            session.send(Unwatched(topic=topic.name, reason=error.code))
+            session.send(Unwatched(topic=topic.name, reason=ended_because(error)))
             self._count("watch_ended")
             return False
         self._point(topic, subscription.grant)

@@ -8,7 +8,7 @@ from geo.arrays import IntArray
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from realtime.areas import AreaMember, Areas, Box, check_cells
-from realtime.channels import Channels, Subscription
+from realtime.channels import RIGHT_ENDED, Channels, Subscription, ended_because
 from realtime.messages import Ok, Unwatch, Unwatched, Watch
 from realtime.ports import RealtimePorts
 from realtime.session import Session
@@ -106,12 +106,12 @@ class Watching:
             grant = self._ports.rights.grant(session.principal, topic, now)
         except DoorstepError as error:
             self._drop(session, topic)
-            session.send(Unwatched(topic=topic, reason=error.code))
+            session.send(Unwatched(topic=topic, reason=ended_because(error)))
             self._count("watch_ended")
             return False
         if grant.shard != member.view.key[1]:
             self._drop(session, topic)
-            session.send(Unwatched(topic=topic, reason="not_found"))
+            session.send(Unwatched(topic=topic, reason=RIGHT_ENDED))
             return False
         member.grant = grant
         return True

@@ -74,7 +74,7 @@ def test_silence_before_hello_ends_after_five_seconds_and_not_before() -> None:
     world.advance(4.9)
     assert peer.wire.is_open
     world.advance(0.5)
-    assert peer.wire.closed_with == CloseCode.PROTOCOL
+    assert peer.wire.closed_with == CloseCode.TOO_SLOW
 
 
 @pytest.mark.parametrize(

@@ -117,7 +117,7 @@ def test_a_right_that_ends_purges_what_waits_and_says_so() -> None:
     world.engine.rights_changed("order:1", world.now)
     step(world, tec, 3, 31.2002)
     world.engine.on_writable(cus.session, world.now)
-    assert cus.read() == [{"type": "unwatched", "topic": "order:1", "reason": "not_found"}]
+    assert cus.read() == [{"type": "unwatched", "topic": "order:1", "reason": "ended"}]
     assert world.engine.counts()["topics"] == 0
 
 
@@ -465,7 +465,7 @@ def test_a_right_to_an_area_that_ends_is_told_and_ends() -> None:
     tec.ping(2, lat=31.2001)
     world.engine.rights_changed("area:sh", world.now)
     world.advance(0.5)
-    assert ops.read() == [{"type": "unwatched", "topic": "area:sh", "reason": "not_found"}]
+    assert ops.read() == [{"type": "unwatched", "topic": "area:sh", "reason": "ended"}]
 
 
 def test_a_slot_that_changes_hands_between_two_batches_confuses_nobody() -> None:
