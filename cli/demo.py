@@ -43,7 +43,7 @@ def demo(seconds: float | None, technicians: int, http_port: int, hub_port: int)
         raise click.ClickException(str(error)) from error
     except ExceptionGroup as group:
         raise click.ClickException("; ".join(f"{type(e).__name__}: {e}" for e in group.exceptions)) from group
-    if seconds is not None and not state.succeeded:
+    if seconds is not None and state.missing:
         raise SystemExit(1)
 
 
@@ -109,10 +109,10 @@ def view(state: DemoState) -> Table:
         ("open orders", f"{state.open_orders:,}"),
         ("offers", f"{counts['offers']:,}"),
         ("matched", f"{counts['order.assigned']:,}"),
-        ("median wait for a match", "-" if median_s is None else f"{median_s:.1f} s"),
+        ("median wait", "-" if median_s is None else f"{median_s:.1f} s"),
         ("served", f"{state.served_orders:,}"),
-        ("incidents", f"{counts['incidents_on_console']} seen, {counts['incidents_acknowledged']} acknowledged"),
-        ("server", f"{state.server_cpu * 100:.0f} % of a core, {state.server_rss_mib:.0f} MiB"),
+        ("incidents", f"{counts['incidents_on_console']} ({counts['incidents_acknowledged']} acked)"),
+        ("server", f"{state.server_cpu * 100:.0f} % CPU, {state.server_rss_mib:.0f} MiB"),
     ]
     right = [(title, state.tally.quantiles_ms(name)) for name, title in LATENCIES.items()]
     for n, (name, value) in enumerate(left):
@@ -131,4 +131,7 @@ def _summary(console: Console, state: DemoState) -> None:
         console.print(f"[red]{counts['second_job']} technicians were given a second job")
     if state.order_errors:
         console.print(f"[red]{state.order_errors} orders were refused")
-    console.print("[green]orders were finished and the SOS was acknowledged" if state.succeeded else "[red]not done")
+    if state.missing:
+        console.print(f"[red]not enough was seen: {'; '.join(state.missing)}")
+    else:
+        console.print(f"[green]{state.served_orders} orders were served and the SOS was acknowledged")
