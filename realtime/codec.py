@@ -86,8 +86,9 @@ _MSGPACK: Final = msgspec.msgpack.Decoder(Decoded)
 _JSON_ENCODER: Final = msgspec.json.Encoder()
 _MSGPACK_ENCODER: Final = msgspec.msgpack.Encoder()
 
-# A type named `sos` in bytes that may be cut, doubled, misquoted or of the other encoding; not `sos.cancel`.
-_SOS_JSON: Final = re.compile(rb"""["']?\btype["']?\s*[:=]\s*["']?\s*sos(?![\w.])""", re.IGNORECASE)
+# A type named `sos` in bytes that may be cut, doubled, misquoted or of the other encoding; not `sos.cancel`. No two
+# repetitions stand next to each other: whoever sends 64 KiB of spaces, before hello even, must not hold up the loop.
+_SOS_JSON: Final = re.compile(rb"""["']?\btype["']?\s*[:=]\s*(?:["']\s*)?sos(?![\w.])""", re.IGNORECASE)
 _SOS_MSGPACK: Final = re.compile(
     rb"(?:\xa4|[\xd9\xc4]\x04|[\xda\xc5]\x00\x04|[\xdb\xc6]\x00\x00\x00\x04)type"
     rb"(?:\xa3|[\xd9\xc4]\x03|[\xda\xc5]\x00\x03|[\xdb\xc6]\x00\x00\x00\x03)sos",
