@@ -46,6 +46,12 @@ class Idle:
     def on_message(self, payload: bytes) -> None:
         pass
 
+    def takes_damaged(self) -> bool:
+        return False
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        return False
+
     def on_pong(self, payload: bytes) -> None:
         pass
 

@@ -179,6 +179,28 @@ class Engine:
             return
         self._on_message_elsewhere(session, payload, now)
 
+    def on_damaged(self, session: Session, payload: bytes, now: float) -> bool:
+        """What there is of a message that the transport refuses for its content; True when it was an SOS, now raised.
+
+        Args:
+            session: Whose message.
+            payload: All of it, or its beginning; text may not be UTF-8.
+            now: Time.
+        """
+        session.heard_at = now
+        if session.who is None:
+            return False
+        try:
+            is_sos = isinstance(session.decode(payload), SosIn)
+            encoding = session.codec.encoding if is_sos else None
+        except DECODE_ERRORS:
+            encoding = session.codec.sos_encoding(payload)
+        if encoding is None:
+            return False
+        self.count("sos_damaged")
+        self._sos(session, payload, encoding, now)
+        return True
+
     def _on_message_elsewhere(self, session: Session, payload: bytes, now: float) -> None:
         """A frame before the session runs, while it is restricted, or after it ended."""
         try:

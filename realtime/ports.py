@@ -67,6 +67,27 @@ class ConnectionHandler(Protocol):
         """One whole message (reassembled; valid UTF-8 where it is text)."""
         ...
 
+    def takes_damaged(self) -> bool:
+        """Whether ``on_damaged`` may want a message. False: the transport refuses it at once and keeps none of it."""
+        ...
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        """A message that the transport is about to refuse for its content, because an SOS must not be refused for it.
+
+        Called at most once for each message, and only while ``takes_damaged``.
+
+        Args:
+            payload: The whole message, or its beginning when the rest cannot be kept or did not come. A message
+                of up to twice the limit is whole; never more than four times the limit.
+            close_code: What is wrong: 1003 the other kind of frame, 1007 not UTF-8, 1008 fragments that do not
+                end, 1009 too long.
+
+        Returns:
+            True to keep the connection (what still comes of the message is dropped), False to close it with
+            ``close_code``.
+        """
+        ...
+
     def on_pong(self, payload: bytes) -> None:
         """The peer answered a ping."""
         ...

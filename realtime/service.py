@@ -272,6 +272,18 @@ class _SocketSession(Session):
         if engine.resting:
             self.wake()
 
+    def takes_damaged(self) -> bool:
+        """Only from somebody who said who they are."""
+        return self.who is not None
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        """What there is of a message that is refused unless it is an SOS."""
+        engine = self.engine
+        is_sos: bool = engine.on_damaged(self, payload, self.read_now())
+        if is_sos and engine.resting:
+            self.wake()
+        return is_sos
+
     def on_pong(self, payload: bytes) -> None:
         """The peer answered a ping."""
         self.engine.on_pong(self, payload, self.read_now())

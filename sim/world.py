@@ -128,6 +128,14 @@ class _Line:
         self._tell(self.agent.protocol.receive(payload, now), now)
         self.flush()
 
+    def takes_damaged(self) -> bool:
+        """A server sends none."""
+        return False
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        """A server sends none."""
+        return False
+
     def on_pong(self, payload: bytes) -> None:
         """Not asked for."""
 

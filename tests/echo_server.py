@@ -32,6 +32,12 @@ class EchoHandler:
     def on_message(self, payload: bytes) -> None:
         self.connection.send(payload)
 
+    def takes_damaged(self) -> bool:
+        return False
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        return False
+
     def on_pong(self, payload: bytes) -> None:
         pass
 

@@ -8,11 +8,17 @@ from realtime.ports import Connection
 
 
 class Recorder:
-    """A handler that remembers; ``on_message_do`` may act on a message."""
+    """A handler that remembers; ``on_message_do`` may act on a message.
+
+    Attributes:
+        precious: Damaged messages with this in them are taken and keep the connection; None takes none at all.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
         self.messages: list[bytes] = []
+        self.damaged: list[tuple[bytes, int]] = []
+        self.precious: bytes | None = None
         self.pongs: list[bytes] = []
         self.pauses: list[bool] = []
         self.closes: list[int] = []
@@ -22,6 +28,13 @@ class Recorder:
         self.messages.append(payload)
         if self.on_message_do is not None:
             self.on_message_do(payload)
+
+    def takes_damaged(self) -> bool:
+        return self.precious is not None
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        self.damaged.append((payload, close_code))
+        return self.precious is not None and self.precious in payload
 
     def on_pong(self, payload: bytes) -> None:
         self.pongs.append(payload)

@@ -22,11 +22,12 @@ from transport.websocket_frames import (
     INTERNAL_ERROR,
     LOST,
     PROTOCOL_ERROR,
-    TOO_BIG,
     FrameError,
+    check_size,
     check_text,
     close_reply,
     cut_reason,
+    frame_bytes_max,
 )
 from transport.websocket_handshake import JSON
 
@@ -243,16 +244,27 @@ class MemoryConnection:
             self._take_message(payload)
 
     def _take_message(self, payload: bytes) -> None:
-        if len(payload) > MESSAGE_BYTES_MAX:
-            self.close(TOO_BIG, f"message exceeds {MESSAGE_BYTES_MAX} bytes")
-            return
         try:
+            check_size(len(payload), MESSAGE_BYTES_MAX)
             if self._subprotocol == JSON:
                 check_text(payload)
-        except FrameError as error:
-            self.close(error.code, error.reason)
+        except FrameError as fault:
+            if not self._is_mended(payload, fault.code):
+                self.close(fault.code, fault.reason)
             return
         self._tell(self._handler.on_message, payload)
+
+    def _is_mended(self, payload: bytes, code: int) -> bool:
+        """Whether the handler finds in a message to be refused what must not be refused."""
+        # A socket does not read longer frames.
+        if len(payload) > frame_bytes_max(MESSAGE_BYTES_MAX):
+            return False
+        try:
+            return self._handler.takes_damaged() and self._handler.on_damaged(payload, code)
+        except Exception:  # As in `_tell`.
+            log.exception("connection handler failed")
+            self.close(INTERNAL_ERROR, "internal error")
+            return False
 
     def _take_close(self, code: int) -> None:
         if self._is_open:

@@ -20,6 +20,7 @@ from core.errors import DoorstepError
 from realtime.ports import Acceptor, ConnectionHandler
 from transport.settings import WebSocketSettings
 from transport.websocket_connection import SocketProtocol, WebSocketConnection
+from transport.websocket_frames import frame_bytes_max
 from transport.websocket_handshake import (
     SUBPROTOCOLS,
     Agreement,
@@ -231,7 +232,7 @@ class WebSocketListener:
         protocol: asyncio.BaseProtocol = SocketProtocol(
             connection,
             handshake_timeout_s=self._settings.handshake_timeout_s,
-            message_bytes_max=self._settings.message_bytes_max,
+            frame_bytes_max=frame_bytes_max(self._settings.message_bytes_max),
         )
         return protocol
 

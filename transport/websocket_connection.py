@@ -28,10 +28,13 @@ from transport.websocket_frames import (
     INTERNAL_ERROR,
     LOST,
     NO_STATUS,
+    POLICY_VIOLATION,
     PROTOCOL_ERROR,
     UNSUPPORTED_DATA,
+    DamagedMessage,
     FrameError,
     MessageAssembler,
+    check_size,
     check_text,
     close_reply,
     cut_reason,
@@ -93,6 +96,14 @@ class Deaf:
     def on_message(self, payload: bytes) -> None:
         """Nothing."""
 
+    def takes_damaged(self) -> bool:
+        """No."""
+        return False
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        """Nothing."""
+        return False
+
     def on_pong(self, payload: bytes) -> None:
         """Nothing."""
 
@@ -140,7 +151,7 @@ class WebSocketConnection(WSListener):
         self._handler = _DEAF
         self._ws: WSTransport | None = None
         self._tap: Tap | None = None
-        self._assembler: MessageAssembler | None = None
+        self._assembler: MessageAssembler | DamagedMessage | None = None
         self._owed_pong: bytes | None = None
         self._kind = _TEXT
         self._subprotocol = ""
@@ -259,16 +270,22 @@ class WebSocketConnection(WSListener):
         if kind is _TEXT or kind is _BINARY:
             if self._assembler is not None:
                 raise FrameError(PROTOCOL_ERROR, "new message inside a fragmented one")
-            if kind is not self._kind:
-                self._change_kind(kind)
+            try:
+                if kind is not self._kind:
+                    self._change_kind(kind)
+                if frame.fin:
+                    check_size(len(payload), self._host.message_bytes_max)
+                    if kind is _TEXT:
+                        check_text(payload)
+            except FrameError as fault:
+                self._doubt(fault, bytearray(), payload, fin=bool(frame.fin))
+                return
             if frame.fin:
-                if kind is _TEXT:
-                    check_text(payload)
                 self._deliver(payload)
             else:
                 self._assembler = MessageAssembler(is_text=kind is _TEXT, bytes_max=self._host.message_bytes_max)
-                self._assembler.feed(payload, fin=False)
                 self._host.due_in(self, self._host.message_timeout_s)
+                self._continue(payload, fin=False)
         elif kind is _PONG:
             self._tell(self._handler.on_pong, payload)
         elif kind is _PING:
@@ -286,13 +303,60 @@ class WebSocketConnection(WSListener):
         self._kind = kind
 
     def _continue(self, payload: bytes, *, fin: bool) -> None:
-        if self._assembler is None:
+        part = self._assembler
+        if part is None:
             raise FrameError(PROTOCOL_ERROR, "continuation of nothing")
-        message = self._assembler.feed(payload, fin=fin)
-        if message is not None:
+        if fin:
             self._assembler = None
             self._host.due_in(self, None)
+        if isinstance(part, DamagedMessage):
+            self._judge(part, part.feed(payload, fin=fin))
+            return
+        try:
+            message = part.feed(payload, fin=fin)
+        except FrameError as fault:
+            self._doubt(fault, part.buffer, payload, fin=fin)
+            return
+        if message is not None:
             self._deliver(message)
+
+    # -- messages that are refused unless they are an SOS ------------------------------------------------
+
+    def _doubt(self, fault: FrameError, buffer: bytearray, payload: bytes, *, fin: bool) -> None:
+        """A message is to be refused: at once, or when all of it was looked at.
+
+        Args:
+            fault: Why.
+            buffer: Its fragments before ``payload``; taken over.
+            payload: The fragment with the fault.
+            fin: Whether that is the last.
+        """
+        if not self._ask(self._handler.takes_damaged):
+            raise fault
+        damaged = DamagedMessage(fault, buffer, self._host.message_bytes_max)
+        if not fin:
+            if self._assembler is None:
+                self._host.due_in(self, self._host.message_timeout_s)
+            self._assembler = damaged
+        self._judge(damaged, damaged.feed(payload, fin=fin))
+
+    def _judge(self, damaged: DamagedMessage, taken: bytes | None) -> None:
+        """Refuse what was taken of a damaged message, unless the handler finds an SOS in it."""
+        if taken is not None and not self._ask(self._handler.on_damaged, taken, damaged.fault.code):
+            raise damaged.fault
+
+    def _fragments_are_late(self) -> None:
+        """The time for the fragments of a message is over; an SOS is raised from those that came."""
+        fault = FrameError(POLICY_VIOLATION, "fragments take too long")
+        part = self._assembler
+        if isinstance(part, MessageAssembler) and self._ask(self._handler.takes_damaged):
+            part = self._assembler = DamagedMessage(fault, part.buffer, self._host.message_bytes_max)
+        taken = part.take() if isinstance(part, DamagedMessage) else None
+        if taken is None or not isinstance(part, DamagedMessage):
+            raise fault
+        self._judge(part, taken)
+        # Its acknowledgement comes before the close.
+        self._host.due_in(self, self._host.message_timeout_s)
 
     def _answer_ping(self, payload: bytes) -> None:
         if self._is_paused:
@@ -344,10 +408,13 @@ class WebSocketConnection(WSListener):
 
     def on_due(self) -> None:
         """The deadline passed: fragments that never ended, or a close that was not answered."""
-        if self._is_open:
-            self._fail(1008, "fragments take too long")
-        else:
+        if not self._is_open:
             self.abort()
+            return
+        try:
+            self._fragments_are_late()
+        except FrameError as error:
+            self._fail(error.code, error.reason)
 
     def parser_failed(self, code: int, reason: str) -> None:
         """picows found a broken frame; called before it writes its own close, which our close replaces.
@@ -408,6 +475,13 @@ class WebSocketConnection(WSListener):
             self._handler.on_message(payload)
         except Exception as error:  # noqa: BLE001 - A handler's error ends this connection, not the loop.
             self._handler_failed(error)
+
+    def _ask(self, question: Callable[..., bool], *args: bytes | int) -> bool:
+        try:
+            return question(*args)
+        except Exception as error:  # noqa: BLE001 - As above.
+            self._handler_failed(error)
+            return False
 
     def _tell(self, call: Callable[..., None], *args: bytes) -> None:
         try:
@@ -485,7 +559,7 @@ class SocketProtocol(WSProtocol):  # type: ignore[misc]  # untyped in the stub
 
     __slots__ = ("_wire",)
 
-    def __init__(self, connection: WebSocketConnection, *, handshake_timeout_s: float, message_bytes_max: int) -> None:
+    def __init__(self, connection: WebSocketConnection, *, handshake_timeout_s: float, frame_bytes_max: int) -> None:
         tap = Tap(connection)
         super().__init__(
             None,  # host and port, for clients
@@ -500,7 +574,7 @@ class SocketProtocol(WSProtocol):  # type: ignore[misc]  # untyped in the stub
             0,
             1,
             False,  # enable_auto_pong: answers without end a peer that does not read
-            message_bytes_max,
+            frame_bytes_max,
             None,  # extra headers, for clients
             _READ_BUFFER_BYTES,
         )

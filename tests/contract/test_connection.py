@@ -322,6 +322,67 @@ async def test_text_must_be_utf8_and_messages_must_fit(world: World) -> None:
         assert (client.close_code, handler.closes, handler.messages) == (code, [code], [])
 
 
+DAMAGED = [(b"sos \xff", 1007), (b"sos" + b"a" * 65_534, 1009), (b"a" * 131_069 + b"sos", 1009)]
+
+
+@pytest.mark.parametrize(("payload", "code"), DAMAGED, ids=["not UTF-8", "too long", "twice too long"])
+async def test_a_message_to_be_refused_is_shown_first_and_kept_when_it_is_precious(
+    world: World, payload: bytes, code: int
+) -> None:
+    client = await world.connect()
+    handler = world.acceptor.handlers[0]
+    handler.precious = b"sos"
+    client.send(payload)
+    await until(lambda: handler.damaged)
+    assert handler.damaged == [(payload, code)]
+    handler.connection.send(b"acknowledged")
+    client.send(b"next")
+    await until(lambda: handler.messages and client.messages)
+    assert (handler.messages, client.messages, handler.closes) == ([b"next"], [b"acknowledged"], [])
+
+
+async def test_a_message_to_be_refused_that_is_not_precious_is_refused(world: World) -> None:
+    for payload, code in [(b"\xff", 1007), (b"a" * 65_537, 1009)]:
+        client = await world.connect()
+        handler = world.acceptor.handlers[-1]
+        handler.precious = b"sos"
+        client.send(payload)
+        await until(lambda client=client: client.close_code)  # type: ignore[misc]
+        assert (client.close_code, handler.damaged, handler.messages) == (code, [(payload, code)], [])
+
+
+@pytest.mark.parametrize(
+    ("precious", "payload", "code"),
+    [(None, b"sos \xff", 1007), (None, b"sos" * 30_000, 1009), (b"sos", b"sos" * 43_691, 1009)],
+    ids=["nobody takes it", "nobody takes it, too long", "longer than is read"],
+)
+async def test_a_message_that_nobody_takes_or_that_is_not_read_is_refused_unseen(
+    world: World, precious: bytes | None, payload: bytes, code: int
+) -> None:
+    client = await world.connect()
+    handler = world.acceptor.handlers[0]
+    handler.precious = precious
+    client.send(payload)
+    await until(lambda: client.close_code)
+    assert (client.close_code, handler.damaged, handler.messages) == (code, [], [])
+
+
+async def test_the_error_of_a_handler_that_judges_ends_its_connection(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(payload: bytes, close_code: int) -> bool:
+        raise ValueError(close_code)
+
+    client = await world.connect()
+    handler = world.acceptor.handlers[0]
+    handler.precious = b"sos"
+    handler.on_damaged = fail  # type: ignore[method-assign]
+    client.send(b"\xff")
+    await until(lambda: client.close_code)
+    assert client.close_code == 1011
+    assert "connection handler failed" in caplog.text
+
+
 async def test_the_error_of_a_handler_ends_its_connection_with_1011(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,6 +60,11 @@ class Attacker:
         """Any bytes as one frame of the session's kind."""
         await self.socket.send(payload, text=self.is_json)
 
+    async def throw_pieces(self, payload: bytes, size: int) -> None:
+        """Any bytes as one message in fragments."""
+        parts = [payload[start : start + size] for start in range(0, len(payload), size)]
+        await self.socket.send(parts, text=self.is_json)
+
     async def hear(self) -> dict[str, Any]:
         async with asyncio.timeout(ANSWER_S):
             frame = await self.socket.recv()

@@ -15,10 +15,11 @@ import pytest
 from core.principal import Role
 from tests.hostile.attacker import Target, attacker
 from tests.hostile.damage import NOT_NUMBERS, VALUES, malformed_files
-from tests.hostile.test_hostile_frames import BOTH, LAT, LNG, each, is_utf8
+from tests.hostile.test_hostile_frames import BOTH, LAT, LNG, each
 
 pytestmark = pytest.mark.slow
-HUB_BYTES_MAX = 65_536
+FRAME_BYTES_MAX = 131_072
+"""A longer frame is closed with 1009 by its header; nobody reads it."""
 GOOD: dict[str, Any] = {
     "lat": LAT, "lng": LNG, "accuracy_m": 8.0, "order": "ord_none", "silent": False, "battery": 0.5,
     "note": "help", "crs": "wgs84", "fixed_at": 1_800_000_000.0, "sent_at": 1_800_000_001.0,
@@ -136,11 +137,7 @@ def _check(tap: Tap, ack: dict[str, Any]) -> None:
 
 @BOTH
 async def test_any_damage_in_an_sos_over_the_hub_still_raises_it(target: Target, is_json: bool) -> None:
-    waiting = [
-        tap for tap in taps(is_json=is_json)
-        # These two never are a message: RFC 6455 ends the connection (1009, 1007) before anybody reads them.
-        if len(tap.payload) <= HUB_BYTES_MAX and (not is_json or is_utf8(tap.payload))
-    ]  # fmt: skip
+    waiting = [tap for tap in taps(is_json=is_json) if len(tap.payload) <= FRAME_BYTES_MAX]
     ends: Counter[str] = Counter()
     for start in range(0, len(waiting), 100):
         some = waiting[start : start + 100]
@@ -191,12 +188,77 @@ async def test_an_sos_larger_than_any_body_is_raised_from_its_beginning(target: 
     assert "frame" in ack["ignored"]
 
 
-@pytest.mark.parametrize(("junk", "code"), [(b"x" * 66_000, 1009), (b"\xff\xfe", 1007)], ids=["oversize", "not UTF-8"])
-async def test_an_sos_that_a_websocket_cannot_carry_is_raised_over_http(target: Target, junk: bytes, code: int) -> None:
-    body = b'{"type":"sos","key":"carried","lat":22.5,"lng":114.0,"note":"' + junk + b'"}'
+@BOTH
+async def test_bytes_that_are_not_utf8_anywhere_in_an_sos_do_not_refuse_it(target: Target, is_json: bool) -> None:
+    # At every fourth place behind the type, put in or put over what stood there, in one frame or in pieces.
+    encode: Any = msgspec.json.encode if is_json else msgspec.msgpack.encode
+    start = len(encode({"type": "sos"}))
+    count = 0
+    async with attacker(target, is_json=is_json, role=Role.CUSTOMER, user=f"sos_utf8_{is_json}") as one:
+        for at in range(start, len(encode({"type": "sos", "key": _key(), **GOOD})), 4):
+            whole: bytes = encode({"type": "sos", "key": _key(), **GOOD})
+            for junk, end in ((b"\xff", at), (b"\xc0\xaf", at + 2), (b"\xed\xa0\x80", at)):
+                payload = whole[:at] + junk + whole[end:]
+                await (one.throw(payload) if count % 2 else one.throw_pieces(payload, at + 1))
+                ack = await one.until("sos_ack")
+                assert (bool(ack["incident"]), ack["durable"]) == (True, True), payload
+                count += 1
+        assert await one.answer(encode({"type": "heartbeat"})) is None  # the connection lives on
+    print(f"{count} SOS with bytes that are not UTF-8")
+
+
+@BOTH
+@pytest.mark.parametrize("size", [100_000, 10_000, 70_000], ids=["one frame", "fragments", "two fragments"])
+@pytest.mark.parametrize("key_is_last", [False, True])
+async def test_an_sos_with_a_note_of_100_kb_is_raised_over_the_hub(
+    target: Target, is_json: bool, size: int, key_is_last: bool
+) -> None:
+    key = _key()
+    tap = {"note": "x" * 100_000, "lat": LAT, "lng": LNG, "key": key}
+    ordered = {"type": "sos", **(tap if key_is_last else dict(reversed(tap.items())))}
+    payload = (msgspec.json.encode if is_json else msgspec.msgpack.encode)(ordered)
+    async with attacker(target, is_json=is_json, role=Role.CUSTOMER) as one:
+        await (one.throw_pieces(payload, size) if size < 100_000 else one.throw(payload))
+        ack = await one.until("sos_ack")
+        assert (ack["key"], ack["durable"], ack["ignored"]) == (key, True, ["note (cut)"])
+        await one.say("sos", key=key)
+        again = await one.until("sos_ack")
+        assert again["incident"] == ack["incident"]
+
+
+@BOTH
+async def test_the_rest_of_a_huge_sos_in_fragments_is_dropped_and_the_line_stays(target: Target, is_json: bool) -> None:
+    key = _key()
+    encode: Any = msgspec.json.encode if is_json else msgspec.msgpack.encode
+    payload = encode({"type": "sos", "key": key, "lat": LAT, "lng": LNG, "note": "x" * 900_000})
+    async with attacker(target, is_json=is_json, role=Role.CUSTOMER) as one:
+        await one.throw_pieces(payload, 20_000)
+        ack = await one.until("sos_ack")
+        assert (ack["key"], ack["durable"], "frame" in ack["ignored"]) == (key, True, True)
+        assert await one.answer(encode({"type": "heartbeat"})) is None
+
+
+@BOTH
+async def test_an_sos_in_the_other_encodings_frame_is_raised(target: Target, is_json: bool) -> None:
+    key = _key()
+    payload = (msgspec.msgpack.encode if is_json else msgspec.json.encode)({"type": "sos", "key": key})
+    async with attacker(target, is_json=is_json, role=Role.CUSTOMER) as one:
+        await one.socket.send(payload, text=not is_json)
+        assert (await one.until("sos_ack"))["key"] == key
+
+
+@pytest.mark.parametrize("junk", [b"x" * 100_000, b"\xff"], ids=["oversize", "not UTF-8"])
+async def test_before_hello_a_damaged_sos_is_closed_as_anything_else(target: Target, junk: bytes) -> None:
+    async with attacker(target, is_json=True, says_hello=False) as one:
+        code = await one.answer(b'{"type":"sos","key":"k","note":"' + junk + b'"}')
+    assert code == (1007 if junk == b"\xff" else 1009)
+
+
+async def test_an_sos_in_a_frame_that_is_not_read_is_raised_over_http(target: Target) -> None:
+    body = b'{"type":"sos","key":"carried","lat":22.5,"lng":114.0,"note":"' + b"x" * FRAME_BYTES_MAX + b'"}'
     async with attacker(target, is_json=True, role=Role.CUSTOMER) as one:
-        assert await one.answer(body) == code
-    token = target.server.token(f"sos_carried_{code}", Role.CUSTOMER)
+        assert await one.answer(body) == 1009
+    token = target.server.token("sos_carried", Role.CUSTOMER)
     async with (
         aiohttp.ClientSession(target.server.http_url) as http,
         http.post("/v1/sos", data=body, headers={"Authorization": f"Bearer {token}"}) as answer,

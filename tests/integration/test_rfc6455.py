@@ -16,6 +16,7 @@ from tests.raw_client import (
     PING,
     PONG,
     TEXT,
+    Frame,
     RawClient,
     close_payload,
     encode,
@@ -24,7 +25,9 @@ from tests.raw_client import (
 from transport.settings import WebSocketSettings
 from transport.websocket import WebSocketListener
 
-SETTINGS = WebSocketSettings(port=0, handshake_timeout_s=0.15, close_timeout_s=0.15, linger_s=0.15, message_timeout_s=0.15)
+SETTINGS = WebSocketSettings(
+    port=0, handshake_timeout_s=0.15, close_timeout_s=0.15, linger_s=0.15, message_timeout_s=0.15
+)
 
 
 @pytest.fixture
@@ -376,6 +379,115 @@ async def test_nothing_behind_a_broken_frame_is_heard(client: RawClient, accepto
     client.send(TEXT, b"d")
     await client.read_end()
     assert heard(acceptor) == []
+
+
+# -- messages that are refused unless they are precious ----------------------------------------------------
+
+
+async def precious(acceptor: RecordingAcceptor, port: int, subprotocol: str = "doorstep.v1.json") -> RawClient:
+    client = RawClient(port)
+    await client.__aenter__()
+    assert await client.upgrade(request(subprotocol=subprotocol)) == 101
+    await until(lambda: acceptor.handlers)
+    acceptor.handlers[0].precious = b"sos"
+    return client
+
+
+def pieces(kind: int, payload: bytes, size: int) -> bytes:
+    """A message in fragments."""
+    parts = [payload[start : start + size] for start in range(0, len(payload), size)]
+    last = len(parts) - 1
+    return b"".join(encode(CONTINUATION if n else kind, part, fin=n == last) for n, part in enumerate(parts))
+
+
+KEPT = {
+    "bad UTF-8 in the first fragment": (b"\xff then sos", 5, 1007),
+    "bad UTF-8 in the last fragment": (b"sos and then \xff", 5, 1007),
+    "a character cut short by the end": (b"sos and then \xe2\x82", 5, 1007),
+    "too long by a byte": (b"a" * 65_534 + b"sos", 10_000, 1009),
+    "too long in the first fragment": (b"sos" + b"a" * 90_000, 80_000, 1009),
+    "twice too long": (b"a" * 131_069 + b"sos", 10_000, 1009),
+    "bad UTF-8 and then too long": (b"\xff" + b"a" * 100_000 + b"sos", 10_000, 1007),
+}
+
+
+@pytest.mark.parametrize("name", KEPT)
+async def test_a_damaged_message_in_fragments_is_shown_whole(name: str, port: int, acceptor: RecordingAcceptor) -> None:
+    payload, size, code = KEPT[name]
+    client = await precious(acceptor, port)
+    client.writer.write(pieces(TEXT, payload, size))
+    client.send(TEXT, b"next")
+    await until(lambda: heard(acceptor))
+    assert (acceptor.handlers[0].damaged, heard(acceptor)) == ([(payload, code)], [b"next"])
+    await client.__aexit__(None, None, None)
+
+
+async def test_control_frames_are_answered_inside_a_damaged_message(port: int, acceptor: RecordingAcceptor) -> None:
+    client = await precious(acceptor, port)
+    client.writer.write(encode(TEXT, b"\xff", fin=False) + encode(PING, b"p") + encode(CONTINUATION, b"sos"))
+    assert await client.read_frame() == Frame(PONG, b"p")
+    await until(lambda: acceptor.handlers[0].damaged)
+    client.send(CLOSE, close_payload(1000))
+    assert await client.read_close() == 1000
+    await client.__aexit__(None, None, None)
+
+
+async def test_what_is_over_twice_the_limit_is_dropped_as_it_comes(port: int, acceptor: RecordingAcceptor) -> None:
+    client = await precious(acceptor, port)
+    client.writer.write(pieces(TEXT, b"sos" + b"a" * 1_000_000, 20_000))
+    client.send(TEXT, b"next")
+    await until(lambda: heard(acceptor) == [b"next"])
+    ((shown, code),) = acceptor.handlers[0].damaged
+    assert (shown[:4], code, 131_072 < len(shown) <= 151_072) == (b"sosa", 1009, True)
+    await client.__aexit__(None, None, None)
+
+
+async def test_a_precious_message_without_end_is_closed_with_1009(port: int, acceptor: RecordingAcceptor) -> None:
+    client = await precious(acceptor, port)
+    client.send(TEXT, b"sos", fin=False)
+    for _ in range(17):
+        client.send(CONTINUATION, b"a" * 65_536, fin=False)
+    assert await client.read_close() == 1009
+    assert len(acceptor.handlers[0].damaged) == 1
+    await client.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(("first", "code"), [(b"sos \xff", 1007), (b"sos", 1008)], ids=["damaged", "only late"])
+async def test_of_fragments_that_do_not_end_those_that_came_are_shown(
+    first: bytes, code: int, port: int, acceptor: RecordingAcceptor
+) -> None:
+    client = await precious(acceptor, port)
+    client.send(TEXT, first, fin=False)
+    await until(lambda: acceptor.handlers[0].damaged)
+    assert acceptor.handlers[0].damaged == [(first, code)]
+    acceptor.handlers[0].connection.send(b"acknowledged")
+    assert (await client.read_frame()).payload == b"acknowledged"
+    # They have as much time again, and no more.
+    assert await client.read_close() == 1008
+    await client.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize(("first", "code"), [(b"\xff", 1007), (b"x", 1008)])
+async def test_fragments_that_do_not_end_and_are_not_precious_are_refused(
+    first: bytes, code: int, port: int, acceptor: RecordingAcceptor
+) -> None:
+    client = await precious(acceptor, port)
+    client.send(TEXT, first, fin=False)
+    assert await client.read_close() == code
+    assert acceptor.handlers[0].damaged == [(first, code)]
+    await client.__aexit__(None, None, None)
+
+
+@pytest.mark.parametrize("size", [100, 2])
+async def test_a_precious_message_of_the_other_kind_is_kept(size: int, port: int, acceptor: RecordingAcceptor) -> None:
+    client = await precious(acceptor, port, "doorstep.v1.msgpack")
+    client.writer.write(pieces(TEXT, b"an sos", size))
+    client.send(BINARY, b"next")
+    await until(lambda: heard(acceptor))
+    assert (acceptor.handlers[0].damaged, heard(acceptor)) == ([(b"an sos", 1003)], [b"next"])
+    acceptor.handlers[0].connection.send(b"acknowledged")
+    assert (await client.read_frame()).opcode == BINARY
+    await client.__aexit__(None, None, None)
 
 
 # -- closing ---------------------------------------------------------------------------------------------

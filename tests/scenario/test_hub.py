@@ -62,6 +62,14 @@ class Phone:
             if self._acks:
                 self.say(type="ack", **{frame["stream"]: frame["seq"]})
 
+    def takes_damaged(self) -> bool:
+        """A server sends none."""
+        return False
+
+    def on_damaged(self, payload: bytes, close_code: int) -> bool:
+        """A server sends none."""
+        return False
+
     def on_pong(self, payload: bytes) -> None:
         """Not asked for."""
 

@@ -354,6 +354,10 @@ class Peer:
     def say_bytes(self, payload: bytes) -> None:
         self.world.engine.on_message(self.session, payload, self.world.now)
 
+    def say_damaged(self, payload: bytes) -> bool:
+        """What the transport would refuse; whether it keeps the connection."""
+        return self.world.engine.on_damaged(self.session, payload, self.world.now)
+
     def ping(self, seq: int, lat: float = 31.2, lng: float = 121.4, *, age_s: float = 0.0, **more: Any) -> None:
         now = self.world.now
         self.say(

@@ -128,6 +128,52 @@ def test_an_sos_before_hello_leaves_the_line_open_for_it() -> None:
     assert {frame["code"] for frame in peer.read()} <= {"hello_first", "malformed"}
 
 
+DAMAGED_SOS = [
+    b'{"type":"sos","key":"k","note":"\xff"}',
+    b'{"type":"sos","key":"k","note":"' + b"x" * 70_000 + b'"}',
+    b'{"type":"sos","key":"k","note":"' + b"x" * 70_000,
+    b"\x83\xa4type\xa3sos\xa3key\xa1k\xa4note\xdb\x00\x01\x86\xa0" + b"x" * 70_000,
+]
+
+
+@pytest.mark.parametrize("payload", DAMAGED_SOS, ids=["not UTF-8", "long", "long and cut", "long and cut MessagePack"])
+@pytest.mark.parametrize("subprotocol", ["doorstep.v1.json", "doorstep.v1.msgpack"])
+def test_an_sos_that_the_transport_would_refuse_is_raised(payload: bytes, subprotocol: str) -> None:
+    world = HubWorld()
+    peer = world.join("tec", subprotocol=subprotocol)
+    assert peer.say_damaged(payload)
+    who, taken, is_json, send, _ = world.domains.sos_frames[0]
+    assert (who.user, taken, is_json) == ("tec", payload, payload.startswith(b"{"))
+    peer.read()
+    send(b'{"type":"sos_ack","key":"k"}')
+    assert peer.read() == [{"type": "sos_ack", "key": "k"}]
+    assert world.engine.outcomes["sos_damaged"] == 1
+
+
+def test_what_the_transport_would_refuse_is_refused_when_it_is_no_sos() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    for payload in (b'{"type":"ping","note":"\xff"}', b"x" * 70_000, b'{"type":"heartbeat","in":{"type":"sos"}}', b""):
+        assert not peer.say_damaged(payload)
+    assert world.domains.sos_frames == []
+
+
+@pytest.mark.parametrize("payload", DAMAGED_SOS, ids=range(len(DAMAGED_SOS)))
+def test_of_somebody_unknown_no_damaged_sos_is_taken(payload: bytes) -> None:
+    world = HubWorld()
+    assert not world.connect().say_damaged(payload)
+    assert world.domains.sos_frames == []
+
+
+@pytest.mark.parametrize("expires_in", [3600, -10], ids=["while the streams are looked up", "after the token's end"])
+def test_a_damaged_sos_is_taken_from_whoever_said_hello(expires_in: float) -> None:
+    world = HubWorld()
+    world.hold_reads = True
+    peer = world.join("tec", expires_in=expires_in)
+    assert peer.say_damaged(DAMAGED_SOS[0])
+    assert len(world.domains.sos_frames) == 1
+
+
 def test_a_newer_connection_of_the_device_replaces_the_older() -> None:
     world = HubWorld()
     old = world.join("tec")

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transport.websocket_frames import FrameError, MessageAssembler, check_text, close_reply, cut_reason
+from transport.websocket_frames import (
+    DamagedMessage,
+    FrameError,
+    MessageAssembler,
+    check_text,
+    close_reply,
+    cut_reason,
+    frame_bytes_max,
+)
 
 
 def cut(payload: bytes, cuts: list[int]) -> list[bytes]:
@@ -54,6 +62,29 @@ def test_bad_text_is_refused_at_the_fragment_that_shows_it() -> None:
     assembler.feed(b"\xe2\x82", fin=False)
     with pytest.raises(FrameError):
         assembler.feed(b"x", fin=False)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=1_200), st.lists(st.integers(0, 2_000)))
+def test_a_damaged_message_is_taken_once_and_whole_up_to_twice_the_limit(
+    before: bytes, rest: bytes, cuts: list[int]
+) -> None:
+    damaged = DamagedMessage(FrameError(1007, "text is not UTF-8"), bytearray(before), 100)
+    parts = cut(rest, cuts)
+    taken = [damaged.feed(part, fin=n == len(parts) - 1) for n, part in enumerate(parts)]
+    (whole,) = (part for part in taken if part is not None)
+    assert (before + rest).startswith(whole)
+    assert whole == before + rest or len(whole) > frame_bytes_max(100)
+    assert damaged.take() is None
+    assert (damaged.fault.code, damaged.fault.reason) == (1007, "text is not UTF-8")
+
+
+def test_what_was_taken_of_a_damaged_message_is_followed_by_no_more_than_sixteen_limits() -> None:
+    damaged = DamagedMessage(FrameError(1007, "text is not UTF-8"), bytearray(b"sos"), 100)
+    assert damaged.take() == b"sos"
+    assert damaged.feed(b"x" * 1_597, fin=False) is None
+    with pytest.raises(FrameError) as refused:
+        damaged.feed(b"x", fin=True)
+    assert refused.value.code == 1009
 
 
 @given(st.one_of(st.none(), st.integers(0, 65_535)))
