@@ -38,6 +38,11 @@ __all__ = ["Correction", "JudgedBatch", "PingBatch", "TrackFilter", "Verdict", "
 NULL_ISLAND_DEG: Final = 0.001
 """Half the side of the square at 0, 0 (111 m) in which no fix is believed."""
 _DEVICES_MAX: Final = 4
+_OPEN_MAX: Final = 1024
+"""Trails that stay open after the exact path (10 KB each): whoever needed it once often needs it again."""
+_PATIENCE: Final = 4
+"""Ordinary pings that an open trail takes one by one before it goes back into the ring: closing and opening it again
+costs as much as four of them."""
 
 _BYTES: Final = np.dtype(f"V{FIX_DTYPE.itemsize}")
 
@@ -111,6 +116,10 @@ class TrackFilter:
         self._run_low = np.zeros(0, dtype=np.int64)
         self._run_high = np.zeros(0, dtype=np.int64)
         self._older_runs: dict[int, dict[int, SeqRuns]] = {}
+        self._open: dict[int, list[_Entry]] = {}
+        """Trails as entries, the latest used last; these count, and the ring's rows of their slots do not."""
+        self._patience: dict[int, int] = {}
+        """Of each open trail."""
         self.grow(capacity)
 
     def grow(self, capacity: int) -> None:
@@ -132,10 +141,13 @@ class TrackFilter:
         self._is_tail_live[slot] = False
         self._segment[slot] = 0
         self._older_runs.pop(slot, None)
+        self._open.pop(slot, None)
+        self._patience.pop(slot, None)
 
     def trail(self, slot: int) -> list[TrailFix]:
         """The fixes that are kept of a slot, oldest first."""
-        return [entry.fix for entry in self._read(slot)]
+        entries = self._open.get(slot)
+        return [entry.fix for entry in (self._read(slot) if entries is None else entries)]
 
     # -- judging ----------------------------------------------------------------------------------------
 
@@ -259,15 +271,45 @@ class TrackFilter:
             entries.append(entry)
         return entries
 
-    def _write(self, slot: int, entries: list[_Entry], *, evicted: bool) -> None:
+    def _open_trail(self, slot: int) -> list[_Entry]:
+        entries = self._open.pop(slot, None)
+        return self._read(slot) if entries is None else entries
+
+    def _keep_open(self, slot: int, entries: list[_Entry], *, evicted: bool) -> None:
+        """Take over a trail as the exact path left it; its rows are written when something else needs them."""
         kept = len(entries)
-        self._ring[slot, :kept] = np.array([entry.row() for entry in entries], dtype=FIX_DTYPE)
         # A head beyond the ring's size says that something was evicted.
         self._head[slot] = kept + (self._len_max if evicted else 0)
         self._kept[slot] = kept
         tail = entries[-1]
         self._last[: _LNG + 1, slot] = tail.fix[1], tail.fix[4], tail.fix[5]
         self._is_tail_live[slot] = tail.link != _BROKEN
+        self._open[slot] = entries
+        self._patience.setdefault(slot, _PATIENCE)
+        if len(self._open) > _OPEN_MAX:
+            self._close_trail(next(iter(self._open)))
+
+    def _close_trail(self, slot: int) -> None:
+        entries = self._open.pop(slot)
+        self._patience.pop(slot, None)
+        self._ring[slot, : len(entries)] = np.array([entry.row() for entry in entries], dtype=FIX_DTYPE)
+
+    def close_trails(self, slots: IntArray) -> None:
+        """Write the rows of those of these slots that are open: they go on in the ring."""
+        if self._open:
+            for slot in self._open.keys() & set(slots.tolist()):
+                self._close_trail(slot)
+
+    def hold_open(self, slots: IntArray, sizes: IntArray, plain: BoolArray) -> None:
+        """Take ordinary groups of open trails back to the exact path while there is patience."""
+        places = np.flatnonzero(np.isin(slots, np.fromiter(self._open, np.int64, len(self._open))))
+        for place, slot, size in zip(places.tolist(), slots[places].tolist(), sizes[places].tolist(), strict=True):
+            left = self._patience[slot] - size
+            if not plain[place]:
+                self._patience[slot] = _PATIENCE
+            elif left >= 0:
+                self._patience[slot] = left
+                plain[place] = False
 
     def _link(self, before: TrailFix, after: TrailFix) -> int:
         if not is_same_stretch(before, after, self._settings):
@@ -278,11 +320,14 @@ class TrackFilter:
         """Clock segment of a new number; sets the slot's present one."""
         highest = self._highest(slot, fix.device)
         if highest is not None and fix.seq < highest:
+            present = int(self._segment[slot])
+            if entries[0].fix.segment == present == entries[-1].fix.segment:
+                return present  # sorted by segment, so that there is no other
             own = [(entry.fix.seq, entry.fix.segment) for entry in entries if entry.fix.device == fix.device]
             before = [pair for pair in own if pair[0] < fix.seq]
             if before:
                 return max(before)[1]
-            return min(segment for _, segment in own) if own else int(self._segment[slot])
+            return min(segment for _, segment in own) if own else present
         if step_s > self._settings.clock_step_s:
             self._segment[slot] += 1
         return int(self._segment[slot])
@@ -314,7 +359,9 @@ class TrackFilter:
             sent_before, received_before = self._last[_SENT:, slot].tolist()
             step_s = abs(received_at - received_before - (sent_at - sent_before) / rate)
             highest = self._highest(slot, fix.device)
-            entry.fix = fix = fix._replace(segment=self._segment_of(slot, entries, fix, step_s))
+            segment = self._segment_of(slot, entries, fix, step_s)
+            if segment:
+                entry.fix = fix = fix._replace(segment=segment)
             if highest is None or fix.seq > highest:
                 self._last[_SENT:, slot] = sent_at, received_at
             self._note(slot, fix.device, fix.seq)
@@ -423,10 +470,12 @@ class _Run:
         """Split the groups between the two paths."""
         starts, sizes = self._starts, self._sizes
         plain, gap, self._link = self._is_plain()
-        if plain.all():
+        if not self._owner._open and plain.all():
             self._append(None, gap)
             return
         plain_groups = np.logical_and.reduceat(plain, starts)
+        if self._owner._open:
+            self._owner.hold_open(self._heads, sizes, plain_groups)
         if plain_groups.any():
             self._append(plain_groups, gap)
         for start, size in zip(starts[~plain_groups].tolist(), sizes[~plain_groups].tolist(), strict=True):
@@ -489,6 +538,7 @@ class _Run:
             rows[name] = columns[row]
         rows["seq"], rows["device"], rows["link"] = seq, device, link
         rows["segment"] = owner._segment.take(slot)
+        owner.close_trails(heads)
         rank = np.arange(len(slot)) - np.repeat(starts, sizes)
         # A group longer than the ring overwrites itself; numpy keeps the last of equal places.
         places = slot * owner._len_max + (owner._head.take(slot) + rank) % owner._len_max
@@ -514,7 +564,7 @@ class _Run:
             self._verdict[self._order[start:stop]] = Verdict.DUPLICATE
             self._seen_at[self._order[start:stop]] = np.nan
             return
-        entries = owner._read(slot)
+        entries = owner._open_trail(slot)
         evicted = int(owner._head[slot]) > owner._len_max
         live_before = _newest_supported(entries)
         key_before = entries[live_before].key if live_before is not None else None
@@ -535,7 +585,7 @@ class _Run:
             if verdict is Verdict.DUPLICATE:
                 self._seen_at[self._order[place]] = np.nan
             self.corrections += corrections
-        owner._write(slot, entries, evicted=evicted)
+        owner._keep_open(slot, entries, evicted=evicted)
         live = _newest_supported(entries)
         if live is not None and entries[live].key != key_before:
             self._exact.append((slot, entries[live].row()))

@@ -118,6 +118,27 @@ def test_a_diagonal_step_is_measured_along_the_great_circle(north: float, verdic
     assert [Verdict(value).word for value in judged.verdict.tolist()] == ["live", verdict]
 
 
+def test_a_trail_left_open_by_a_late_ping_goes_on_the_same_whoever_else_is_late(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("geo.track_filter._OPEN_MAX", 2)
+    watched, plain = Watched(), Watched()
+    for slot in range(5):
+        watched.judge(Ping(1, 0, slot=slot), Ping(3, 10, 2, slot=slot))
+        assert watched.judge(Ping(2, 5, 1, slot=slot)) == ["late"]
+    for seq in range(4, 60):
+        assert watched.judge(*[Ping(seq, seq * 5, seq, slot=slot) for slot in range(5)]) == ["live"] * 5
+    plain.judge(*[Ping(seq, [0, 0, 5, 10][seq] if seq < 4 else seq * 5, [0, 0, 1, 2][seq] if seq < 4 else seq)
+                  for seq in range(1, 60)])  # fmt: skip
+    for slot in range(5):
+        assert watched.filter.trail(slot) == plain.filter.trail(0)
+    assert not watched.filter._open
+    watched.judge(Ping(58, 290.5, 58, slot=1, device=2))
+    watched.filter.forget(1)
+    assert watched.judge(Ping(1, 0, 9_000, slot=1)) == ["live"]
+    assert len(watched.filter.trail(1)) == 1
+
+
 def test_a_repeated_ping_is_a_duplicate_in_the_same_batch_and_later() -> None:
     watched = Watched()
     assert watched.judge(Ping(1, 0), Ping(1, 0), Ping(2, 5)) == ["live", "duplicate", "live"]
