@@ -15,17 +15,17 @@ from realtime.errors import CloseCode
 from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
+PAGES = list(generate_docs.pages())
 PACKAGES = ("core", "geo", "realtime", "dispatch", "safety", "store", "transport", "api", "web", "server")
 
 
-@pytest.mark.parametrize("page", [p.name for p, _, _ in generate_docs.pages()])
-def test_what_is_generated_is_up_to_date(page: str) -> None:
-    text, wanted = next((t, w) for p, t, w in generate_docs.pages() if p.name == page)
+@pytest.mark.parametrize(("text", "wanted"), [page[1:] for page in PAGES], ids=[page[0].name for page in PAGES])
+def test_what_is_generated_is_up_to_date(text: str, wanted: str) -> None:
     assert text == wanted, "run: python -m tools.generate_docs"
 
 
 def test_every_block_of_the_generator_is_on_a_page() -> None:
-    used = set(re.findall(r"<!-- generated:([a-z-]+) -->", "".join(t for _, t, _ in generate_docs.pages())))
+    used = set(re.findall(r"<!-- generated:([a-z-]+) -->", "".join(text for _, text, _ in PAGES)))
     assert used == set(generate_docs.BLOCKS)
 
 
@@ -46,6 +46,7 @@ def _codes_raised() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_error_code_has_a_meaning_and_every_meaning_is_used() -> None:
     """The constructor refuses a code that is not in the table; here only the other direction is left."""
     assert set(MEANINGS) - _codes_raised() == set()
