@@ -164,7 +164,7 @@ class Engine:
         """One frame. Pings of a running session take the first lines and nothing else."""
         session.heard_at = now
         if session.state is State.ACTIVE:
-            if self._pings.shedding and session.codec.is_ping_frame(payload):
+            if (self._pings.shedding or now > self._pings.lags_from) and session.codec.is_ping_frame(payload):
                 self._pings.shed(session, payload)
                 return
             try:
@@ -552,6 +552,10 @@ class Engine:
             return session.opened_at + self._settings.sessions.hello_timeout_s
         row = liveness(person.level, self._settings.attention, urgent=person.is_urgent)
         return next_look_at(session, row, now)
+
+    def expect_tick(self, due_at: float) -> None:
+        """The shell will call ``tick`` then; frames that find it long overdue are under a lagging loop."""
+        self._pings.expect_tick(due_at)
 
     def tick(self, now: float, lag_s: float) -> None:
         """Do everything that is due. Called every ``positions.tick_ms``.

@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import nan
+from math import inf, nan
 from typing import Final, Protocol
 
 import numpy as np
@@ -185,6 +185,9 @@ class PingPath:
         self._acks: dict[int, list[Session]] = {}
         self._acked_to = 0
         self.shedding = False
+        self.lags_from = inf
+        """When the tick will be as late as the ticks in a row that begin shedding: one long pass of the loop over
+        thousands of sockets must not judge a second's worth of pings before it learns that it lags."""
         self._lags = 0
         self._waiting = 0
 
@@ -326,6 +329,11 @@ class PingPath:
     def is_busy(self) -> bool:
         """Whether pings wait to be judged or acknowledged soon."""
         return self._waiting > 0 or bool(self._touched) or self.shedding or self._lags > 0
+
+    def expect_tick(self, due_at: float) -> None:
+        """The next tick is due then, by the clock that stamps frames."""
+        late_ms = self._settings.shed_lag_ms + self._settings.tick_ms * (self._settings.shed_ticks - 1)
+        self.lags_from = due_at + late_ms / 1000.0
 
     def measure(self, lag_s: float) -> None:
         """Note how late the tick was; decides on shedding."""

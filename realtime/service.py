@@ -182,6 +182,7 @@ class RealtimeService:
     def _arm(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         self._timer_due = loop.time() + wait_s
+        self._engine.expect_tick(self._clock.now() + wait_s)
         self._timer = loop.call_at(self._timer_due, self._tick)
 
     def _wake(self) -> None:

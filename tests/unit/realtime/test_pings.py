@@ -294,6 +294,22 @@ def test_one_slow_tick_sheds_nothing() -> None:
     assert total(acks(peer)) == {"live": 1}
 
 
+def test_a_pass_of_the_loop_that_does_not_end_sheds_what_it_still_finds() -> None:
+    """A burst over thousands of sockets is one pass: no tick can run before all of it has been read."""
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    world.engine.expect_tick(world.now + 0.02)
+    world.now += 0.07
+    peer.ping(1)
+    world.now += 0.02
+    peer.ping(2)
+    peer.say(type="sos", key="k")
+    assert len(world.domains.sos_frames) == 1
+    world.tick()
+    assert total(acks(peer)) == {"live": 1, "shed": 1}
+
+
 # -- kept positions -------------------------------------------------------------------------------------
 
 
