@@ -3,34 +3,45 @@
 An engine decides and is synchronous; this shell waits for it. Each turn takes ``now`` once, lets the engine
 handle a batch, commits, and only then performs. Nothing is handled while a commit is in flight, so what was
 true when a decision was made is still true when it is stored.
+
+What fails stays where it failed: an event that breaks the engine costs its batch, a deadline that breaks it is put
+off while events go on, and a neighbour that breaks in ``perform`` or ``done`` is logged.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Final, Generic, ParamSpec, TypeVar
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
 
 _log = logging.getLogger(__name__)
+_DEADLINES_PUT_OFF_MIN_S: Final = 0.1
+_DEADLINES_PUT_OFF_MAX_S: Final = 5.0
+"""Pause after a turn with deadlines failed, doubled each time: long enough that reloads do not keep the loop busy,
+short enough that offers still expire about when they should once the fault is gone."""
+_MAILBOX_SHARE: Final = 4
+"""One place in this many of each batch is the mailbox's: a flood of urgent events must not starve their answers."""
 
 EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT")
+P = ParamSpec("P")
 
 Outcome = Sequence[EffectT] | DoorstepError
 """What became of one event: its committed effects, or why it was refused."""
 
 Done = Callable[[Sequence[EffectT] | DoorstepError], None]
-"""Told the outcome of one event, after the commit. Must not block or raise."""
+"""Told the outcome of one event, after the commit. Must not block; what it raises is only logged."""
 
 
 class EngineService(Generic[EventT, EffectT]):
     """One engine's mailbox and task. Subclasses say what to decide, how to commit, what to perform.
 
     Bounds: ``mailbox_len_max`` events wait; one more is refused with ``Unavailable(code="overloaded")``,
-    unless it is posted with ``urgent=True``, which always fits and is handled first.
+    unless it is posted with ``urgent=True``, which always fits and is handled first. A quarter of each batch is kept
+    for the mailbox.
     """
 
     def __init__(self, clock: Clock, *, name: str, mailbox_len_max: int, batch_len_max: int) -> None:
@@ -45,6 +56,8 @@ class EngineService(Generic[EventT, EffectT]):
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._deadline_faults = 0
+        self._deadlines_put_off_until = 0.0  # in clock.monotonic() terms
 
     # -- what subclasses provide ----------------------------------------------------------------------
 
@@ -57,11 +70,18 @@ class EngineService(Generic[EventT, EffectT]):
         raise NotImplementedError
 
     def decide_deadlines(self, now: float) -> list[EffectT]:
-        """Let the engine act on every deadline that is due."""
+        """Let the engine act on every deadline that is due, if any is.
+
+        When it raises, the engine is reloaded, and asked again after a pause that grows; events go on meanwhile.
+        """
         raise NotImplementedError
 
     def settle(self, now: float) -> list[EffectT]:
-        """Let the engine finish what the whole batch left to do (a matching round). Once a turn, before the commit."""
+        """Let the engine finish what the whole batch left to do (a matching round). Once a turn, before the commit.
+
+        It is treated like a deadline: after it raised, turns go on without it until the pause is over. So what it does
+        must stay due until it is done.
+        """
         return []
 
     async def commit(self, effects: Sequence[EffectT], now: float) -> None:
@@ -76,7 +96,7 @@ class EngineService(Generic[EventT, EffectT]):
         raise NotImplementedError
 
     def perform(self, effects: Sequence[EffectT], now: float) -> None:
-        """Do what was committed. Must not raise."""
+        """Do what was committed. What it raises is only logged, and the rest of it is not done."""
         raise NotImplementedError
 
     # -- what callers use -----------------------------------------------------------------------------
@@ -129,38 +149,57 @@ class EngineService(Generic[EventT, EffectT]):
 
     async def run(self) -> None:
         """Handle events and deadlines until ``stop``. One call for the life of the service."""
-        loop = asyncio.get_running_loop()
+        try:
+            await self._run_until_stopped()
+        finally:
+            self._idle.set()  # nothing will ever be handled again: whoever drains must not wait for it
+
+    async def _run_until_stopped(self) -> None:
         while True:
             now = self._clock.now()
-            deadline = self.next_deadline()
-            due = deadline is not None and deadline <= now
-            if not (self._urgent or self._mailbox or due):
-                self._idle.set()
-                if self._stopping:
-                    return
-                self._wake.clear()
-                timer = None
-                if deadline is not None:
-                    timer = loop.call_at(self._clock.monotonic() + (deadline - now), self._wake.set)
-                try:
-                    await self._wake.wait()
-                finally:
-                    if timer is not None:
-                        timer.cancel()
+            due_in_s = self._due_in_s(now)
+            is_due = due_in_s is not None and due_in_s <= 0
+            if self._urgent or self._mailbox or is_due:
+                await self._turn(now, due=is_due)
                 continue
-            await self._turn(now, due=due)
+            self._idle.set()
+            if self._stopping:
+                return
+            await self._wait(due_in_s)
+
+    def _due_in_s(self, now: float) -> float | None:
+        """Seconds until deadlines are to be decided; after a fault when the pause is over, whatever is due then."""
+        if self._deadline_faults:
+            return self._deadlines_put_off_until - self._clock.monotonic()
+        deadline = self.next_deadline()
+        return None if deadline is None else deadline - now
+
+    async def _wait(self, limit_s: float | None) -> None:
+        self._wake.clear()
+        timer = None
+        if limit_s is not None:
+            timer = asyncio.get_running_loop().call_at(self._clock.monotonic() + limit_s, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
 
     async def _turn(self, now: float, *, due: bool) -> None:
         effects: list[EffectT] = []
         outcomes: list[tuple[Done[EffectT] | None, Sequence[EffectT] | DoorstepError]] = []
         failure: DoorstepError | None = None
+        batch: Sequence[tuple[EventT, Done[EffectT] | None]] = ()
+        settles = due or not self._deadline_faults
+        is_deadline_fault = due
         try:
             if due:
                 effects.extend(self.decide_deadlines(now))
-            for _ in range(self._batch_len_max):
-                if not (self._urgent or self._mailbox):
-                    break
-                event, done = (self._urgent or self._mailbox).popleft()
+            is_deadline_fault = False
+            if not (due and self._deadline_faults):
+                # After a fault deadlines are tried in a turn of their own: no event shares their fate.
+                batch = self._take_batch()
+            for event, done in batch:
                 outcomes.append((done, ()))
                 try:
                     decided = self.decide(event, now)
@@ -169,25 +208,55 @@ class EngineService(Generic[EventT, EffectT]):
                     continue
                 effects.extend(decided)
                 outcomes[-1] = (done, decided)
-            effects.extend(self.settle(now))
+            if settles:
+                is_deadline_fault = True
+                effects.extend(self.settle(now))
         except Exception:
             # A broken invariant: the error holds the engine's story. What it half did must not be stored.
             _log.exception("engine failed; the batch is discarded", extra={"service": self._name})
             failure = DoorstepError("the server failed on this request")
+            outcomes.extend((done, failure) for _, done in batch[len(outcomes) :])
         else:
+            is_deadline_fault = due
             try:
                 await self.commit(effects, now)
             except Exception:
                 _log.exception("commit failed; the batch is discarded", extra={"service": self._name})
                 failure = Unavailable("the change could not be stored", code="store_unavailable")
         if failure is None:
-            self.perform(effects, now)
+            if due:
+                self._deadline_faults = 0
+            self._guarded("perform", self.perform, effects, now)
         else:
             await self._discard_until_done()
+            if is_deadline_fault:
+                self._put_deadlines_off()
             outcomes = [(done, o if isinstance(o, DoorstepError) else failure) for done, o in outcomes]
         for done, outcome in outcomes:
             if done is not None:
-                done(outcome)
+                self._guarded("done", done, outcome)
+
+    def _take_batch(self) -> Sequence[tuple[EventT, Done[EffectT] | None]]:
+        """Urgent events first, except for the places that are the mailbox's."""
+        kept = min(len(self._mailbox), max(self._batch_len_max // _MAILBOX_SHARE, int(self._batch_len_max > 1)))
+        urgent = min(len(self._urgent), self._batch_len_max - kept)
+        batch = [self._urgent.popleft() for _ in range(urgent)]
+        rest = min(len(self._mailbox), self._batch_len_max - urgent)
+        batch.extend(self._mailbox.popleft() for _ in range(rest))
+        return batch
+
+    def _put_deadlines_off(self) -> None:
+        wait_s = min(_DEADLINES_PUT_OFF_MIN_S * 2 ** min(self._deadline_faults, 16), _DEADLINES_PUT_OFF_MAX_S)
+        self._deadline_faults += 1
+        self._deadlines_put_off_until = self._clock.monotonic() + wait_s
+        _log.error("deadlines are put off", extra={"service": self._name, "wait_s": wait_s})
+
+    def _guarded(self, what: str, call: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call somebody else's code after the commit; its fault is logged and must not end the service."""
+        try:
+            call(*args, **kwargs)
+        except Exception:
+            _log.exception("what follows a commit failed", extra={"service": self._name, "what": what})
 
     async def _discard_until_done(self) -> None:
         """An engine that differs from its store must not decide: reload until that works."""

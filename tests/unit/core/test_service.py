@@ -1,7 +1,7 @@
 """The shell around engines: order, atomicity, bounds, and what happens when a commit fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
@@ -34,6 +34,11 @@ class Counter(EngineService[str, str]):
         self.gate = asyncio.Event()
         self.gate.set()
         self.deadline: float | None = None
+        self.deadline_faults = 0
+        self.settle_faults = 0
+        self.deadlines_tried = 0
+        self.perform_faults = 0
+        self.discards = 0
         self.log: list[str] = []
 
     def decide(self, event: str, now: float) -> list[str]:
@@ -46,12 +51,22 @@ class Counter(EngineService[str, str]):
         return [f"said {event}"]
 
     def settle(self, now: float) -> list[str]:
+        if self.settle_faults:
+            self.settle_faults -= 1
+            raise AssertionError("a round is broken")
         return ["settled"] if "settle" in self.words else []
 
     def next_deadline(self) -> float | None:
         return self.deadline
 
     def decide_deadlines(self, now: float) -> list[str]:
+        if self.deadline is None:
+            return []
+        self.deadlines_tried += 1
+        if self.deadline_faults:
+            self.deadline_faults -= 1
+            self.words.append("half done")
+            raise AssertionError("a timer is broken")
         self.deadline = None
         self.words.append("late")
         return ["said late"]
@@ -69,10 +84,14 @@ class Counter(EngineService[str, str]):
         if self.discard_failures:
             self.discard_failures -= 1
             raise OSError("still full")
+        self.discards += 1
         self.words = list(self.stored)
 
     def perform(self, effects: Sequence[str], now: float) -> None:
         self.log.append("perform")
+        if self.perform_faults:
+            self.perform_faults -= 1
+            raise AssertionError("a neighbour is broken")
         self.performed.extend(effects)
 
 
@@ -231,3 +250,99 @@ async def test_a_service_may_be_cancelled_while_it_cannot_reload() -> None:
         await running_it
     await asyncio.sleep(0.06)  # longer than the first pause between two reloads
     assert faults == []
+
+
+async def test_a_deadline_that_always_fails_does_not_stop_events_nor_busy_the_loop() -> None:
+    service = Counter()
+    service.deadline, service.deadline_faults = asyncio.get_running_loop().time(), 1_000_000
+    async with running(service):
+        for number in range(20):
+            assert await service.ask(f"w{number}") == [f"said w{number}"]
+            await pause(0.005)
+    assert service.stored == [f"w{number}" for number in range(20)]
+    assert service.discards == service.deadlines_tried <= 3
+
+
+async def test_a_deadline_that_failed_is_tried_again_alone_and_then_done() -> None:
+    service = Counter()
+    service.deadline, service.deadline_faults = asyncio.get_running_loop().time(), 2
+    async with running(service):
+        while "late" not in service.stored:
+            await pause(0.005)
+        assert service.deadlines_tried == 3
+        assert await service.ask("next") == ["said next"]
+    assert service.stored == ["late", "next"]
+
+
+async def test_a_commit_that_fails_for_a_deadline_is_not_tried_in_a_hot_loop() -> None:
+    service = Counter()
+    service.deadline, service.commit_failures = asyncio.get_running_loop().time(), 1_000_000
+    service.discard = _nothing_to_discard(service)  # type: ignore[method-assign]
+    async with running(service):
+        await pause(0.05)
+    assert service.commits <= 2
+
+
+def _nothing_to_discard(service: Counter) -> Callable[[], Coroutine[None, None, None]]:
+    at = service.deadline
+
+    async def discard() -> None:
+        service.words, service.deadline = list(service.stored), at
+
+    return discard
+
+
+async def test_a_round_that_fails_is_left_out_for_a_while_and_then_run() -> None:
+    service = Counter()
+    async with running(service):
+        assert await service.ask("settle")
+        service.settle_faults = 1
+        with pytest.raises(DoorstepError):
+            await service.ask("with the round")
+        service.settle_faults = 1
+        assert await service.ask("without it") == ["said without it"]
+        performed = len(service.performed)
+        service.settle_faults = 0
+        while "settled" not in service.performed[performed:]:
+            await pause(0.005)
+    assert service.stored == ["settle", "without it"]
+
+
+async def test_what_fails_after_the_commit_ends_neither_the_service_nor_the_answers() -> None:
+    def broken(_: object) -> None:
+        raise AssertionError("a caller is broken")
+
+    service = Counter()
+    service.perform_faults = 1
+    service.post("one", broken)
+    async with running(service):
+        assert await service.ask("two") == ["said two"]
+        assert await service.ask("three") == ["said three"]
+        async with asyncio.timeout(1):
+            await service.drain()
+    assert service.stored == ["one", "two", "three"]
+
+
+async def test_whoever_drains_a_service_that_died_does_not_wait_for_ever() -> None:
+    service = Counter()
+    service.next_deadline = _broken  # type: ignore[method-assign]
+    service.post("never handled")
+    with pytest.raises(AssertionError):
+        await service.run()
+    async with asyncio.timeout(1):
+        await service.drain()
+
+
+def _broken() -> float | None:
+    raise AssertionError("broken")
+
+
+async def test_a_flood_of_urgent_events_leaves_the_mailbox_its_share_of_each_batch() -> None:
+    service = Counter(batch_len_max=4)
+    for number in range(9):
+        service.post(f"u{number}", urgent=True)
+    service.post("answer 1")
+    service.post("answer 2")
+    async with running(service):
+        await service.drain()
+    assert service.stored == ["u0", "u1", "u2", "answer 1", "u3", "u4", "u5", "answer 2", "u6", "u7", "u8"]
