@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -69,15 +70,13 @@ class Orders:
     async def place(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders. A repeat with the same Idempotency-Key answers 200 with the order as it is now."""
         body: OrderIn = request.data
-        customer = _customer(who, body)
         _refuse_later_features(body)
         key = _idempotency_key(request)
         location = body.location
         raw = LatLng(location.lat, location.lng)
         point = convert_point(raw, Frame(location.crs), self._frame)
         part, district = self._cities.open_city(who.tenant, point)
-        if not who.holds(Role.CUSTOMER) and who.cities and part.shard.city not in who.cities:
-            raise Invalid("the token is not good for this city", code="city_not_allowed", field="location")
+        customer = _customer(who, body, part.shard.city)
         draft = events.OrderDraft(
             customer=customer,
             service=body.service,
@@ -117,14 +116,14 @@ class Orders:
         city = request.query.get("city")
         if who.holds(Role.OPS, Role.SERVICE):
             if city is not None:
-                if who.cities and city not in who.cities:
+                if not _is_staff_of(who, CityId(city)):
                     raise NotFound("there is no such city", field="city")
                 wanted["city"] = CityId(city)
             elif who.cities:
                 if len(who.cities) > 1:
                     raise Invalid("name one of your cities", field="city")
                 wanted["city"] = next(iter(who.cities))
-            elif who.holds(Role.OPS) and not who.holds(Role.SERVICE):
+            elif not who.holds(Role.SERVICE):
                 return answer(OrderPage([]))
         elif who.holds(Role.TECHNICIAN):
             wanted["technician"] = who.user
@@ -169,28 +168,33 @@ class Orders:
 
     async def explain(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/explain: each round that looked at the order, recomputed from what was stored."""
-        part, order = await self._visible(who, request.path["id"])
+        part, order = await self._visible(who, request.path["id"], _is_ops)
         rounds = await part.dispatch.explain(order.order_id)
         return answer(Explanation(order.order_id, [msgspec.to_builtins(asdict(found)) for found in rounds]))
 
     async def timeline(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/timeline."""
-        _, order = await self._visible(who, request.path["id"])
+        _, order = await self._visible(who, request.path["id"], _is_staff)
         told = await self._store.events(who.tenant, order.order_id)
         entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, dict(e.detail)) for e in told]
         return answer(Timeline(order.order_id, entries))
 
     async def track(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/track: kept positions of the job; who asked is logged."""
-        _, order = await self._visible(who, request.path["id"])
+        _, order = await self._visible(who, request.path["id"], _is_ops)
         _log.info("track read", extra={"by": who.user, "order_id": order.order_id})
         points = await self._tracks.track(who.tenant, order.order_id)
         return answer(Track(self._frame.value, track_body(points)))
 
     # -- inside -----------------------------------------------------------------------------------------
 
-    async def _visible(self, who: Principal, order_id: str) -> tuple[ShardParts, Order]:
-        """An order that the caller may read, or ``NotFound``."""
+    async def _visible(
+        self, who: Principal, order_id: str, may: Callable[[Principal, Order], bool] | None = None
+    ) -> tuple[ShardParts, Order]:
+        """An order that the caller may read, or ``NotFound``.
+
+        ``may`` asks for one capacity: of the roles in one token, each opens only its own doors.
+        """
         found = self._cities.order(who.tenant, OrderId(order_id))
         if found is None:
             stored = await self._store.order(who.tenant, OrderId(order_id))
@@ -198,14 +202,14 @@ class Orders:
             if stored is None or part is None:
                 raise no_such_order()
             found = (part, stored)
-        if not (_is_staff(who, found[1]) or who.user in _sides(who, found[1])):
+        if not (may or _is_reader)(who, found[1]):
             raise no_such_order()
         return found
 
     async def _own(self, who: Principal, order_id: str) -> tuple[ShardParts, Order]:
         """An order that the caller may act on as its customer or as staff."""
         part, order = await self._visible(who, order_id)
-        if not (_is_staff(who, order) or order.customer == who.user):
+        if not (_is_staff(who, order) or (who.holds(Role.CUSTOMER) and order.customer == who.user)):
             raise no_such_order()
         return part, order
 
@@ -225,12 +229,16 @@ class Orders:
         return answer(view, status)
 
 
-def _customer(who: Principal, body: OrderIn) -> UserId:
-    if who.holds(Role.OPS, Role.SERVICE):
-        if body.customer is None:
+def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:
+    """Whose order it is. Staff power reaches as far as their cities; beyond them a token is a customer's or none."""
+    if _is_staff_of(who, city):
+        if body.customer is not None:
+            return UserId(body.customer)
+        if not who.holds(Role.CUSTOMER):
             raise Invalid("is required", field="customer")
-        return UserId(body.customer)
-    if body.customer is not None and body.customer != who.user:
+    elif not who.holds(Role.CUSTOMER):
+        raise Invalid("the token is not good for this city", code="city_not_allowed", field="location")
+    elif body.customer is not None and body.customer != who.user:
         raise Forbidden("a customer places orders for themselves only")
     return who.user
 
@@ -251,11 +259,24 @@ def _idempotency_key(request: Request) -> str:
     return key
 
 
+def _is_ops(who: Principal, order: Order) -> bool:
+    """Ops of the order's city."""
+    return who.holds(Role.OPS) and order.city in who.cities
+
+
+def _is_staff_of(who: Principal, city: CityId) -> bool:
+    """Ops of the city, and programs of the platform (of the city, when their token names cities)."""
+    if city in who.cities:
+        return who.holds(Role.OPS, Role.SERVICE)
+    return who.holds(Role.SERVICE) and not who.cities
+
+
 def _is_staff(who: Principal, order: Order) -> bool:
-    """Ops of the order's city, and programs of the platform (of the order's city, when their token names cities)."""
-    if who.holds(Role.OPS) and order.city in who.cities:
-        return True
-    return who.holds(Role.SERVICE) and (not who.cities or order.city in who.cities)
+    return _is_staff_of(who, order.city)
+
+
+def _is_reader(who: Principal, order: Order) -> bool:
+    return _is_staff(who, order) or who.user in _sides(who, order)
 
 
 def _sides(who: Principal, order: Order) -> set[UserId]:

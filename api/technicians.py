@@ -53,8 +53,9 @@ class Technicians:
                 raise Invalid("a city of this list is not served", field="cities")
         before = self._cities.technician(who.tenant, technician)
         known: tuple[CityId, ...] = before[1].cities if before is not None else ()
-        # Staff with cities change only records that lie within them: a record cannot be pulled over from elsewhere.
-        if who.cities and not set(cities) | set(known) <= who.cities:
+        # Staff change only records that lie within their cities: a record cannot be pulled over from elsewhere.
+        everywhere = who.holds(Role.SERVICE) and not who.cities
+        if not everywhere and not set(cities) | set(known) <= who.cities:
             if before is not None and not set(known) & who.cities:
                 raise no_such_technician()
             raise Forbidden("the record names cities that your token is not good for", field="cities")
@@ -102,6 +103,8 @@ class Technicians:
     async def track(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}/track?from&to: kept positions of jobs and incidents; who asked is logged."""
         record = await self._visible(who, UserId(request.path["id"]))
+        if not (who.holds(Role.OPS) and set(record.cities) & who.cities):
+            raise no_such_technician()  # another role in the token lets them read the record, not the track
         end = number(request, "to", 0, EPOCH_S_MAX, request.now)
         start = number(request, "from", 0, EPOCH_S_MAX, max(0.0, end - 3_600))
         if not 0 <= end - start <= TRACK_SPAN_S_MAX:
