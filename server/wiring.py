@@ -167,11 +167,12 @@ class House:
         self.hub.stop()
 
     def _expire(self) -> None:
+        # Armed first: one turn that fails (the loop logs it) must not be the last.
+        self._expiry = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
         now = self.clock.now()
         self._last_seen.turn()
         for part in self.cities.all():
             part.positions.expire(now)
-        self._expiry = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
 
     def page(self) -> str:
         """The first page as it is now."""

@@ -15,8 +15,8 @@ class Periodic:
     Args:
         name: For logs.
         interval_s: The delay, and the pause before another attempt after a failure.
-        action: Returns whether there is more to do: then it is armed again. ``DoorstepError`` is logged and
-            counts as more to do.
+        action: Returns whether there is more to do: then it is armed again. An error is logged and counts as more
+            to do: a defect must not end the job for the life of the process.
     """
 
     def __init__(self, name: str, interval_s: float, action: Callable[[], Awaitable[bool]]) -> None:
@@ -87,6 +87,10 @@ class Periodic:
             again = await self._action()
         except DoorstepError as error:
             _log.warning("lazy job failed", extra={"job": self._name, "code": error.code, "reason": error.message})
+            self._armed = True
+            return True
+        except Exception:  # noqa: BLE001 - see the class
+            _log.exception("lazy job failed", extra={"job": self._name})
             self._armed = True
             return True
         self._armed = self._armed or again

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Final
 
@@ -94,14 +95,18 @@ class Stores:
         self._pruner.arm()
 
     async def stop(self) -> None:
-        """Write everything that waits, close the files and let the folder go. Idempotent."""
-        self._pruner.disarm()
-        await self._pruner.stop()
-        await self.tracks.stop()
-        await self.streams.stop()
-        for database in self.databases.values():
-            await database.stop()
-        self._lock.release()
+        """Write everything that waits, close the files and let the folder go. Idempotent.
+
+        A step that fails does not keep the others from being done; its error is raised at the end.
+        """
+        async with AsyncExitStack() as steps:  # done from the last to the first
+            steps.callback(self._lock.release)
+            for database in reversed(self.databases.values()):
+                steps.push_async_callback(database.stop)
+            steps.push_async_callback(self.streams.stop)
+            steps.push_async_callback(self.tracks.stop)
+            steps.push_async_callback(self._pruner.stop)
+            self._pruner.disarm()
 
     async def prune(self, now: float) -> int:
         """Remove a bounded number of rows that need not be kept; returns how many. Raises ``Unavailable``."""

@@ -21,12 +21,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import Unavailable
+from core.service import pause
 from store.engines import is_fatal, unavailable
 from store.settings import WriterSettings
 from store.statements import run_text
@@ -36,6 +37,8 @@ _log = logging.getLogger(__name__)
 ResultT = TypeVar("ResultT")
 
 _DATABASE_ERRORS = (SQLAlchemyError, sqlite3.Error)
+_FAULT_PAUSE_S: Final = 0.1
+"""Before the writer goes on after a defect of its own: a lasting one must not keep the loop busy."""
 
 
 class Follower(Protocol):
@@ -157,7 +160,7 @@ class Writer:
         Raises:
             Unavailable: Too many jobs wait (``store_overloaded``), or the writer is not running (``draining``).
         """
-        if self._stopping or self._task is None:
+        if self._stopping or self._task is None or self._task.done():
             raise Unavailable(f"the writer of {self._name} is not running", code="draining")
         if len(self._jobs) >= self._settings.queue_len_max:
             self.counters.jobs_refused += 1
@@ -170,28 +173,40 @@ class Writer:
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            if self._jobs:
-                await self._commit_next(loop)
-            elif self._stopping:
-                return
-            else:
-                await self._wait_for_jobs(loop)
+        try:
+            while self._jobs or not self._stopping:
+                try:
+                    await (self._commit_next(loop) if self._jobs else self._wait_for_jobs(loop))
+                except Exception:  # noqa: BLE001 - a defect of this class must not end the only writer of the file
+                    _log.exception("the writer failed and goes on", extra={"database": self._name})
+                    await pause(_FAULT_PAUSE_S)
+        finally:
+            while self._jobs:  # only when the task was cancelled
+                self._answer([self._jobs.popleft()], [_Outcome(error=self._lost())])
 
     async def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
         count = min(len(self._jobs), self._settings.batch_len_max)
         batch = [self._jobs.popleft() for _ in range(count)]
+        lost = self._lost()
+        outcomes = [_Outcome(error=lost)] * count
         try:
             outcomes = await loop.run_in_executor(self._executor, self._commit, [job.work for job in batch])
-        except Exception as error:  # noqa: BLE001  # nobody may wait for ever on a defect of this class
-            _log.exception("writer failed", extra={"database": self._name})
-            lost = Unavailable(f"the writer of {self._name} failed")
+        except Exception as error:  # noqa: BLE001 - nobody may wait for ever on a defect of this class
             lost.__cause__ = error
-            outcomes = [_Outcome(error=lost)] * count
+            _log.exception("writer failed", extra={"database": self._name})
             await loop.run_in_executor(self._executor, self._forget_connection)
-        self.counters.jobs += count
+        finally:
+            self._answer(batch, outcomes)
         if self.observe is not None:
             self.observe(loop.time() - batch[0].submitted_at)
+        if self._wal_is_large:
+            await loop.run_in_executor(self._executor, self._checkpoint)
+
+    def _lost(self) -> Unavailable:
+        return Unavailable(f"the writer of {self._name} failed")
+
+    def _answer(self, batch: Sequence[_Job[Any]], outcomes: Sequence[_Outcome]) -> None:
+        self.counters.jobs += len(batch)
         for job, outcome in zip(batch, outcomes, strict=True):
             if outcome.error is not None:
                 self.counters.jobs_failed += 1
@@ -201,8 +216,6 @@ class Writer:
                 job.future.set_exception(outcome.error)
             else:
                 job.future.set_result(outcome.value)
-        if self._wal_is_large:
-            await loop.run_in_executor(self._executor, self._checkpoint)
 
     async def _wait_for_jobs(self, loop: asyncio.AbstractEventLoop) -> None:
         self._wake.clear()
@@ -296,7 +309,7 @@ class Writer:
             # Past SQLAlchemy: it would begin a transaction first, and a checkpoint inside one does nothing.
             driver: sqlite3.Connection = self._connected().connection.driver_connection  # type: ignore[assignment]
             _, in_log, copied = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-        except _DATABASE_ERRORS as error:
+        except Exception as error:  # noqa: BLE001 - the data is safe in the log; whatever it is, commits must go on
             _log.warning("checkpoint failed", extra={"database": self._name, "reason": str(error)})
             self._forget_connection()
             return

@@ -101,3 +101,23 @@ async def test_the_place_of_an_sos_is_read_in_the_frame_of_its_session(crs: Fram
         assert incident.fix is not None
         assert incident.fix.point.lat_deg == pytest.approx(22.5431, abs=1e-6)
         assert incident.fix.point.lng_deg == pytest.approx(114.0579, abs=1e-6)
+
+
+async def test_a_turn_of_expiry_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.wiring.EXPIRE_EVERY_S", 0.01)
+    faults: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+    turns = 0
+
+    def turn() -> None:
+        nonlocal turns
+        turns += 1
+        if turns == 2:
+            raise ValueError("a defect")
+
+    async with _house() as house:
+        house._last_seen.turn = turn  # type: ignore[method-assign]
+        async with asyncio.timeout(2):
+            while turns < 4:
+                await asyncio.sleep(0.005)
+    assert len(faults) == 1

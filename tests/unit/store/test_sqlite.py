@@ -206,3 +206,18 @@ def test_a_blob_that_cannot_be_read_is_told_as_such() -> None:
 def test_settings_out_of_range_are_refused(make: Callable[[], object], text: str) -> None:
     with pytest.raises(ValueError, match=text):
         make()
+
+
+async def test_a_part_that_cannot_stop_does_not_keep_the_files_open_and_the_folder_locked(tmp_path: Path) -> None:
+    stores = await opened(tmp_path)
+    stop = stores.tracks.stop
+
+    async def broken() -> None:
+        await stop()
+        raise ValueError("a defect")
+
+    stores.tracks.stop = broken  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="a defect"):
+        await stores.stop()
+    again = await opened(tmp_path)
+    await again.stop()

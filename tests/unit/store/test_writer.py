@@ -178,6 +178,51 @@ async def test_stopping_finishes_what_waits_and_then_refuses(bench: Bench) -> No
     assert not bench.path.with_name("t.db-wal").exists()  # folded into the file by the last close
 
 
+async def test_an_observer_that_fails_keeps_nobody_waiting(bench: Bench) -> None:
+    def broken(took_s: float) -> None:
+        raise ValueError("a defect of the metrics")
+
+    bench.writer.observe = broken
+    async with asyncio.timeout(2):
+        assert await bench.writer.submit(put(1)) == 1
+        assert await bench.writer.submit(put(2)) == 2
+    bench.writer.observe = None
+
+
+async def test_a_checkpoint_that_fails_in_an_unknown_way_does_not_end_the_writer(bench: Bench) -> None:
+    def broken() -> int:
+        raise RuntimeError("a defect of the driver")
+
+    working, bench.writer._wal_bytes = bench.writer._wal_bytes, broken  # type: ignore[method-assign]
+    async with asyncio.timeout(2):
+        with pytest.raises(Unavailable):
+            await bench.writer.submit(put(1))  # it was committed; that cannot be known here
+        bench.writer._wal_bytes = working  # type: ignore[method-assign]
+        assert await bench.writer.submit(put(2)) == 2
+
+
+async def test_a_writer_whose_task_was_ended_leaves_nobody_waiting_and_refuses(bench: Bench) -> None:
+    blocked, go_on = threading.Event(), threading.Event()
+
+    def block(connection: Connection) -> None:
+        blocked.set()
+        go_on.wait(10)
+
+    first = bench.writer.submit(block)
+    await asyncio.get_running_loop().run_in_executor(None, blocked.wait)
+    second = bench.writer.submit(put(1))
+    task = bench.writer._task
+    assert task is not None
+    task.cancel()
+    go_on.set()
+    async with asyncio.timeout(2):
+        outcomes = await asyncio.gather(first, second, task, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable, asyncio.CancelledError]
+    with pytest.raises(Unavailable):
+        bench.writer.submit(put(2))
+    bench.writer._task = None  # so that the fixture can close the file
+
+
 async def test_a_large_log_is_checkpointed_and_stays_bounded(bench: Bench, settings: WriterSettings) -> None:
     for n in range(60):
         await bench.writer.submit(put(n, 20_000))
