@@ -43,6 +43,12 @@ class Deadlines:
         self._current[due, id_] = deadline
         heappush(self._heap, deadline)
 
+    def postpone(self, at: float, due: Due, id_: str) -> None:
+        """Put one that is in force off until ``at``, if it is earlier."""
+        current = self._current.get((due, id_))
+        if current is not None and current.at < at:
+            self.set(at, due, id_)
+
     def drop(self, due: Due, id_: str) -> None:
         """Take one out of force. Idempotent."""
         self._current.pop((due, id_), None)

@@ -86,6 +86,8 @@ class DispatchEngine:
             Due.CONFIRM: self._confirm_by_time,
             Due.FORGET: self._forget,
         }
+        self.acting: tuple[Due, str] | None = None
+        """The deadline being acted on."""
 
     # -- the engine's face ----------------------------------------------------------------------------------
 
@@ -113,12 +115,18 @@ class DispatchEngine:
         return min(moments, default=None)
 
     def on_deadline(self, now: float) -> list[Effect]:
-        """Act on everything that is due."""
+        """Act on everything that is due; when it raises, ``acting`` tells on what."""
         effects: list[Effect] = []
         while (deadline := self._deadlines.pop_due(now)) is not None:
+            self.acting = deadline.due, deadline.id
             effects.extend(self._due[deadline.due](deadline.id, now))
+            self.acting = None
         self._matchmaker.wake(now)
         return effects
+
+    def postpone(self, due: Due, id_: str, at: float) -> None:
+        """Do not act on this deadline before ``at``: it broke the engine before."""
+        self._deadlines.postpone(at, due, id_)
 
     def settle(self, now: float) -> list[Effect]:
         """End a turn: run the matching round that has become due."""

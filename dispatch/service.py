@@ -6,15 +6,17 @@ take rights away (``Watchers``), hand over messages (``Delivery``), and only the
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
+from typing import Final, TypeVar
 
 from core.clock import Clock
-from core.ids import IdSource, OfferId, OrderId, UserId
+from core.ids import CityId, IdSource, OfferId, OrderId, UserId
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
 from dispatch import events, rounds
+from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
 from dispatch.events import DispatchEvent, Effect, Recalled
 from dispatch.model import DutyState, Offer, Order, Technician
@@ -24,6 +26,9 @@ from dispatch.problem import Problem, Solution
 from dispatch.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
+_FAILING_DEADLINE_WAIT_S: Final = 30.0
+"""Before a deadline that broke the engine is acted on again: each attempt costs a reload of the city."""
 
 
 class DispatchService(EngineService[DispatchEvent, Effect]):
@@ -44,8 +49,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         ids: IdSource,
         settings: DispatchSettings,
         executor: Executor | None = None,
+        served: Collection[CityId] | None = None,
     ) -> None:
-        """Prepare; ``executor`` solves large rounds (None: the loop's own)."""
+        """Prepare.
+
+        Args:
+            executor: Solves large rounds; None for the loop's own.
+            served: Cities of the tenant that are served: duty in any other has ended. None for all.
+        """
         super().__init__(
             clock,
             name=f"dispatch {shard.tenant}/{shard.city}",
@@ -61,45 +72,50 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._places = places
         self._executor = executor
         self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
-            shard, settings=settings, places=places, travel=travel, ids=ids
+            shard, settings=settings, places=places, travel=travel, ids=ids, served=served
         )
         self._engine = self._make()
         self._rows: Sequence[OutboxRow] = ()
+        self._failing: dict[tuple[Due, str], float] = {}
 
     # -- look-ups, as committed (call from the loop, between turns or while a commit is in flight) ---------
 
     @property
     def engine(self) -> DispatchEngine:
-        """The engine, for reading only."""
+        """The engine, for reading only; it may be ahead of the store."""
         return self._engine
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open or recently settled order."""
-        return self._engine.order(order_id)
+        return self._engine.stored.order(order_id)
 
     def technician(self, technician: UserId) -> Technician | None:
         """A technician of this city."""
-        return self._engine.technician(technician)
+        return self._engine.stored.technician(technician)
 
     def rating(self, technician: UserId, now: float) -> float | None:
         """Mean rating, None for one without ratings."""
-        return self._engine.shown_rating(technician, now)
+        return self._engine.stored.shown_rating(technician, now)
 
     def orders_of(self, user: UserId) -> list[Order]:
         """Open orders in which ``user`` is the customer or the technician, oldest first."""
-        return self._engine.orders_of(user)
+        return self._engine.stored.orders_of(user)
 
     def open_orders(self) -> list[Order]:
         """All open orders, oldest first."""
-        return self._engine.open_orders()
+        return self._engine.stored.open_orders()
 
     def live_offer(self, technician: UserId) -> Offer | None:
         """The offer that the technician may take now."""
-        return self._engine.live_offer(technician)
+        return self._engine.stored.live_offer(technician)
 
     def offer(self, offer_id: OfferId) -> Offer | None:
         """An offer of an open or recently settled order."""
-        return self._engine.offer(offer_id)
+        return self._engine.stored.offer(offer_id)
+
+    def check_skills(self, skills: Iterable[str]) -> None:
+        """Raise ``Invalid`` when the city cannot know these skills besides those that it knows."""
+        self._engine.skill_bits.check(skills)
 
     async def recall(self, order_id: OrderId) -> Recalled | None:
         """Read an order that memory has let go of, to rate it. Raises ``Unavailable``."""
@@ -123,6 +139,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         now = self._clock.now()
         engine = self._make()
         engine.load(await self._store.load(self.shard, now), now)
+        self._failing = {deadline: until for deadline, until in self._failing.items() if until > now}
+        for (due, id_), until in self._failing.items():
+            engine.postpone(due, id_, until)
         half_done, self._engine = self._engine.changes, engine
         for offer in half_done.offers.values():
             if engine.live_offer(offer.technician) is None:
@@ -132,8 +151,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     def _show_all(self, now: float) -> None:
         """Make the fleet, the rights and the index agree with what is stored. Every call is idempotent."""
         tenant = self.shard.tenant
-        for order in self._engine.open_orders():
-            self._watchers.tracking_changed(order)
+        for order in self._engine.stored.orders():
+            self._watchers.tracking_changed(order)  # settled ones too: rights to them end
         for technician in self._engine.technicians():
             here = technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city
             if here or self._places.shows(technician.technician):
@@ -157,8 +176,13 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         return self._engine.next_deadline()
 
     def decide_deadlines(self, now: float) -> list[Effect]:
-        """See ``EngineService``."""
-        return self._engine.on_deadline(now)
+        """See ``EngineService``. The deadline that fails is put off, so that after the reload the others act."""
+        try:
+            return self._engine.on_deadline(now)
+        except Exception:
+            if self._engine.acting is not None:
+                self._failing[self._engine.acting] = now + _FAILING_DEADLINE_WAIT_S
+            raise
 
     def settle(self, now: float) -> list[Effect]:
         """Run the matching round that the batch made due."""
@@ -181,15 +205,22 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         await self.load()
 
     def perform(self, effects: Sequence[Effect], now: float) -> None:
-        """Rights first, then messages, then the fleet, the index and the solver."""
+        """Rights first, then messages, then the fleet, the index and the solver; one that fails holds up no other."""
+        rows, self._rows = self._rows, ()
         for effect in effects:
             if isinstance(effect, events.OrderChanged):
-                self._watchers.tracking_changed(effect.order)
-        if self._rows:
-            self._delivery.deliver(self._rows)
-            self._rows = ()
+                self._guard("watchers", self._watchers.tracking_changed, effect.order)
+        if rows:
+            self._guard("delivery", self._delivery.deliver, rows)
         for effect in effects:
-            self._perform_one(effect)
+            self._guard(type(effect).__name__, self._perform_one, effect)
+
+    def _guard(self, what: str, call: Callable[[T], object], subject: T) -> None:
+        """Call somebody else's code after the commit; its fault is logged and must not end the city."""
+        try:
+            call(subject)
+        except Exception:  # noqa: BLE001 - whatever it is, it is not ours to end the service for
+            _log.exception("a neighbour of dispatch failed", extra={"what": what, "city": self.shard.channel})
 
     def _perform_one(self, effect: Effect) -> None:
         tenant = self.shard.tenant

@@ -12,8 +12,10 @@ import pytest
 from core.errors import Conflict, Unavailable
 from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
+from core.service import pause
 from core.shard import Shard
 from dispatch import events as e
+from dispatch.engine import DispatchEngine
 from dispatch.model import DutyState, Gender, Order, OrderState, Technician
 from dispatch.places import Places
 from dispatch.service import DispatchService
@@ -28,8 +30,10 @@ TINA = UserId("tina")
 class LoopClock:
     """The test's loop time, shifted to a believable date."""
 
+    ahead_s = 0.0
+
     def now(self) -> float:
-        return T0 + self.monotonic()
+        return T0 + self.ahead_s + self.monotonic()
 
     def monotonic(self) -> float:
         return asyncio.get_running_loop().time()
@@ -269,3 +273,46 @@ async def test_a_forgotten_order_is_recalled_to_be_rated() -> None:
         stored = await around.stores.dispatch.order(SHARD.tenant, order.order_id)
         assert stored is not None
         assert stored.stars == 5
+
+
+async def test_a_deadline_that_always_fails_holds_up_neither_requests_nor_other_deadlines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    give_up = DispatchEngine._give_up
+    tried: list[str] = []
+
+    def broken(self: DispatchEngine, id_: str, now: float) -> list[e.Effect]:
+        tried.append(id_)
+        if len(tried) == 1 or id_ == tried[0]:
+            raise AssertionError("a defect")
+        return give_up(self, id_, now)
+
+    monkeypatch.setattr(DispatchEngine, "_give_up", broken)
+    around = Surroundings(replace(DispatchSettings(), unfilled_after_s=10.0))
+    async with running(around) as service:
+        first = await place(service, "1")
+        second = await place(service, "2")
+        around.clock.ahead_s = 11.0
+        async with asyncio.timeout(3):
+            third = await place(service, "3")
+            while second.order_id not in tried:
+                await pause(0.01)
+        assert [order.order_id for order in service.open_orders()] == [first.order_id, third.order_id]
+    assert tried.count(first.order_id) == 1
+
+
+async def test_a_neighbour_that_fails_costs_neither_the_answer_nor_what_other_neighbours_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    around = Surroundings()
+
+    def broken(*_: object) -> None:
+        raise ValueError("a defect")
+
+    async with running(around) as service:
+        await around.join()
+        monkeypatch.setattr(around, "tracking_changed", broken)
+        monkeypatch.setattr(around, "deliver", broken)
+        await place(service)
+        assert around.told == [("attend", TINA, "ofr_", True), ("copy", TINA, 3)]
+        await service.drain()
