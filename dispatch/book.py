@@ -1,15 +1,16 @@
 """What a shard's engine knows: orders, offers, technicians, and the indexes over them. Decides nothing.
 
 Every write goes through ``put_*``, which keeps the indexes true and collects what the turn has to store. A value
-gets one version more for each turn, not for each write: the store takes each row once.
+gets one version more for each turn, not for each write: the store takes each row once. What a value was before the
+turn is set aside, for those who may read only what is stored (``stored.py``).
 """
 
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from core.ids import OfferId, OrderId, UserId
+from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch import rating
 from dispatch.model import (
@@ -35,16 +36,35 @@ STORY_LEN: Final = 50
 """Events of an order kept for error messages."""
 
 
-class Book:
-    """State of one shard. Attributes are for reading; write through the methods."""
+@dataclass(slots=True)
+class Aside:
+    """What the turn has changed, as it was before; None for what is new."""
 
-    def __init__(self, shard: Shard, settings: RatingSettings) -> None:
+    orders: dict[OrderId, Order | None] = field(default_factory=dict)
+    offers: dict[OfferId, Offer | None] = field(default_factory=dict)
+    technicians: dict[UserId, Technician | None] = field(default_factory=dict)
+    city: Tally | None = None
+    """The city's stars, when a technician has changed."""
+
+
+class Book:
+    """State of one shard. Attributes are for reading; write through the methods.
+
+    Args:
+        shard: Whose state.
+        settings: How ratings fade.
+        served: Cities of the tenant that are served; None for all that are named anywhere.
+    """
+
+    def __init__(self, shard: Shard, settings: RatingSettings, served: Collection[CityId] | None = None) -> None:
         self.shard = shard
         self._settings = settings
+        self._served = served
         self.orders: dict[OrderId, Order] = {}
         self.offers: dict[OfferId, Offer] = {}
         self.technicians: dict[UserId, Technician] = {}
         self.changes = DispatchChanges()
+        self.aside = Aside()
         self.skill_bits = SkillBits()
         self.city = Tally()
         """Stars of all technicians of the city."""
@@ -66,20 +86,36 @@ class Book:
     # -- beginning ------------------------------------------------------------------------------------------
 
     def load(self, state: DispatchState) -> None:
-        """Take over what was stored. Work states are derived again, so that they cannot disagree."""
+        """Take over what was stored. Work states are derived again, so that they cannot disagree.
+
+        Never refuses: what was good enough to be stored must not keep a city from beginning. An offer whose order
+        is not there is left out; a skill beyond what a city can know is known by nobody.
+        """
         for technician in state.technicians:
-            self.skill_bits.add(technician.skills)
+            self.skill_bits.learn(technician.skills)
             self.city = self.city.add(rating.tally_of(technician), self._settings.half_life_days)
         for order in state.orders:
             self._index_order(None, order)
         for offer in state.offers:
-            self._index_offer(None, offer)
+            if offer.order_id in self.orders:
+                self._index_offer(None, offer)
         self._event_seqs.update(state.event_seqs)
         for record in sorted(state.idempotency, key=lambda r: (r.at, r.user, r.key)):
             self._keys[record.user, record.key] = record
         for technician in state.technicians:
-            self._index_technician(self._with_work(technician))
+            self._index_technician(self._with_work(self._with_duty(technician)))
+        self.new_turn()
+
+    def new_turn(self) -> None:
+        """What was changed is stored."""
         self.changes = DispatchChanges()
+        self.aside = Aside()
+
+    def _with_duty(self, technician: Technician) -> Technician:
+        """Duty in a city that is not served any more has ended: no engine is left that could end it."""
+        if technician.duty_city is None or self._served is None or technician.duty_city in self._served:
+            return technician
+        return replace(technician, duty=DutyState.OFF, duty_city=None, work=WorkState.IDLE, idle_since=None)
 
     def _with_work(self, technician: Technician) -> Technician:
         user = technician.technician
@@ -121,6 +157,8 @@ class Book:
         """Take over a new or changed order; returns it with its version."""
         before = self.orders.get(order.order_id)
         fresh = order.order_id not in self.changes.orders
+        if fresh:
+            self.aside.orders[order.order_id] = before
         order = replace(order, version=(before.version if before is not None else order.version) + fresh)
         self._index_order(before, order)
         self.changes.orders[order.order_id] = order
@@ -130,6 +168,8 @@ class Book:
         """Take over a new or changed offer; returns it with its version."""
         before = self.offers.get(offer.offer_id)
         fresh = offer.offer_id not in self.changes.offers
+        if fresh:
+            self.aside.offers[offer.offer_id] = before
         offer = replace(offer, version=(before.version if before is not None else offer.version) + fresh)
         self._index_offer(before, offer)
         self.changes.offers[offer.offer_id] = offer
@@ -139,6 +179,9 @@ class Book:
         """Take over a new or changed technician; returns them with their version."""
         before = self.technicians.get(technician.technician)
         fresh = technician.technician not in self.changes.technicians
+        if fresh:
+            self.aside.technicians[technician.technician] = before
+            self.aside.city = self.aside.city or self.city
         technician = replace(technician, version=(before.version if before is not None else technician.version) + fresh)
         self.take_technician(technician)
         self.changes.technicians[technician.technician] = technician

@@ -64,6 +64,9 @@ def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
     need = o.skills[rows]
     code[(t.skills[None, :] & need[:, None]) != need[:, None]] = Exclusion.SKILL
     code[o.skill_unknown[rows], :] = Exclusion.SKILL
+    own_row = row_of[problem.own_order]
+    known = own_row >= 0
+    code[own_row[known], problem.own_technician[known]] = Exclusion.OWN_ORDER
     hard = t.hard != 0
     code[:, hard] = t.hard[hard]
     return code

@@ -4,7 +4,7 @@ Each handler first refuses (``DoorstepError``, nothing changed), then writes the
 done. The round that a turn made due runs in ``settle``, so that an order and its first offer are one commit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ from dispatch.places import Places
 from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
+from dispatch.stored import Stored
 from dispatch.technician import WorkMove
 
 SYSTEM: Final = UserId("system")
@@ -56,12 +57,21 @@ class DispatchEngine:
     """State and decisions of one shard."""
 
     def __init__(
-        self, shard: Shard, *, settings: DispatchSettings, places: Places, travel: TravelRate, ids: IdSource
+        self,
+        shard: Shard,
+        *,
+        settings: DispatchSettings,
+        places: Places,
+        travel: TravelRate,
+        ids: IdSource,
+        served: Collection[CityId] | None = None,
     ) -> None:
         self.shard = shard
         self._settings = settings
         self._ids = ids
-        self._book = Book(shard, settings.rating)
+        self._book = Book(shard, settings.rating, served)
+        self.stored = Stored(self._book, settings.rating)
+        """What is committed; everything else here may be ahead of the store."""
         self._deadlines = Deadlines()
         self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
@@ -139,7 +149,7 @@ class DispatchEngine:
 
     def committed(self) -> None:
         """The turn's changes are stored (or there were none): begin a new turn."""
-        self._book.changes = DispatchChanges()
+        self._book.new_turn()
 
     def check(self) -> None:
         """Check every invariant. Raises ``BrokenInvariant``."""
@@ -176,10 +186,6 @@ class DispatchEngine:
         """All orders that are not settled, oldest first."""
         return in_order(o for o in self._book.orders.values() if o.state not in SETTLED_STATES)
 
-    def orders_of(self, user: UserId) -> list[Order]:
-        """Open orders of a customer or technician, oldest first."""
-        return self._book.open_orders_of(user)
-
     def live_offer(self, user: UserId) -> Offer | None:
         """The offer that this technician may take."""
         offer_id = self._book.live_of_technician.get(user)
@@ -203,11 +209,6 @@ class DispatchEngine:
         if known is None:
             return rating.city_mean(self._book.city, self._settings.rating)
         return rating_now(self._book, known, now, self._settings.rating)
-
-    def shown_rating(self, user: UserId, now: float) -> float | None:
-        """Mean rating as customers see it: None without ratings."""
-        known = self._book.technicians.get(user)
-        return self.rating(user, now) if known is not None and known.rating_weight > 0.0 else None
 
     def is_job(self, order: Order) -> bool:
         """Whether the order keeps its technician busy."""
@@ -351,12 +352,12 @@ class DispatchEngine:
     def _on_accepted(self, event: e.OfferAccepted, now: float) -> list[Effect]:
         offer = self._offer_for(event.offer_id, event.technician)
         book = self._book
-        if offer.state is OfferState.ACCEPTED:
+        order = book.orders[offer.order_id]
+        if offer.state is OfferState.ACCEPTED and order.technician == offer.technician:
             return []
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
-            raise offers.too_late(offer, book.orders.get(offer.order_id), now)
+            raise offers.too_late(offer, order, now)
         offer = self._close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
-        order = book.orders[offer.order_id]
         order = self._move(
             order,
             OrderMove.ASSIGN,
@@ -490,7 +491,7 @@ class DispatchEngine:
         known = book.technicians.get(copy.technician)
         if known is not None and copy.version <= known.version:
             return []
-        book.skill_bits.add(copy.skills)
+        book.skill_bits.learn(copy.skills)
         if known is not None and book.on_duty_here(known):
             # What they do is decided here while they are on duty here.
             copy = replace(

@@ -56,7 +56,7 @@ def too_late(offer: Offer, order: Order | None, now: float) -> Conflict:
         offer: Settled, or pending and past its deadline.
         order: Its order as it stands, to tell an order given to another from one called off.
     """
-    if offer.state is OfferState.ACCEPTED:
+    if offer.state is OfferState.ACCEPTED and order is not None and order.technician == offer.technician:
         return conflict("offer_accepted", "you have accepted this offer")
     if offer.state is OfferState.DECLINED:
         return conflict("offer_declined", "you have declined this offer")

@@ -4,7 +4,7 @@ A problem is built on the loop, solved anywhere (it shares nothing), stored, and
 or a replay: ``matching.solve(problem)`` is a pure function of it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 import numpy as np
@@ -15,6 +15,10 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 CodeArray = NDArray[np.uint8]
 MaskArray = NDArray[np.uint64]
+
+
+def _nobody() -> IntArray:
+    return np.zeros(0, dtype=np.int64)
 
 
 class Exclusion(IntEnum):
@@ -33,6 +37,7 @@ class Exclusion(IntEnum):
     UNHEARD = 10
     STALE_POSITION = 11
     TOO_FAR = 12
+    OWN_ORDER = 13
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +111,10 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One round. ``refused`` pairs row of an order with row of a technician: arrays of equal length."""
+    """One round. ``refused`` and ``own`` pair row of an order with row of a technician: arrays of equal length.
+
+    ``own`` are technicians who are the order's customer.
+    """
 
     at: float
     seed: int
@@ -115,6 +123,8 @@ class Problem:
     technicians: TechnicianColumns
     refused_order: IntArray
     refused_technician: IntArray
+    own_order: IntArray = field(default_factory=_nobody)
+    own_technician: IntArray = field(default_factory=_nobody)
 
 
 @dataclass(frozen=True, slots=True)

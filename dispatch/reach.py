@@ -57,7 +57,8 @@ def build(
         for user in sorted(book.refused.get(order.order_id, ()))
         if user in row_of
     ]
-    pairs = np.asarray(refused, dtype=np.int64).reshape(-1, 2)
+    own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
+    pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     return Problem(
         at=now,
         seed=seed,
@@ -66,6 +67,8 @@ def build(
         technicians=technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
+        own_order=np.ascontiguousarray(own_pairs[:, 0]),
+        own_technician=np.ascontiguousarray(own_pairs[:, 1]),
     )
 
 
@@ -137,7 +140,7 @@ def _neighbours(
                 skills=book.skill_bits.mask(order.skills),
                 seen_after=seen_after,
                 within_m=within_m,
-                without=[*taken, *unheard, *sorted(book.refused.get(order.order_id, ()))],
+                without=[*taken, *unheard, order.customer, *sorted(book.refused.get(order.order_id, ()))],
             )
             found.update(dict.fromkeys(eligible.tolist()))
         others = places.nearest_any(order.site.point, settings.round.reach_len_max, within_m)

@@ -17,11 +17,23 @@ class SkillBits:
 
     def add(self, skills: Iterable[str]) -> None:
         """Make sure that each skill has a bit. Raises ``Invalid`` and changes nothing when there are too many."""
-        new = sorted(set(skills) - self._bits.keys())
-        if len(self._bits) + len(new) > SKILLS_MAX:
+        skills = frozenset(skills)
+        self.check(skills)
+        self.learn(skills)
+
+    def learn(self, skills: Iterable[str]) -> None:
+        """Give a bit to each skill for which there is one left; the others stay unknown.
+
+        For what was decided elsewhere or earlier: a stored technician cannot be refused any more.
+        """
+        for skill in sorted(set(skills) - self._bits.keys()):
+            if len(self._bits) < SKILLS_MAX:
+                self._bits[skill] = len(self._bits)
+
+    def check(self, skills: Iterable[str]) -> None:
+        """Raise ``Invalid`` when there is not a bit left for each skill that has none."""
+        if len(self._bits.keys() | set(skills)) > SKILLS_MAX:
             raise Invalid(f"a city knows at most {SKILLS_MAX} different skills", field="skills")
-        for skill in new:
-            self._bits[skill] = len(self._bits)
 
     def mask(self, skills: Iterable[str]) -> int:
         """Bits of these skills; those without a bit are left out (see ``knows``)."""

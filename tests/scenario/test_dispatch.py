@@ -15,6 +15,7 @@ from tests.unit.dispatch.world import (
     ALL_STEPS,
     ANNA,
     OPS,
+    SHARD,
     T0,
     World,
     asks,
@@ -521,3 +522,67 @@ def test_a_round_whose_solver_failed_is_tried_again() -> None:
     world.feed(e.RoundSolved(failed.round_id, None))
     world.tick(3)
     assert asks("near") in world.solve()
+
+
+def test_a_repeated_accept_of_an_order_that_was_taken_back_is_too_late() -> None:
+    world = World()
+    world.join("near", 500)
+    order = world.place()
+    offer = world.offer_of("near")
+    world.accept("near")
+    assert world.feed(e.OfferAccepted(offer.offer_id, UserId("near"))) == []
+    world.feed(e.OrderReassigned(order.order_id, OPS, "flat tyre"))
+    with pytest.raises(Conflict) as caught:
+        world.feed(e.OfferAccepted(offer.offer_id, UserId("near")))
+    assert caught.value.code == "offer_revoked"
+    world.join("far", 2_000)
+    world.tick(2)
+    world.accept("far")
+    with pytest.raises(Conflict) as caught:
+        world.feed(e.OfferAccepted(offer.offer_id, UserId("near")))
+    assert caught.value.code == "offer_taken"
+
+
+def test_a_stored_technician_with_one_skill_too_many_does_not_keep_a_city_from_beginning() -> None:
+    world = World()
+    for i in range(13):
+        skills = frozenset(f"s{5 * i + k:02}" for k in range(5) if 5 * i + k < 64)
+        world.put(f"tec_{i:02}", skills=skills)
+    world.join("zoe", skills=frozenset({"s00"}))
+    # Another city's engine stores what this one could not know.
+    zoe = replace(world.ledger.technicians[UserId("zoe")], skills=frozenset({"s00", "zither"}), version=9)
+    world.ledger.technicians[UserId("zoe")] = zoe
+    world.feed(e.TechnicianCopied(zoe))
+    assert world.engine.technician(UserId("zoe")).skills == zoe.skills  # type: ignore[union-attr]
+    world.restart()
+    assert not world.engine.skill_bits.knows(["zither"])
+    world.place(skills=("s00",))
+    assert world.offer_of("zoe").technician == "zoe"
+
+
+def test_an_offer_whose_order_is_not_stored_is_left_out() -> None:
+    world = World()
+    world.join("tina")
+    world.place()
+    offer = world.offer_of("tina")
+    world.ledger.orders.clear()
+    state = replace(world.ledger.state(world.now), offers=[offer])
+    engine = world._new_engine()
+    engine.load(state, world.now)
+    engine.check()
+    assert engine.live_offers() == []
+
+
+def test_duty_in_a_city_that_is_not_served_any_more_has_ended() -> None:
+    world = World()
+    world.join("tina", cities=("hz", "gone"))
+    stored = world.ledger.technicians[UserId("tina")]
+    world.ledger.technicians[UserId("tina")] = replace(
+        stored, duty_city=CityId("gone"), work=WorkState.BUSY, idle_since=None
+    )
+    world.served = frozenset({SHARD.city})
+    world.restart()
+    world.feed(e.DutySet(UserId("tina"), DutyState.ON))
+    tina = world.ledger.technicians[UserId("tina")]
+    assert (tina.duty, tina.duty_city, tina.work) == (DutyState.ON, SHARD.city, WorkState.IDLE)
+    assert tina.version == stored.version + 1

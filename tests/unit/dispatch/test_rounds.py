@@ -1,7 +1,9 @@
 """A round on paper says the same as the round itself."""
 
-from dataclasses import fields
+import zlib
+from dataclasses import fields, replace
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,8 +14,9 @@ from core.ids import OrderId, UserId
 from dispatch import events as e
 from dispatch import matching, rounds
 from dispatch.model import DutyState, Gender, StoredRound
+from dispatch.settings import RoundSettings
 from tests.unit.dispatch.problems import random_problem
-from tests.unit.dispatch.world import SHARD, World, north
+from tests.unit.dispatch.world import SHARD, World, draft, north
 
 
 @settings(max_examples=25, deadline=None)
@@ -95,3 +98,36 @@ def test_what_was_not_looked_at_or_decided_by_other_rules_cannot_be_explained() 
     with pytest.raises(Invalid) as caught:
         rounds.explain(old, "ord_0")
     assert caught.value.code == "policy_unknown"
+
+
+def test_nobody_is_offered_their_own_order() -> None:
+    world = World()
+    world.join("tina", 100)
+    order = world.place(by=UserId("tina"))
+    assert world.engine.live_offer(UserId("tina")) is None
+    told = rounds.explain(world.ledger.rounds[0], order.order_id)
+    assert {x.technician: x.reason for x in told.excluded} == {"tina": "own_order"}
+    world.join("lea", 2_000)
+    world.tick(2)
+    assert world.offer_of("lea").order_id == order.order_id
+
+
+def test_a_large_round_offers_nobody_their_own_order() -> None:
+    world = World(round=replace(RoundSettings(), slice_orders_max=1))
+    world.join("tina", 100)
+    world.join("lea", 200)
+    world.batch([e.OrderPlaced(draft(customer=UserId(name)), UserId(name)) for name in ("tina", "lea")])
+    world.tick(2)
+    for name in ("tina", "lea"):
+        assert world.order(world.offer_of(name).order_id).customer != name
+    problem_seen = rounds.decode(world.ledger.rounds[0].inputs)
+    assert len(problem_seen.own_order) == len(problem_seen.own_technician) == 2
+
+
+def test_rounds_of_the_first_rules_are_still_explained() -> None:
+    p = random_problem(2, 3, 0)
+    plain = msgspec.msgpack.decode(zlib.decompress(rounds.encode(p)))
+    del plain["own"]
+    inputs = zlib.compress(msgspec.msgpack.encode(plain))
+    stored = StoredRound(*SHARD, "rnd_1", 0.0, "auto/1", 1, (OrderId("ord_0"),), inputs)
+    assert rounds.explain(stored, "ord_0").chosen is not None

@@ -316,3 +316,84 @@ async def test_a_neighbour_that_fails_costs_neither_the_answer_nor_what_other_ne
         await place(service)
         assert around.told == [("attend", TINA, "ofr_", True), ("copy", TINA, 3)]
         await service.drain()
+
+
+async def test_what_is_not_yet_stored_is_shown_to_nobody() -> None:
+    around = Surroundings()
+    store = around.stores.dispatch
+    written, may_write = asyncio.Event(), asyncio.Event()
+    may_write.set()
+    commit = store.commit
+
+    async def slow_commit(*args: Any) -> Sequence[OutboxRow]:
+        written.set()
+        await may_write.wait()
+        return await commit(*args)
+
+    store.commit = slow_commit  # type: ignore[method-assign, assignment]
+    async with running(around) as service:
+        await around.join()
+        first = await place(service)
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        for event in (
+            e.OfferAccepted(offer.offer_id, TINA),
+            e.OrderCancelled(first.order_id, ANNA),
+            e.OrderPlaced(draft(), ANNA, "", "f"),
+        ):
+            seen = (
+                service.order(first.order_id),
+                service.offer(offer.offer_id),
+                service.technician(TINA),
+                service.live_offer(TINA),
+                service.orders_of(ANNA),
+                service.orders_of(TINA),
+                service.open_orders(),
+            )
+            written.clear()
+            may_write.clear()
+            asked = asyncio.ensure_future(service.ask(event))
+            await written.wait()
+            now = (
+                service.order(first.order_id),
+                service.offer(offer.offer_id),
+                service.technician(TINA),
+                service.live_offer(TINA),
+                service.orders_of(ANNA),
+                service.orders_of(TINA),
+                service.open_orders(),
+            )
+            assert now == seen, event
+            may_write.set()
+            await asked
+        (third,) = service.open_orders()
+        assert third.order_id != first.order_id
+        assert service.live_offer(TINA) is not None
+
+
+async def test_a_rating_counts_once_it_is_stored() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        await service.ask(e.OfferAccepted(offer.offer_id, TINA))
+        for step in e.Step:
+            await service.ask(e.StepTaken(order.order_id, TINA, step))
+        service.engine.handle(e.OrderRated(order.order_id, ANNA, 5), around.clock.now())
+        assert service.rating(TINA, around.clock.now()) is None
+        service.engine.committed()
+        assert service.rating(TINA, around.clock.now()) == pytest.approx(4.71, abs=0.02)
+
+
+async def test_rights_to_an_order_that_was_settled_unheard_end_with_the_reload() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        around.told.clear()
+        around.stores.dispatch.faults.fail_commits(1, stored_anyway=True)
+        with pytest.raises(Unavailable):
+            await service.ask(e.OrderCancelled(order.order_id, ANNA))
+        assert ("rights", OrderState.CANCELLED) in around.told

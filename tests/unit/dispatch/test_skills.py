@@ -14,3 +14,14 @@ def test_skills_get_bits_and_a_shard_has_sixty_four() -> None:
     with pytest.raises(Invalid, match="at most 64"):
         bits.add(["one too many"])
     assert not bits.knows(["one too many"])
+
+
+def test_what_is_stored_is_learnt_as_far_as_there_are_bits_and_never_refused() -> None:
+    bits = SkillBits()
+    bits.learn([f"s{i:02}" for i in range(SKILLS_MAX - 1)])
+    bits.learn(["a", "b"])
+    assert bits.knows(["a"])
+    assert not bits.knows(["b"])
+    bits.check(["a", "s00"])
+    with pytest.raises(Invalid, match="at most 64"):
+        bits.check(["b"])

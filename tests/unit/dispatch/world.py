@@ -127,11 +127,14 @@ class World:
         self.ledger = Ledger()
         self.now = T0
         self.solve_later = False
+        self.served: frozenset[CityId] | None = None
         self.to_solve: list[e.SolveRound] = []
         self.engine = self._new_engine()
 
     def _new_engine(self) -> DispatchEngine:
-        return DispatchEngine(SHARD, settings=self.settings, places=self.places, travel=Walk(), ids=self.ids)
+        return DispatchEngine(
+            SHARD, settings=self.settings, places=self.places, travel=Walk(), ids=self.ids, served=self.served
+        )
 
     # -- turns ----------------------------------------------------------------------------------------------
 
