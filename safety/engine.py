@@ -27,13 +27,17 @@ from safety.events import (
     SosRaised,
 )
 from safety.incident import DISPOSITIONS, LEVEL_LAST, SYSTEM, Step, tell
-from safety.model import Incident, IncidentState, Target, Trigger
+from safety.model import KEY_MADE_PREFIX, Incident, IncidentState, Target, Trigger
 from safety.ports import SafetyChanges, SafetyState, Surroundings
 from safety.settings import SafetySettings
 from safety.whereabouts import Whereabouts, find_booking, look_around, newest_fix
 
 STORY_LEN: Final = 20
 """Events of an incident that are kept for error messages."""
+STALE_DEADLINES_MAX: Final = 64
+"""Deadlines in the heap that no longer hold, beyond one for each active incident, before they are cleared out."""
+CONFIRMED_AGAIN_SHARE: Final = 0.05
+"""Share of ``ack_stale_s`` within which a further confirmation of the owner says nothing new."""
 
 
 class SafetyEngine:
@@ -77,6 +81,11 @@ class SafetyEngine:
             self._put_trigger(trigger)
         for event in changes.events:
             self._event_seqs[event.incident_id] = event.seq
+
+    def number_as(self, incident_id: IncidentId, version: int) -> Incident:
+        """Give an incident an earlier version: what became of it is stored together with that one."""
+        renumbered = self._incidents[incident_id] = replace(self._incidents[incident_id], version=version)
+        return renumbered
 
     def take_changes(self) -> SafetyChanges:
         """What changed since the last call."""
@@ -167,23 +176,63 @@ class SafetyEngine:
     # -- a tap ----------------------------------------------------------------------------------------
 
     def _raise(self, event: SosRaised, now: float) -> list[Effect]:
-        who, report = event.who, event.report
+        who = event.who
         self._forget(now)
-        known = self._keys.get((who.tenant, who.user, report.key))
-        if known is not None and known.incident_id in self._incidents:
+        taps = self._new_taps(event)
+        if not taps:
+            known = self._keys[who.tenant, who.user, event.report.key]
             case = self._case(self._incidents[known.incident_id])
             self._learn_from_repeat(case, event, now)
             case.answer = self._answer(case, event, known.received_at)
             return self._keep(case, now)
-        around = look_around(self._surroundings, who, report, now)
+        newest, earlier = taps[-1], taps[:-1]
+        around = look_around(self._surroundings, who, newest.report, now)
         active = self._active.get((who.tenant, who.user))
         if active is None:
-            case = self._open(event, around, now)
+            case = self._open(newest, around, now)
         else:
             case = self._case(self._incidents[active])
-            self._tap(case, event, around, now)
+            self._tap(case, newest, around, now, more=len(earlier))
+        kept = len(self._triggers.get(case.now.incident_id, ())) + len(case.triggers)
+        room = max(0, self._settings.triggers_kept_max - kept)
+        case.triggers[:0] = [self._trigger(case, tap) for tap in earlier[:room]]
+        if active is None and earlier:
+            case.change(triggers=case.now.triggers + len(earlier))
         case.answer = self._answer(case, event, event.received_at)
         return self._keep(case, now)
+
+    def _new_taps(self, event: SosRaised) -> list[SosRaised]:
+        """The taps of an event that are not repeats, each key once, oldest first."""
+        found: dict[str, SosRaised] = {}
+        for tap in (*event.also, event):
+            known = self._keys.get((tap.who.tenant, tap.who.user, tap.report.key))
+            if known is None or not self._is_repeat(known, tap):
+                found.setdefault(tap.report.key, tap)
+        return list(found.values())
+
+    def _is_repeat(self, known: Trigger, event: SosRaised) -> bool:
+        """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
+
+        A made key is the same for every tap without one, and some clients reuse theirs: once the incident has
+        ended, nobody would hear of the next emergency.
+        """
+        incident = self._incidents.get(known.incident_id)
+        if incident is None or incident.is_active:
+            return incident is not None
+        is_made = known.key.startswith(KEY_MADE_PREFIX)
+        return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
+
+    def _is_repeat(self, known: Trigger, event: SosRaised) -> bool:
+        """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
+
+        A made key is the same for every tap without one, and some clients reuse theirs: once the incident has
+        ended, nobody would hear of the next emergency.
+        """
+        incident = self._incidents.get(known.incident_id)
+        if incident is None or incident.is_active:
+            return incident is not None
+        is_made = known.key.startswith(KEY_MADE_PREFIX)
+        return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
 
     def _open(self, event: SosRaised, around: Whereabouts, now: float) -> Case:
         who, report, settings = event.who, event.report, self._settings
@@ -220,12 +269,12 @@ class SafetyEngine:
         self._ring_all(case, now, Reason.RAISED)
         return case
 
-    def _tap(self, case: Case, event: SosRaised, around: Whereabouts, now: float) -> None:
-        """Another tap of a subject whose incident is active: never refused, never silent."""
+    def _tap(self, case: Case, event: SosRaised, around: Whereabouts, now: float, *, more: int = 0) -> None:
+        """Another tap (and ``more``, told with it) of a subject whose incident is active: never refused or silent."""
         who, report, settings, old = event.who, event.report, self._settings, case.now
         case.alarms.extend(around.failures)
         case.change(
-            triggers=old.triggers + 1,
+            triggers=old.triggers + 1 + more,
             last_trigger_at=max(old.last_trigger_at, event.received_at),
             silent=old.silent or report.silent,
             restricted=old.restricted and who.restricted,
@@ -243,7 +292,7 @@ class SafetyEngine:
             return
         case.step(Step.TAPPED, who.user, now, "restricted" if who.restricted else "")
         case.triggers.append(self._trigger(case, event))
-        if self._is_burst(case, event.received_at):
+        if self._is_burst(case, event.received_at, more):
             case.change(burst_at=event.received_at)
             if case.now.level < LEVEL_LAST:
                 self._widen(case, who.user, now, now)
@@ -273,12 +322,12 @@ class SafetyEngine:
         report = event.report
         return AckRaiser(case.now, report.key, event.who.device, report.ignored, received_at, answer=True)
 
-    def _is_burst(self, case: Case, tapped_at: float) -> bool:
+    def _is_burst(self, case: Case, tapped_at: float, more: int) -> bool:
         since = tapped_at - self._settings.burst_window_s
         burst_at = case.now.burst_at
         kept = self._triggers.get(case.now.incident_id, [])[-self._settings.burst_taps :]
         taps = sum(1 for t in kept if t.received_at >= since and (burst_at is None or t.received_at > burst_at))
-        return taps + 1 >= self._settings.burst_taps
+        return taps + 1 + more >= self._settings.burst_taps
 
     # -- telling --------------------------------------------------------------------------------------
 
@@ -402,6 +451,9 @@ class SafetyEngine:
             self._own(case, who, now)
             case.update = Reason.ACKNOWLEDGED
         elif incident.owner == who.user:
+            renewed_by_s = now + self._settings.ack_stale_s - (incident.stale_at or now)
+            if renewed_by_s < self._settings.ack_stale_s * CONFIRMED_AGAIN_SHARE:
+                return []  # a button held down must not write a row each time
             case.step(Step.CONFIRMED, who.user, now, stale_at=now + self._settings.ack_stale_s)
         else:
             raise AlreadyAcknowledged(incident.owner)
@@ -515,9 +567,12 @@ class SafetyEngine:
     def _put_trigger(self, trigger: Trigger) -> None:
         incident = self._incidents.get(trigger.incident_id)
         key = (incident.tenant, incident.subject, trigger.key) if incident is not None else None
-        if key is None or key in self._keys:
+        if key is None:
             return
-        self._keys[key] = trigger
+        known = self._keys.get(key)
+        if known is not None and known.incident_id == trigger.incident_id:
+            return
+        self._keys[key] = trigger  # of the newest incident: see `_is_repeat`
         self._triggers[trigger.incident_id].append(trigger)
 
     def _deadline(self, incident_id: IncidentId) -> float | None:
@@ -527,8 +582,14 @@ class SafetyEngine:
 
     def _note_deadline(self, incident_id: IncidentId) -> None:
         at = self._deadline(incident_id)
-        if at is not None:
-            heapq.heappush(self._deadlines, (at, incident_id))
+        if at is None:
+            return
+        if len(self._deadlines) >= STALE_DEADLINES_MAX + 2 * len(self._active):
+            # Each change leaves its former deadline behind; those far ahead would stay for minutes.
+            noted = ((self._deadline(active), active) for active in self._active.values() if active != incident_id)
+            self._deadlines = [(due_at, active) for due_at, active in noted if due_at is not None]
+            heapq.heapify(self._deadlines)
+        heapq.heappush(self._deadlines, (at, incident_id))
 
     def _forget(self, now: float) -> None:
         """Let go of incidents that ended long ago; the store keeps them."""
@@ -538,7 +599,9 @@ class SafetyEngine:
                 return
             incident_id = self._resolved.popleft()
             for trigger in self._triggers.pop(incident_id, ()):
-                self._keys.pop((incident.tenant, incident.subject, trigger.key), None)
+                key = (incident.tenant, incident.subject, trigger.key)
+                if self._keys.get(key) is trigger:
+                    del self._keys[key]
             del self._incidents[incident_id]
             del self._event_seqs[incident_id]
             self._stories.pop(incident_id, None)

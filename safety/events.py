@@ -12,11 +12,16 @@ from safety.model import Incident, SosReport, Target
 
 @dataclass(frozen=True, slots=True)
 class SosRaised:
-    """Someone tapped. ``who.restricted`` flags the trigger; nothing about it refuses it."""
+    """Someone tapped. ``who.restricted`` flags the trigger; nothing about it refuses it.
+
+    Attributes:
+        also: Earlier taps of the same person that waited with this one, oldest first: counted, told as one.
+    """
 
     who: Principal
     report: SosReport
     received_at: float
+    also: tuple["SosRaised", ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 What cannot be read is dropped and named in ``ignored``. A frame that cannot be decoded at all is searched for
 its fields, in linear time; without a usable key one is made from the bytes, so that a repeat of the same bytes
-is still the same tap. What an SOS means is decided in ``engine.py``.
+is still the same tap while its incident is active. What an SOS means is decided in ``engine.py``.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from core.ids import CLIENT_KEY_LEN_MAX, OrderId
 from core.units import ACCURACY_M_MAX, EPOCH_S_MAX, EPOCH_S_MIN, LAT_DEG_MAX, LNG_DEG_MAX
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
-from safety.model import FixSource, IncidentFix, SosReport
+from safety.model import KEY_MADE_PREFIX, FixSource, IncidentFix, SosReport
 
 NOTE_LEN_MAX: Final = 512
 """Characters of a note that are kept; the rest is cut, never a reason to refuse."""
@@ -29,7 +29,6 @@ FRAME_UNKNOWN_M: Final = 1_500.0
 CLOCK_TRUST_S: Final = 86_400.0
 """A lone ``fixed_at`` is believed as the server's time when it is no older than this."""
 ORDER_LEN_MAX: Final = 64
-KEY_MADE_PREFIX: Final = "srv_"
 
 _FIELDS: Final = (
     "key", "lat", "lng", "accuracy_m", "fixed_at", "sent_at", "order", "silent", "battery", "note", "crs",

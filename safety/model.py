@@ -2,9 +2,16 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from geo.point import LatLng
+
+KEY_MADE_PREFIX: Final = "srv_"
+"""How a key begins that the server made from the bytes of a tap without a usable one."""
+
+KEY_MADE_PREFIX: Final = "srv_"
+"""How a key begins that the server made from the bytes of a tap without a usable one."""
 
 
 class IncidentState(StrEnum):

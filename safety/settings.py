@@ -57,8 +57,11 @@ class SafetySettings:
     triggers_kept_max: int = 1_000
     """Taps of one incident that are kept one by one; further ones are only counted."""
 
+    key_repeat_s: float = 600.0
+    """Seconds after a tap during which its key still finds its incident when that has ended; later it is a new SOS."""
+
     resolved_kept_s: float = 86_400.0
-    """Seconds after its end during which a repeated key still finds its incident."""
+    """Seconds after its end during which an incident is kept in memory."""
 
     commit_wait_s: float = 0.3
     """Seconds to wait for the disk before the alarm goes out undurably (the write goes on and is told when done)."""
@@ -94,6 +97,8 @@ class SafetySettings:
         _within("burst_window_s", self.burst_window_s, 1, 600)
         _within("retap_quiet_s", self.retap_quiet_s, 0, 60)
         _within("triggers_kept_max", self.triggers_kept_max, 10, 100_000)
+        _within("key_repeat_s", self.key_repeat_s, 0, 86_400)
+        _within("key_repeat_s", self.key_repeat_s, 0, 86_400)
         _within("resolved_kept_s", self.resolved_kept_s, 60, 31_622_400)
         _within("commit_wait_s", self.commit_wait_s, 0.01, 10)
         _within("retry_min_s", self.retry_min_s, 0.01, 10)

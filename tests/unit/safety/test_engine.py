@@ -9,8 +9,8 @@ import pytest
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import IncidentId, TenantId, UserId
 from core.principal import Principal, Role
-from geo.point import LatLng
-from safety.engine import SafetyEngine
+from geo.point import Frame, LatLng
+from safety.engine import STALE_DEADLINES_MAX, SafetyEngine
 from safety.errors import AlreadyAcknowledged, AlreadyResolved
 from safety.events import (
     AckRaiser,
@@ -21,10 +21,12 @@ from safety.events import (
     NotifyTargets,
     Reason,
     ReviseRights,
+    SosRaised,
     SoundAlarm,
     UpdateTargets,
 )
 from safety.incident import fold
+from safety.intake import decode_sos
 from safety.model import Incident, IncidentState, SosReport
 from safety.ports import SafetyState
 from safety.settings import SafetySettings
@@ -226,6 +228,73 @@ def test_a_tap_after_the_end_is_a_new_incident() -> None:
     resolve(engine, OPS, which, T0 + 10)
     assert incident_id(tap(engine, T0 + 11, key="k1")) == which, "the old tap is still the old tap"
     assert incident_id(tap(engine, T0 + 12, key="k2")) != which
+
+
+def test_a_key_used_again_long_after_its_incident_ended_is_a_new_sos() -> None:
+    engine, which = raised()
+    assert incident_id(tap(engine, T0 + 3_600)) == which, "while it is active a key is one tap, however late"
+    resolve(engine, OPS, which, T0 + 3_601)
+    again = tap(engine, T0 + 3_602)
+    assert incident_id(again) != which
+    assert len(told(again)) == 7
+    assert kinds(tap(engine, T0 + 3_603)) == [AckRaiser], "and it is one tap of the new incident"
+
+
+def test_an_sos_without_a_key_is_a_new_one_as_soon_as_the_former_ended() -> None:
+    place = town()
+    engine = engine_in(place)
+    keyless = decode_sos(b'{"type":"sos"}', True, T0, Frame.WGS84)
+    which = incident_id(tap(engine, report=keyless))
+    assert incident_id(tap(engine, T0 + 5, report=keyless)) == which, "the same bytes are the same tap meanwhile"
+    resolve(engine, OPS, which, T0 + 10)
+    again = tap(engine, T0 + 20, report=keyless)
+    assert incident_id(again) != which
+    assert told(again) != []
+    resolve(engine, OPS, incident_id(again), T0 + 30)
+    fresh = reload(engine, place)
+    assert told(tap(fresh, T0 + 40, report=keyless)) != [], "and after a restart"
+
+
+def test_a_new_use_of_a_key_outlives_the_memory_of_the_former() -> None:
+    engine, which = raised(resolved_kept_s=1_000)
+    resolve(engine, OPS, which, T0 + 10)
+    second = incident_id(tap(engine, T0 + 900))
+    tap(engine, T0 + 1_100, who=person("cus_bea"))
+    assert engine.incident(ACME, which) is None
+    assert incident_id(tap(engine, T0 + 1_101)) == second
+
+
+def test_taps_that_waited_together_count_each_and_ring_once() -> None:
+    engine, which = raised()
+    waited = tuple(SosRaised(ANNA, SosReport(key), T0 + 5) for key in ("k2", "k3", "k2", "k1"))
+    effects = engine.handle(SosRaised(ANNA, SosReport("k4", note="help"), T0 + 5, waited), T0 + 5)
+    incident = answer(effects).incident
+    assert (incident.incident_id, incident.triggers, incident.note) == (which, 4, "help")
+    assert len(told(effects)) == len(set(told(effects)))
+    for key in ("k2", "k3", "k4"):
+        assert kinds(tap(engine, T0 + 6, key=key)) == [AckRaiser], "every key is known"
+    assert incident.level == 1, "together they are a burst"
+
+
+def test_an_owner_who_holds_the_button_down_writes_one_row() -> None:
+    engine, which = raised()
+    acknowledge(engine, OPS, which, T0 + 1)
+    engine.take_changes()
+    for n in range(100):
+        acknowledge(engine, OPS, which, T0 + 2 + n / 100)
+    assert not engine.take_changes()
+    acknowledge(engine, OPS, which, T0 + 60)
+    assert len(engine.take_changes().events) == 1
+    assert current(engine, which).stale_at == T0 + 60 + SETTINGS.ack_stale_s
+
+
+def test_deadlines_that_no_longer_hold_are_cleared_out() -> None:
+    engine, which = raised()
+    for n in range(2_000):
+        acknowledge(engine, OPS, which, T0 + 10 * n)
+        engine.take_changes()
+    assert len(engine._deadlines) <= STALE_DEADLINES_MAX + 4
+    engine.check()
 
 
 def test_silence_once_asked_for_stays() -> None:

@@ -52,7 +52,9 @@ DEVICES = ["phone", "watch"]
 HANDLERS = [OPS, OPS_2, OPS_BJ, NEAR, person("tec_05", Role.RESPONDER), *SUBJECTS]
 BREAKABLE = ["responders", "responders_of_city", "ops", "last_fix", "booking", "city_of"]
 OTHER_PARTY = {"cus_anna": "tec_00", "cus_bea": "ops_0", "tec_02": "cus_anna"}
-SETTINGS = SafetySettings(responders_level_0=2, responders_level_1=4, responders_level_2=6, triggers_kept_max=12)
+SETTINGS = SafetySettings(
+    responders_level_0=2, responders_level_1=4, responders_level_2=6, triggers_kept_max=12, key_repeat_s=86_400.0
+)
 
 
 class SafetyModel(RuleBasedStateMachine):

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from core.units import ACCURACY_M_MAX
 from geo.distance import distance_m
 from geo.point import Frame, LatLng
-from safety.intake import FRAME_UNKNOWN_M, KEY_MADE_PREFIX, NOTE_LEN_MAX, decode_sos
-from safety.model import FixSource, SosReport
+from safety.intake import FRAME_UNKNOWN_M, NOTE_LEN_MAX, decode_sos
+from safety.model import KEY_MADE_PREFIX, FixSource, SosReport
 
 T0 = 1_800_000_000.0
 GOOD: dict[str, Any] = {
