@@ -171,13 +171,14 @@ def print_config(config_file: Path | None, default: bool) -> None:
 
 @main.command()
 @config_option
-def migrate(config_file: Path | None) -> None:
+@click.option("--new-epoch", is_flag=True, help="After restoring a backup: clients take a snapshot, not what is next.")
+def migrate(config_file: Path | None, new_epoch: bool) -> None:
     """Make or upgrade the databases in the data folder. `serve` does the same when it starts."""
     from server.migration import migrate_folder
 
     settings, _ = _settings(config_file)
     try:
-        for line in migrate_folder(Path(settings.data_folder)):
+        for line in migrate_folder(Path(settings.data_folder), new_epoch=new_epoch):
             click.echo(line)
     except StartFailed as error:
         errors.print(f"[bold red]Not migrated:[/] {error}")

@@ -56,6 +56,7 @@ class EngineService(Generic[EventT, EffectT]):
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
+        self._closed_because = ""
         self._deadline_faults = 0
         self._deadlines_put_off_until = 0.0  # in clock.monotonic() terms
 
@@ -105,8 +106,10 @@ class EngineService(Generic[EventT, EffectT]):
         """Queue an event.
 
         Raises:
-            Unavailable: The mailbox is full (``overloaded``) or the service is stopping (``draining``).
+            Unavailable: The mailbox is full (``overloaded``), the service is stopping (``draining``) or was closed.
         """
+        if self._closed_because:
+            raise Unavailable(f"{self._name} {self._closed_because}")
         if self._stopping:
             raise Unavailable(f"{self._name} is stopping", code="draining")
         if urgent:
@@ -137,6 +140,10 @@ class EngineService(Generic[EventT, EffectT]):
     def waiting(self) -> int:
         """Events in the mailbox."""
         return len(self._mailbox) + len(self._urgent)
+
+    def close(self, why: str) -> None:
+        """Refuse every event with ``unavailable`` from now on: this service could not begin and is never run."""
+        self._closed_because = why
 
     async def drain(self) -> None:
         """Wait until the mailbox is empty and its last turn is performed."""

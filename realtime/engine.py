@@ -388,14 +388,14 @@ class Engine:
         else:
             self._sender.read_failed(job, now)
 
-    def send_direct(self, tenant: TenantId, user: UserId, body: bytes, now: float) -> int:
-        """Write a message outside the streams, before everything else."""
+    def send_direct(self, tenant: TenantId, user: UserId, body: bytes, now: float, *, restricted: bool = False) -> int:
+        """Write a message outside the streams, before everything else; ``restricted``: also where only SOS works."""
         person = self.people.get(tenant, user)
         if person is None:
             return 0
         sent = 0
         for session in person.sessions:
-            if session.takes_rows:
+            if session.takes_rows or (restricted and session.state is State.RESTRICTED):
                 payload = transcode(body, to_json=session.codec.is_json, crs=session.target)
                 sent += session.queue.send_safety(payload)
         return sent
@@ -414,6 +414,18 @@ class Engine:
         for session in sessions:
             self.close(session, CloseCode.REVOKED, "revoked", now)
         return len(sessions)
+
+    def revoke_where(self, revoked: Callable[[Principal], bool], now: float) -> int:
+        """Close every session whose principal was revoked."""
+        found = [
+            session
+            for person in self.people
+            for session in person.sessions
+            if session.who is not None and revoked(session.who)
+        ]
+        for session in found:
+            self.close(session, CloseCode.REVOKED, "revoked", now)
+        return len(found)
 
     def duty_changed(self, tenant: TenantId, user: UserId, shard: Shard | None, now: float) -> None:
         """A person got a slot, or lost it."""

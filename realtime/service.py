@@ -116,13 +116,19 @@ class RealtimeService:
         """Rights to ``topic`` changed: nothing is sent on the old ones after this call returns."""
         self._engine.rights_changed(topic, self._clock.now())
 
-    def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> int:
+    def send_direct(self, tenant: TenantId, user: UserId, body: bytes, *, restricted: bool = False) -> int:
         """Send a JSON message to all connected devices of a user, outside the streams, before everything else.
+
+        Args:
+            tenant: Whose user it is.
+            user: To whom.
+            body: The message.
+            restricted: Also to sessions that may do nothing but SOS: an answer to their own SOS.
 
         Returns:
             Number of devices it was written to.
         """
-        return self._engine.send_direct(tenant, user, body, self._clock.now())
+        return self._engine.send_direct(tenant, user, body, self._clock.now(), restricted=restricted)
 
     def online(self, tenant: TenantId, user: UserId) -> bool:
         """Whether any device of the user has a session."""
@@ -131,6 +137,10 @@ class RealtimeService:
     def revoke(self, tenant: TenantId, user: UserId) -> int:
         """Close all sessions of a user with 4510; returns how many. New ones are the authenticator's matter."""
         return self._engine.revoke(tenant, user, self._clock.now())
+
+    def revoke_where(self, revoked: Callable[[Principal], bool]) -> int:
+        """Close every session whose principal was revoked (a single token, say) with 4510; returns how many."""
+        return self._engine.revoke_where(revoked, self._clock.now())
 
     def ingest_http(self, who: Principal, pings: Ping | Pings) -> PingAck:
         """Judge positions that came over HTTP, at once.

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from api.app import make_app
 from core.errors import DoorstepError
-from core.ids import TenantId, UserId
 from server.admin import make_admin_app
 from server.config import ConfigError, Problem
 from server.geography import load_maps
-from server.http import HttpListener, TrustedProxies, tls_context
+from server.http import HttpListener, address_of, tls_context
 from server.keys import Key
 from server.metrics import Metrics
 from server.readings import connect_readings, connect_stores
@@ -123,10 +122,7 @@ class App:
         self.tokens.revoke(revoked)
         if self._running is None or not self._is_listening:
             return
-        for line in revoked:
-            tenant, slash, user = line.strip().partition("/")
-            if slash:  # a single token's sessions end with their next hello or refresh
-                self.house.hub.revoke(TenantId(tenant), UserId(user))
+        self.house.hub.revoke_where(self.tokens.revoked)
 
     # -- inside -----------------------------------------------------------------------------------------
 
@@ -201,7 +197,7 @@ class App:
             self.house.api,
             body_bytes_max=settings.http.body_bytes_max,
             body_timeout_s=settings.http.header_timeout_s,
-            peer_of=TrustedProxies(settings.trusted_proxies).client,
+            peer_of=address_of(settings.trusted_proxies),
             observe=self.metrics.observe_request,
         )
         self._http = HttpListener(
@@ -215,7 +211,12 @@ class App:
             tls=self._tls(settings.http.tls_cert_file, settings.http.tls_key_file),
         )
         admin = HttpListener(
-            make_admin_app(self.metrics, self._is_healthy, lambda: self.house.addresses.ready),
+            make_admin_app(
+                self.metrics,
+                self._is_healthy,
+                lambda: self.house.addresses.ready,
+                lambda: self.house.addresses.closed_cities,
+            ),
             host=settings.admin.host,
             port=settings.admin.port,
             header_timeout_s=5,

@@ -3,11 +3,14 @@
 import asyncio
 import logging
 import ssl
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from collections.abc import Callable
 from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+from multidict import CIMultiDictProxy
+
+from transport.websocket_handshake import address_group, client_address, parse_networks
 
 _log = logging.getLogger(__name__)
 _HEAD_BYTES_MAX: Final = 16_384
@@ -155,33 +158,24 @@ class HttpListener:
         self._open.pop(handler, None)
 
 
-class TrustedProxies:
-    """Finds the client's address behind proxies that are trusted."""
+def address_of(trusted: tuple[str, ...]) -> Callable[[web.BaseRequest], str]:
+    """Finds the group of addresses a request comes from, behind proxies that are trusted: the hub's own rule."""
+    networks = parse_networks(trusted)
 
-    def __init__(self, networks: tuple[str, ...]) -> None:
-        """Parse once; the settings have checked them."""
-        self._networks: list[IPv4Network | IPv6Network] = [ip_network(text, strict=False) for text in networks]
+    def address(request: web.BaseRequest) -> str:
+        return address_group(client_address(request.remote or "", _Headers(request.headers), networks))
 
-    def client(self, request: web.BaseRequest) -> str:
-        """The nearest address that is no trusted proxy: X-Forwarded-For is read from its end."""
-        address = request.remote or ""
-        if not self._trusts(address):
-            return address
-        for hop in reversed(request.headers.get("X-Forwarded-For", "")[:2_048].split(",")):
-            hop = hop.strip()
-            if not hop:
-                continue
-            address = hop
-            if not self._trusts(hop):
-                break
-        return address
+    return address
 
-    def _trusts(self, text: str) -> bool:
-        try:
-            address = ip_address(text)
-        except ValueError:
-            return False
-        return any(address in network for network in self._networks)
+
+class _Headers:
+    """aiohttp's headers as ``transport`` reads them."""
+
+    def __init__(self, headers: CIMultiDictProxy[str]) -> None:
+        self._headers = headers
+
+    def getall(self, key: str, default: list[str]) -> list[str]:
+        return list(self._headers.getall(key, default))
 
 
 def tls_context(cert_file: str, key_file: str) -> ssl.SSLContext | None:

@@ -63,7 +63,7 @@ class Settings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     """Who may speak: tokens (JWT) and one-time tickets."""
     data_folder: str = "var/doorstep"
-    """Folder of the databases and the emergency journal; a relative path starts at the working directory."""
+    """Folder of the databases; a relative path starts at the working directory."""
     coordinates: CoordinateSettings = field(default_factory=CoordinateSettings)
     """The platform's coordinate frame."""
     cities: tuple[CitySettings, ...] = (CitySettings("demo", "shenzhen"),)

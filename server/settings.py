@@ -91,7 +91,7 @@ class HttpSettings(ListenerSettings):
     idle_timeout_s: float = 75.0
     """Seconds that a kept-alive connection may stay silent."""
     connections_max: int = 2_000
-    """Connections at once; one more is closed at once."""
+    """Connections at once; for one more the longest waiting that has not sent a whole request is closed, or itself."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -154,11 +154,13 @@ class AuthSettings:
     restricted_for_s: float = 86_400.0
     """Seconds after its end in which a genuine token still raises an SOS, and does nothing else."""
     token_life_max_s: float = 2_678_400.0
-    """Seconds between `iat` (or `nbf`) and `exp` beyond which a token is refused as too long-lived."""
+    """Seconds between `iat` (or `nbf`; one of them is needed) and `exp` beyond which a token is refused."""
     ticket_life_s: float = 30.0
     """Seconds that a one-time ticket of `POST /v1/tickets` may wait to be used."""
     tickets_max: int = 100_000
     """Unused tickets at once; beyond it new ones are refused with `overloaded`."""
+    tickets_per_user_max: int = 16
+    """Unused tickets of one user at once; beyond it new ones are refused with `rate_limited`."""
     revoked_file: str = ""
     """File with one revoked `jti` (or `tenant/user`) a line, read at the start and again on SIGHUP."""
     verified_cache_max: int = 20_000
@@ -178,6 +180,8 @@ class AuthSettings:
             raise ValueError(f"ticket_life_s must be between 1 and 300, is {self.ticket_life_s}")
         if not 1 <= self.tickets_max <= 10_000_000:
             raise ValueError(f"tickets_max must be between 1 and 10000000, is {self.tickets_max}")
+        if not 1 <= self.tickets_per_user_max <= 10_000:
+            raise ValueError(f"tickets_per_user_max must be between 1 and 10000, is {self.tickets_per_user_max}")
         if not 0 <= self.verified_cache_max <= 1_000_000:
             raise ValueError(f"verified_cache_max must be between 0 and 1000000, is {self.verified_cache_max}")
 

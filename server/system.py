@@ -3,23 +3,40 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from typing import Final
 
 ID_BYTES: Final = 15
 """120 random bits: over the 96 that ``IdSource`` promises, and 20 characters without padding."""
 
 
-class SystemClock:
-    """Wall time that never steps back: the wall clock at the start plus the monotonic time since."""
+SLEW_MAX: Final = 0.0005
+"""How much faster or slower than the monotonic clock we run to come back to wall time: 500 ppm, as adjtime(3) does, so
+that no duration is visibly wrong. A second is made good in 33 minutes."""
 
-    def __init__(self) -> None:
-        """Read both clocks once."""
-        self._started_at = time.time()
-        self._started = time.monotonic()
+
+class SystemClock:
+    """Wall time that never steps back: it runs with the monotonic clock and is slewed towards the wall clock.
+
+    So it follows NTP over weeks, and a wall clock that is set by an hour moves nothing at once.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Read both clocks once; tests give their own."""
+        self._wall = wall
+        self._monotonic = monotonic
+        self._now = wall()
+        self._read_at = monotonic()
 
     def now(self) -> float:
         """UTC epoch seconds."""
-        return self._started_at + (time.monotonic() - self._started)
+        read_at = self._monotonic()
+        passed_s = max(read_at - self._read_at, 0.0)
+        behind_s = self._wall() - (self._now + passed_s)
+        slew_s = SLEW_MAX * passed_s
+        self._now += passed_s + min(max(behind_s, -slew_s), slew_s)
+        self._read_at = read_at
+        return self._now
 
     def monotonic(self) -> float:
         """The running event loop's own time, or the machine's monotonic clock outside of a loop."""

@@ -5,7 +5,7 @@ says (``jku``, ``x5u``, ``jwk``, ``crit``) is not followed. Source: RFC 8725 sec
 """
 
 import hashlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -44,7 +44,8 @@ class Tokens:
     """Verifies tokens against the configured keys.
 
     Bounds: remembers at most ``verified_cache_max`` verified tokens by hash (oldest forgotten), each not beyond
-    its end plus the restricted time; at most ``tickets_max`` unused tickets (beyond: ``overloaded``).
+    its end plus the restricted time; at most ``tickets_max`` unused tickets (beyond: ``overloaded``), of them
+    ``tickets_per_user_max`` of one user (beyond: ``rate_limited``).
     """
 
     def __init__(self, settings: AuthSettings, keys: Mapping[str, Key], ids: IdSource) -> None:
@@ -54,6 +55,7 @@ class Tokens:
         self._ids = ids
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._tickets: OrderedDict[str, tuple[Principal, DeviceId, float]] = OrderedDict()
+        self._tickets_of: Counter[tuple[TenantId, UserId]] = Counter()
         self._revoked: frozenset[str] = frozenset()
 
     # -- tokens -----------------------------------------------------------------------------------------
@@ -137,7 +139,9 @@ class Tokens:
     def _claims(self, claims: Mapping[str, Any]) -> _Verified:
         expires_at = _number(claims, "exp")
         not_before = max(_number(claims, "nbf", 0.0), _number(claims, "iat", 0.0))
-        if not_before and expires_at - not_before > self._settings.token_life_max_s:
+        if not not_before:
+            raise _invalid("it has neither iat nor nbf, so its life is unknown")
+        if expires_at - not_before > self._settings.token_life_max_s:
             raise _invalid(f"it lives longer than {self._settings.token_life_max_s:g} s")
         role = _role(claims.get("role"))
         roles = frozenset(_role(name) for name in _words(claims, "roles")) | {role}
@@ -171,21 +175,24 @@ class Tokens:
         """Make a ticket for this principal on this device; returns it and when it ends.
 
         Raises:
-            Unavailable: ``overloaded``: too many unused tickets.
+            Unavailable: ``overloaded``: too many unused tickets; ``rate_limited``: too many of this user.
         """
         self._drop_old_tickets(now)
+        if self._tickets_of[principal.tenant, principal.user] >= self._settings.tickets_per_user_max:
+            raise Unavailable("too many unused tickets of this user", code="rate_limited")
         if len(self._tickets) >= self._settings.tickets_max:
             raise Unavailable("too many unused tickets", code="overloaded")
         expires_at = now + self._settings.ticket_life_s
         ticket = self._ids.new(TICKET_PREFIX)
         self._tickets[ticket] = (principal, device, expires_at)
+        self._tickets_of[principal.tenant, principal.user] += 1
         return ticket, expires_at
 
     def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:
         """Use up a ticket. See ``realtime.ports.Authenticator``."""
-        entry = self._tickets.pop(ticket, None)
-        if entry is None:
+        if ticket not in self._tickets:
             raise Refused("the ticket is unknown or was used", code="ticket_invalid")
+        entry = self._take_ticket(ticket)
         principal, bound_device, expires_at = entry
         if now >= expires_at or bound_device != device:
             raise Refused("the ticket is too old or another device's", code="ticket_invalid")
@@ -198,7 +205,15 @@ class Tokens:
             ticket, (_, _, expires_at) = next(iter(self._tickets.items()))
             if expires_at > now:
                 return
-            del self._tickets[ticket]
+            self._take_ticket(ticket)
+
+    def _take_ticket(self, ticket: str) -> tuple[Principal, DeviceId, float]:
+        entry = self._tickets.pop(ticket)
+        owner = entry[0].tenant, entry[0].user
+        self._tickets_of[owner] -= 1
+        if not self._tickets_of[owner]:
+            del self._tickets_of[owner]
+        return entry
 
 
 def issue(

@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any, Protocol, cast
 
@@ -96,6 +96,8 @@ class Addresses:
     admin_url: str = ""
     connections: int = 0
     ready: bool = False
+    closed_cities: list[str] = field(default_factory=list)
+    """Cities whose orders could not be read at the start."""
 
 
 class House:
@@ -135,14 +137,28 @@ class House:
         self._expiry: asyncio.TimerHandle | None = None
 
     async def load(self) -> None:
-        """Read open orders, offers and incidents with their deadlines. Raises ``Unavailable``."""
+        """Read open orders, offers and incidents with their deadlines.
+
+        A city that cannot be read is closed and the others work: an SOS must not wait for somebody to mend orders.
+
+        Raises:
+            Unavailable: Incidents cannot be read.
+        """
         now = self.clock.now()
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))
-        await self._last_seen.load(now)
+        try:
+            await self._last_seen.load(now)
+        except Exception:  # noqa: BLE001 - they come in again with the phones' next positions
+            _log.exception("the last positions cannot be read")
         for part in self.cities.all():
-            await part.dispatch.load()
+            try:
+                await part.dispatch.load()
+            except Exception:  # noqa: BLE001 - whatever it is, it concerns this city only
+                _log.critical("a city cannot be read and is closed", extra={"city": part.shard.channel}, exc_info=True)
+                part.dispatch.close("could not be read at the start")
+                self.addresses.closed_cities.append("/".join(part.shard))
         await self.safety.start()
 
     def run(self, group: asyncio.TaskGroup) -> None:
@@ -150,7 +166,8 @@ class House:
         group.create_task(self.hub.run(), name="hub")
         group.create_task(self.safety.run(), name="safety")
         for part in self.cities.all():
-            group.create_task(part.dispatch.run(), name=f"dispatch {part.shard.channel}")
+            if "/".join(part.shard) not in self.addresses.closed_cities:
+                group.create_task(part.dispatch.run(), name=f"dispatch {part.shard.channel}")
         self._expire()
 
     async def stop(self) -> None:
@@ -323,6 +340,10 @@ class _RaiserLink:
     def send_direct(self, tenant: TenantId, user: Any, body: bytes) -> None:
         """Send to every connected device of the user, at most once."""
         self._hub.send_direct(tenant, user, body)
+
+    def answer_raiser(self, tenant: TenantId, user: Any, body: bytes) -> None:
+        """Likewise, also to devices whose token has expired."""
+        self._hub.send_direct(tenant, user, body, restricted=True)
 
 
 def version() -> str:

@@ -122,7 +122,7 @@ def _plain(origin: str) -> str:
 
 def parse_networks(proxies: Sequence[str]) -> tuple[Network, ...]:
     """The setting ``trusted_proxies`` as networks."""
-    return tuple(ip_network(proxy) for proxy in proxies)
+    return tuple(ip_network(proxy, strict=False) for proxy in proxies)
 
 
 def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:

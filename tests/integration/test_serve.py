@@ -4,10 +4,13 @@ import asyncio
 import datetime
 import json
 import signal
+import sqlite3
 import ssl
+from contextlib import closing
 from pathlib import Path
 
 import aiohttp
+import jwt
 import pytest
 from click.testing import CliRunner
 from cryptography import x509
@@ -17,12 +20,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
+from websockets.protocol import State
 
 from cli.main import main
+from dispatch.service import DispatchService
 from server.app import App, StartFailed
 from server.config import ConfigError, load
 from server.root import DERIVED, Settings
-from tests.integration.served import KEY, SECRET, order, served
+from tests.integration.served import KEY, SECRET, Session, order, served
 
 pytestmark = pytest.mark.slow
 
@@ -192,6 +197,57 @@ def test_migrate_makes_the_databases(tmp_path: Path) -> None:
     told = CliRunner().invoke(main, ["migrate"], env=env)
     assert told.exit_code == 0, told.output
     assert {"doorstep.db", "safety.db", "tracks.db"} <= {path.name for path in (tmp_path / "data").iterdir()}
+
+
+def test_migrate_gives_new_epochs_after_a_restore(tmp_path: Path) -> None:
+    env = ENV | {"DOORSTEP__DATA_FOLDER": str(tmp_path / "data")}
+
+    def epoch() -> object:
+        with closing(sqlite3.connect(tmp_path / "data" / "doorstep.db")) as connection:
+            return connection.execute("SELECT value FROM meta WHERE name = 'epoch'").fetchone()
+
+    assert CliRunner().invoke(main, ["migrate"], env=env).exit_code == 0
+    before = epoch()
+    assert CliRunner().invoke(main, ["migrate"], env=env).exit_code == 0
+    assert epoch() == before
+    told = CliRunner().invoke(main, ["migrate", "--new-epoch"], env=env)
+    assert told.exit_code == 0, told.output
+    assert "snapshot" in told.output
+    assert epoch() != before
+
+
+async def test_a_city_that_cannot_be_read_is_closed_and_an_sos_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(self: DispatchService) -> None:
+        raise ValueError("a stored row nobody understands")
+
+    monkeypatch.setattr(DispatchService, "load", broken)
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        status, told, _ = await server.call("POST", "/v1/orders", token, order())
+        assert (status, told["code"]) == (503, "unavailable")
+        assert (await server.call("POST", "/v1/sos", token, {"key": "k"}))[1]["durable"] is True
+        async with server.http.get(f"{server.app.admin_url}/readyz") as answer:
+            assert (answer.status, await answer.text()) == (200, "ready without demo/shenzhen, other/shenzhen\n")
+
+
+async def test_a_revoked_token_closes_its_session_and_no_other_of_that_user(tmp_path: Path) -> None:
+    (tmp_path / "revoked").write_text("")
+    async with served(tmp_path, auth__revoked_file="revoked") as server:
+        kept = await server.session("cus_1", "customer")
+        lost = Session(await connect(server.app.hub_url, subprotocols=["doorstep.v1.json"]))  # type: ignore[list-item]
+        token = server.token("cus_1", "customer")
+        await lost.send("hello", token=token, device="tablet")
+        await lost.until("welcome")
+        jti = jwt.decode(token, options={"verify_signature": False})["jti"]
+        (tmp_path / "revoked").write_text(f"{jti}\n")
+        server.app.read_revoked()
+        with pytest.raises(ConnectionClosed) as closed:
+            await lost.until("never")
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == 4510
+        assert kept.socket.state is State.OPEN
 
 
 async def test_run_ends_at_sigterm(tmp_path: Path) -> None:

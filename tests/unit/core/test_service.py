@@ -210,6 +210,15 @@ async def test_a_stopped_service_refuses_and_finishes_what_it_took() -> None:
     assert service.stored == ["taken"]
 
 
+async def test_a_closed_service_is_unavailable_and_has_nothing_to_drain() -> None:
+    service = Counter()
+    service.close("could not begin")
+    with pytest.raises(Unavailable) as refusal:
+        await service.ask("one")
+    assert refusal.value.code == "unavailable"
+    await service.drain()
+
+
 async def test_a_caller_who_goes_away_does_not_undo_the_decision() -> None:
     async with running(Counter()) as service:
         service.gate.clear()

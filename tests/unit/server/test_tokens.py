@@ -130,7 +130,7 @@ def test_key_urls_in_the_header_are_ignored() -> None:
         {"iss": "other"}, {"iss": None}, {"aud": "other"}, {"aud": None}, {"exp": None}, {"sub": None}, {"sub": ""},
         {"sub": 5}, {"sub": "x" * 65}, {"tenant": None}, {"role": "admin"}, {"role": None}, {"roles": "ops"},
         {"roles": ["root"]}, {"cities": "beijing"}, {"cities": [1]}, {"exp": True}, {"nbf": NOW + 60},
-        {"iat": NOW + 60},        {"exp": NOW + 40 * 86400}, {"sub": "a\x00b"}, {"device": "other"},
+        {"iat": NOW + 60}, {"nbf": None}, {"exp": NOW + 40 * 86400}, {"sub": "a\x00b"}, {"device": "other"},
     ],
 )  # fmt: skip
 def test_wrong_claims_are_refused(claims: dict[str, object]) -> None:
@@ -207,3 +207,18 @@ def test_unused_tickets_are_bounded_and_forgotten_in_time() -> None:
     with pytest.raises(Unavailable):
         tokens.issue_ticket(who, PHONE, NOW + 1)
     tokens.issue_ticket(who, PHONE, NOW + 31)
+
+
+def test_one_user_cannot_take_all_tickets() -> None:
+    tokens = _tokens(replace(SETTINGS, tickets_per_user_max=2))
+    who, other = (tokens.verify(_good(sub=sub), device=PHONE, now=NOW) for sub in ("tec_1", "tec_2"))
+    used, _ = tokens.issue_ticket(who, PHONE, NOW)
+    tokens.issue_ticket(who, PHONE, NOW)
+    with pytest.raises(Unavailable) as refusal:
+        tokens.issue_ticket(who, PHONE, NOW)
+    assert refusal.value.code == "rate_limited"
+    tokens.issue_ticket(other, PHONE, NOW)
+    tokens.redeem(used, device=PHONE, now=NOW)
+    tokens.issue_ticket(who, PHONE, NOW + 1)
+    tokens.issue_ticket(who, PHONE, NOW + 31)  # the unused ones are too old by now
+    assert tokens._tickets_of == {("acme", "tec_1"): 1}
