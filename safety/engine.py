@@ -222,18 +222,6 @@ class SafetyEngine:
         is_made = known.key.startswith(KEY_MADE_PREFIX)
         return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
 
-    def _is_repeat(self, known: Trigger, event: SosRaised) -> bool:
-        """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
-
-        A made key is the same for every tap without one, and some clients reuse theirs: once the incident has
-        ended, nobody would hear of the next emergency.
-        """
-        incident = self._incidents.get(known.incident_id)
-        if incident is None or incident.is_active:
-            return incident is not None
-        is_made = known.key.startswith(KEY_MADE_PREFIX)
-        return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
-
     def _open(self, event: SosRaised, around: Whereabouts, now: float) -> Case:
         who, report, settings = event.who, event.report, self._settings
         incident_id = IncidentId(self._ids.new(INCIDENT_PREFIX))

@@ -10,9 +10,6 @@ from geo.point import LatLng
 KEY_MADE_PREFIX: Final = "srv_"
 """How a key begins that the server made from the bytes of a tap without a usable one."""
 
-KEY_MADE_PREFIX: Final = "srv_"
-"""How a key begins that the server made from the bytes of a tap without a usable one."""
-
 
 class IncidentState(StrEnum):
     """Where an incident is in its life; the arrows are in ``incident.py``."""

@@ -139,10 +139,14 @@ class Outbound(Protocol):
 
 
 class RaiserLink(Protocol):
-    """Sends outside the streams (``RealtimeService.send_direct``): ``sos_ack``, and alarms without a database."""
+    """Sends outside the streams (``RealtimeService``): ``sos_ack``, and alarms without a database."""
 
     def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> None:
         """Send to every connected device of the user, at most once. Never blocks, never raises."""
+        ...
+
+    def answer_raiser(self, tenant: TenantId, user: UserId, body: bytes) -> None:
+        """Likewise, also to devices that may do nothing but SOS because their token has expired."""
         ...
 
 

@@ -15,7 +15,7 @@ from typing import Final, ParamSpec, TypeVar
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
-from core.ids import IdSource, IncidentId, TenantId
+from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.outbox import Delivery, OutboxDraft, OutboxRow
 from core.principal import Principal
 from core.service import EngineService
@@ -39,16 +39,32 @@ _ENGINE_FAULT_WAIT_S: Final = 5.0
 
 
 @dataclass(slots=True)
+class _Waiting:
+    """Taps of one person that the engine handles together: the newest, and those that came before it."""
+
+    newest: SosRaised
+    posted: SosRaised
+    """What stands for them in the mailbox."""
+    earlier: list[SosRaised] = field(default_factory=list)
+    answers: list[tuple[SosRaised, Send, Failed | None]] = field(default_factory=list)
+
+
+_Draft = tuple[tuple[TenantId, UserId, IncidentId, str], OutboxDraft]
+"""A message with what a newer one of its kind makes needless: recipient, incident, receipt."""
+
+
+@dataclass(slots=True)
 class _Batch:
     """One turn's changes on their way to the disk."""
 
     changes: SafetyChanges
-    drafts: Sequence[OutboxDraft]
+    drafts: Sequence[_Draft]
     tried: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after its first attempt, whatever came of it."""
     rows: Sequence[OutboxRow] | None = None
     """Set once stored."""
     attempts: int = 0
+    """Above 0 nobody knows whether it is stored already: nothing may be joined to it any more."""
     sent_direct: bool = False
 
 
@@ -79,6 +95,7 @@ class SafetyService(EngineService[Event, Effect]):
         self._link = link
         self._watchers = watchers
         self._engine = SafetyEngine(settings, ids, surroundings)
+        self._taps: dict[tuple[TenantId, UserId], deque[_Waiting]] = {}
         self._unstored: deque[_Batch] = deque()
         self._turn_batch: _Batch | None = None
         self._store_wake = asyncio.Event()
@@ -113,19 +130,49 @@ class SafetyService(EngineService[Event, Effect]):
         if self._finished:
             raise Unavailable("safety has stopped", code="draining")
 
-        def done(outcome: Sequence[Effect] | DoorstepError) -> None:
-            if isinstance(outcome, DoorstepError):
-                if failed is not None:
-                    failed(outcome)
-                return
-            for effect in outcome:
-                if isinstance(effect, AckRaiser) and effect.answer:
-                    self._guard("answer", self._answer, effect, send)
-
+        tap = SosRaised(who, report, now)
+        waiting = self._taps.setdefault((who.tenant, who.user), deque())
+        if len(waiting) >= self._settings.taps_waiting_max:
+            # Somebody's stuck button must not keep the next person, or whoever acknowledges, waiting.
+            last = waiting[-1]
+            last.earlier.append(last.newest)
+            last.newest = tap
+            last.answers.append((tap, send, failed))
+            return
+        last = _Waiting(tap, tap, answers=[(tap, send, failed)])
+        waiting.append(last)
         # Not by `post`: an SOS is taken as long as anybody is there to handle it.
-        self._urgent.append((SosRaised(who, report, now), done))
+        self._urgent.append((tap, lambda outcome: self._answer_all(last, outcome)))
         self._idle.clear()
         self._wake.set()
+
+    def _answer_all(self, waited: _Waiting, outcome: Sequence[Effect] | DoorstepError) -> None:
+        """Each tap hears by its own key what became of all that waited together."""
+        if isinstance(outcome, DoorstepError):
+            for _, _, failed in waited.answers:
+                if failed is not None:
+                    self._guard("answer", failed, outcome)
+            return
+        for effect in outcome:
+            if not (isinstance(effect, AckRaiser) and effect.answer):
+                continue
+            for tap, send, _ in waited.answers:
+                ack = effect
+                if tap is not waited.newest:
+                    report, device = tap.report, tap.who.device
+                    ack = AckRaiser(effect.incident, report.key, device, report.ignored, tap.received_at, answer=True)
+                self._guard("answer", self._answer, ack, send)
+
+    def _gathered(self, event: SosRaised) -> SosRaised:
+        """What waits behind one place in the mailbox, as one event."""
+        person = (event.who.tenant, event.who.user)
+        waiting = self._taps.get(person)
+        if waiting is None or waiting[0].posted is not event:
+            return event
+        waited = waiting.popleft()
+        if not waiting:
+            del self._taps[person]
+        return replace(waited.newest, also=tuple(waited.earlier))
 
     @property
     def unacknowledged(self) -> int:
@@ -160,6 +207,8 @@ class SafetyService(EngineService[Event, Effect]):
 
     def decide(self, event: Event, now: float) -> list[Effect]:
         """Let the engine handle one event. A fault of ours costs that event, never its neighbours."""
+        if isinstance(event, SosRaised):
+            event = self._gathered(event)
         try:
             return self._engine.handle(event, now)
         except DoorstepError:
@@ -172,7 +221,7 @@ class SafetyService(EngineService[Event, Effect]):
 
     def _decide_barely(self, event: SosRaised, now: float) -> list[Effect]:
         """Whatever in the report broke us, somebody called for help: try with nothing but the key."""
-        bare = replace(event, report=SosReport(key=event.report.key, ignored=("everything",)))
+        bare = replace(event, report=SosReport(key=event.report.key, ignored=("everything",)), also=())
         try:
             return self._engine.handle(bare, now)
         except Exception as fault:
@@ -199,10 +248,13 @@ class SafetyService(EngineService[Event, Effect]):
     async def commit(self, effects: Sequence[Effect], now: float) -> None:
         """Give the turn to the writer and wait for it, but never longer than ``commit_wait_s``."""
         changes = self._engine.take_changes()
-        batch = _Batch(changes, self._messages(self._outbound.drafts, effects, now))
+        batch = _Batch(changes, self._drafts(effects, now))
         self._turn_batch = batch
         if not batch.changes and not batch.drafts:
             batch.rows = ()
+            return
+        if len(self._unstored) >= self._settings.unstored_turns_max:
+            self._join(batch)
             return
         # While an earlier turn still hangs at the disk, waiting for this one as well would only hold the alarm.
         patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
@@ -210,6 +262,52 @@ class SafetyService(EngineService[Event, Effect]):
         self._all_stored.clear()
         self._store_wake.set()
         await _wait(batch.tried, patience_s)
+
+    def _drafts(self, effects: Sequence[Effect], now: float) -> list[_Draft]:
+        """Messages of each effect by itself: one that cannot be built costs only itself."""
+        drafts: list[_Draft] = []
+        for effect in effects:
+            incident_id = effect.incident.incident_id
+            built = self._guard("outbound", self._outbound.drafts, (effect,), now) or ()
+            drafts += [((draft.tenant, draft.recipient, incident_id, draft.receipt), draft) for draft in built]
+        return drafts
+
+    def _join(self, turn: _Batch) -> None:
+        """The disk has been away for many turns: put each incident's changes to those of it that wait already.
+
+        By incident, so that one whose changes cannot be stored holds no other. Its messages are the newest ones:
+        everybody has been told directly meanwhile.
+        """
+        parts: dict[IncidentId, _Batch] = {}
+
+        def part(incident_id: IncidentId) -> _Batch:
+            if incident_id not in parts:
+                parts[incident_id] = _Batch(SafetyChanges(), [], sent_direct=True)
+            return parts[incident_id]
+
+        for incident in turn.changes.incidents.values():
+            part(incident.incident_id).changes.incidents[incident.incident_id] = incident
+        for trigger in turn.changes.triggers:
+            part(IncidentId(trigger.incident_id)).changes.triggers.append(trigger)
+        for event in turn.changes.events:
+            part(event.incident_id).changes.events.append(event)
+        for key, draft in turn.drafts:
+            waiting = part(key[2])
+            waiting.drafts = [*waiting.drafts, (key, draft)]
+        for incident_id, added in parts.items():
+            latest = next((b for b in reversed(self._unstored) if incident_id in b.changes.incidents), None)
+            if latest is None or latest.attempts:
+                self._unstored.append(added)
+                continue
+            for incident in added.changes.incidents.values():
+                version = latest.changes.incidents[incident_id].version
+                latest.changes.incidents[incident_id] = self._engine.number_as(incident.incident_id, version)
+            latest.changes.triggers.extend(added.changes.triggers)
+            latest.changes.events.extend(added.changes.events)
+            newer = {key for key, _ in added.drafts}
+            latest.drafts = [kept for kept in latest.drafts if kept[0] not in newer] + list(added.drafts)
+            latest.sent_direct = True
+        self._store_wake.set()
 
     async def discard(self) -> None:
         """Back to what is stored, plus what is decided and still on its way there."""
@@ -261,7 +359,8 @@ class SafetyService(EngineService[Event, Effect]):
     async def _write(self, batch: _Batch) -> Sequence[OutboxRow]:
         batch.attempts += 1
         try:
-            return await self._store.commit(batch.changes, batch.drafts, self._clock.now())
+            drafts = [draft for _, draft in batch.drafts]
+            return await self._store.commit(batch.changes, drafts, self._clock.now())
         except Unavailable as error:
             if error.code != _CONFLICT or batch.attempts == 1:
                 raise
@@ -296,8 +395,9 @@ class SafetyService(EngineService[Event, Effect]):
             self._guard("delivery", self._delivery.deliver, batch.rows)
         elif batch is not None:
             batch.sent_direct = True
-            for tenant, user, body in self._messages(self._outbound.direct, effects, now):
-                self._guard("link", self._link.send_direct, tenant, user, body)
+            for effect in effects:
+                for tenant, user, body in self._guard("outbound", self._outbound.direct, (effect,), now) or ():
+                    self._guard("link", self._link.send_direct, tenant, user, body)
         latest: dict[tuple[IncidentId, str], AckRaiser] = {}
         for effect in effects:
             if isinstance(effect, AckRaiser) and not effect.answer:
@@ -315,20 +415,8 @@ class SafetyService(EngineService[Event, Effect]):
 
     def _send_ack(self, ack: AckRaiser) -> None:
         incident = ack.incident
-        self._answer(ack, lambda body: self._link.send_direct(incident.tenant, incident.subject, body))
-
-    def _messages(
-        self, build: Callable[[Sequence[Effect], float], Sequence[T]], effects: Sequence[Effect], now: float
-    ) -> Sequence[T]:
-        """Messages of all effects; where building them fails, of each effect that can be built."""
-        try:
-            return build(effects, now)
-        except Exception:  # noqa: BLE001 - a fault of ours or of the api
-            _log.exception("building the messages of a turn failed; each is built by itself")
-        messages: list[T] = []
-        for effect in effects:
-            messages.extend(self._guard("outbound", build, (effect,), now) or ())
-        return messages
+        # Also to devices whose token has expired: their owner has to know that somebody comes.
+        self._answer(ack, lambda body: self._link.answer_raiser(incident.tenant, incident.subject, body))
 
     def _guard(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
         """Call somebody else's code; its fault is logged and must not end the service."""

@@ -54,6 +54,9 @@ class SafetySettings:
     retap_quiet_s: float = 2.0
     """Seconds between repeats caused by further taps; taps between them are counted and told with the next."""
 
+    taps_waiting_max: int = 8
+    """Taps of one person that wait one by one; further ones are counted and told together with the last of them."""
+
     triggers_kept_max: int = 1_000
     """Taps of one incident that are kept one by one; further ones are only counted."""
 
@@ -71,6 +74,9 @@ class SafetySettings:
 
     retry_max_s: float = 5.0
     """Longest wait between attempts of a failed write, seconds."""
+
+    unstored_turns_max: int = 64
+    """Turns that wait for a failing disk one by one; then the changes of each incident are joined."""
 
     stop_wait_s: float = 5.0
     """Seconds that a stopping server still tries to store what is not stored yet."""
@@ -96,13 +102,14 @@ class SafetySettings:
         _within("burst_taps", self.burst_taps, 2, 100)
         _within("burst_window_s", self.burst_window_s, 1, 600)
         _within("retap_quiet_s", self.retap_quiet_s, 0, 60)
+        _within("taps_waiting_max", self.taps_waiting_max, 1, 1_000)
         _within("triggers_kept_max", self.triggers_kept_max, 10, 100_000)
-        _within("key_repeat_s", self.key_repeat_s, 0, 86_400)
         _within("key_repeat_s", self.key_repeat_s, 0, 86_400)
         _within("resolved_kept_s", self.resolved_kept_s, 60, 31_622_400)
         _within("commit_wait_s", self.commit_wait_s, 0.01, 10)
         _within("retry_min_s", self.retry_min_s, 0.01, 10)
         _within("retry_max_s", self.retry_max_s, self.retry_min_s, 60)
+        _within("unstored_turns_max", self.unstored_turns_max, 1, 100_000)
         _within("stop_wait_s", self.stop_wait_s, 0, 600)
         _within("mailbox_len_max", self.mailbox_len_max, 10, 10_000_000)
         _within("batch_len_max", self.batch_len_max, 1, 10_000)

@@ -506,6 +506,16 @@ def test_a_direct_message_reaches_all_devices_in_their_encodings() -> None:
     assert world.engine.send_direct(TENANT, UserId("nobody"), b"{}", world.now) == 0
 
 
+def test_an_answer_to_an_sos_reaches_a_device_whose_token_has_expired() -> None:
+    world = HubWorld()
+    full, expired = world.join("cus", "customer"), world.join("cus", "customer", device="d2", expires_in=-5)
+    full.read(), expired.read()
+    assert world.engine.send_direct(TENANT, UserId("cus"), b'{"type":"incident"}', world.now) == 1
+    assert expired.read() == [], "a case is not for somebody whose token has ended"
+    assert world.engine.send_direct(TENANT, UserId("cus"), b'{"type":"sos_ack"}', world.now, restricted=True) == 2
+    assert expired.read_types() == ["sos_ack"]
+
+
 # -- draining -------------------------------------------------------------------------------------------
 
 

@@ -87,6 +87,8 @@ class Post:
     def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> None:
         self._note("direct", user, body)
 
+    answer_raiser = send_direct
+
     def incident_changed(self, incident: Incident) -> None:
         self.rights.append(incident)
         self._note("rights", "", b'{"type": "rights"}')

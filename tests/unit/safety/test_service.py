@@ -12,6 +12,7 @@ from core.ids import IncidentId
 from safety.engine import SafetyEngine
 from safety.errors import AlreadyAcknowledged
 from safety.events import IncidentAcknowledged, IncidentResolved, NotifyTargets, SosRaised
+from safety.incident import fold
 from safety.model import SosReport
 from safety.settings import SafetySettings
 from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, person, town
@@ -51,6 +52,38 @@ def test_an_sos_is_stored_then_told_then_answered() -> None:
             "seen": False,
         }
     ]
+
+
+def test_changes_that_wait_for_a_disk_stay_few_however_long_it_is_away() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            world.tap("b1", person("cus_bea"))
+            await world.sleep(0.1)
+            anna, bea = (incident.incident_id for incident in (await world.stored()).incidents)
+            world.store.faults.fail_commits(1_000_000)
+            for n in range(60):
+                world.tap(f"a{n}")
+                await world.sleep(1)
+                world.receive(f"tec_{n % 5:02d}", bea)
+                await world.sleep(1)
+            assert world.service.unstored <= 4 + 4
+            await world.ask(IncidentAcknowledged(OPS, bea))
+            world.store.faults.fail_commits(0)
+            await world.sleep(10)
+            assert world.service.unstored == 0
+            state = await world.stored()
+            kept = {incident.incident_id: incident for incident in state.incidents}
+            assert (kept[anna].triggers, kept[bea].owner) == (61, OPS.user)
+            assert kept[anna] == world.service.incident(ACME, anna)
+            for which in (anna, bea):
+                fold(await world.store.events(ACME, which))
+            await world.ask(IncidentResolved(OPS, bea, "real_handled"))
+
+    rows = [
+        m for _, how, user, m in in_a_world(body, unstored_turns_max=4).post.sent if how == "row" and user == "ops_0"
+    ]
+    assert len([m for m in rows if m["type"] == "incident"]) < 20
 
 
 def test_nothing_is_said_before_the_disk_has_it() -> None:
@@ -113,6 +146,40 @@ def test_an_sos_overtakes_a_full_mailbox() -> None:
             assert len(world.post.of("sos_ack", "answer")) == 2
 
     in_a_world(body, mailbox_len_max=10)
+
+
+def test_one_persons_flood_waits_in_few_places_and_every_tap_is_answered_by_its_key() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.delay_s = 0.002
+        async with world.running():
+            world.tap("first")
+            await world.sleep(0.1)
+            which = world.post.rights[0].incident_id
+            for n in range(400):
+                world.tap(f"flood-{n}")
+            world.tap("bea", person("cus_bea"))
+            assert world.service.waiting <= 8 + 1
+            asked_at = world.now()
+            await world.ask(IncidentAcknowledged(OPS, which))
+            assert world.now() - asked_at < 0.01
+            (stored,) = [i for i in (await world.stored()).incidents if i.incident_id == which]
+            assert stored.triggers == 401
+
+    post = in_a_world(body).post
+    answered = {ack["key"] for ack in post.of("sos_ack", "answer")}
+    assert answered == {"first", "bea", *(f"flood-{n}" for n in range(400))}
+
+
+def test_the_newest_of_many_waiting_taps_tells_where_its_person_is() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            for n in range(20):
+                world.tap(f"k{n}", report=SosReport(key=f"k{n}", note=f"floor {n}"))
+            await world.sleep(0.1)
+            (incident,) = (await world.stored()).incidents
+            assert (incident.note, incident.triggers) == ("floor 19", 20)
+
+    in_a_world(body)
 
 
 # -- the disk -------------------------------------------------------------------------------------------
@@ -396,7 +463,7 @@ def test_an_outbound_that_fails_on_one_message_still_builds_the_others(caplog: p
 
     with caplog.at_level(logging.ERROR):
         in_a_world(body)
-    assert "building the messages of a turn failed" in caplog.text
+    assert "outbound is broken" in caplog.text
 
 
 def test_discarding_keeps_what_is_still_on_its_way_to_the_disk() -> None:
