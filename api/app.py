@@ -9,6 +9,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -19,9 +20,11 @@ from aiohttp import web
 from api.auth import authenticate
 from api.errors import problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route
+from api.limits import RequestLimits
 from core.clock import Clock
 from core.errors import DoorstepError, Invalid, NotFound, Refused, Unavailable
 from core.ids import IdSource
+from core.principal import Principal
 from realtime.ports import Authenticator
 
 _log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ request_id_now: ContextVar[str] = ContextVar("request_id_now", default="")
 """The request being answered, for log lines."""
 Observe = Callable[[str, int, float], None]
 """Told (route name, status, seconds) of each request."""
+Keeping = Callable[[web.BaseRequest], AbstractContextManager[None]]
 _SECURITY: Final = {
     "Server": "doorstep",
     "X-Content-Type-Options": "nosniff",
@@ -43,13 +47,16 @@ _SECURITY: Final = {
 class Api:
     """Every route with what is done around its handler."""
 
-    def __init__(self, routes: Sequence[Route], tokens: Authenticator, clock: Clock, ids: IdSource) -> None:
+    def __init__(
+        self, routes: Sequence[Route], tokens: Authenticator, clock: Clock, ids: IdSource, limits: RequestLimits
+    ) -> None:
         """Keep the table and what it needs; decoders are built once."""
         self.routes = tuple(routes)
         self._by_name = {route.name: route for route in routes}
         self._tokens = tokens
         self._clock = clock
         self._ids = ids
+        self._limits = limits
         self._decoders = {route.name: msgspec.json.Decoder(route.body) for route in routes if route.body is not None}
 
     def route(self, name: str) -> Route:
@@ -87,10 +94,24 @@ class Api:
             response = replace(response, headers={**response.headers, "Cache-Control": "no-store"})
         return response
 
-    async def _answer(self, route: Route, request: Request) -> Response:
+    def admit(self, route: Route, request: Request) -> Principal | None:
+        """Who asks, by the headers alone; None on a public route. Raises ``DoorstepError``."""
         if route.access is Access.PUBLIC:
+            self._limits.unknown(request.peer, request.now)
+            return None
+        try:
+            return authenticate(route, request.headers, self._tokens, request.now)
+        except Refused:
+            if route.access is not Access.LENIENT:
+                self._limits.unknown(request.peer, request.now)
+            raise
+
+    async def _answer(self, route: Route, request: Request) -> Response:
+        who = self.admit(route, request)
+        if who is None:
             return await _awaited(cast(PublicHandler, route.handler)(request))
-        who = authenticate(route, request.headers, self._tokens, request.now)
+        if route.access is not Access.LENIENT:
+            self._limits.known(who, request.now)
         if route.body is not None:
             request = replace(request, data=self._decode(route, request.body))
         return await _awaited(cast(Handler, route.handler)(who, request))
@@ -113,6 +134,7 @@ def make_app(
     body_timeout_s: float,
     peer_of: Callable[[web.BaseRequest], str],
     observe: Observe,
+    keeping: Keeping,
 ) -> web.Application:
     """The aiohttp application.
 
@@ -122,11 +144,12 @@ def make_app(
         body_timeout_s: Seconds for a body to arrive.
         peer_of: The client's address behind trusted proxies.
         observe: Told of each finished request.
+        keeping: Keeps a request's connection open while it is answered: it is from somebody with a good token.
     """
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
         app.router.add_route(
-            route.method, route.path, _wrapped(api, route, body_bytes_max, body_timeout_s, peer_of, observe)
+            route.method, route.path, _wrapped(api, route, body_bytes_max, body_timeout_s, peer_of, observe, keeping)
         )
     return app
 
@@ -138,25 +161,30 @@ def _wrapped(
     body_timeout_s: float,
     peer_of: Callable[[web.BaseRequest], str],
     observe: Observe,
+    keeping: Keeping,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    is_private = route.access is not Access.PUBLIC
+
     async def handle(http: web.Request) -> web.StreamResponse:
         began = api.monotonic()
         request_id = api.request_id(http.headers.get("X-Request-Id"))
+        request = Request(
+            now=api.now(),
+            request_id=request_id,
+            path=dict(http.match_info),
+            query=dict(http.query),
+            headers={name.lower(): value for name, value in http.headers.items()},
+            peer=peer_of(http),
+        )
         try:
-            body = await _body(http, body_bytes_max, body_timeout_s, whole=not route.raw_body)
+            # By the headers alone: nobody's body is waited for before we know who they are.
+            with keeping(http) if is_private and api.admit(route, request) is not None else nullcontext():
+                if is_private:
+                    body = await _body(http, body_bytes_max, body_timeout_s, whole=not route.raw_body)
+                    request = replace(request, now=api.now(), body=body)
+                response = await api.answer(route, request)
         except DoorstepError as error:
             response = problem(error, request_id)
-        else:
-            request = Request(
-                now=api.now(),
-                request_id=request_id,
-                path=dict(http.match_info),
-                query=dict(http.query),
-                headers={name.lower(): value for name, value in http.headers.items()},
-                body=body,
-                peer=peer_of(http),
-            )
-            response = await api.answer(route, request)
         took_s = api.monotonic() - began
         observe(route.name, response.status, took_s)
         _log.debug(

@@ -7,6 +7,7 @@ from api.app import Api
 from api.cities import Cities
 from api.documents import Documents
 from api.inbound import Inbound
+from api.limits import RequestLimits
 from api.nearby import NearbyTechnicians
 from api.orders import Orders
 from api.phones import Phones
@@ -64,4 +65,4 @@ def build_api(parts: ApiParts) -> Api:
         *public_routes(documents),
     ]
     documents.routes = routes
-    return Api(routes, parts.tokens, parts.clock, parts.ids)
+    return Api(routes, parts.tokens, parts.clock, parts.ids, RequestLimits(settings))

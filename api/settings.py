@@ -18,6 +18,14 @@ class ApiSettings:
     pick_token_life_s: float = 900.0
     """Seconds after which a customer's pick token of `nearby` means nobody any more."""
 
+    requests_per_s: float = 50.0
+    """HTTP requests a second of one user, or of one address without a token; more are refused with `rate_limited`.
+    SOS is never counted."""
+    requests_burst: int = 500
+    """Requests at once of one user or address that may exceed that rate."""
+    program_requests_per_s: float = 2_000.0
+    """HTTP requests a second of one program of the platform (role service); five times as many at once."""
+
     def __post_init__(self) -> None:
         """Check ranges."""
         if not 1 <= self.page_len_max <= 1_000:
@@ -28,5 +36,11 @@ class ApiSettings:
             raise ValueError(f"nearby_radius_m must be between 100 and 200000, is {self.nearby_radius_m}")
         if not 1 <= self.nearby_seen_s <= 3_600:
             raise ValueError(f"nearby_seen_s must be between 1 and 3600, is {self.nearby_seen_s}")
+        if not 0.1 <= self.requests_per_s <= 100_000:
+            raise ValueError(f"requests_per_s must be between 0.1 and 100000, is {self.requests_per_s}")
+        if not 1 <= self.requests_burst <= 1_000_000:
+            raise ValueError(f"requests_burst must be between 1 and 1000000, is {self.requests_burst}")
+        if not 1 <= self.program_requests_per_s <= 1_000_000:
+            raise ValueError(f"program_requests_per_s must be between 1 and 1000000, is {self.program_requests_per_s}")
         if not 60 <= self.pick_token_life_s <= 86_400:
             raise ValueError(f"pick_token_life_s must be between 60 and 86400, is {self.pick_token_life_s}")

@@ -44,7 +44,7 @@ MEANINGS: Final[dict[str, str]] = {
     "overloaded": "Too much is waiting; ask again in a moment.",
     "policy_unknown": "The round was made by a policy that this version cannot recompute.",
     "protocol": "The peer broke the wire contract.",
-    "rate_limited": "More messages than this connection may send.",
+    "rate_limited": "More messages or requests than one connection or caller may send.",
     "refused": "Understood, and will not be done.",
     "restricted": "Only the people an incident reaches may do this to it.",
     "step_out_of_order": "Another step of the job comes first.",

@@ -15,7 +15,7 @@ from core.errors import DoorstepError
 from server.admin import make_admin_app
 from server.config import ConfigError, Problem
 from server.geography import load_maps
-from server.http import HttpListener, address_of, tls_context
+from server.http import HttpListener, address_of, keeping, tls_context
 from server.keys import Key
 from server.metrics import Metrics
 from server.readings import connect_readings, connect_stores
@@ -199,6 +199,7 @@ class App:
             body_timeout_s=settings.http.header_timeout_s,
             peer_of=address_of(settings.trusted_proxies),
             observe=self.metrics.observe_request,
+            keeping=keeping,
         )
         self._http = HttpListener(
             app,
@@ -207,6 +208,8 @@ class App:
             header_timeout_s=settings.http.header_timeout_s,
             idle_timeout_s=settings.http.idle_timeout_s,
             connections_max=settings.http.connections_max,
+            connections_per_address_max=settings.http.connections_per_address_max,
+            trusted_proxies=settings.trusted_proxies,
             drain_s=settings.lifecycle.requests_s,
             tls=self._tls(settings.http.tls_cert_file, settings.http.tls_key_file),
         )

@@ -3,7 +3,10 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import web
@@ -20,11 +23,12 @@ _HEAD_BYTES_MAX: Final = 16_384
 class _Handler(RequestHandler):
     """One connection that must send a whole request head in time."""
 
-    __slots__ = ("_head_timeout_s", "_head_timer", "_listener")
+    __slots__ = ("_head_timeout_s", "_head_timer", "_listener", "group")
 
     def __init__(self, listener: "HttpListener", server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._listener = listener
+        self.group = ""
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout_s = listener.header_timeout_s
 
@@ -36,6 +40,8 @@ class _Handler(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the clock for the first head."""
         super().connection_made(transport)
+        name = transport.get_extra_info("peername")
+        self.group = address_group(str(name[0])) if isinstance(name, tuple) else ""
         self._listener.opened(self)
         self._arm()
 
@@ -46,6 +52,15 @@ class _Handler(RequestHandler):
             self._disarm()
         elif self._head_timer is None:
             self._arm()
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Not to be closed for a newcomer meanwhile."""
+        self._listener.keep(self)
+        try:
+            yield
+        finally:
+            self._listener.let_go(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Forget the connection."""
@@ -70,8 +85,12 @@ class _Handler(RequestHandler):
 class HttpListener:
     """Serves one aiohttp application on one address.
 
-    Bounds: ``connections_max`` connections; for one more, the one that has been idle longest is closed, so that
-    an SOS finds the door open even when others keep it busy.
+    Bounds: ``connections_max`` connections; for one more, the one is closed that has gone longest without asking with
+    a good token (idle, or not done with its head, or nobody's), so that an SOS finds the door open even when others
+    keep it busy. The same for ``connections_per_address_max`` of one address, where trusted proxies and this machine
+    do not count.
+
+    Cost: O(1) for each connection and request; O(connections) for one beyond its address' bound.
     """
 
     def __init__(
@@ -83,6 +102,8 @@ class HttpListener:
         header_timeout_s: float,
         idle_timeout_s: float,
         connections_max: int,
+        connections_per_address_max: int | None = None,
+        trusted_proxies: tuple[str, ...] = (),
         drain_s: float,
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -93,6 +114,11 @@ class HttpListener:
         self.header_timeout_s = header_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._connections_max = connections_max
+        self._per_address_max = connections_per_address_max
+        self._is_proxy = proxy_test(trusted_proxies)
+        self._counts: Counter[str] = Counter()
+        self._waiting: dict[_Handler, None] = {}
+        """Connections that may be closed for a newcomer, the longest waiting first."""
         self._drain_s = drain_s
         self._tls = tls
         self._runner: web.AppRunner | None = None
@@ -149,13 +175,58 @@ class HttpListener:
     def opened(self, handler: _Handler) -> None:
         """Count a connection; make room when there are too many."""
         self._open[handler] = None
-        if len(self._open) > self._connections_max:
-            idle = next((other for other in self._open if other is not handler and not other.is_answering), None)
-            (idle or handler).force_close()
+        self._counts[handler.group] += 1
+        is_many = self._per_address_max is not None and self._counts[handler.group] > self._per_address_max
+        if is_many and not self._is_proxy(handler.group):
+            self._close_one((other for other in self._waiting if other.group == handler.group), handler)
+        elif len(self._open) > self._connections_max:
+            self._close_one(iter(self._waiting), handler)
+        if handler in self._open:
+            self._waiting[handler] = None
+
+    def _close_one(self, waiting: Iterator[_Handler], newcomer: _Handler) -> None:
+        handler = next(waiting, newcomer)
+        self.closed(handler)  # counted out at once: the transport tells of it a turn of the loop later
+        handler.force_close()
+
+    def keep(self, handler: _Handler) -> None:
+        """Do not close this one for a newcomer."""
+        self._waiting.pop(handler, None)
+
+    def let_go(self, handler: _Handler) -> None:
+        """It may be closed for a newcomer again, after all that wait already."""
+        if handler in self._open:
+            self._waiting[handler] = None
 
     def closed(self, handler: _Handler) -> None:
-        """A connection is gone."""
-        self._open.pop(handler, None)
+        """A connection is gone. Idempotent."""
+        self._waiting.pop(handler, None)
+        if handler not in self._open:
+            return
+        del self._open[handler]
+        self._counts[handler.group] -= 1
+        if not self._counts[handler.group]:
+            del self._counts[handler.group]
+
+
+def keeping(request: web.BaseRequest) -> AbstractContextManager[None]:
+    """Keeps the connection of a request open against newcomers while it is answered; see ``api.app.make_app``."""
+    protocol = request.protocol
+    return protocol.kept() if isinstance(protocol, _Handler) else nullcontext()
+
+
+def proxy_test(trusted: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether an address is a trusted proxy's or this machine's: many people may stand behind it."""
+    networks = parse_networks(trusted)
+
+    def is_proxy(address: str) -> bool:
+        try:
+            ip = ip_address(address.partition("/")[0])
+        except ValueError:
+            return True  # a socket without an address, in tests
+        return ip.is_loopback or any(ip in network for network in networks)
+
+    return is_proxy
 
 
 def address_of(trusted: tuple[str, ...]) -> Callable[[web.BaseRequest], str]:

@@ -91,7 +91,9 @@ class HttpSettings(ListenerSettings):
     idle_timeout_s: float = 75.0
     """Seconds that a kept-alive connection may stay silent."""
     connections_max: int = 2_000
-    """Connections at once; for one more the longest waiting that has not sent a whole request is closed, or itself."""
+    """Connections at once; for one more the one is closed that has gone longest without asking with a good token."""
+    connections_per_address_max: int = 256
+    """Connections at once from one address (an IPv6 /64); trusted proxies and this machine are not counted."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -104,6 +106,9 @@ class HttpSettings(ListenerSettings):
             raise ValueError(f"idle_timeout_s must be between 1 and 3600, is {self.idle_timeout_s}")
         if not 1 <= self.connections_max <= 1_000_000:
             raise ValueError(f"connections_max must be between 1 and 1000000, is {self.connections_max}")
+        per_address = self.connections_per_address_max
+        if not 1 <= per_address <= 1_000_000:
+            raise ValueError(f"connections_per_address_max must be between 1 and 1000000, is {per_address}")
 
 
 @dataclass(frozen=True, slots=True)

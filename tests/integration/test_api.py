@@ -379,3 +379,100 @@ async def test_an_order_in_one_frame_is_offered_and_shown_in_the_platforms(tmp_p
         assert (shown["gcj02"]["lat"], shown["gcj02"]["lng"]) == (LAT, LNG)
         assert 0.001 < abs(shown["wgs84"]["lat"] - LAT) < 0.01
         assert shown["bd09"]["lat"] < LAT
+
+
+@pytest.mark.parametrize("bearer", ["", "Authorization: Bearer nonsense\r\n"])
+async def test_an_sos_gets_in_while_nobodys_slow_bodies_fill_every_place(tmp_path: Path, bearer: str) -> None:
+    async with served(tmp_path, http__connections_max="8") as server:
+        host, port = server.app.http_url.removeprefix("http://").split(":")
+        slow = []
+        for _ in range(12):
+            reader, writer = await asyncio.open_connection(host, int(port))
+            head = f"POST /v1/sos HTTP/1.1\r\nHost: {host}\r\n{bearer}Content-Length: 900\r\n\r\n{{"
+            writer.write(head.encode())
+            slow.append((reader, writer))
+        answered = await asyncio.wait_for(slow[-1][0].readline(), 5)
+        assert answered.startswith(b"HTTP/1.1 401")  # by the head alone
+        token = server.token("cus_1", "customer")
+        assert (await server.call("POST", "/v1/sos", token, {"key": "k"}))[1]["durable"] is True
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_one_user_cannot_ask_without_end_and_an_sos_is_never_counted(tmp_path: Path) -> None:
+    async with served(tmp_path, api__requests_per_s="0.1", api__requests_burst="3") as server:
+        token = server.token("cus_1", "customer")
+        answers = [(await server.call("GET", "/v1/orders", token))[0] for _ in range(4)]
+        assert answers == [200, 200, 200, 429]
+        assert (await server.call("GET", "/v1/orders", server.token("cus_2", "customer")))[0] == 200
+        for n in range(5):
+            assert (await server.call("POST", "/v1/sos", token, {"key": f"k{n}"}))[0] == 200
+        guesses = [(await server.call("GET", "/v1/orders", "nonsense"))[0] for _ in range(4)]
+        assert guesses == [401, 401, 401, 429]
+
+
+TWO_CITIES = "[{tenant: demo, city: shenzhen}, {tenant: demo, city: beijing}]"
+
+
+async def test_a_technician_is_on_duty_in_one_city_however_quickly_two_are_asked_for(tmp_path: Path) -> None:
+    async with served(tmp_path, cities=TWO_CITIES) as server:
+        cities = ["shenzhen", "beijing"]
+        record = {"name": "Name", "cities": cities, "verified": True}
+        assert (await server.call("PUT", "/v1/technicians/tec_1", server.token("prog", "service", cities=()), record))[
+            0
+        ] == 201
+        phone = await server.session("tec_1", "technician", cities=cities)
+        for number in range(5):
+            for city in cities:
+                await phone.send("duty", on=True, city=city, ref=f"{number}-{city}")
+            await phone.until("ok", ref=f"{number}-shenzhen")
+            refused = await phone.until("error", ref=f"{number}-beijing")
+            assert refused["code"] == "on_duty_elsewhere"
+            on_duty = [
+                part.shard.city
+                for part in server.app.house.cities.all()
+                if part.dispatch.technician(UserId("tec_1")) and UserId("tec_1") in part.positions.index
+            ]
+            assert on_duty == ["shenzhen"]
+            await phone.ask("duty", on=False)
+
+
+async def test_a_record_that_one_of_its_cities_cannot_know_is_refused_and_the_server_starts_again(
+    tmp_path: Path,
+) -> None:
+    token: dict[str, Any] = {"cities": ()}
+    async with served(tmp_path, cities=TWO_CITIES) as server:
+        program = server.token("prog", "service", **token)
+        for part in range(4):
+            record = {"name": "N", "cities": ["shenzhen"], "skills": [f"s{part}-{n}" for n in range(16)]}
+            assert (await server.call("PUT", f"/v1/technicians/full_{part}", program, record))[0] == 201
+        record = {"name": "N", "cities": ["beijing", "shenzhen"], "skills": ["one too many"]}
+        status, answer, _ = await server.call("PUT", "/v1/technicians/tec_1", program, record)
+        assert (status, answer["field"]) == (422, "skills")
+        assert (await server.call("PUT", "/v1/technicians/tec_1", program, {**record, "cities": ["beijing"]}))[0] == 201
+    async with served(tmp_path, cities=TWO_CITIES) as server:
+        assert (await server.call("GET", "/v1/technicians/tec_1", server.token("prog", "service", **token)))[0] == 200
+
+
+async def test_people_of_a_city_that_is_served_no_more_work_in_their_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    cities = ["shenzhen", "beijing"]
+    beijing = {"lat": 39.9, "lng": 116.4, "address": "1 Road"}
+    async with served(tmp_path, cities=TWO_CITIES) as server:
+        program = server.token("prog", "service", cities=())
+        record = {"name": "Name", "cities": cities, "verified": True}
+        assert (await server.call("PUT", "/v1/technicians/tec_1", program, record))[0] == 201
+        phone = await server.session("tec_1", "technician", cities=cities)
+        await phone.ask("duty", on=True, city="beijing")
+        placed = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order(location=beijing))
+        assert placed[0] == 201, placed
+    caplog.clear()
+    async with served(tmp_path, cities="[{tenant: demo, city: shenzhen}]") as server:
+        (warning,) = [entry for entry in caplog.records if "not served" in entry.getMessage()]
+        assert (warning.levelname, warning.__dict__["city"], warning.__dict__["orders"]) == ("ERROR", "beijing", 1)
+        program = server.token("prog", "service", cities=())
+        assert (await server.call("GET", "/v1/technicians/tec_1", program))[1]["duty"] == "off"
+        phone = await server.session("tec_1", "technician", cities=cities)
+        assert (await phone.ask("duty", on=True, city="shenzhen"))["result"]["city"] == "shenzhen"
+        await phone.ask("duty", on=False)
