@@ -7,10 +7,12 @@ from typing import Any
 
 from api.cities import Cities, ShardParts
 from api.ports import Presence
-from core.errors import DoorstepError, Forbidden, Invalid, NotFound
+from api.turns import Turns
+from core.errors import DoorstepError, Forbidden, Invalid, NotFound, Unavailable
 from core.ids import INCIDENT_PREFIX, OFFER_PREFIX, CityId, IncidentId, OfferId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
 from dispatch import events
+from dispatch.errors import conflict
 from dispatch.model import DutyState
 from geo.point import Frame
 from realtime import messages
@@ -33,6 +35,9 @@ class Inbound:
         self._safety = safety
         self._presence = presence
         self._frame = frame
+        self.turns: Turns[tuple[TenantId, UserId]] = Turns()
+        """Changes of a technician's record and duty. Each city's engine sees only its own, so two cities could both
+        say yes: one change is committed, and known in every city, before the next is decided."""
 
     # -- realtime.ports.Inbound -------------------------------------------------------------------------
 
@@ -164,12 +169,38 @@ class Inbound:
 
         Args:
             city: None for the city they are on duty in, or their only one.
+            reply: Gets ``NotFound`` for no such technician or city, ``Invalid`` when the city must be named or is
+                not allowed, ``Conflict`` for what duty itself refuses.
             allowed: Cities the speaker may act in; empty for any.
-
-        Raises:
-            NotFound: No such technician or city.
-            Invalid: The city must be named, or is not allowed.
         """
+        key = (tenant, technician)
+
+        def ended(outcome: dict[str, object] | DoorstepError | None) -> None:
+            try:
+                reply(outcome)
+            finally:
+                self.turns.end(key)
+
+        def start() -> None:
+            try:
+                self._set_duty(tenant, technician, on, city, ended, allowed)
+            except DoorstepError as error:
+                ended(error)
+
+        try:
+            self.turns.take(key, start)
+        except Unavailable as error:
+            reply(error)
+
+    def _set_duty(
+        self,
+        tenant: TenantId,
+        technician: UserId,
+        on: bool,
+        city: CityId | None,
+        reply: Reply,
+        allowed: frozenset[CityId],
+    ) -> None:
         found = self._cities.technician(tenant, technician)
         if found is None:
             raise NotFound("there is no such technician")
@@ -177,6 +208,8 @@ class Inbound:
         part = self._duty_city(tenant, city or record.duty_city, list(record.cities))
         if allowed and part.shard.city not in allowed:
             raise Invalid("the token is not good for this city", code="city_not_allowed", field="city")
+        if record.duty_city is not None and record.duty_city != part.shard.city:
+            raise conflict("on_duty_elsewhere", f"on duty in {record.duty_city}")
         duty = DutyState.ON if on else DutyState.OFF
         _post(
             part, events.DutySet(technician, duty), reply, lambda effects: {"duty": duty.value, "city": part.shard.city}

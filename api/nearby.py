@@ -19,14 +19,14 @@ from core.units import LAT_DEG_MAX, LNG_DEG_MAX
 from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snapped_distance_m
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
-from geo.position_index import Flag
+from geo.position_index import Flag, PositionIndex
 
 EARLIEST_STEP_S = 300.0
 """Earliest times are rounded up to this, so that they tell no more than the distance band."""
 SLOWEST_MPS = 4.0
 """Speed behind the earliest time: an electric bicycle with lights and corners, 14 km/h as the crow flies."""
-OVERSAMPLE = 4
-"""Cards are cut from this many times as many people, so that the cut does not tell who is a few metres nearer."""
+CELL_REACH_M = 800.0
+"""Nobody is farther than this from the centre of their cell: one and a half times a cell's mean edge (531 m)."""
 
 
 class NearbyTechnicians:
@@ -87,19 +87,10 @@ class NearbyTechnicians:
     def _cards(self, who: Principal, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyCard]:
         index = part.positions.index
         centre = cell_center(cell_of(point, CARD_RESOLUTION))
-        slots, _ = index.nearest(
-            centre,
-            limit * OVERSAMPLE,
-            require=int(Flag.TECHNICIAN | Flag.VERIFIED | Flag.IDLE),
-            seen_after=now - self._settings.nearby_seen_s,
-            within_m=self._settings.nearby_radius_m,
-        )
-        ranked = []
-        for slot in slots.tolist():
-            user = index.user(slot)
-            place = LatLng(float(index.lat[slot]), float(index.lng[slot]))
-            distance_m = snapped_distance_m(centre, place, CARD_RESOLUTION)
-            ranked.append((distance_m, self._pick(who, user, now), user))
+        ranked = [
+            (distance_m, self._pick(who, index.user(slot), now), index.user(slot))
+            for slot, distance_m in self._snapped(index, centre, limit, now)
+        ]
         cards = []
         for distance_m, pick, user in sorted(ranked)[:limit]:
             record = part.dispatch.technician(user)
@@ -116,6 +107,25 @@ class NearbyTechnicians:
                 )
             )
         return cards
+
+    def _snapped(self, index: PositionIndex, centre: LatLng, limit: int, now: float) -> list[tuple[int, float]]:
+        """At least the ``limit`` nearest by snapped distance, and everybody who is as near as the last of them.
+
+        The index knows exact distances only. ``limit`` people by those bound the snapped distance of the last card;
+        all who can come within it are looked at, so that nobody is left out or let in by metres.
+        """
+        wanted = int(Flag.TECHNICIAN | Flag.VERIFIED | Flag.IDLE)
+        seen_after, radius_m = now - self._settings.nearby_seen_s, self._settings.nearby_radius_m
+
+        def snapped_m(slot: int) -> float:
+            place = LatLng(float(index.lat[slot]), float(index.lng[slot]))
+            return snapped_distance_m(centre, place, CARD_RESOLUTION)
+
+        slots, _ = index.nearest(centre, limit, require=wanted, seen_after=seen_after, within_m=radius_m)
+        last_m = min(max(map(snapped_m, slots.tolist())), radius_m) if len(slots) == limit else radius_m
+        slots, _ = index.within(centre, last_m + CELL_REACH_M, require=wanted, seen_after=seen_after)
+        found = ((slot, snapped_m(slot)) for slot in slots.tolist())
+        return [(slot, distance_m) for slot, distance_m in found if distance_m <= last_m]
 
     def _pick(self, who: Principal, technician: UserId, now: float) -> str:
         """Stands for a technician towards one customer, for one period."""

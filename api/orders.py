@@ -26,7 +26,7 @@ from api.inbound import Inbound
 from api.ports import Tracks
 from api.settings import ApiSettings
 from api.tracks import track_body
-from api.views import JOB_STATES, Reader, order_view
+from api.views import TECHNICIAN_STATES, Reader, order_view
 from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
 from core.principal import Principal, Role
@@ -217,7 +217,8 @@ class Orders:
         part = self._cities.get(order.tenant, order.city)
         technician = None
         rating = None
-        if part is not None and order.technician is not None and order.state in JOB_STATES | {OrderState.CONFIRMED}:
+        shown = TECHNICIAN_STATES | {OrderState.CONFIRMED}
+        if part is not None and order.technician is not None and order.state in shown:
             technician = part.dispatch.technician(order.technician)
             rating = part.dispatch.rating(order.technician, now)
         return order_view(order, reader, self._frame, technician, rating)

@@ -6,7 +6,7 @@ import msgspec
 
 from api.cities import Cities
 from api.ports import Staff
-from api.views import JOB_STATES, Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
+from api.views import TECHNICIAN_STATES, Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
 from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, Stream
 from core.principal import Principal, Role
@@ -153,6 +153,6 @@ class OpenThings:
         for part, order, reader in orders.values():
             technician = part.dispatch.technician(order.technician) if order.technician is not None else None
             rating = part.dispatch.rating(technician.technician, now) if technician is not None else None
-            card = technician if order.state in JOB_STATES else None
+            card = technician if order.state in TECHNICIAN_STATES else None
             views.append(order_view(order, reader, self._frame, card, rating))
         return Snapshot(orders=views, offers=offers) if views or offers else None

@@ -7,12 +7,13 @@ Kept apart from the engines' state on purpose: it changes only with what is comm
 from dataclasses import dataclass
 from typing import Final
 
-from api.views import JOB_STATES, SETTLED_STATES, TRACKED_STATES
+from api.views import TECHNICIAN_STATES, TRACKED_STATES
 from core.errors import NotFound
 from core.ids import CityId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
 from dispatch.model import Order, OrderState
+from dispatch.order import SETTLED_STATES
 from geo.point import LatLng
 from realtime.ports import WatchGrant
 from safety.access import may_see
@@ -22,6 +23,7 @@ ORDER_TOPIC: Final = "order"
 TECHNICIAN_TOPIC: Final = "technician"
 INCIDENT_TOPIC: Final = "incident"
 AREA_TOPIC: Final = "area"
+_AREA_PREFIX: Final = f"{AREA_TOPIC}:"
 
 
 def no_such_topic() -> NotFound:
@@ -76,7 +78,7 @@ class Rights:
             order.tenant,
             order.city,
             order.customer,
-            order.technician if order.state in JOB_STATES else None,
+            order.technician if order.state in TECHNICIAN_STATES else None,
             order.state in TRACKED_STATES,
             order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE),
             order.site.point if order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE) else None,
@@ -130,7 +132,12 @@ class Rights:
     # -- WatchRights ------------------------------------------------------------------------------------
 
     def version(self, topic: str) -> int:
-        """Current version of a topic; of a forgotten one, a version that no running grant has."""
+        """Current version of a topic; of a forgotten one, a version that no running grant has.
+
+        Whether somebody may watch an area is a matter of their token alone: its version never changes.
+        """
+        if topic.startswith(_AREA_PREFIX):
+            return 0
         return self._versions.get(topic, self._forgotten)
 
     def grant(self, who: Principal, topic: str, now: float) -> WatchGrant:

@@ -47,6 +47,10 @@ class Technicians:
         technician = UserId(request.path["id"])
         if not (0 < len(technician) <= _PRINTABLE_ID_MAX and technician.isprintable()):
             raise Invalid(f"between 1 and {_PRINTABLE_ID_MAX} printable characters", field="id")
+        async with self._inbound.turns.taken((who.tenant, technician)):
+            return await self._put(who, request, technician, body)
+
+    async def _put(self, who: Principal, request: Request, technician: UserId, body: TechnicianIn) -> Response:
         cities = tuple(dict.fromkeys(CityId(city) for city in body.cities))
         for city in cities:
             if self._cities.get(who.tenant, city) is None:
@@ -59,6 +63,8 @@ class Technicians:
             if before is not None and not set(known) & who.cities:
                 raise no_such_technician()
             raise Forbidden("the record names cities that your token is not good for", field="cities")
+        for city in cities:
+            self._cities.require(who.tenant, city).dispatch.check_skills(body.skills)
         event = events.TechnicianPut(
             technician=technician,
             name=body.name,

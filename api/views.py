@@ -10,23 +10,19 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 
 from dispatch.model import Offer, Order, OrderState, Technician
+from dispatch.order import JOB_STATES
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
 from realtime import messages
 from realtime.messages import Crs
 from safety.model import Incident, IncidentFix, Target
 
-JOB_STATES: Final = frozenset(
-    {OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED,
-     OrderState.DEPARTED_SAFE}
-)  # fmt: skip
-"""States in which an order has a technician who works on it."""
-ADDRESS_STATES: Final = JOB_STATES - {OrderState.DEPARTED_SAFE}
+TECHNICIAN_STATES: Final = JOB_STATES | {OrderState.DEPARTED_SAFE}
+"""States of an open order in which it has a technician."""
+ADDRESS_STATES: Final = JOB_STATES
 """States in which the technician needs the address."""
 TRACKED_STATES: Final = frozenset({OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE})
 """States in which a customer sees the technician's position."""
-SETTLED_STATES: Final = frozenset({OrderState.CONFIRMED, OrderState.CANCELLED})
-"""States that an order never leaves (an unfilled one can be tried again by ops)."""
 
 
 class Reader(StrEnum):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from api.cities import Cities, ShardParts
 from api.ports import Presence, Staff
-from api.views import JOB_STATES
+from api.views import TECHNICIAN_STATES
 from core.clock import Clock
 from core.ids import CityId, OrderId, TenantId, UserId
 from core.principal import Role
@@ -62,7 +62,7 @@ class CitySurroundings:
             found = self._cities.order(tenant, order_id)
             if found is not None and user in (found[1].customer, found[1].technician):
                 return _booked(found[1], user)
-        under_way = [order for _, order in self._cities.orders_of(tenant, user) if order.state in JOB_STATES]
+        under_way = [order for _, order in self._cities.orders_of(tenant, user) if order.state in TECHNICIAN_STATES]
         return _booked(max(under_way, key=lambda order: order.changed_at), user) if under_way else None
 
     def responders(

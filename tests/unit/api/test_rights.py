@@ -12,6 +12,7 @@ from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
 from dispatch.model import Mode, Order, OrderState, Site
+from dispatch.order import SETTLED_STATES
 from geo.point import LatLng
 from safety.model import Incident, IncidentState, Target
 
@@ -56,7 +57,7 @@ def _rights(state: OrderState, technician: UserId | None = TECHNICIAN) -> Rights
 
 
 SEEN = {OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE}
-WAITING = {OrderState.PLACED, OrderState.MATCHING, OrderState.ASSIGNED, OrderState.UNFILLED, OrderState.SCHEDULED}
+WAITING = {OrderState.PLACED, OrderState.MATCHING, OrderState.ASSIGNED, OrderState.SCHEDULED}
 
 
 @pytest.mark.parametrize("state", list(OrderState))
@@ -155,3 +156,22 @@ def test_a_grant_of_the_current_version_says_what_is_true_now(
         for earlier_version, earlier in given_before:
             assert earlier_version != version or earlier == now
         given_before.append((version, now))
+
+
+@pytest.mark.parametrize("state", sorted(SETTLED_STATES))
+def test_nothing_is_remembered_of_an_order_that_is_settled(state: OrderState) -> None:
+    rights = _rights(OrderState.MATCHING, None)
+    assert rights.tracking_changed(replace(ORDER, state=state)) == "order:ord_1"
+    assert not rights._orders
+    assert "order:ord_1" not in rights._versions
+
+
+def test_an_area_has_one_version_whatever_is_settled_elsewhere() -> None:
+    """Else each settled order of any tenant makes every console's next batch a whole snapshot."""
+    rights = _rights(OrderState.EN_ROUTE)
+    rights.incident_changed(INCIDENT)
+    before = rights.grant(_who("ops", Role.OPS), "area:shenzhen", NOW)
+    rights.tracking_changed(replace(ORDER, state=OrderState.CANCELLED))
+    rights.incident_changed(replace(INCIDENT, state=IncidentState.RESOLVED))
+    assert rights.version("area:shenzhen") == before.version
+    assert rights.version("order:ord_1") != before.version
