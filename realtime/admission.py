@@ -58,6 +58,10 @@ class Hub(Protocol):
         """Forget what a session watched."""
         ...
 
+    def renew_watches(self, session: Session, now: float) -> None:
+        """Ask again for what a session watches."""
+        ...
+
 
 class Admission:
     """The door of the hub.
@@ -277,6 +281,9 @@ class Admission:
         else:
             self._ports.store.note_alive(renewed, now)
             self._ports.inbound.opened(renewed, now)
+        if (renewed.roles, renewed.cities) != (who.roles, who.cities):
+            self._look_at_roles(session.owner)
+            self._hub.renew_watches(session, now)
         self._hub.look_again(session, now)
 
     # -- deadlines ------------------------------------------------------------------------------------
@@ -375,13 +382,17 @@ class Admission:
         if person is None:
             return
         person.sessions = tuple(other for other in person.sessions if other is not session)
-        person.is_urgent = any(
-            other.who is not None and other.who.holds(Role.RESPONDER, Role.OPS) for other in person.sessions
-        )
+        self._look_at_roles(person)
         self._take_back(session, now)
         session.main = session.safety = None
         session.waiting = None
         self._hub.people.forget_if_idle(person)
+
+    @staticmethod
+    def _look_at_roles(person: Person) -> None:
+        person.is_urgent = any(
+            other.who is not None and other.who.holds(Role.RESPONDER, Role.OPS) for other in person.sessions
+        )
 
     def _take_back(self, session: Session, now: float) -> None:
         self._hub.show_connected(session.owner, now)

@@ -43,13 +43,17 @@ class Subscription:
     __slots__ = ("grant", "is_staff", "session", "shown_in", "topic")
 
     def __init__(self, topic: "Topic", session: Session, grant: WatchGrant) -> None:
-        who = session.who
-        self.is_staff = who is not None and who.holds(Role.OPS, Role.RESPONDER, Role.SERVICE)
         self.shown_in = -1
         """Interval in which it was last sent a position, while the pace is held."""
         self.topic = topic
         self.session = session
         self.grant = grant
+        self.look_at_roles()
+
+    def look_at_roles(self) -> None:
+        """Take over what the session's token says now."""
+        who = self.session.who
+        self.is_staff = who is not None and who.holds(Role.OPS, Role.RESPONDER, Role.SERVICE)
 
 
 class Topic:

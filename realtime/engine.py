@@ -24,7 +24,7 @@ from realtime.attention import Causes, Level, liveness, ping_policy
 from realtime.channels import Channels
 from realtime.codec import DECODE_ERRORS, Encoding, SosIn, transcode
 from realtime.errors import CloseCode
-from realtime.ledger import PingLedger
+from realtime.ledger import DiskDebt, PingLedger
 from realtime.messages import (
     Ack,
     Duty,
@@ -100,6 +100,7 @@ class Engine:
         self._watching = Watching(settings, ports, channels, areas, self.count)
         self._admission = Admission(self, settings, ids, ports, self._sender, start, seed)
         self._keepers: set[tuple[TenantId, UserId]] = set()
+        self._debts: dict[tuple[TenantId, UserId, int], DiskDebt] = {}
         self._swept_at = 0.0
         self._excused_until = 0.0
         self.resting = False
@@ -241,7 +242,9 @@ class Engine:
         waiting = session.waiting
         if waiting is None:
             waiting = session.waiting = []
-        if len(waiting) >= self._settings.sessions.attach_queue_len_max:
+        limits = self._settings.sessions
+        size = len(payload) + sum(map(len, waiting))
+        if len(waiting) >= limits.attach_queue_len_max or size > limits.attach_queue_bytes_max:
             self.count("attach_queue_full")
             if session.codec.is_ping_frame(payload):
                 self._pings.shed(session, payload)
@@ -523,13 +526,14 @@ class Engine:
 
     def _keep(self, lane: Lane, judged: JudgedBatch) -> None:
         log = self._ports.log
-        if log is None or not self._keepers:
+        if log is None or not (self._keepers or self._debts):
             return
         kept: dict[int, tuple[Person, dict[PingLedger, None]]] = {}
         for sender in lane.reporters():
             person, ledger = sender.person, sender.ledger
-            if person is None or ledger is None or person.causes is None or person.lane != lane.number:
+            if person is None or ledger is None or person.lane != lane.number:
                 continue
+            ledger.debt = self._debts.get((person.tenant, person.user, ledger.device), ledger.debt)
             if person.keeps:
                 kept.setdefault(person.slot, (person, {}))[1][ledger] = None
         if not kept:
@@ -537,16 +541,28 @@ class Engine:
         for slot, columns in kept_rows(judged, kept.keys()).items():
             person, ledgers = kept[slot]
             for cause in person.keeps:
-                for ledger in ledgers:
-                    ledger.hand_over()
-                log.append(lane.shard, person.user, cause, columns, self._on_disk(person, tuple(ledgers)))
+                log.append(lane.shard, person.user, cause, columns, self._hand_over(person, tuple(ledgers)))
 
-    def _on_disk(self, person: Person, ledgers: Sequence[PingLedger]) -> Callable[[], None]:
+    def _hand_over(self, person: Person, ledgers: Sequence[PingLedger]) -> Callable[[], None]:
+        """What these devices sent goes to the log; returns what to call once it is on the disk."""
+        tickets: dict[int, int] = {}
+        for ledger in ledgers:
+            key = (person.tenant, person.user, ledger.device)
+            ledger.debt = self._debts.setdefault(key, DiskDebt())
+            tickets[ledger.device] = ledger.debt.hand_over(ledger.judged)
+
         def stored() -> None:
-            for ledger in ledgers:
-                ledger.on_disk()
-            for session in person.sessions:
-                if session.ledger in ledgers:
+            for device, ticket in tickets.items():
+                key = (person.tenant, person.user, device)
+                debt = self._debts.get(key)
+                if debt is None:
+                    continue
+                debt.on_disk(ticket)
+                if not debt.is_open:
+                    del self._debts[key]
+            current = self.people.get(person.tenant, person.user)
+            for session in () if current is None else current.sessions:
+                if session.ledger is not None and session.ledger.device in tickets:
                     self._pings.arm(session)
 
         return stored
@@ -616,6 +632,10 @@ class Engine:
                 self.close(session, CloseCode.TOO_SLOW, "too slow", now)
                 return
         self.look_again(session, now)
+
+    def renew_watches(self, session: Session, now: float) -> None:
+        """A session speaks with other roles or cities than before."""
+        self._watching.renew(session, now)
 
     def left(self, session: Session) -> None:
         """Forget what a session watched."""

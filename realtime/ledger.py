@@ -13,6 +13,37 @@ _LIVE: Final = int(Verdict.LIVE)
 _NO_SEQ: Final = -1
 
 
+class DiskDebt:
+    """Positions of one device that were handed to the log and are not on the disk yet.
+
+    Shared by all connections of the device: a repeated ping is known there, but no safer than its first copy.
+    """
+
+    __slots__ = ("_last", "_tickets", "stored")
+
+    def __init__(self) -> None:
+        self.stored = _NO_SEQ
+        """Everything up to here is on the disk, or was dropped for want of room."""
+        self._tickets: deque[tuple[int, int]] = deque()
+        self._last = 0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is not on the disk."""
+        return bool(self._tickets)
+
+    def hand_over(self, seq: int) -> int:
+        """Positions up to ``seq`` go to the log; returns the number to call ``on_disk`` with."""
+        self._last += 1
+        self._tickets.append((self._last, seq))
+        return self._last
+
+    def on_disk(self, ticket: int) -> None:
+        """The batch of this number was written. One before it that never was has been dropped: it is not awaited."""
+        while self._tickets and self._tickets[0][0] <= ticket:
+            self.stored = max(self.stored, self._tickets.popleft()[1])
+
+
 class PingLedger:
     """Verdicts not told yet, and how far the phone may forget.
 
@@ -20,19 +51,17 @@ class PingLedger:
     connection: a phone sends its oldest ping first, so that it never forgets one that was not judged. Pings that
     were shed or rate-limited are missing; the phone sends them again.
 
-    While positions are kept (a job, an incident), what may be forgotten waits for the disk: each batch handed to
-    the position log is a ticket, and tickets come back in order.
+    While positions are kept (a job, an incident), what may be forgotten waits for the disk: see ``DiskDebt``.
     """
 
     __slots__ = (
         "_corrected",
         "_counts",
-        "_stored",
-        "_tickets",
         "_told",
         "acked_at",
         "ahead",
         "armed",
+        "debt",
         "device",
         "highest",
         "judged",
@@ -48,9 +77,9 @@ class PingLedger:
         """Whether an acknowledgement is already due at some time."""
         self.live = 0
         """Pings in order that are live and were not told yet; other verdicts are counted apart."""
-        self._stored = _NO_SEQ
+        self.debt: DiskDebt | None = None
+        """What the disk owes the device, None when nothing was kept."""
         self._told = 0
-        self._tickets: deque[int] | None = None
         self._corrected: dict[str, int] | None = None
         self._counts: list[int] | None = None
         self.ahead: set[int] | None = None
@@ -64,7 +93,8 @@ class PingLedger:
     @property
     def stored_seq(self) -> int:
         """Everything up to here may be forgotten by the phone."""
-        return max(self.judged if self._tickets is None else self._stored, 0)
+        debt = self.debt
+        return max(self.judged if debt is None or not debt.is_open else min(self.judged, debt.stored), self._told)
 
     @property
     def is_dirty(self) -> bool:
@@ -118,25 +148,12 @@ class PingLedger:
             self._corrected = {}
         self._corrected[word] = self._corrected.get(word, 0) + 1
 
-    def hand_over(self) -> None:
-        """Positions up to ``judged`` go to the position log; ``on_disk`` is called when they are there."""
-        if self._tickets is None:
-            self._tickets = deque()
-        self._tickets.append(self.judged)
-
-    def on_disk(self) -> None:
-        """The oldest batch handed over is on disk."""
-        if self._tickets:
-            self._stored = max(self._stored, self._tickets.popleft())
-            if not self._tickets:
-                self._tickets = None
-
     def take(self, now: float) -> PingAck:
         """The acknowledgement of everything since the last one."""
         counts, self._counts = self._counts, None
         corrected, self._corrected = self._corrected, None
         self.acked_at = now
-        self._told = self._stored = self.stored_seq
+        self._told = self.stored_seq
         verdicts: dict[str, int] = {}
         if counts is not None:
             counts[_LIVE] += self.live

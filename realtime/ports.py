@@ -252,6 +252,14 @@ class WatchRights(Protocol):
         ...
 
 
+class RowRights(Protocol):
+    """What a stored message may still tell its reader (``api/replay.py``)."""
+
+    def current(self, who: Principal, body: bytes) -> bytes:
+        """``body`` without what ``who`` has no right to any more. Asked for each row that is not sent as it is made."""
+        ...
+
+
 class PositionLog(Protocol):
     """Keeps the positions of jobs and incidents (``tracks.db``)."""
 
@@ -287,3 +295,4 @@ class RealtimePorts:
     rights: WatchRights
     log: PositionLog | None = None
     arrivals: Arrivals | None = None
+    rows: RowRights | None = None

@@ -6,7 +6,7 @@ for the reads that are wanted.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -169,7 +169,8 @@ class Sender:
         if cursor is None or not session.takes_rows:
             return
         for out in cursor.offer(row, now):
-            self._send_row(session, cursor, out, now)
+            # What waited for this one may be old by now; the row that was just committed is not.
+            self._send_row(session, cursor, out if out is row else self._current(session, out), now)
         if cursor.ready and cursor.sent < cursor.head:
             self._lacking[session] = None
 
@@ -179,6 +180,14 @@ class Sender:
             frame = transcode(frame, to_json=session.codec.is_json, crs=session.target)
         self._write(session, cursor, frame)
         self._count("row_sent")
+
+    def _current(self, session: Session, row: OutboxRow) -> OutboxRow:
+        """A row that was written a while ago, without what its reader has no right to any more."""
+        rights = self._ports.rows
+        if rights is None:
+            return row
+        body = rights.current(session.principal, row.body)
+        return row if body is row.body else replace(row, body=body)
 
     def _write(self, session: Session, cursor: StreamCursor, payload: bytes) -> None:
         if cursor.stream is Stream.SAFETY:
@@ -203,7 +212,7 @@ class Sender:
             who = session.who
             self._ports.store.note_ack(who.tenant, who.user, who.device, stream, cursor.acked)
             for row in cursor.resume_sending(now):
-                self._send_row(session, cursor, row, now)
+                self._send_row(session, cursor, self._current(session, row), now)
             self._pump(session, cursor, now)
         return is_news
 
@@ -263,7 +272,7 @@ class Sender:
         page = cursor.page(rows, now, after_seq=job.after_seq)
         self._report(session, page.receipts, now)
         for row in page.rows:
-            self._send_row(session, cursor, row, now)
+            self._send_row(session, cursor, self._current(session, row), now)
         if page.broken:
             self._count("stream_broken")
             head = StreamHead(cursor.epoch, cursor.head)

@@ -34,6 +34,8 @@ class SessionSettings:
     """Pings that may come at once: the backlog of a phone that was offline."""
     attach_queue_len_max: int = 256
     """Frames that wait in order while the streams of a new session are looked up."""
+    attach_queue_bytes_max: int = 131_072
+    """Bytes of these frames."""
     sessions_max: int = 200_000
     """Connections of the whole hub; more are answered 503 before the upgrade."""
     sessions_per_user_max: int = 16
@@ -52,6 +54,7 @@ class SessionSettings:
         require(self.pings_per_s, 0.1, 1_000_000, "pings_per_s")
         require(self.pings_burst, 1, 10_000_000, "pings_burst")
         require(self.attach_queue_len_max, 1, 10_000, "attach_queue_len_max")
+        require(self.attach_queue_bytes_max, 65_536, 16_777_216, "attach_queue_bytes_max")
         require(self.sessions_max, 1, 10_000_000, "sessions_max")
         require(self.sessions_per_user_max, 1, 10_000, "sessions_per_user_max")
 

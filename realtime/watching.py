@@ -100,6 +100,18 @@ class Watching:
             member.behind = True
             self._renew(member, now)
 
+    def renew(self, session: Session, now: float) -> None:
+        """Ask again for everything that a session watches: its token is another one."""
+        for topic, held in list((session.watching or {}).items()):
+            session.queue.purge(topic)
+            if isinstance(held, Subscription):
+                held.look_at_roles()
+                if self.channels.renew(held, now):
+                    self.channels.show(held, now)
+            elif isinstance(held, AreaMember):
+                held.behind = True
+                self._renew(held, now)
+
     def _renew(self, member: AreaMember, now: float) -> bool:
         session, topic = member.session, member.view.key[0]
         try:

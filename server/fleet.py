@@ -4,7 +4,9 @@ import logging
 from collections.abc import Mapping
 from typing import Final
 
+from api.ports import Staff
 from api.rights import Rights
+from core.clock import Clock
 from core.errors import Unavailable
 from core.ids import ORDER_PREFIX, TenantId, UserId
 from core.principal import Principal, Role
@@ -26,8 +28,17 @@ _RESPONDER: Final = int(Flag.RESPONDER)
 class Fleet:
     """Implements ``dispatch.ports.Fleet`` and ``Watchers``, ``safety.ports.Watchers`` and ``api.ports.Presence``."""
 
-    def __init__(self, positions: Mapping[Shard, ShardPositions], rights: Rights, last_seen: LastSeen) -> None:
+    def __init__(
+        self,
+        positions: Mapping[Shard, ShardPositions],
+        rights: Rights,
+        last_seen: LastSeen,
+        staff: Staff,
+        clock: Clock,
+    ) -> None:
         """``connect`` completes it once the services exist."""
+        self._staff = staff
+        self._clock = clock
         self._positions = positions
         self._last_seen = last_seen
         self._rights = rights
@@ -48,12 +59,14 @@ class Fleet:
     # -- api.ports.Presence -----------------------------------------------------------------------------
 
     def opened(self, who: Principal) -> None:
-        """A device connected: the token decides whether its owner is a responder."""
+        """A device connected: whoever has any living device with the role is a responder, whatever another says."""
         key = (who.tenant, who.user)
         if who.holds(Role.RESPONDER):
             self._responders.add(key)
-        else:
-            self._responders.discard(key)
+        elif key in self._responders:
+            responders = self._staff.users(who.tenant, Role.RESPONDER, None, self._clock.now())
+            if who.user not in responders:
+                self._responders.discard(key)
         self._mark_responder(who.tenant, who.user)
 
     def responder_on_duty(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:

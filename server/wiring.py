@@ -18,6 +18,7 @@ from api.house import ApiParts, build_api
 from api.inbound import Inbound
 from api.outbound import DispatchOutbound, OpenThings, SafetyOutbound
 from api.ports import Staff, Tickets, Tracks
+from api.replay import ReplayedRows
 from api.rights import Rights
 from core.clock import Clock
 from core.ids import CityId, IdSource, TenantId
@@ -245,7 +246,7 @@ def build_house(
     travel = LinearTravel(settings.travel)
     rights = Rights(frozenset(shards))
     last_seen = LastSeen(positions, stores.tracks)
-    fleet = Fleet(positions, rights, last_seen)
+    fleet = Fleet(positions, rights, last_seen, stores.directory, clock)
     surroundings = CitySurroundings(fleet, stores.directory, last_seen, clock)
     # The hub is needed by what it needs itself: its ports are completed below, before anything runs.
     ports = RealtimePorts(
@@ -305,6 +306,7 @@ def build_house(
         directory=stores.directory,
         last_seen=last_seen,
         addresses=addresses,
+    ports.rows = ReplayedRows(cities, safety)
         frame=frame.value,
     )
     house.api = build_api(

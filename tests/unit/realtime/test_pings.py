@@ -12,7 +12,7 @@ from geo.pings import Verdict
 from geo.point import Frame
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
-from realtime.ledger import PingLedger
+from realtime.ledger import DiskDebt, PingLedger
 from realtime.messages import Ping, Pings
 from realtime.settings import PositionSettings, RealtimeSettings, SessionSettings
 from tests.unit.realtime.hub_world import CITY, TENANT, HubWorld, Peer
@@ -68,17 +68,28 @@ def test_what_waits_for_the_disk_may_not_be_forgotten() -> None:
     ledger = PingLedger(DeviceId("d"))
     ledger.note(1, LIVE, 10)
     assert ledger.take(0.0).stored_seq == 1
-    ledger.note(2, LIVE, 10)
-    ledger.hand_over()
-    ledger.note(3, LIVE, 10)
-    ledger.hand_over()
+    debt = ledger.debt = DiskDebt()
+    tickets = []
+    for seq in (2, 3):
+        ledger.note(seq, LIVE, 10)
+        tickets.append(debt.hand_over(ledger.judged))
     assert ledger.take(0.0).stored_seq == 1
-    ledger.on_disk()
+    debt.on_disk(tickets[0])
     assert ledger.is_dirty
     assert ledger.take(0.0).stored_seq == 2
-    ledger.on_disk()
+    debt.on_disk(tickets[1])
     assert ledger.take(0.0).stored_seq == 3
     assert not ledger.is_dirty
+
+
+def test_a_batch_that_the_log_dropped_is_not_awaited_for_ever() -> None:
+    debt = DiskDebt()
+    first, second, third = (debt.hand_over(seq) for seq in (5, 9, 12))
+    debt.on_disk(second)
+    assert (debt.stored, debt.is_open) == (9, True)
+    debt.on_disk(first)
+    debt.on_disk(third)
+    assert (debt.stored, debt.is_open) == (12, False)
 
 
 # -- the path -------------------------------------------------------------------------------------------
@@ -393,6 +404,27 @@ def test_nothing_may_be_forgotten_before_it_is_on_disk_on_any_of_two_devices() -
     world.tracks.write()
     world.advance(2)
     assert [acks(peer)[-1]["stored_seq"] for peer in (one, two)] == [7, 9]
+
+
+def test_a_repeated_ping_is_no_safer_than_its_first_copy() -> None:
+    world = HubWorld()
+    first = world.join("tec")
+    world.on_duty("tec")
+    world.engine.attend(TENANT, UserId("tec"), "ord_1", Level.JOB, keep=True, now=world.now)
+    who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
+    batch = Pings(pings=[(seq, world.now, 31.2, 121.4, 5.0, None, None) for seq in range(1, 6)])
+    for _ in range(2):
+        assert world.engine.ingest_http(who, batch, world.now).stored_seq == 0
+    first.lose()
+    again = world.join("tec")
+    again.ping(5)
+    world.advance(2)
+    assert [ack["stored_seq"] for ack in acks(again)] == [0]
+    world.tracks.write()
+    assert world.engine.ingest_http(who, batch, world.now).stored_seq == 5
+    world.advance(2)
+    assert acks(again)[-1]["stored_seq"] == 5
+    assert world.engine._debts == {}
 
 
 # -- when our own code fails ----------------------------------------------------------------------------

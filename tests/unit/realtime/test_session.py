@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.errors import Conflict, Unavailable
 from core.ids import UserId
-from core.principal import Role
+from core.principal import Principal, Role
 from geo.point import Frame
 from realtime.codec import JSON_CODEC
 from realtime.errors import CloseCode
@@ -359,6 +359,22 @@ def test_an_expired_token_opens_a_session_for_nothing_but_an_sos() -> None:
     assert world.domains.presence == []
 
 
+@pytest.mark.parametrize("topic", ["technician:tec", "area:sh"])
+def test_a_token_with_other_roles_keeps_no_watch_that_it_does_not_allow(topic: str) -> None:
+    world = HubWorld()
+    world.rights.allow(topic, "ops", "tec" if topic.startswith("tech") else None)
+    peer = world.join("ops", "ops")
+    peer.say(type="watch", topic=topic)
+    peer.read()
+    peer.say(type="refresh", token="ops:ops:7200", ref="r")
+    assert peer.read_types() == ["ok"], "the same rights as before"
+    world.rights.deny(topic, "ops")
+    peer.say(type="refresh", token="ops:customer:7300", ref="r")
+    assert [(frame["type"], frame.get("topic")) for frame in peer.read()] == [("ok", None), ("unwatched", topic)]
+    assert not peer.session.watching
+    assert not peer.session.owner.is_urgent
+
+
 def test_a_restricted_session_becomes_a_full_one_by_refresh() -> None:
     world = HubWorld()
     peer = world.join("tec", expires_in=-10)
@@ -514,6 +530,41 @@ def test_an_answer_to_an_sos_reaches_a_device_whose_token_has_expired() -> None:
     assert expired.read() == [], "a case is not for somebody whose token has ended"
     assert world.engine.send_direct(TENANT, UserId("cus"), b'{"type":"sos_ack"}', world.now, restricted=True) == 2
     assert expired.read_types() == ["sos_ack"]
+
+
+class Stripped:
+    """Rights to rows: nobody may read a secret any more."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def current(self, who: Principal, body: bytes) -> bytes:
+        self.asked += 1
+        return body.replace(b"secret", b"gone")
+
+
+def test_what_is_sent_again_says_only_what_its_reader_may_know_now() -> None:
+    world = HubWorld()
+    rights = world.ports.rows = Stripped()
+    peer = world.join("tec")
+    row = world.outbox.commit("tec", {"type": "order", "order": "o1", "location": "secret"})
+    world.deliver(row)
+    assert peer.read()[-1]["location"] == "secret"
+    assert rights.asked == 0, "a row that was just committed is as its reader may see it"
+    peer.lose()
+    again = world.join("tec", resume={"main": {"epoch": "e1", "seq": 0}})
+    (replayed,) = [frame for frame in again.read() if frame["type"] == "order"]
+    assert (replayed["seq"], replayed["location"]) == (1, "gone")
+
+
+def test_frames_before_the_welcome_wait_in_bounded_memory() -> None:
+    world = HubWorld()
+    world.hold_reads = True
+    peer = world.join("tec")
+    for _ in range(20):
+        peer.say(type="watch", topic="t" * 60_000, ref="r")
+    assert sum(map(len, peer.session.waiting or ())) <= world.settings.sessions.attach_queue_bytes_max
+    assert [frame["code"] for frame in peer.read() if frame["type"] == "error"] == ["overloaded"] * 18
 
 
 # -- draining -------------------------------------------------------------------------------------------

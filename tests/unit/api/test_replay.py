@@ -1,0 +1,105 @@
+"""What a message that was stored earlier may say to its reader now."""
+
+import json
+from dataclasses import replace
+from typing import Any, cast
+
+import msgspec
+import pytest
+
+from api.replay import ReplayedRows
+from api.views import Reader, incident_update, incident_view, order_view
+from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
+from core.principal import Principal, Role
+from dispatch.model import Order, OrderState
+from geo.point import Frame
+from realtime.messages import ReliableMessage
+from safety.model import Incident
+from tests.unit.api.test_outbound import CITY, CUSTOMER, NOW, ORDER, RECORD, SECRETS, TECHNICIAN, TENANT
+from tests.unit.api.test_rights import INCIDENT
+
+
+class _Kept:
+    """Orders and incidents in memory."""
+
+    def __init__(self) -> None:
+        self.kept: Order | None = None
+        self.active: Incident | None = None
+
+    def order(self, tenant: TenantId, order_id: OrderId) -> tuple[None, Order] | None:
+        return None if self.kept is None else (None, self.kept)
+
+    def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
+        return self.active
+
+
+def _who(user: str, *roles: Role, city: CityId = CITY) -> Principal:
+    return Principal(TENANT, UserId(user), roles[0], frozenset(roles), frozenset({city}), DeviceId("d"), NOW)
+
+
+TEC = _who(TECHNICIAN, Role.TECHNICIAN)
+JOB = replace(ORDER, state=OrderState.ASSIGNED, technician=TECHNICIAN)
+
+
+def _sent(kept: _Kept, who: Principal, body: bytes) -> dict[str, Any]:
+    again = ReplayedRows(cast(Any, kept), cast(Any, kept)).current(who, body)
+    msgspec.json.decode(again, type=ReliableMessage)
+    return cast(dict[str, Any], json.loads(again))
+
+
+def _knows(message: dict[str, Any]) -> bool:
+    return any(secret in json.dumps(message) for secret in SECRETS)
+
+
+@pytest.mark.parametrize("state", list(OrderState))
+def test_a_technician_reads_an_old_address_only_while_they_have_the_job(state: OrderState) -> None:
+    body = msgspec.json.encode(order_view(JOB, Reader.TECHNICIAN, Frame.GCJ02))
+    kept = _Kept()
+    assert not _knows(_sent(kept, TEC, body)), "long settled"
+    kept.kept = replace(JOB, state=state)
+    has_it = state in (
+        OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED,
+    )  # fmt: skip
+    again = _sent(kept, TEC, body)
+    assert _knows(again) is has_it
+    assert (again["order"], again["state"]) == (JOB.order_id, "assigned"), "the news itself stays"
+    kept.kept = replace(JOB, state=state, technician=UserId("tec_2"))
+    assert not _knows(_sent(kept, TEC, body)), "somebody else has it"
+
+
+def test_an_order_written_for_ops_says_little_to_somebody_who_is_ops_no_longer() -> None:
+    body = msgspec.json.encode(order_view(JOB, Reader.STAFF, Frame.GCJ02, RECORD, 4.5))
+    kept = _Kept()
+    assert _knows(_sent(kept, _who("ops_1", Role.OPS), body))
+    for who in (_who("ops_1", Role.CUSTOMER), _who("ops_1", Role.OPS, city=CityId("shanghai")), TEC):
+        again = _sent(kept, who, body)
+        assert not _knows(again)
+        assert not {"customer", "technician"} & set(again)
+
+
+def test_a_customer_reads_their_own_order_however_old() -> None:
+    body = msgspec.json.encode(order_view(JOB, Reader.CUSTOMER, Frame.GCJ02, RECORD, 4.5))
+    assert _knows(_sent(_Kept(), _who(CUSTOMER, Role.CUSTOMER), body))
+
+
+def test_an_incident_tells_somebody_who_may_not_see_it_now_only_that_it_was() -> None:
+    case = replace(INCIDENT, note="behind the Secret door")
+    ring = msgspec.json.encode(incident_view(case, Frame.GCJ02, NOW, None, "near"))
+    update = msgspec.json.encode(incident_update(replace(case, owner=UserId("ops_1")), "acknowledged"))
+    responder = _who("res_1", Role.RESPONDER)
+    kept = _Kept()
+    kept.active = case
+    assert _sent(kept, responder, ring)["note"] == case.note
+    assert _sent(kept, responder, update)["owner"] == "ops_1"
+    for now in (replace(case, avoid=(responder.user,)), None):
+        kept.active = now
+        for body in (ring, update):
+            again = _sent(kept, responder, body)
+            assert again["type"] == "incident.update", "and nothing rings"
+            assert not {"fix", "booked", "note", "subject", "owner"} & set(again)
+            assert (again["incident"], again["why"]) == (case.incident_id, "withdrawn")
+
+
+def test_other_messages_are_sent_as_they_were() -> None:
+    body = b'{"type":"offer.closed","offer":"ofr_1","reason":"expired"}'
+    assert ReplayedRows(cast(Any, _Kept()), cast(Any, _Kept())).current(TEC, body) is body
