@@ -16,6 +16,7 @@ from tests.hostile.bystander import Bystander
 CITY = "shenzhen"
 OVERRIDES = {
     "log": {"level": "info"},
+    "api": {"requests_per_s": 100_000, "requests_burst": 1_000_000},
     "safety": {"commit_wait_s": 5.0},
     "realtime": {
         # Each frame is to be judged by itself; what a flood meets is tested on its own.

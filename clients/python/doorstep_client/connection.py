@@ -10,6 +10,8 @@ Reconnects by itself, with jitter, and resumes. For thousands of devices in one 
 """
 
 import asyncio
+import logging
+import random
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -21,11 +23,14 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
+from doorstep_client.backoff import Backoff
+from doorstep_client.clock import SteadyClock
 from doorstep_client.events import Event, RequestDone, RequestFailed, SosAcked, TokenNeeded, Welcomed
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.protocol import ClientProtocol, State
 from doorstep_client.settings import ClientSettings, Encoding
 
+_log = logging.getLogger(__name__)
 EVENTS_MAX = 10_000
 """Events kept for a slow application; beyond it the oldest are dropped (``events_dropped`` counts them)."""
 
@@ -57,7 +62,8 @@ class Client:
         url: ``ws://`` or ``wss://`` address of the hub.
         token: JWT of the user.
         device: Stable name of this installation.
-        new_token: Asked for a newer token when the server wants one; without it the client waits for ``renew``.
+        new_token: Asked for a newer token when the server wants one, again while it fails; without it the client waits
+            for ``renew``.
         proxy: Proxy address, None for none.
         protocol: A prepared core instead of the arguments above.
     """
@@ -77,8 +83,15 @@ class Client:
     ) -> None:
         self.url = url
         self.protocol = protocol or ClientProtocol(
-            device=device, token=token, encoding=encoding, crs=crs, settings=settings
+            device=device,
+            token=token,
+            encoding=encoding,
+            crs=crs,
+            settings=settings,
+            phone_clock=lambda now: time.time(),  # what the phone believes, whatever it was set to
         )
+        self.now = SteadyClock().now
+        """The time line of ``protocol``, for callers that speak to it directly."""
         self.events_dropped = 0
         self._new_token = new_token
         self._proxy = proxy
@@ -89,6 +102,7 @@ class Client:
         self._sos_acks: dict[str, asyncio.Future[SosAcked]] = {}
         self._welcomed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._is_fetching = False
         self._side_tasks: set[asyncio.Task[None]] = set()
 
     # -- life -----------------------------------------------------------------------------------------
@@ -135,7 +149,7 @@ class Client:
 
     def ping(self, fix: Fix) -> int:
         """Report a position; see ``ClientProtocol.send_ping``."""
-        seq = self.protocol.send_ping(fix, time.time())
+        seq = self.protocol.send_ping(fix, self.now())
         self._wake.set()
         return seq
 
@@ -145,7 +159,7 @@ class Client:
         Raises:
             RequestRefused: The server said no, or nothing in time.
         """
-        return await self.answer(self.protocol.request(kind, time.time(), **fields))
+        return await self.answer(self.protocol.request(kind, self.now(), **fields))
 
     async def answer(self, ref: str) -> dict[str, Any]:
         """Wait for the result of a request made on ``protocol``; raises ``RequestRefused``."""
@@ -156,15 +170,15 @@ class Client:
 
     async def duty(self, on: bool, city: str | None = None) -> None:
         """Go on or off duty; raises ``RequestRefused``."""
-        await self.answer(self.protocol.duty(on, time.time(), city))
+        await self.answer(self.protocol.duty(on, self.now(), city))
 
     async def watch(self, topic: str, **fields: Any) -> None:
         """Receive a topic's positions; raises ``RequestRefused``."""
-        await self.answer(self.protocol.watch(topic, time.time(), **fields))
+        await self.answer(self.protocol.watch(topic, self.now(), **fields))
 
     async def sos(self, **fields: Any) -> SosAcked:
         """Call for help and wait until the server has stored it; repeats by itself until then."""
-        key = self.protocol.send_sos(time.time(), **fields)
+        key = self.protocol.send_sos(self.now(), **fields)
         future: asyncio.Future[SosAcked] = asyncio.get_running_loop().create_future()
         self._sos_acks[key] = future
         self._wake.set()
@@ -172,7 +186,7 @@ class Client:
 
     def renew(self, token: str) -> None:
         """Use a newer token."""
-        self.protocol.renew(token, time.time())
+        self.protocol.renew(token, self.now())
         self._wake.set()
 
     # -- the loop -------------------------------------------------------------------------------------
@@ -191,7 +205,7 @@ class Client:
 
     async def _wait_for_turn(self) -> bool:
         at = self.protocol.reconnect_at
-        wait_s = None if at is None else at - time.time()
+        wait_s = None if at is None else at - self.now()
         if wait_s is not None and wait_s <= 0:
             return True
         self._wake.clear()
@@ -215,11 +229,11 @@ class Client:
                 open_timeout=protocol.settings.welcome_timeout_s,
             )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
-            self._tell(protocol.lost(1006, time.time(), reason=str(error)[:200]))
+            self._tell(protocol.lost(1006, self.now(), reason=str(error)[:200]))
             return
         if isinstance(socket, _ListeningConnection):
-            socket.on_ping = lambda: protocol.heard(time.time())
-        protocol.connected(time.time())
+            socket.on_ping = lambda: protocol.heard(self.now())
+        protocol.connected(self.now())
         reader = asyncio.create_task(self._read(socket))
         writer = asyncio.create_task(self._write(socket))
         try:
@@ -230,7 +244,7 @@ class Client:
             await asyncio.wait([reader, writer])
             await socket.close()
             self._welcomed.clear()
-            self._tell(protocol.lost(socket.close_code or 1006, time.time(), reason=socket.close_reason or ""))
+            self._tell(protocol.lost(socket.close_code or 1006, self.now(), reason=socket.close_reason or ""))
         for task in (reader, writer):
             failure = None if task.cancelled() else task.exception()
             if failure is not None and not isinstance(failure, ConnectionClosed):
@@ -239,21 +253,21 @@ class Client:
     async def _read(self, socket: ClientConnection) -> None:
         async for message in socket:
             frame = message.encode() if isinstance(message, str) else message
-            self._tell(self.protocol.receive(frame, time.time()))
+            self._tell(self.protocol.receive(frame, self.now()))
             self._wake.set()
 
     async def _write(self, socket: ClientConnection) -> None:
         protocol = self.protocol
         while not protocol.must_close:
             self._wake.clear()
-            for frame in protocol.frames_to_send(time.time()):
+            for frame in protocol.frames_to_send(self.now()):
                 await socket.send(frame, text=protocol.is_text)
             deadline = protocol.next_deadline()
             try:
-                async with asyncio.timeout(None if deadline is None else max(deadline - time.time(), 0.0)):
+                async with asyncio.timeout(None if deadline is None else max(deadline - self.now(), 0.0)):
                     await self._wake.wait()
             except TimeoutError:
-                self._tell(protocol.on_deadline(time.time()))
+                self._tell(protocol.on_deadline(self.now()))
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
@@ -265,7 +279,8 @@ class Client:
                 future = self._sos_acks.pop(event.key, None)
                 if future is not None and not future.done():
                     future.set_result(event)
-            elif isinstance(event, TokenNeeded) and self._new_token is not None:
+            elif isinstance(event, TokenNeeded) and self._new_token is not None and not self._is_fetching:
+                self._is_fetching = True
                 self._start(self._fetch_token(self._new_token))
             if len(self._events) >= EVENTS_MAX:
                 self._events.popleft()
@@ -288,4 +303,17 @@ class Client:
         task.add_done_callback(self._side_tasks.discard)
 
     async def _fetch_token(self, new_token: Callable[[], Awaitable[str]]) -> None:
-        self.renew(await new_token())
+        settings = self.protocol.settings
+        backoff = Backoff(settings.reconnect_base_s, settings.reconnect_max_s, random.SystemRandom())
+        try:
+            while self.protocol.state is not State.ENDED:
+                try:
+                    token = await new_token()
+                except Exception:  # noqa: BLE001 - the application's code; without a token nothing else works either
+                    _log.exception("no new token; trying again")
+                    await asyncio.sleep(backoff.next_wait_s())
+                else:
+                    self.renew(token)
+                    return
+        finally:
+            self._is_fetching = False

@@ -5,12 +5,12 @@ One timer for all, no task for each device. An ``Agent`` decides what its device
 
 import asyncio
 import heapq
-import time
 from collections.abc import Callable
 from typing import Final, Protocol, cast
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
+from doorstep_client.clock import SteadyClock
 from doorstep_client.events import Event
 from doorstep_client.protocol import ClientProtocol, State
 
@@ -124,12 +124,12 @@ class Swarm:
     Args:
         url: Address of the hub.
         dials_at_once: Handshakes in flight; a listener's backlog is finite.
-        now: Clock of all devices, UTC epoch seconds.
+        now: Clock of all devices, UTC epoch seconds; a steady one by default.
     """
 
-    def __init__(self, url: str, *, dials_at_once: int = 100, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, url: str, *, dials_at_once: int = 100, now: Callable[[], float] | None = None) -> None:
         self.url = url
-        self.now = now
+        self.now = now or SteadyClock().now
         self.open = 0
         self.frames_in = 0
         self.frames_out = 0

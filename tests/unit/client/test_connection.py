@@ -2,11 +2,14 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
+from doorstep_client.clock import SteadyClock
 from doorstep_client.connection import Client, RequestRefused
 from doorstep_client.events import Disconnected, Event, OrderChanged, Welcomed
 from doorstep_client.load import Swarm
@@ -26,6 +29,8 @@ class TinyHub:
         self.frames: list[dict[str, Any]] = []
         self.sockets: list[ServerConnection] = []
         self.sent = 0
+        self.sos_ignored = 0
+        self.expired: set[str] = set()
 
     async def talk(self, socket: ServerConnection) -> None:
         is_text = str(socket.subprotocol) == Encoding.JSON.value
@@ -38,7 +43,10 @@ class TinyHub:
         async for raw in socket:
             body = codec.decode(raw.encode() if isinstance(raw, str) else raw)
             self.frames.append(body)
-            if body["type"] == "hello":
+            if body["type"] == "hello" and body["token"] in self.expired:
+                await say({"type": "error", "code": "token_expired", "message": "old"})
+                await socket.close(4401, "token")
+            elif body["type"] == "hello":
                 at = body.get("resume", {}).get("main", {}).get("seq", 0)
                 place = {"epoch": "e", "seq": at, "how": "replayed"}
                 await say(
@@ -50,6 +58,8 @@ class TinyHub:
                 await say(order | {"stream": "main", "seq": self.sent, "epoch": "e"})
             elif body["type"] == "watch":
                 await say({"type": "error", "ref": body["ref"], "code": "not_found", "message": "no"})
+            elif body["type"] == "sos" and self.sos_ignored:
+                self.sos_ignored -= 1
             elif body["type"] == "sos":
                 ack = {"type": "sos_ack", "key": body["key"], "incident": "i", "durable": True, "delivered": 0}
                 await say(ack | {"seen": False, "level": 1})
@@ -147,3 +157,46 @@ async def test_a_hub_that_is_not_there_is_tried_again_until_it_is() -> None:
     async with client:
         await until(lambda: client.protocol._backoff.failures > 3)
     assert client.protocol.state is State.ENDED
+
+
+@pytest.mark.slow
+async def test_an_sos_is_repeated_although_the_phones_clock_was_set_back(
+    hub: tuple[TinyHub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny, url = hub
+    tiny.sos_ignored = 1
+    settings = replace(FAST, sos_retry_s=0.2)
+    async with Client(url, token="t", device="d", settings=settings) as client:
+        await client.ready()
+        calling = asyncio.create_task(client.sos())
+        await until(lambda: any(f["type"] == "sos" for f in tiny.frames))
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() - 3_600)
+        async with asyncio.timeout(3):
+            assert (await calling).durable
+
+
+@pytest.mark.slow
+async def test_fetching_a_token_is_tried_again_until_it_works(hub: tuple[TinyHub, str]) -> None:
+    tiny, url = hub
+    tiny.expired = {"old"}
+    attempts = 0
+
+    async def new_token() -> str:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 3:
+            raise OSError("no network yet")
+        return "new"
+
+    async with Client(url, token="old", device="d", settings=FAST, new_token=new_token) as client:
+        await client.ready(5)
+    assert attempts == 3
+
+
+def test_the_steady_clock_goes_with_the_monotonic_one() -> None:
+    wall, monotonic = 1_000.0, 50.0
+    clock = SteadyClock(lambda: wall, lambda: monotonic)
+    assert clock.now() == 1_000.0
+    wall, monotonic = 0.0, 53.0
+    assert clock.now() == 1_003.0
