@@ -2,6 +2,12 @@
 
 from dataclasses import dataclass, field
 from math import isfinite
+from typing import Final
+
+SETTLED_KEEP_S_MAX: Final = 3_600.0
+"""Settled orders that the store gives back at the start: memory that kept them longer would forget by a restart."""
+IDEMPOTENCY_KEEP_S_MAX: Final = 86_400.0
+"""Clients' keys that the store gives back at the start."""
 
 
 def _between(name: str, value: float, low: float, high: float) -> None:
@@ -118,9 +124,9 @@ class DispatchSettings:
     position_fresh_s: float = 60.0
     """Technicians whose last position is older are left out, in seconds."""
     settled_keep_s: float = 3_600.0
-    """How long settled orders stay in memory to answer late messages, in seconds."""
+    """How long settled orders stay in memory to answer late messages, in seconds; at most an hour."""
     idempotency_keep_s: float = 86_400.0
-    """How long a client's key for a new order is remembered, in seconds."""
+    """How long a client's key for a new order is remembered, in seconds; at most a day."""
     mailbox_len_max: int = 10_000
     """Requests of one city that may wait; more are answered `overloaded`; a number."""
     batch_len_max: int = 256
@@ -141,8 +147,8 @@ class DispatchSettings:
         _between("unfilled_after_s", self.unfilled_after_s, 1, 86_400)
         _between("confirm_after_s", self.confirm_after_s, 60, 2_592_000)
         _between("position_fresh_s", self.position_fresh_s, 1, 3600)
-        _between("settled_keep_s", self.settled_keep_s, 60, 604_800)
-        _between("idempotency_keep_s", self.idempotency_keep_s, 60, 604_800)
+        _between("settled_keep_s", self.settled_keep_s, 60, SETTLED_KEEP_S_MAX)
+        _between("idempotency_keep_s", self.idempotency_keep_s, 60, IDEMPOTENCY_KEEP_S_MAX)
         _between("mailbox_len_max", self.mailbox_len_max, 1, 1_000_000)
         _between("batch_len_max", self.batch_len_max, 1, 10_000)
         _between("seed", self.seed, 0, 2**31 - 1)

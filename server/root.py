@@ -43,6 +43,7 @@ DERIVED = {
     "hub.trusted_proxies": "trusted_proxies",
     "realtime.frame": "coordinates.frame",
     "realtime.positions.clock_rate_max": "positions.clock_rate_max",
+    "realtime.sessions.restricted_grace_s": "auth.restricted_for_s",
 }
 """Keys of packages that follow from another key; they cannot be set by themselves and are not written."""
 
@@ -114,5 +115,6 @@ def derived(settings: Settings) -> Settings:
             realtime,
             frame=settings.coordinates.frame,
             positions=replace(realtime.positions, clock_rate_max=settings.positions.clock_rate_max),
+            sessions=replace(realtime.sessions, restricted_grace_s=settings.auth.restricted_for_s),
         ),
     )

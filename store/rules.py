@@ -5,14 +5,15 @@ from typing import Final
 
 from core.errors import Unavailable
 from core.ids import CityId
-from dispatch.model import Order, OrderState, Technician
+from dispatch.model import Order, Technician
+from dispatch.order import SETTLED_STATES
+from dispatch.settings import IDEMPOTENCY_KEEP_S_MAX, SETTLED_KEEP_S_MAX
 from store.settings import RetentionSettings
 
-SETTLED_ORDER_LOADED_S: Final = 3600.0
+SETTLED_ORDER_LOADED_S: Final = SETTLED_KEEP_S_MAX
 """An order settled this recently is still loaded: late answers to it are told why (``dispatch.ports``)."""
-IDEMPOTENCY_HONOURED_S: Final = 86_400.0
+IDEMPOTENCY_HONOURED_S: Final = IDEMPOTENCY_KEEP_S_MAX
 """Idempotency keys of this age are loaded (``dispatch.ports``)."""
-SETTLED_STATES: Final = frozenset({OrderState.CONFIRMED, OrderState.CANCELLED, OrderState.UNFILLED})
 
 
 def is_settled(order: Order) -> bool:

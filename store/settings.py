@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from dispatch.settings import IDEMPOTENCY_KEEP_S_MAX
+
 
 def _require(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
@@ -65,7 +67,7 @@ class RetentionSettings:
         """Refuse values that cannot work."""
         for name in ("device_seen_s", "outbox_s", "outbox_unread_s", "device_s", "rounds_s", "tracks_s"):
             _require(name, getattr(self, name), 60.0, 3_153_600_000.0)
-        _require("idempotency_s", self.idempotency_s, 86_400.0, 3_153_600_000.0)
+        _require("idempotency_s", self.idempotency_s, IDEMPOTENCY_KEEP_S_MAX, 3_153_600_000.0)
         _require("prune_interval_s", self.prune_interval_s, 0.1, 86_400.0)
         _require("prune_rows_max", self.prune_rows_max, 1, 1_000_000)
         if self.outbox_unread_s < self.outbox_s:

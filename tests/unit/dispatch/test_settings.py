@@ -10,6 +10,8 @@ from dispatch.settings import DispatchSettings, HeadStartSettings, RatingSetting
     [
         (DispatchSettings, {"offer_ttl_s": 0.0}, "offer_ttl_s must be between 1 and 600, is 0"),
         (DispatchSettings, {"position_fresh_s": float("nan")}, "position_fresh_s must be between 1 and 3600, is nan"),
+        (DispatchSettings, {"settled_keep_s": 3_601.0}, "settled_keep_s must be between 60 and 3600, is 3601"),
+        (DispatchSettings, {"idempotency_keep_s": 86_401.0}, "idempotency_keep_s must be between 60 and 86400"),
         (RoundSettings, {"radius_steps_m": ()}, "number of steps"),
         (RoundSettings, {"radius_steps_m": (5_000.0, 3_000.0)}, "must rise"),
         (RoundSettings, {"radius_steps_m": (5.0,)}, "between 100 and 200000, is 5"),
