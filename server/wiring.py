@@ -27,6 +27,7 @@ from core.shard import Shard
 from dispatch.places import Places
 from dispatch.ports import DispatchStore
 from dispatch.service import DispatchService
+from dispatch.unserved import open_orders_unserved
 from geo.city import CityMap
 from geo.point import LatLng
 from geo.settings import TravelSettings
@@ -119,6 +120,7 @@ class House:
         last_seen: LastSeen,
         addresses: Addresses,
         frame: str,
+        orders: DispatchStore,
     ) -> None:
         """Keep the parts; ``api`` is set by ``build_house``."""
         self.clock = clock
@@ -134,6 +136,7 @@ class House:
         self._directory = directory
         self._last_seen = last_seen
         self._frame = frame
+        self._orders = orders
         self._started_at = clock.now()
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -149,6 +152,7 @@ class House:
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))
+            await self._warn_of_unserved(tenant)
         try:
             await self._last_seen.load(now)
         except Exception:  # noqa: BLE001 - they come in again with the phones' next positions
@@ -161,6 +165,14 @@ class House:
                 part.dispatch.close("could not be read at the start")
                 self.addresses.closed_cities.append("/".join(part.shard))
         await self.safety.start()
+
+    async def _warn_of_unserved(self, tenant: TenantId) -> None:
+        served = {part.shard.city for part in self.cities.of(tenant)}
+        for city, orders in (await open_orders_unserved(self._orders, tenant, served)).items():
+            _log.error(
+                "a city with open orders is not served: nobody decides about them until it is in the config again",
+                extra={"tenant": tenant, "city": city, "orders": orders},
+            )
 
     def run(self, group: asyncio.TaskGroup) -> None:
         """Start every service in ``group``; an error in one ends them all."""
@@ -274,6 +286,7 @@ def build_house(
             ids=ids,
             settings=settings.dispatch,
             executor=executor,
+            served=frozenset(other.city for other in shards if other.tenant == shard.tenant),
         )
         for shard in shards
     }
@@ -308,6 +321,7 @@ def build_house(
         addresses=addresses,
     ports.rows = ReplayedRows(cities, safety)
         frame=frame.value,
+        orders=stores.dispatch,
     )
     house.api = build_api(
         ApiParts(
