@@ -306,6 +306,7 @@ def build_house(
     )
     ports.inbound = inbound = Inbound(cities, safety, fleet, frame)
     ports.snapshots = OpenThings(frame, cities, safety)
+    ports.rows = ReplayedRows(cities, safety)
     addresses = Addresses()
     house = House(
         clock=clock,
@@ -319,7 +320,6 @@ def build_house(
         directory=stores.directory,
         last_seen=last_seen,
         addresses=addresses,
-    ports.rows = ReplayedRows(cities, safety)
         frame=frame.value,
         orders=stores.dispatch,
     )
