@@ -40,10 +40,13 @@ from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastPositions, LastSeen
 from server.root import Settings, derived
+from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from web.page import STYLE, CityFacts, PageFacts, first_page
 
 _log = logging.getLogger(__name__)
+PAGE_KEPT_S = 1.0
+"""The first page counts orders and people: once a second is enough, however often it is read."""
 EXPIRE_EVERY_S = 5.0
 """How often positions that are too old leave the indexes, and moved ones are noted."""
 
@@ -120,6 +123,7 @@ class House:
         last_seen: LastSeen,
         addresses: Addresses,
         frame: str,
+        is_local: bool,
         orders: DispatchStore,
     ) -> None:
         """Keep the parts; ``api`` is set by ``build_house``."""
@@ -136,6 +140,9 @@ class House:
         self._directory = directory
         self._last_seen = last_seen
         self._frame = frame
+        self._is_local = is_local
+        self._page = (0.0, "")
+        self._page_ready = False
         self._orders = orders
         self._started_at = clock.now()
         self._expiry: asyncio.TimerHandle | None = None
@@ -205,7 +212,15 @@ class House:
             part.positions.expire(now)
 
     def page(self) -> str:
-        """The first page as it is now."""
+        """The first page as it is now, or was less than ``PAGE_KEPT_S`` ago: anybody may ask for it all day."""
+        now = self.clock.now()
+        made_at, text = self._page
+        if not text or now - made_at >= PAGE_KEPT_S or self._page_ready is not self.addresses.ready:
+            text = self._make_page()
+            self._page, self._page_ready = (now, text), self.addresses.ready
+        return text
+
+    def _make_page(self) -> str:
         facts = [self._city_facts(part) for part in self.cities.all()]
         return first_page(
             PageFacts(
@@ -217,6 +232,7 @@ class House:
                 frame=self._frame,
                 connections=self.hub.counts().get("sessions", 0),
                 cities=facts,
+                is_local=self._is_local,
             )
         )
 
@@ -321,6 +337,7 @@ def build_house(
         last_seen=last_seen,
         addresses=addresses,
         frame=frame.value,
+        is_local=is_loopback(settings.http.host) and not settings.trusted_proxies and not settings.http.public_url,
         orders=stores.dispatch,
     )
     house.api = build_api(

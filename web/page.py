@@ -19,7 +19,12 @@ class CityFacts:
 
 @dataclass(frozen=True, slots=True)
 class PageFacts:
-    """What the page says. Nobody has to sign in to read it, so nothing of it is personal."""
+    """What the page says. Nobody has to sign in to read it, so nothing of it is personal.
+
+    Attributes:
+        is_local: Whether only this machine can read it. Beyond it the page tells neither tenants nor numbers of people
+            and orders (they are somebody's business) nor where the admin listener is.
+    """
 
     version: str
     ready: bool
@@ -29,23 +34,18 @@ class PageFacts:
     frame: str
     connections: int
     cities: Sequence[CityFacts]
+    is_local: bool
 
 
 def first_page(facts: PageFacts) -> str:
     """The page as HTML."""
-    rows = "".join(
-        f"<tr><th scope=row>{escape(city.name)}</th><td><code>{escape(city.city)}</code></td>"
-        f"<td>{escape(city.tenant)}</td><td>{'open' if city.open else 'closed'}</td>"
-        f"<td class=n>{city.on_duty}</td><td class=n>{city.open_orders}</td></tr>"
-        for city in facts.cities
-    )
-    cities = (
-        "<table><thead><tr><th scope=col>City</th><th scope=col>Id</th><th scope=col>Tenant</th>"
-        "<th scope=col>State</th><th scope=col class=n>On duty</th><th scope=col class=n>Open orders</th></tr></thead>"
-        f"<tbody>{rows}</tbody></table>"
-        if rows
-        else "<p>No city is configured: orders cannot be placed yet. Add one under <code>cities</code> in "
-        "<code>config.yaml</code>.</p>"
+    cities = _local_cities(facts.cities) if facts.is_local else _cities(facts.cities)
+    connected = f", {facts.connections} connected" if facts.is_local else ""
+    admin = (
+        f"<dt>Metrics and health</dt><dd><code>{escape(facts.admin_url)}</code> "
+        "<small>on this machine only</small></dd>"
+        if facts.is_local
+        else ""
     )
     state = "ready" if facts.ready else "starting or stopping"
     return f"""<!doctype html>
@@ -63,7 +63,7 @@ def first_page(facts: PageFacts) -> str:
 <h1>Doorstep</h1>
 <p class="lead">Dispatch and location tracking for services at the customer's door.</p>
 <p><span class="state {"good" if facts.ready else "wait"}">{state}</span>
-version {escape(facts.version)}, up {_span(facts.uptime_s)}, {facts.connections} connected</p>
+version {escape(facts.version)}, up {_span(facts.uptime_s)}{connected}</p>
 </header>
 <section aria-labelledby="where">
 <h2 id="where">Where things are</h2>
@@ -72,7 +72,7 @@ version {escape(facts.version)}, up {_span(facts.uptime_s)}, {facts.connections}
 <dt>HTTP API</dt><dd><a href="/openapi.json">OpenAPI 3.1</a></dd>
 <dt>Hub messages</dt><dd><a href="/asyncapi.json">AsyncAPI 3.0</a></dd>
 <dt>For clients</dt><dd><a href="/config.json">config.json</a></dd>
-<dt>Metrics and health</dt><dd><code>{escape(facts.admin_url)}</code> <small>on this machine only</small></dd>
+{admin}
 <dt>Coordinates</dt><dd>kept and sent as <code>{escape(facts.frame)}</code></dd>
 </dl>
 </section>
@@ -90,6 +90,32 @@ version {escape(facts.version)}, up {_span(facts.uptime_s)}, {facts.connections}
 </body>
 </html>
 """
+
+
+def _local_cities(cities: Sequence[CityFacts]) -> str:
+    """For whoever runs the server: each city of each tenant with its numbers."""
+    rows = "".join(
+        f"<tr><th scope=row>{escape(city.name)}</th><td><code>{escape(city.city)}</code></td>"
+        f"<td>{escape(city.tenant)}</td><td>{'open' if city.open else 'closed'}</td>"
+        f"<td class=n>{city.on_duty}</td><td class=n>{city.open_orders}</td></tr>"
+        for city in cities
+    )
+    if not rows:
+        return (
+            "<p>No city is configured: orders cannot be placed yet. Add one under <code>cities</code> in "
+            "<code>config.yaml</code>.</p>"
+        )
+    return (
+        "<table><thead><tr><th scope=col>City</th><th scope=col>Id</th><th scope=col>Tenant</th>"
+        "<th scope=col>State</th><th scope=col class=n>On duty</th><th scope=col class=n>Open orders</th></tr></thead>"
+        f"<tbody>{rows}</tbody></table>"
+    )
+
+
+def _cities(cities: Sequence[CityFacts]) -> str:
+    """For the world: where there is service at all."""
+    names = sorted({city.name for city in cities if city.open})
+    return f"<p>{escape(', '.join(names))}</p>" if names else "<p>No city is open.</p>"
 
 
 def _span(seconds: float) -> str:
