@@ -1,7 +1,8 @@
 """Tokens: verifies and issues JWTs, and keeps one-time tickets. Implements ``realtime.ports.Authenticator``.
 
 The algorithm is a property of the key, never of the token: the header only names a ``kid``, and whatever else it
-says (``jku``, ``x5u``, ``jwk``, ``crit``) is not followed. Source: RFC 8725 sections 3.1-3.12.
+says (``jku``, ``x5u``, ``jwk``) is not followed; ``typ`` must be there, ``crit`` must not.
+Source: RFC 8725 sections 3.1-3.12.
 """
 
 import hashlib
@@ -122,7 +123,7 @@ class Tokens:
     def _key(self, header: Mapping[str, Any]) -> Key:
         if "crit" in header:
             raise _invalid("it has critical header extensions")
-        if str(header.get("typ", "JWT")).lower().removeprefix("application/") not in TYPES:
+        if str(header.get("typ")).lower().removeprefix("application/") not in TYPES:
             raise _invalid("typ is not JWT")
         kid = header.get("kid")
         if kid is None and len(self._keys) == 1:

@@ -1,6 +1,7 @@
 """Tokens and tickets: who gets in, and every known way of not being who one says."""
 
 import base64
+import hmac
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -108,20 +109,87 @@ def test_a_token_cannot_choose_another_algorithm_than_its_keys() -> None:
     assert _refusal(token) == "token_invalid"
 
 
+def _with_header(header: dict[str, object]) -> str:
+    """A good token with exactly this header, signed with the real key: only the header can be refused."""
+
+    def part(value: object) -> bytes:
+        return base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=")
+
+    claims = jwt.decode(_good(), options={"verify_signature": False})
+    signed = part(header) + b"." + part(claims)
+    signature = base64.urlsafe_b64encode(hmac.digest(SECRET, signed, "sha256")).rstrip(b"=")
+    return (signed + b"." + signature).decode()
+
+
+GOOD_HEADER: dict[str, object] = {"alg": "HS256", "typ": "JWT", "kid": "hs"}
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "at+jwt", "application/jwt"])
+def test_a_token_with_a_header_made_by_hand_is_accepted(typ: str) -> None:
+    assert _tokens().verify(_with_header(GOOD_HEADER | {"typ": typ}), device=PHONE, now=NOW).user == "tec_1"
+
+
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "why"),
     [
-        {"kid": "nobody"}, {"kid": 3}, {"kid": ["hs"]}, {"kid": None}, {"crit": ["exp"]}, {"typ": "JWE"},
-        {"kid": "../../etc/passwd"},
+        ({"kid": "nobody"}, "its kid is unknown"),
+        ({"kid": ""}, "its kid is unknown"),
+        ({"kid": "../../etc/passwd"}, "its kid is unknown"),
+        ({"kid": "file:///dev/null"}, "its kid is unknown"),
+        ({"kid": 3}, "InvalidTokenError"),
+        ({"kid": ["hs"]}, "InvalidTokenError"),
+        ({"kid": None}, "InvalidTokenError"),
+        ({"crit": ["exp"], "exp": 1}, "InvalidTokenError"),
+        ({"crit": []}, "InvalidTokenError"),
+        ({"typ": "JWE"}, "typ is not JWT"),
+        ({"typ": "logout+jwt"}, "typ is not JWT"),
+        ({"typ": ""}, "typ is not JWT"),
+        ({"typ": None}, "typ is not JWT"),
+        ({"typ": ["JWT"]}, "typ is not JWT"),
+        ({"alg": "HS512"}, "its alg is not the key's"),
     ],
-)  # fmt: skip
-def test_headers_that_point_elsewhere_are_refused(headers: dict[str, object]) -> None:
-    assert _refusal(_forged({"alg": "HS256", "typ": "JWT"} | headers, signature="AAAA")) == "token_invalid"
+)
+def test_a_signed_token_is_refused_for_its_header(headers: dict[str, object], why: str) -> None:
+    with pytest.raises(Refused, match=why) as caught:
+        _tokens().verify(_with_header(GOOD_HEADER | headers), device=PHONE, now=NOW)
+    assert caught.value.code == "token_invalid"
+
+
+def test_critical_extensions_are_refused_whatever_the_library_thinks_of_them() -> None:
+    with pytest.raises(Refused, match="critical header extensions"):
+        _tokens()._key(GOOD_HEADER | {"crit": ["exp"], "exp": 1})
+
+
+@pytest.mark.parametrize(("missing", "why"), [("typ", "typ is not JWT"), ("kid", "its kid is unknown")])
+def test_a_signed_token_without_a_needed_header_is_refused(missing: str, why: str) -> None:
+    header = {name: value for name, value in GOOD_HEADER.items() if name != missing}
+    with pytest.raises(Refused, match=why):
+        _tokens().verify(_with_header(header), device=PHONE, now=NOW)
 
 
 def test_key_urls_in_the_header_are_ignored() -> None:
-    token = _signed({"jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/x", "jwk": {"kty": "oct", "k": "AA"}})
-    assert _tokens().verify(token, device=PHONE, now=NOW).user == "tec_1"
+    elsewhere: dict[str, object] = {
+        "jku": "http://127.0.0.1:1/keys", "x5u": "http://127.0.0.1:1/x", "jwk": {"kty": "oct", "k": "AA"},
+    }  # fmt: skip
+    assert _tokens().verify(_with_header(GOOD_HEADER | elsewhere), device=PHONE, now=NOW).user == "tec_1"
+
+
+@pytest.mark.parametrize("alg", ["HS256", "EdDSA"])
+def test_a_key_that_comes_with_the_token_does_not_verify_it(alg: str) -> None:
+    mine = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
+    public = mine.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    own_secret = b"the attacker's own secret of 32 bytes"
+
+    def word(value: bytes) -> str:
+        return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    own = (
+        {"kty": "oct", "k": word(own_secret)} if alg == "HS256" else {"kty": "OKP", "crv": "Ed25519", "x": word(public)}
+    )
+    claims = jwt.decode(_good(), options={"verify_signature": False})
+    signing = own_secret if alg == "HS256" else mine
+    token = jwt.encode(claims, signing, alg, headers={"kid": "hs" if alg == "HS256" else "ed", "jwk": own})
+    assert _refusal(token) == "token_invalid"
 
 
 @pytest.mark.parametrize(
