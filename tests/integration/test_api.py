@@ -82,6 +82,7 @@ async def test_bodies_that_do_not_fit_name_the_field(tmp_path: Path) -> None:
             ({"duration_s": -1}, "duration_s"),
             ({"location": {"lat": 91, "lng": 0, "address": "x"}}, "location.lat"),
             ({"location": {"lat": True, "lng": 0, "address": "x"}}, "location.lat"),
+            ({"service": "mas\x00sage"}, "service"),
             ({"skills": ["x" * 65]}, "skills[0]"),
             ({"mode": "broadcast"}, "mode"),
             ({"scheduled_for": 1}, "scheduled_for"),
@@ -221,6 +222,8 @@ async def test_staff_changes_technicians_of_their_own_cities_only(tmp_path: Path
         assert (await server.call("GET", put, server.token("s", "service", cities=["elsewhere"])))[0] == 404
         status, body, _ = await server.call("PUT", put, server.token("s", "service"), record | {"cities": ["mars"]})
         assert (status, body["field"]) == (422, "cities")
+        status, body, _ = await server.call("PUT", put, server.token("s", "service"), record | {"name": "X\x00"})
+        assert (status, body["field"]) == (422, "name")
         assert (await server.call("GET", put, server.token("tec_1", "technician")))[1]["name"] == "X"
 
 
