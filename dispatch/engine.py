@@ -113,7 +113,7 @@ class DispatchEngine:
         for order in self._book.orders.values():
             self._arm(order)
         if self._book.waiting:
-            self._matchmaker.want()
+            self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
 
     def handle(self, event: DispatchEvent, now: float) -> list[Effect]:
         """Decide one event. Raises ``DoorstepError`` for a refusal, having changed nothing."""

@@ -66,6 +66,10 @@ class Matchmaker:
         """Something changed that may place a waiting order."""
         self._wanted = True
 
+    def want_at(self, at: float) -> None:
+        """The same at a moment that must be waited for: a deadline brings the turn, not an event."""
+        self._again(at)
+
     def next_at(self) -> float | None:
         """When ``wake`` must be called."""
         return self._next_at

@@ -586,3 +586,21 @@ def test_duty_in_a_city_that_is_not_served_any_more_has_ended() -> None:
     tina = world.ledger.technicians[UserId("tina")]
     assert (tina.duty, tina.duty_city, tina.work) == (DutyState.ON, SHARD.city, WorkState.IDLE)
     assert tina.version == stored.version + 1
+
+
+def test_orders_that_waited_before_a_restart_are_matched_after_it_without_any_event() -> None:
+    world = World()
+    world.join("tina", 25_000)
+    order = world.place()
+    assert world.engine.waiting_len() == 1
+    world.restart()
+    world.seen(UserId("tina"), north(500))
+    assert world.engine.next_deadline() == world.now
+    assert asks("tina", offer__order_id=order.order_id) in world.tick(0)
+
+
+def test_a_restart_with_nothing_waiting_wants_no_round() -> None:
+    world = World()
+    world.join("tina")
+    world.restart()
+    assert world.engine.next_deadline() is None

@@ -10,13 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.errors import Invalid
-from core.ids import OrderId, UserId
+from core.ids import CityId, OrderId, UserId
 from dispatch import events as e
 from dispatch import matching, rounds
 from dispatch.model import DutyState, Gender, StoredRound
 from dispatch.settings import RoundSettings
 from tests.unit.dispatch.problems import random_problem
-from tests.unit.dispatch.world import SHARD, World, draft, north
+from tests.unit.dispatch.world import ANNA, SHARD, World, draft, north
 
 
 @settings(max_examples=25, deadline=None)
@@ -78,6 +78,27 @@ def test_candidates_out_of_the_circle_are_too_far() -> None:
     order = world.place()
     told = rounds.explain(world.ledger.rounds[0], order.order_id)
     assert {x.technician: x.reason for x in told.excluded} == {"far": "too_far"}
+
+
+@pytest.mark.parametrize("slice_orders_max", [1, 100], ids=["in columns", "by neighbours"])
+def test_who_is_no_longer_registered_for_the_city_is_not_asked_and_the_explanation_says_so(
+    slice_orders_max: int,
+) -> None:
+    world = World(round=replace(RoundSettings(), slice_orders_max=slice_orders_max))
+    world.join("tina", 100)
+    # The city's engine refuses duty without registration, so the record comes from elsewhere.
+    tina = world.engine.technician(UserId("tina"))
+    assert tina is not None
+    world.ledger.technicians[UserId("tina")] = replace(tina, cities=(CityId("sh"),))
+    world.restart()
+    world.seen(UserId("tina"), north(100))
+    world.batch([e.OrderPlaced(draft(), ANNA) for _ in range(2)])
+    world.tick(2)
+    assert world.engine.live_offer(UserId("tina")) is None
+    (order, *_) = world.engine.open_orders()
+    (told, *_) = [rounds.explain(r, order.order_id) for r in world.ledger.rounds if order.order_id in r.orders]
+    assert (told.chosen, told.ranking) == (None, ())
+    assert {x.technician: x.reason for x in told.excluded} == {"tina": "city"}
 
 
 def test_rounds_that_change_nothing_are_stored_rarely() -> None:
