@@ -13,6 +13,8 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
+from core.errors import Refused
+from core.ids import DeviceId
 from core.principal import Role
 from server.app import App, StartFailed
 from server.config import ConfigError, load
@@ -20,9 +22,10 @@ from server.config_file import render
 from server.geography import load_maps
 from server.keys import Key, load_keys
 from server.logs import set_up_logs
+from server.preflight import check_start
 from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
-from server.tokens import issue
+from server.tokens import Tokens, issue
 from server.wiring import version
 
 DEFAULT_CONFIG: Final = "config.yaml"
@@ -123,25 +126,31 @@ def token(
     """
     settings, folder = _settings(config_file)
     keys = _keys(settings, folder)
-    chosen_tenant = tenant or (settings.cities[0].tenant if settings.cities else "")
-    if not chosen_tenant:
-        raise click.UsageError("name a tenant: the config has no city")
+    chosen_tenant = _tenant(settings, tenant)
     all_cities = [city.city for city in settings.cities if city.tenant == chosen_tenant]
-    click.echo(
-        issue(
-            _signing_key(keys, kid),
-            settings.auth,
-            SystemClock(),
-            SystemIds(),
-            user=user,
-            role=Role(role),
-            tenant=chosen_tenant,
-            cities=cities or all_cities,
-            roles=[Role(name) for name in also],
-            device=device,
-            life_s=life_s,
-        )
+    for city in cities:
+        if city not in all_cities:
+            known = ", ".join(all_cities) or "none"
+            raise click.UsageError(f"the config has no city {city!r} of tenant {chosen_tenant!r}; known: {known}")
+    clock, ids = SystemClock(), SystemIds()
+    signed = issue(
+        _signing_key(keys, kid),
+        settings.auth,
+        clock,
+        ids,
+        user=user,
+        role=Role(role),
+        tenant=chosen_tenant,
+        cities=cities or all_cities,
+        roles=[Role(name) for name in also],
+        device=device,
+        life_s=life_s,
     )
+    try:  # the server's own judgement: what it would refuse is not printed
+        Tokens(settings.auth, keys, ids).verify(signed, device=DeviceId(device), now=clock.now())
+    except Refused as error:
+        raise click.UsageError(f"the server would refuse this token: {error.message}") from None
+    click.echo(signed)
 
 
 @main.command("check-config", short_help="Say whether the server would start with this config.")
@@ -153,6 +162,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     if not without_secrets:
         _keys(settings, folder)
     try:
+        check_start(settings, folder)
         load_maps(settings.cities, settings.coordinates, folder)
     except ConfigError as error:
         _stop_for(error)
@@ -203,6 +213,18 @@ def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
     except ConfigError as error:
         _stop_for(error)
         raise
+
+
+def _tenant(settings: Settings, named: str | None) -> str:
+    """The tenant of a token: the named one, when the config has a city of it, or the first city's."""
+    known = list(dict.fromkeys(city.tenant for city in settings.cities))
+    if named is None:
+        if not known:
+            raise click.UsageError("name a tenant: the config has no city")
+        return known[0]
+    if known and named not in known:
+        raise click.UsageError(f"the config has no tenant {named!r}; known: {', '.join(known)}")
+    return named
 
 
 def _signing_key(keys: dict[str, Key], kid: str | None) -> Key:

@@ -13,11 +13,11 @@ from pathlib import Path
 from api.app import make_app
 from core.errors import DoorstepError
 from server.admin import make_admin_app
-from server.config import ConfigError, Problem
 from server.geography import load_maps
 from server.http import HttpListener, address_of, keeping, tls_context
 from server.keys import Key
 from server.metrics import Metrics
+from server.preflight import check_start
 from server.readings import connect_readings, connect_stores
 from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
@@ -150,9 +150,8 @@ class App:
 
     async def _open(self, stack: AsyncExitStack) -> None:
         settings = self.settings
+        check_start(settings, self._folder)
         maps = load_maps(settings.cities, settings.coordinates, self._folder)
-        if settings.auth.revoked_file and not (self._folder / settings.auth.revoked_file).is_file():
-            raise ConfigError([Problem("config", "auth.revoked_file", "there is no such file")])
         self.read_revoked()
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)

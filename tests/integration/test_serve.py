@@ -192,6 +192,48 @@ async def test_a_printed_token_works(tmp_path: Path) -> None:
     assert refused.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--user", ""], "sub"),
+        (["--user", "u" * 65], "sub"),
+        (["--user", "a\nb"], "sub"),
+        (["--user", "u", "--tenant", ""], "no tenant ''"),
+        (["--user", "u", "--tenant", "nobody"], "no tenant 'nobody'; known: demo"),
+        (["--user", "u", "--city", "atlantis"], "no city 'atlantis'"),
+        (["--user", "u", "--device", "d" * 65], "device"),
+        (["--user", "u", "--life-s", "99999999"], "refuse"),
+    ],
+)
+def test_a_token_that_the_server_would_refuse_is_not_printed(options: list[str], why: str) -> None:
+    told = CliRunner().invoke(main, ["token", "--role", "customer", *options], env=ENV)
+    assert told.exit_code == 2, told.output
+    assert why in told.output
+    assert "eyJ" not in told.output
+
+
+@pytest.mark.parametrize("command", ["check-config", "serve"])
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ("http: {port: 9700}\nhub: {port: 9700}\n", "hub.port: 9700 is the port of http too"),
+        ("http: {tls_cert_file: no.pem, tls_key_file: no.key}\n", "http.tls_key_file: there is no such file"),
+        ("data_folder: FOLDER/c.yaml/data\n", "data_folder: cannot be a folder"),
+        ("auth: {revoked_file: gone.txt}\n", "auth.revoked_file: there is no such file"),
+    ],
+)
+def test_a_config_that_cannot_start_is_told_before_the_start(
+    tmp_path: Path, command: str, config: str, problem: str
+) -> None:
+    file = tmp_path / "c.yaml"
+    folder = "" if "data_folder" in config else f"data_folder: {tmp_path / 'data'}\n"
+    file.write_text(config.replace("FOLDER", str(tmp_path)) + folder)
+    told = CliRunner().invoke(main, [command, "-c", str(file)], env=ENV)
+    assert told.exit_code == 2, told.output
+    assert problem in told.output
+    assert [path.name for path in tmp_path.iterdir()] == ["c.yaml"]
+
+
 def test_migrate_makes_the_databases(tmp_path: Path) -> None:
     env = ENV | {"DOORSTEP__DATA_FOLDER": str(tmp_path / "data")}
     told = CliRunner().invoke(main, ["migrate"], env=env)
