@@ -404,24 +404,31 @@ def test_batches_change_nothing_but_speed(trail: list[Ping], cuts: list[int]) ->
 @pytest.mark.slow
 @given(
     trail=trails(30),
-    steps=st.lists(st.sampled_from([0.0] * 8 + [-4_000.0, -40.0, 20.0, 40.0, 4_000.0]), min_size=30, max_size=30),
-    repeats=st.lists(st.integers(0, 3), min_size=30, max_size=30),
+    steps=st.lists(
+        st.sampled_from([0.0] * 8 + [-4_000.0, -40.0, -31.0, -30.0, 20.0, 30.0, 31.0, 40.0, 4_000.0]),
+        min_size=30,
+        max_size=30,
+    ),
+    again=st.lists(st.lists(st.integers(0, 29), max_size=3), min_size=30, max_size=30),
+    ends=st.lists(st.booleans(), min_size=30, max_size=30),
 )
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_with_a_stepping_clock_the_law_holds_segment_by_segment(
-    trail: list[Ping], steps: list[float], repeats: list[int]
+    trail: list[Ping], steps: list[float], again: list[list[int]], ends: list[bool]
 ) -> None:
-    watched, fixes, off_s, segment = Watched(), list[TrailFix](), 0.0, 0
+    watched, fixes, sent, frame, off_s, segment = Watched(), list[TrailFix](), list[Ping](), list[Ping](), 0.0, 0
     for number, (ping, step_s) in enumerate(zip(trail, steps, strict=False)):
-        sent = ping._replace(device=1, seq=number, accuracy_m=5.0, clock_off_s=off_s + step_s)
         off_s += step_s
         segment += bool(fixes) and abs(step_s) > SETTINGS.clock_step_s
-        batch = batch_of([sent])
+        sent.append(ping._replace(device=1, seq=number, accuracy_m=5.0, clock_off_s=off_s))
+        batch = batch_of(sent[-1:])
         row = (batch.fixed_at, batch.seq, batch.device, batch.lat, batch.lng)
         fixes.append(TrailFix(segment, *(column.tolist()[0] for column in row)))
-        watched.judge(sent)
-        # A frame from before may come again at any time.
-        watched.judge(sent, *[sent] * repeats[number])
-    fix = live_fix(fixes, SETTINGS)
-    assert fix is not None
-    assert watched.live[0] == (fix.device, fix.seq)
+        # What was sent before may come again at any time.
+        frame += [sent[-1], *(sent[back % len(sent)] for back in again[number])]
+        if ends[number] or number == len(trail) - 1:
+            watched.judge(*frame)
+            frame.clear()
+            fix = live_fix(fixes, SETTINGS)
+            assert fix is not None
+            assert watched.live[0] == (fix.device, fix.seq)
