@@ -18,6 +18,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin
 import yaml
 
 ENV_PREFIX: Final = "DOORSTEP__"
+_ENV_WORD: Final = "DOORSTEP_"
 _T = TypeVar("_T")
 _MISSING: Final = object()
 
@@ -85,6 +86,11 @@ def load(
     for name, value in sorted(environ.items()):
         if name.startswith(ENV_PREFIX):
             _override(data, origin, name, value, cls, problems)
+    named = set(_words(data)) | set(_words(cls()))
+    for name in sorted(environ.keys() - named):
+        meant = _meant(cls, name)
+        if meant is not None:
+            problems.append(Problem(name, "", f"is not read; did you mean {meant}?"))
     builder = _Builder(str(file) if file is not None else "defaults", origin, problems, derived or {})
     settings = builder.build(cls, data, "", cls())
     if problems or settings is _MISSING:
@@ -139,6 +145,36 @@ def _override(
             parsed = value
     node[parts[-1]] = parsed
     origin[".".join(parts)] = name
+
+
+def _words(tree: Any) -> Iterator[str]:
+    """Every text in a tree of settings or of YAML: the config names environment variables that hold secrets."""
+    if isinstance(tree, str):
+        yield tree
+    elif dataclasses.is_dataclass(tree):
+        for f in dataclasses.fields(tree):
+            yield from _words(getattr(tree, f.name))
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from _words(value)
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _words(value)
+
+
+def _meant(cls: Any, name: str) -> str | None:
+    """The variable that was meant by one that lacks an underscore after the prefix's word; None for any other."""
+    if not name.startswith(_ENV_WORD) or name.startswith(ENV_PREFIX) or "__" not in name:
+        return None
+    parts = [part.lower() for part in name[len(_ENV_WORD) :].split("__")]
+    if parts[0] not in hints(cls):
+        return None
+    for place in range(1, len(parts)):
+        within: Any = _type_at(cls, parts[:place])
+        known = list(hints(within)) if dataclasses.is_dataclass(within) else []  # type: ignore[arg-type]
+        near = difflib.get_close_matches(parts[place], known, n=1, cutoff=0.5)
+        parts[place] = near[0] if near else parts[place]
+    return ENV_PREFIX + "__".join(parts).upper()
 
 
 def _type_at(cls: Any, parts: Sequence[str]) -> Any:

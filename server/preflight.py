@@ -59,7 +59,7 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _tls(settings: Settings, folder: Path) -> list[Problem]:
-    problems = []
+    problems: list[Problem] = []
     for name, section in (("http", settings.http), ("hub", settings.hub)):
         files = {"tls_cert_file": section.tls_cert_file, "tls_key_file": section.tls_key_file}
         unfit = {key: why for key, file in files.items() if file and (why := _unfit_file(folder / file))}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError, load
-from server.root import HubSettings
+from server.root import HubSettings, Settings
 from server.settings import CitySettings, HttpSettings, LogSettings
 
 
@@ -141,3 +141,36 @@ def test_an_item_of_a_list_is_named_by_its_place(tmp_path: Path) -> None:
     text = "cities:\n- {tenant: a, city: b, boundary_file: c}\n- {tenant: a, city: b, opne: true}\n"
     found = _problems(tmp_path, text)
     assert any("cities.1.opne" in line and "'open'" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("DOORSTEP_HUB__PORT", "DOORSTEP__HUB__PORT"),
+        ("DOORSTEP_HUB__PROT", "DOORSTEP__HUB__PORT"),
+        ("DOORSTEP_SPEEDS__CAR", "DOORSTEP__SPEEDS__CAR"),
+        ("DOORSTEP_CITIES__0__TENANT", "DOORSTEP__CITIES__0__TENANT"),
+        ("DOORSTEP_HUB__PORT__DEEP", "DOORSTEP__HUB__PORT__DEEP"),
+    ],
+)
+def test_a_variable_with_one_underscore_too_few_is_told_with_the_right_name(
+    tmp_path: Path, name: str, meant: str
+) -> None:
+    assert _problems(tmp_path, "", **{name: "1"}) == [f"{name}: is not read; did you mean {meant}?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["DOORSTEP_JWT_SECRET", "DOORSTEP_FAULT_SEED", "DOORSTEP_OTHER__PORT", "DOORSTEP_HUB", "DOORSTEPS_HUB__PORT"],
+)
+def test_other_variables_of_a_similar_name_are_left_alone(tmp_path: Path, name: str) -> None:
+    assert _load(tmp_path, "", **{name: "1"}) == _Tree()
+
+
+def test_a_variable_that_the_config_names_holds_a_secret_and_is_no_mistake(tmp_path: Path) -> None:
+    text = "auth: {keys: {main: {secret_env: DOORSTEP_AUTH__KEY}}}\n"
+    (tmp_path / "config.yaml").write_text(text)
+    environ = {"DOORSTEP_AUTH__KEY": "x" * 32}
+    assert load(Settings, tmp_path / "config.yaml", environ).auth.keys["main"].secret_env == "DOORSTEP_AUTH__KEY"
+    with pytest.raises(ConfigError, match="DOORSTEP_AUTH__KEY: is not read; did you mean DOORSTEP__AUTH__KEYS"):
+        load(Settings, None, environ)

@@ -51,7 +51,7 @@ def test_each_listener_may_take_any_free_port(tmp_path: Path) -> None:
 def test_tls_files_must_be_there_and_hold_a_certificate(tmp_path: Path) -> None:
     (tmp_path / "cert").write_text("no certificate")
     (tmp_path / "folder").mkdir()
-    tls = {"tls_cert_file": "cert", "tls_key_file": "cert"}
+    tls: dict[str, Any] = {"tls_cert_file": "cert", "tls_key_file": "cert"}
     assert _keys(tmp_path, http=HttpSettings(**tls)) == ["http.tls_cert_file"]
     assert _keys(tmp_path, hub=HubSettings(**tls | {"tls_key_file": "gone"})) == ["hub.tls_key_file"]
     assert _keys(tmp_path, hub=HubSettings(**tls | {"tls_cert_file": "folder"})) == ["hub.tls_cert_file"]
