@@ -18,9 +18,9 @@ NODE := tests/interop/node_modules/.package-lock.json
 
 # These start real servers, clients and browsers and measure time: one after the other, with the machine to themselves.
 ALONE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
-	tests/integration tests/interop tests/e2e tests/faults tests/hostile tests/load)))))
+	tests/integration tests/interop tests/e2e tests/faults tests/hostile)))))
 BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
-	tests/contract tests/docs tests/meta tests/scenario tests/unit/*)))))
+	tests/contract tests/meta tests/scenario tests/unit/*)))))
 
 .PHONY: help demo check lint test test-slow bench venv system-test clean
 

@@ -5,7 +5,6 @@ Groups 9 (performance), 12 and 13 (compression, which is not offered) are left o
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -17,10 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KOSOKU = Path(sys.executable).with_name("kosoku")
 CASES = 247
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not KOSOKU.exists() and shutil.which("kosoku") is None, reason="kosoku is not installed"),
-]
+pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -37,7 +33,7 @@ def test_no_case_of_autobahn_fails(loop: str, tmp_path: Path) -> None:
         assert server.stdout is not None
         try:
             port = int(server.stdout.readline())
-            tester = KOSOKU if KOSOKU.exists() else "kosoku"
+            tester = KOSOKU
             excluded = [word for group in ("9.*", "12.*", "13.*") for word in ("-x", group)]
             subprocess.run(
                 [tester, "-m", "fuzzingclient", *excluded, "-o", tmp_path, f"127.0.0.1:{port}"],
