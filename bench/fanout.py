@@ -13,7 +13,7 @@ from typing import Any
 
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 
-from bench.hub_load import Job, LoadProcess
+from bench.hub_load import Job, LoadProcess, Phase
 from bench.ingest import CONFIG, cpu_s, technicians
 from core.principal import Role
 from sim.demo import BOUNDARY, CITY
@@ -112,17 +112,17 @@ def main() -> dict[str, Any]:
     with LocalServer([LocalCity(CITY, BOUNDARY)], CONFIG) as server:
         users = technicians(server, TECHNICIANS)
         tokens = [server.token(user, Role.TECHNICIAN) for user in users]
-        load = LoadProcess(Job(server.hub_url, tokens, CITY, SECONDS * PINGS_PER_S // TECHNICIANS, 1, PINGS_PER_S))
-        # One user may hold a few devices only, so each console is somebody else's.
-        staff = [server.token(f"ops_{n:04d}", Role.OPS) for n in range(CONSOLES)]
-        consoles = Consoles({"url": server.hub_url, "tokens": staff, "users": users})
-        before_s, before = cpu_s(server.pid), sum(consoles.counts())
-        load.go()
-        result = load.result()
-        time.sleep(0.5)
-        counts = consoles.counts()
-        used_s = cpu_s(server.pid) - before_s
-        consoles.stop()
+        with LoadProcess(Job(server.hub_url, tokens, CITY)) as load:
+            # One user may hold a few devices only, so each console is somebody else's.
+            staff = [server.token(f"ops_{n:04d}", Role.OPS) for n in range(CONSOLES)]
+            consoles = Consoles({"url": server.hub_url, "tokens": staff, "users": users})
+            before_s, before = cpu_s(server.pid), sum(consoles.counts())
+            load.go(Phase(SECONDS * PINGS_PER_S // TECHNICIANS, PINGS_PER_S))
+            result = load.result()
+            time.sleep(0.5)
+            counts = consoles.counts()
+            used_s = cpu_s(server.pid) - before_s
+            consoles.stop()
     delivered = sum(counts) - before
     assert result.verdicts.get("live") == result.sent, result.verdicts
     return {

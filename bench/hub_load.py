@@ -1,7 +1,8 @@
 """Raw load on a hub from a process of its own: frames made beforehand, sent at a steady rate, answers counted.
 
-``python -m bench.hub_load`` reads one JSON object (``Job``) from standard input and writes one (``Result``).
-Frames are made before the clock starts, so that the sender costs little beside the server on a small machine.
+``python -m bench.hub_load`` reads one JSON object (``Job``) from standard input and connects; then for each further
+one (``Phase``) it sends, says when it begins and ends, and writes one (``Result``), until its input ends. Frames are
+made before the clock starts, so that the sender costs little beside the server on a small machine.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
@@ -22,23 +23,32 @@ TURN_S = 0.004
 
 @dataclass
 class Job:
-    """What to send.
+    """Who sends what.
 
     Attributes:
         url: The hub, or a peer of it.
         tokens: One for each connection; empty tokens skip the greeting (a peer that only reads).
         city: Where technicians go on duty.
-        frames: Frames for each connection.
         batch: Pings in a frame; 1 sends ``ping``, more ``pings``.
-        rate_per_s: Frames of all connections together.
-        settle_s: Longest wait for the last verdicts.
     """
 
     url: str
     tokens: list[str]
     city: str
+    batch: int = 1
+
+
+@dataclass
+class Phase:
+    """How much to send, and how fast.
+
+    Attributes:
+        frames: Frames for each connection.
+        rate_per_s: Frames of all connections together.
+        settle_s: Longest wait for the last verdicts.
+    """
+
     frames: int
-    batch: int
     rate_per_s: float
     settle_s: float = 10.0
 
@@ -69,13 +79,13 @@ def place(connection: int, step: int) -> tuple[float, float]:
     )
 
 
-def make_frames(job: Job, starts_at: float) -> list[list[bytes]]:
-    """All frames: ``frames[step][connection]``."""
-    gap_s = len(job.tokens) / job.rate_per_s
+def make_frames(job: Job, phase: Phase, first_step: int, starts_at: float) -> list[list[bytes]]:
+    """All frames of a phase: ``frames[step][connection]``; numbers and places go on from the phase before."""
+    gap_s = len(job.tokens) / phase.rate_per_s
     encode = msgspec.json.encode
     steps = []
-    for step in range(job.frames):
-        sent_at = round(starts_at + step * gap_s, 3)
+    for step in range(first_step, first_step + phase.frames):
+        sent_at = round(starts_at + (step - first_step) * gap_s, 3)
         row = []
         for n in range(len(job.tokens)):
             if job.batch == 1:
@@ -104,6 +114,7 @@ class Peer(WSListener):
         self.transport: WSTransport | None = None
         self.judged = 0
         self.verdicts: dict[str, int] = {}
+        self.has_token = bool(token)
         self._token, self._number, self._job = token, number, job
 
     def on_ws_connected(self, transport: WSTransport) -> None:
@@ -155,14 +166,14 @@ async def dial(job: Job) -> list[Peer]:
     return peers
 
 
-async def send_all(job: Job, peers: list[Peer], frames: list[list[bytes]], began: float) -> float:
+async def send_all(phase: Phase, peers: list[Peer], frames: list[list[bytes]], began: float) -> float:
     """Send at the planned times; returns how far behind the plan the last frame was."""
-    total, width = job.frames * len(peers), len(peers)
+    total, width = phase.frames * len(peers), len(peers)
     sent = 0
     transports = [p.transport for p in peers]
     text = WSMsgType.TEXT
     while sent < total:
-        due = min(total, int((time.perf_counter() - began) * job.rate_per_s) + 1)
+        due = min(total, int((time.perf_counter() - began) * phase.rate_per_s) + 1)
         while sent < due:
             step, n = divmod(sent, width)
             transport = transports[n]
@@ -170,36 +181,51 @@ async def send_all(job: Job, peers: list[Peer], frames: list[list[bytes]], began
             transport.send(text, frames[step][n])
             sent += 1
         await asyncio.sleep(TURN_S)
-    return time.perf_counter() - began - total / job.rate_per_s
+    return time.perf_counter() - began - total / phase.rate_per_s
 
 
-async def work(job: Job) -> Result:
-    """Dial, say that it is ready, wait for the word to go, send, wait for the verdicts."""
+async def work(job: Job) -> None:
+    """Dial, say that it is ready, and send phase by phase as told."""
     peers = await dial(job)
-    lead_s = 1.0 + job.frames * len(peers) * job.batch / 400_000
-    starts_at = time.time() + lead_s
-    frames = make_frames(job, starts_at)
-    print(json.dumps({"ready": True}), flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
+    steps = 0
+    _say({"stage": "ready"})
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        phase = Phase(**json.loads(line))
+        _say(asdict(await send_phase(job, phase, peers, steps)))
+        steps += phase.frames
+
+
+async def send_phase(job: Job, phase: Phase, peers: list[Peer], first_step: int) -> Result:
+    """Send a phase's frames and wait for its verdicts."""
+    for peer in peers:
+        peer.judged, peer.verdicts = 0, {}
+    starts_at = time.time() + 1.0 + phase.frames * len(peers) * job.batch / 400_000
+    frames = make_frames(job, phase, first_step, starts_at)
     await asyncio.sleep(max(starts_at - time.time(), 0))
+    _say({"stage": "sending"})
     began = time.perf_counter()
-    behind_s = await send_all(job, peers, frames, began)
+    behind_s = await send_all(phase, peers, frames, began)
     sending_s = time.perf_counter() - began
-    wanted = job.frames * job.batch
-    deadline = time.perf_counter() + job.settle_s
-    while any(p._token and p.judged < wanted for p in peers) and time.perf_counter() < deadline:
+    _say({"stage": "sent"})
+    wanted = phase.frames * job.batch
+    deadline = time.perf_counter() + phase.settle_s
+    while any(p.has_token and p.judged < wanted for p in peers) and time.perf_counter() < deadline:
         await asyncio.sleep(0.05)
     result = Result(
-        sent=job.frames * len(peers),
+        sent=phase.frames * len(peers),
         took_s=time.perf_counter() - began,
         sending_s=sending_s,
         behind_s=behind_s,
-        last=[place(n, job.frames * job.batch - 1) for n in range(len(peers))],
+        last=[place(n, (first_step + phase.frames) * job.batch - 1) for n in range(len(peers))],
     )
     for peer in peers:
         for verdict, count in peer.verdicts.items():
             result.verdicts[verdict] = result.verdicts.get(verdict, 0) + count
     return result
+
+
+def _say(body: dict[str, Any]) -> None:
+    print(json.dumps(body), flush=True)
 
 
 class LoadProcess:
@@ -210,7 +236,7 @@ class LoadProcess:
             [sys.executable, "-m", "bench.hub_load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self._write(asdict(job))
-        self._read()  # it is connected and has its frames ready
+        self.wait_until("ready")
 
     def _write(self, body: Any) -> None:
         assert self._process.stdin is not None
@@ -225,24 +251,44 @@ class LoadProcess:
         answer: dict[str, Any] = json.loads(line)
         return answer
 
-    def go(self) -> None:
-        """Start sending."""
-        self._write({})
+    def go(self, phase: Phase) -> None:
+        """Make the frames of a phase and send them, about a second from now."""
+        self._write(asdict(phase))
+
+    def wait_until(self, stage: str) -> None:
+        """Wait until the phase is ``sending`` or ``sent``."""
+        while (said := self._read()).get("stage") != stage:
+            if "stage" not in said:
+                raise RuntimeError(f"the load did not say {stage!r} before its result")
 
     def result(self) -> Result:
-        """Wait for the end."""
-        answer = self._read()
-        self._process.wait(30)
-        return Result(**answer)
+        """Wait for the end of the phase."""
+        while "stage" in (said := self._read()):
+            pass
+        return Result(**said)
+
+    def end(self) -> None:
+        """Let it close its connections and end. Idempotent."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:  # in the middle of a phase, because the measurement failed
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
 
 
 def main() -> None:
     """Run one job from standard input."""
     import uvloop
 
-    job = Job(**json.loads(sys.stdin.readline()))
-    result = uvloop.run(work(job))
-    print(json.dumps(asdict(result)), flush=True)
+    uvloop.run(work(Job(**json.loads(sys.stdin.readline()))))
 
 
 if __name__ == "__main__":

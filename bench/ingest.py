@@ -15,7 +15,7 @@ from typing import Any
 
 from doorstep_client.http import Api
 
-from bench.hub_load import Job, LoadProcess, Result
+from bench.hub_load import Job, LoadProcess, Phase, Result
 from core.principal import Role
 from sim.demo import BOUNDARY, CITY
 from sim.local_server import LocalCity, LocalServer, free_port
@@ -69,13 +69,13 @@ async def _register(server: LocalServer, users: list[str]) -> None:
             group.create_task(work())
 
 
-def measure(job: Job, pid: int) -> tuple[float, Result]:
-    """Run a job; returns the CPU seconds that the process used and what the load saw."""
-    load = LoadProcess(job)
-    before = cpu_s(pid)
-    load.go()
-    result = load.result()
-    return cpu_s(pid) - before, result
+def measure(job: Job, phase: Phase, pid: int) -> tuple[float, Result]:
+    """Run one phase of a job; returns the CPU seconds that the process used and what the load saw."""
+    with LoadProcess(job) as load:
+        before = cpu_s(pid)
+        load.go(phase)
+        result = load.result()
+        return cpu_s(pid) - before, result
 
 
 def check_index(server: LocalServer, users: list[str], result: Result) -> None:
@@ -93,8 +93,8 @@ def doorstep(batch: int, frames: int, rate_per_s: float) -> dict[str, Any]:
     with LocalServer([LocalCity(CITY, BOUNDARY)], CONFIG) as server:
         users = technicians(server, CONNECTIONS)
         tokens = [server.token(user, Role.TECHNICIAN) for user in users]
-        job = Job(server.hub_url, tokens, CITY, frames, batch, rate_per_s)
-        used_s, result = measure(job, server.pid)
+        job = Job(server.hub_url, tokens, CITY, batch)
+        used_s, result = measure(job, Phase(frames, rate_per_s), server.pid)
         judged = sum(count for verdict, count in result.verdicts.items() if verdict in ("live", "late"))
         assert judged == result.sent * batch, f"sent {result.sent * batch}, judged {result.verdicts}"
         check_index(server, users, result)
@@ -111,13 +111,12 @@ def aiohttp_peer(frames: int, rate_per_s: float) -> dict[str, Any]:
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.05)
-        job = Job(f"ws://127.0.0.1:{port}/", [""] * CONNECTIONS, "", frames, 1, rate_per_s)
-        load = LoadProcess(job)
-        before = cpu_s(peer.pid)
-        load.go()
-        result = load.result()
-        time.sleep(0.5)  # what still lies in its buffers
-        used_s = cpu_s(peer.pid) - before
+        with LoadProcess(Job(f"ws://127.0.0.1:{port}/", [""] * CONNECTIONS, "")) as load:
+            before = cpu_s(peer.pid)
+            load.go(Phase(frames, rate_per_s))
+            result = load.result()
+            time.sleep(0.5)  # what still lies in its buffers
+            used_s = cpu_s(peer.pid) - before
         return {"per_cpu_s": result.sent / used_s, "cpu_s": used_s, "behind_s": result.behind_s}
     finally:
         peer.terminate()

@@ -1,7 +1,5 @@
-"""How long things take from end to end, measured in the clients' process while another one makes load.
-
-Phase one under 10,000 pings/s: order placed -> offer at the technician, decline -> next offer, ping -> watcher.
-Phase two under more pings than the node can serve: SOS -> durable ack, SOS -> frame on the ops console.
+"""How long things take under 10,000 pings/s: order placed -> offer at the technician, decline -> next offer, ping ->
+watcher. Measured in the clients' process while another one makes the load. For SOS see ``overload.py``.
 """
 
 import asyncio
@@ -12,11 +10,9 @@ from typing import Any
 import numpy as np
 from doorstep_client.events import (
     Event,
-    IncidentRaised,
     OfferReceived,
     OrderChanged,
     PositionReceived,
-    SosAcked,
     Welcomed,
 )
 from doorstep_client.http import Api
@@ -24,7 +20,7 @@ from doorstep_client.load import Swarm
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.protocol import ClientProtocol
 
-from bench.hub_load import Job, LoadProcess
+from bench.hub_load import Job, LoadProcess, Phase
 from bench.ingest import technicians
 from core.principal import Role
 from sim import fast_loop
@@ -36,14 +32,10 @@ from sim.phones import NEXT_STEP
 
 BACKGROUND_PER_S = 10_000
 BACKGROUND_S = 14
-OVERLOAD_PER_S = 60_000
-OVERLOAD_S = 5
 CONNECTIONS = 1_000
 WORKERS = 60
 ORDERS = 200
 ORDER_EVERY_S = 0.05
-CALLERS = 80
-SOS_EVERY_S = 0.05
 PLACE = (22.55, 114.06)
 CONFIG: dict[str, Any] = {
     "coordinates": {"frame": "wgs84"},
@@ -88,11 +80,6 @@ class Worker(Agent):
             self.protocol.step(event.order, NEXT_STEP[event.state], now)
         elif isinstance(event, OrderChanged) and event.state == "departed_safe":
             bench.tally.add("served")
-        elif isinstance(event, SosAcked) and event.durable:
-            sent_at = bench.tapped_at.get(self.user)
-            if sent_at is not None and self.user not in bench.acked:
-                bench.acked.add(self.user)  # later acks tell of deliveries
-                bench.tally.took("sos_ack", now - sent_at)
 
     def _ping(self, now: float) -> None:
         self._step += 1
@@ -102,36 +89,26 @@ class Worker(Agent):
         self.protocol.send_ping(Fix(lat, lng, now, accuracy_m=8), now)
         self.later(now + 0.5, self._ping)
 
-    def tap(self, now: float) -> None:
-        """Call for help."""
-        self._bench.tapped_at[self.user] = now
-        self.protocol.send_sos(now, lat=PLACE[0], lng=PLACE[1], accuracy_m=8, fixed_at=now)
-
 
 class Console(Agent):
-    """Watches a few technicians; sees incidents."""
+    """Watches a few technicians."""
 
     def __init__(self, bench: "Bench", users: list[str]) -> None:
         token = bench.server.token("ops_bench", Role.OPS)
         super().__init__(ClientProtocol(device="bench", token=token), np.random.default_rng(1), bench.tally)
         self._bench, self._users = bench, users
-        self._seen: set[str] = set()
+        self._since = 0.0
 
     def handle(self, event: Event, now: float) -> None:
         super().handle(event, now)
         if isinstance(event, Welcomed):
+            self._since = now + 1.0  # whoever begins to watch is told where everybody was last
             for user in self._users:
                 self.protocol.watch(f"technician:{user}", now)
         elif isinstance(event, PositionReceived):
             sent_at = self._bench.pinged_at.get((event.topic.partition(":")[2], event.body["lat"]))
-            if sent_at is not None:
+            if sent_at is not None and sent_at >= self._since:
                 self._bench.tally.took("ping_to_watcher", now - sent_at)
-        elif isinstance(event, IncidentRaised):
-            subject = event.body["subject"]
-            sent_at = self._bench.tapped_at.get(subject)
-            if sent_at is not None and subject not in self._seen:
-                self._seen.add(subject)
-                self._bench.tally.took("sos_console", now - sent_at)
 
 
 class Bench:
@@ -143,8 +120,6 @@ class Bench:
         self.swarm = Swarm(server.hub_url)
         self.declined_at: dict[str, float] = {}
         self.pinged_at: dict[tuple[str, float], float] = {}
-        self.tapped_at: dict[str, float] = {}
-        self.acked: set[str] = set()
         self._placed_at: dict[str, float] = {}
         self._offered_at: dict[str, float] = {}
 
@@ -163,37 +138,27 @@ class Bench:
         if offered_at is not None:
             self.tally.took("order_to_offer", offered_at - asked_at)
 
-    async def run(self, background: LoadProcess, overload: LoadProcess) -> None:
-        """Both phases."""
-        users = [f"tec_worker_{n:04d}" for n in range(WORKERS + CALLERS)]
+    async def run(self, load: LoadProcess, phase: Phase) -> None:
+        """Everybody in, then orders while the load runs."""
+        users = [f"tec_worker_{n:04d}" for n in range(WORKERS)]
         async with Api(self.server.http_url, self.server.token("svc_bench", Role.SERVICE)) as api:
             for user in users:
-                skills = ["bench"] if user in users[:WORKERS] else ["caller"]
-                body = {"name": "W", "cities": [CITY], "skills": skills, "verified": True}
+                body = {"name": "W", "cities": [CITY], "skills": ["bench"], "verified": True}
                 await api.call("PUT", f"/v1/technicians/{user}", body)
-            workers = [Worker(self, user, n) for n, user in enumerate(users)]
-            for worker in workers:
-                self.swarm.add(worker)
-            self.swarm.add(Console(self, users[:20]))
+            for n, user in enumerate(users):
+                self.swarm.add(Worker(self, user, n))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.swarm.run())
-                await asyncio.sleep(3.0)
-                background.go()
-                await asyncio.sleep(1.5)
+                await asyncio.sleep(2.0)
+                self.swarm.add(Console(self, users[:20]))  # only who is on duty can be watched
+                load.go(phase)
+                await asyncio.to_thread(load.wait_until, "sending")
+                await asyncio.sleep(1.0)
                 for n in range(ORDERS):
                     group.create_task(self._order(api, n))
                     await asyncio.sleep(ORDER_EVERY_S)
                 await asyncio.sleep(1.0)
-                self.background = await asyncio.to_thread(background.result)
-                overload.go()
-                await asyncio.sleep(1.0)
-                for worker in workers[WORKERS:]:
-                    now = self.swarm.now()
-                    worker.tap(now)
-                    self.swarm.touch(worker)
-                    await asyncio.sleep(SOS_EVERY_S)
-                self.overload = await asyncio.to_thread(overload.result)
-                await asyncio.sleep(0.5)
+                self.background = await asyncio.to_thread(load.result)
                 self.swarm.stop()
 
     async def _order(self, api: Api, n: int) -> None:
@@ -215,31 +180,21 @@ class Bench:
 def main() -> dict[str, Any]:
     """Every latency's p50 and p99 in milliseconds."""
     with LocalServer([LocalCity(CITY, BOUNDARY)], CONFIG) as server:
-        users = technicians(server, 2 * CONNECTIONS)
-        jobs = []
-        for part, rate, seconds in ((0, BACKGROUND_PER_S, BACKGROUND_S), (1, OVERLOAD_PER_S, OVERLOAD_S)):
-            tokens = [server.token(u, Role.TECHNICIAN) for u in users[part * CONNECTIONS : (part + 1) * CONNECTIONS]]
-            jobs.append(Job(server.hub_url, tokens, CITY, rate * seconds // CONNECTIONS, 1, rate, settle_s=1.0))
+        tokens = [server.token(u, Role.TECHNICIAN) for u in technicians(server, CONNECTIONS)]
         bench = Bench(server)
-        loads = [LoadProcess(job) for job in jobs]
         began = time.perf_counter()
-        fast_loop.run(bench.run(*loads))
-        took_s = time.perf_counter() - began
-        tally = bench.tally
+        with LoadProcess(Job(server.hub_url, tokens, CITY)) as load:
+            phase = Phase(BACKGROUND_PER_S * BACKGROUND_S // CONNECTIONS, BACKGROUND_PER_S, settle_s=1.0)
+            fast_loop.run(bench.run(load, phase))
+        tally, background = bench.tally, bench.background
         result: dict[str, Any] = {
-            f"{name}_ms": tally.quantiles_ms(name)
-            for name in ("order_to_offer", "sos_ack", "sos_console", "ping_to_watcher", "next_offer")
+            f"{name}_ms": tally.quantiles_ms(name) for name in ("order_to_offer", "ping_to_watcher", "next_offer")
         }
         result["latency_detail"] = {
             "samples": {name: len(samples) for name, samples in tally.samples_s.items()},
             "served": tally.counts["served"],
-            "background": {"per_s": BACKGROUND_PER_S, "verdicts": bench.background.verdicts},
-            "overload": {
-                "per_s": round(bench.overload.sent / bench.overload.sending_s),
-                "behind_s": bench.overload.behind_s,
-                "verdicts": bench.overload.verdicts,
-            },
-            "took_s": took_s,
+            "background": {"per_s": round(background.sent / background.sending_s), "verdicts": background.verdicts},
+            "took_s": time.perf_counter() - began,
         }
         return result
 

@@ -3,12 +3,11 @@
 Exit codes: 0 done, 1 failed, 2 wrong usage or config.
 """
 
-import asyncio
 import importlib
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.console import Console
@@ -20,6 +19,7 @@ from server.app import App, StartFailed
 from server.config import ConfigError, load
 from server.config_file import render
 from server.geography import load_maps
+from server.interleaving_loop import run
 from server.keys import Key, load_keys
 from server.logs import set_up_logs
 from server.preflight import check_start
@@ -89,7 +89,7 @@ def serve(config_file: Path | None) -> None:
     set_up_logs(settings.log)
     app = App(settings, keys=keys, folder=folder)
     try:
-        _run(app)
+        run(app.run())
     except ConfigError as error:
         _stop_for(error)
     except StartFailed as error:
@@ -242,18 +242,6 @@ def _stop_for(error: ConfigError) -> None:
     for found in error.problems:
         errors.print(f"  {found}", markup=False, soft_wrap=True)
     sys.exit(2)
-
-
-def _run(app: App) -> None:
-    """Run on uvloop where it exists."""
-    try:
-        import uvloop
-
-        factory: Any = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(app.run())
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ never wait. The pieces: ``admission.py`` (hello, refresh, ends), ``sender.py`` (
 ``channels.py`` and ``areas.py`` (watching), ``presence.py`` (deadlines), ``attention.py`` (levels).
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Final
 
 from core.errors import DoorstepError, Unavailable
@@ -56,6 +57,9 @@ from realtime.watching import Watching
 
 __all__ = ["AttachStreams", "Engine", "Job", "ReadRows"]
 
+_LOOKS_MIN: Final = 256
+"""Sessions that a tick may look at for their deadlines; more only when they could not all be seen otherwise."""
+_ACTIVE: Final = State.ACTIVE  # looking a member up costs as much as decoding a small frame
 _CONNECTED: Final = int(Flag.CONNECTED)
 _COMMANDS: Final = (OfferAccept, OfferDecline, JobStep, Duty, IncidentAckIn, IncidentResolve)
 _REPORTERS: Final = frozenset({"technician", "responder"})
@@ -91,6 +95,7 @@ class Engine:
         self.people = People()
         self.sweep = Sweep(settings.attention.sweep_s)
         self._pings = PingPath(settings.positions, settings.sessions, self._judged, self._count_many)
+        self.shedding = self._pings.shedding
         self._sender = Sender(settings.streams, ports, self.close, self.count, start)
         channels = Channels(
             settings.frame, lambda: ports.rights, positions, lambda: ports.arrivals, self._is_in_sos,
@@ -101,6 +106,9 @@ class Engine:
         self._admission = Admission(self, settings, ids, ports, self._sender, start, seed)
         self._keepers: set[tuple[TenantId, UserId]] = set()
         self._debts: dict[tuple[TenantId, UserId, int], DiskDebt] = {}
+        self._to_look_at: deque[Session] = deque()
+        self._looks_per_tick = _LOOKS_MIN
+        self._ticked_at = 0.0
         self._swept_at = 0.0
         self._excused_until = 0.0
         self.resting = False
@@ -121,7 +129,7 @@ class Engine:
             "sessions": self._admission.sessions_open,
             "people": len(self.people),
             "topics": len(self._watching),
-            "shedding": int(self._pings.shedding),
+            "shedding": int(self.shedding.taken < 1.0),
         }
         return dict(self.outcomes) | gauges
 
@@ -161,13 +169,20 @@ class Engine:
 
     # -- frames ---------------------------------------------------------------------------------------
 
+    def sheds(self, session: Session, payload: bytes) -> bool:
+        """Asked before ``on_message`` while ``shedding.taken`` is below 1: whether the frame was answered unread.
+
+        Thousands of times in a second in which there is time for nothing: it costs as little as can be.
+        """
+        if session.state is not _ACTIVE or self.shedding.takes() or not self._pings.shed(session, payload):
+            return False
+        session.heard_at = self._ticked_at
+        return True
+
     def on_message(self, session: Session, payload: bytes, now: float) -> None:
         """One frame. Pings of a running session take the first lines and nothing else."""
         session.heard_at = now
-        if session.state is State.ACTIVE:
-            if (self._pings.shedding or now > self._pings.lags_from) and session.codec.is_ping_frame(payload):
-                self._pings.shed(session, payload)
-                return
+        if session.state is _ACTIVE:
             try:
                 message = session.decode(payload)
             except DECODE_ERRORS as error:
@@ -246,9 +261,7 @@ class Engine:
         size = len(payload) + sum(map(len, waiting))
         if len(waiting) >= limits.attach_queue_len_max or size > limits.attach_queue_bytes_max:
             self.count("attach_queue_full")
-            if session.codec.is_ping_frame(payload):
-                self._pings.shed(session, payload)
-            else:
+            if not self._pings.shed(session, payload):
                 self._error(session, Unavailable("too many frames before welcome", code="overloaded"), None, now)
             return
         waiting.append(payload)
@@ -307,7 +320,7 @@ class Engine:
             if partial is not None:
                 self._pings.add_many(session, partial, now)
                 return
-            if codec.is_ping_frame(payload) and codec.count_pings(payload) == 1:
+            if codec.reads_as_ping(payload):
                 self._pings.invalid(session, codec.ping_seq(payload))
                 return
         self._refuse(session, codec.unreadable(payload, error), now)
@@ -581,18 +594,15 @@ class Engine:
         row = liveness(person.level, self._settings.attention, urgent=person.is_urgent)
         return next_look_at(session, row, now)
 
-    def expect_tick(self, due_at: float) -> None:
-        """The shell will call ``tick`` then; frames that find it long overdue are under a lagging loop."""
-        self._pings.expect_tick(due_at)
-
     def tick(self, now: float, lag_s: float) -> None:
         """Do everything that is due. Called every ``positions.tick_ms``.
 
         Args:
             now: Time.
-            lag_s: How late this call is.
+            lag_s: How long bytes that arrive wait to be read.
         """
-        self._pings.measure(lag_s)
+        self._ticked_at = now
+        self.shedding.measure(lag_s)
         self._pings.flush(now)
         self._pings.send_acks(now)
         self._sender.retry(now)
@@ -604,13 +614,23 @@ class Engine:
                 self._excused_until = now + 2 * self._settings.attention.sweep_s + STALL_S
                 self.count("stalled")
             self._swept_at = now
-            for session in self.sweep.due(now):
-                self._look_at(session, now)
+            self._to_look_at.extend(self.sweep.due(now))
+            # Everybody within half the time to the next sweep; together they would take longer than a tick may.
+            ticks = self._settings.attention.sweep_s * 500 / self._settings.positions.tick_ms
+            self._looks_per_tick = max(_LOOKS_MIN, ceil(len(self._to_look_at) / ticks))
+        for _ in range(min(len(self._to_look_at), self._looks_per_tick)):
+            self._look_at(self._to_look_at.popleft(), now)
 
     @property
     def is_busy(self) -> bool:
         """Whether anything waits that must not wait for the next sweep."""
-        return self._pings.is_busy or self._sender.is_busy or self._watching.is_busy or self._admission.is_busy
+        return (
+            bool(self._to_look_at)
+            or self._pings.is_busy
+            or self._sender.is_busy
+            or self._watching.is_busy
+            or self._admission.is_busy
+        )
 
     def _look_at(self, session: Session, now: float) -> None:
         if session.state is State.CLOSING:

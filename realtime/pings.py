@@ -7,10 +7,11 @@ its pings. What is sent to watchers is decided elsewhere (``channels.py``, ``are
 
 import logging
 import struct
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from math import inf, nan
+from math import nan
 from typing import Final, Protocol
 
 import numpy as np
@@ -27,6 +28,7 @@ from realtime.ledger import PingLedger
 from realtime.messages import Ping, PingAck, Pings
 from realtime.session import Person, Session, take_tokens
 from realtime.settings import PositionSettings, SessionSettings
+from realtime.shedding import Shedding
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,9 @@ _SHED: Final = int(Verdict.SHED)
 _CRS_CODES: Final[dict[str, int]] = {frame.value: code for frame, code in FRAME_CODES.items()}
 _KEPT: Final = np.array([verdict.is_in_trail for verdict in Verdict])
 _ACK_BUCKET_S: Final = 0.1
+_ACKS_MIN: Final = 256
+_ACKS_SHARE: Final = 8
+"""In a tick go at least so many acknowledgements, or this part of those that are due."""
 
 
 class Reporter(Protocol):
@@ -183,12 +188,10 @@ class PingPath:
         self._touched: dict[Session, bool] = {}
         """Sessions to acknowledge, and whether at once."""
         self._acks: dict[int, list[Session]] = {}
+        self._acks_due: deque[Session] = deque()
         self._acked_to = 0
-        self.shedding = False
-        self.lags_from = inf
-        """When the tick will be as late as the ticks in a row that begin shedding: one long pass of the loop over
-        thousands of sockets must not judge a second's worth of pings before it learns that it lags."""
-        self._lags = 0
+        self.shedding = Shedding(settings.shed_lag_ms, settings.shed_ticks)
+        self._shed = 0  # since the last tick
         self._waiting = 0
 
     # -- in -------------------------------------------------------------------------------------------
@@ -287,14 +290,24 @@ class PingPath:
         self._count("ping_invalid", 1)
         self._touched.setdefault(session, False)
 
-    def shed(self, session: Session, payload: bytes) -> None:
-        """A frame of pings that is not looked at, because the loop lags."""
+    def shed(self, session: Session, payload: bytes) -> bool:
+        """Answer a frame of pings without looking at it; False when it is anything else.
+
+        While the loop lags this is done thousands of times a tick instead of reading: it must cost next to nothing.
+        """
+        number = session.codec.count_if_pings(payload)
+        if not number:
+            return False
         ledger = session.ledger
         if ledger is None:
             ledger = session.ledger = PingLedger(session.device)
-        number = session.codec.count_pings(payload)
-        seq = session.codec.first_seq(payload) if ledger.is_new else None
-        self._refuse(session, ledger, _SHED, number, seq)
+        if ledger.judged < 0:
+            ledger.miss(session.codec.first_seq(payload))
+        ledger.count(_SHED, number)
+        self._shed += number
+        if not ledger.armed:
+            self._touched.setdefault(session, False)
+        return True
 
     def _refuse(self, session: Session, ledger: PingLedger, verdict: int, number: int, seq: int | None) -> None:
         ledger.count(verdict, number)
@@ -328,21 +341,7 @@ class PingPath:
     @property
     def is_busy(self) -> bool:
         """Whether pings wait to be judged or acknowledged soon."""
-        return self._waiting > 0 or bool(self._touched) or self.shedding or self._lags > 0
-
-    def expect_tick(self, due_at: float) -> None:
-        """The next tick is due then, by the clock that stamps frames."""
-        late_ms = self._settings.shed_lag_ms + self._settings.tick_ms * (self._settings.shed_ticks - 1)
-        self.lags_from = due_at + late_ms / 1000.0
-
-    def measure(self, lag_s: float) -> None:
-        """Note how late the tick was; decides on shedding."""
-        if lag_s * 1000.0 <= self._settings.shed_lag_ms:
-            self._lags = 0
-            self.shedding = False
-            return
-        self._lags += 1
-        self.shedding = self._lags >= self._settings.shed_ticks
+        return bool(self._waiting or self._touched or self._acks_due) or not self.shedding.is_quiet
 
     def flush(self, now: float) -> None:
         """Have everything that waits judged."""
@@ -414,28 +413,42 @@ class PingPath:
         self._touched.setdefault(session, False)
 
     def send_acks(self, now: float) -> None:
-        """Acknowledge what is due; at most one in each interval, at once after a batch."""
+        """Acknowledge what is due; at most one in each interval, at once after a batch.
+
+        Everybody may be due in one tick: what is more than a share of them waits for the next.
+        """
+        due = self._acks_due
+        if self._shed:
+            self._count("ping_shed", self._shed)
+            self._shed = 0
         if self._touched:
             touched, self._touched = self._touched, {}
             for session, at_once in touched.items():
                 ledger = session.ledger
-                if ledger is None or (ledger.armed and not at_once):
+                if ledger is None:
                     continue
-                due_at = now if at_once else ledger.acked_at + self._ack_interval_s(session)
-                if due_at <= now:
+                if at_once:
                     self._ack(session, ledger, now)
+                    continue
+                if ledger.armed:
+                    continue
+                ledger.armed = True
+                due_at = ledger.acked_at + self._ack_interval_s(session)
+                if due_at <= now:
+                    due.append(session)
                 else:
-                    ledger.armed = True
                     self._acks.setdefault(int(due_at / _ACK_BUCKET_S) + 1, []).append(session)
         current = int(now / _ACK_BUCKET_S)
         if current > self._acked_to:
             self._acked_to = current
             for bucket in sorted(bucket for bucket in self._acks if bucket <= current):
-                for session in self._acks.pop(bucket):
-                    ledger = session.ledger
-                    if ledger is not None:
-                        ledger.armed = False
-                        self._ack(session, ledger, now)
+                due.extend(self._acks.pop(bucket))
+        for _ in range(min(len(due), max(_ACKS_MIN, len(due) // _ACKS_SHARE))):
+            session = due.popleft()
+            ledger = session.ledger
+            if ledger is not None:
+                ledger.armed = False
+                self._ack(session, ledger, now)
 
     def _ack_interval_s(self, session: Session) -> float:
         person = session.person

@@ -67,6 +67,8 @@ class RealtimeService:
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self.read_lag: Callable[[], float] | None = None
+        """Seconds that bytes wait until they are read; None takes how late the tick runs. Asked in each tick."""
         self._engine = Engine(settings, ids, ports, positions, start=self._start, seed=seed)
 
     # -- Acceptor -------------------------------------------------------------------------------------
@@ -192,7 +194,6 @@ class RealtimeService:
     def _arm(self, wait_s: float) -> None:
         loop = asyncio.get_running_loop()
         self._timer_due = loop.time() + wait_s
-        self._engine.expect_tick(self._clock.now() + wait_s)
         self._timer = loop.call_at(self._timer_due, self._tick)
 
     def _wake(self) -> None:
@@ -204,7 +205,8 @@ class RealtimeService:
                 self._arm(self._settings.positions.tick_ms / 1000)
 
     def _tick(self) -> None:
-        lag_s = asyncio.get_running_loop().time() - self._timer_due
+        late_s = asyncio.get_running_loop().time() - self._timer_due
+        lag_s = late_s if self.read_lag is None else self.read_lag()
         try:
             self._engine.tick(self._clock.now(), lag_s)
         except Exception:
@@ -279,6 +281,8 @@ class _SocketSession(Session):
     def on_message(self, payload: bytes) -> None:
         """One whole message."""
         engine = self.engine
+        if engine.shedding.taken < 1.0 and engine.sheds(self, payload):
+            return
         engine.on_message(self, payload, self.read_now())
         if engine.resting:
             self.wake()

@@ -170,9 +170,10 @@ class PositionSettings:
     batch_len_max: int = 2_048
     """Pings that are judged at once without waiting for the tick: about 2 ms in which nothing else is done."""
     shed_lag_ms: float = 20.0
-    """Lag of the event loop above which pings are answered ``shed`` undecoded, milliseconds."""
-    shed_ticks: int = 3
-    """Ticks in a row that must lag before shedding begins; it ends with the first that does not."""
+    """Time that received bytes wait to be read, above which ping frames are answered ``shed`` undecoded: more and more
+    of them while it lasts, fewer again below half of it, milliseconds."""
+    shed_ticks: int = 2
+    """Ticks in a row that must lag before shedding begins."""
     ack_job_s: float = 1.0
     """Shortest time between two ``ping_ack`` on a job or in an SOS, seconds."""
     ack_idle_s: float = 5.0

@@ -13,11 +13,14 @@ from pathlib import Path
 from api.app import make_app
 from core.errors import DoorstepError
 from server.admin import make_admin_app
+from server.garbage import Collector
 from server.geography import load_maps
 from server.http import HttpListener, address_of, keeping, tls_context
+from server.interleaving_loop import InterleavingLoop
 from server.keys import Key
 from server.metrics import Metrics
 from server.preflight import check_start
+from server.read_lag import ReadLag
 from server.readings import connect_readings, connect_stores
 from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
@@ -29,8 +32,6 @@ from store.sqlite import Stores, open_stores
 from transport.websocket import WebSocketListener
 
 _log = logging.getLogger(__name__)
-LAG_EVERY_S = 0.25
-"""How often the loop's lag is measured."""
 FINISH_S = 15.0
 """Seconds that the services may take to handle what was given to them before the stop."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -99,13 +100,16 @@ class App:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.request_stop)
         loop.add_signal_handler(signal.SIGHUP, self.read_revoked)
+        collector = Collector(self.settings.lifecycle.collect_every_s)
         try:
             await self.start()
+            collector.start()
             if started is not None:
                 started(self)
             assert self._running is not None  # noqa: S101 - start made it
             await self._running
         finally:
+            collector.stop()
             for number in (*STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
@@ -184,8 +188,12 @@ class App:
 
     async def _listen(self, stack: AsyncExitStack) -> None:
         settings = self.settings
+        loop = asyncio.get_running_loop()
         self._hub_listener = WebSocketListener(
-            self.house.hub, settings.hub, ssl=self._tls(settings.hub.tls_cert_file, settings.hub.tls_key_file)
+            self.house.hub,
+            settings.hub,
+            ssl=self._tls(settings.hub.tls_cert_file, settings.hub.tls_key_file),
+            interleaved=loop if isinstance(loop, InterleavingLoop) else None,
         )
         await _bound("hub", settings.hub.host, settings.hub.port, self._hub_listener.start)
         stack.push_async_callback(self._hub_listener.stop)
@@ -237,7 +245,9 @@ class App:
         addresses = self.house.addresses
         addresses.http_url, addresses.hub_url, addresses.admin_url = self.http_url, self.hub_url, self.admin_url
         connect_readings(self.metrics, self.house, self._hub_listener)
-        self._measure_lag(None)
+        lag = ReadLag(self.metrics.observe_lag)
+        stack.callback(lag.close)
+        self.house.hub.read_lag = lag
         self._is_listening = True
 
     async def _drain(self) -> None:
@@ -274,15 +284,6 @@ class App:
     def _set_ready(self, ready: bool) -> None:
         self.metrics.set_ready(ready)
         self.house.addresses.ready = ready
-
-    def _measure_lag(self, due: float | None) -> None:
-        loop = asyncio.get_running_loop()
-        if due is not None:
-            self.metrics.observe_lag(loop.time() - due)
-        if self._stop_asked.is_set():
-            return
-        following = loop.time() + LAG_EVERY_S
-        loop.call_at(following, self._measure_lag, following)
 
     def _log_start(self) -> None:
         _log.info(

@@ -32,7 +32,12 @@ class MetricRow:
 METRICS: Final = (
     MetricRow("doorstep_http_requests", "counter", "requests", "HTTP requests answered.", ("route", "status")),
     MetricRow("doorstep_http_request_seconds", "histogram", "seconds", "Time to answer an HTTP request.", ("route",)),
-    MetricRow("doorstep_loop_lag_seconds", "histogram", "seconds", "How late the event loop runs its timers."),
+    MetricRow(
+        "doorstep_loop_lag_seconds",
+        "histogram",
+        "seconds",
+        "How long received bytes wait to be read.",
+    ),
     MetricRow("doorstep_hub_connections", "gauge", "connections", "WebSockets open now."),
     MetricRow("doorstep_hub_outcomes", "counter", "events", "What the hub did, by named outcome.", ("outcome",)),
     MetricRow("doorstep_hub_sessions", "gauge", "sessions", "Sessions after hello."),

@@ -224,15 +224,20 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class LifecycleSettings:
-    """How the process ends."""
+    """How the process lives and ends."""
 
     unready_s: float = 0.0
     """Seconds between saying not ready and sending clients away: time for a load balancer to notice."""
     requests_s: float = 5.0
     """Seconds for HTTP requests under way to finish."""
+    collect_every_s: float = 21_600.0
+    """Seconds between two full garbage collections, in which everything stands still (160 ms with 5,000 sessions);
+    0 for none."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        if not 0 <= self.collect_every_s <= 604_800:
+            raise ValueError(f"collect_every_s must be between 0 and 604800, is {self.collect_every_s}")
         if not 0 <= self.unready_s <= 300:
             raise ValueError(f"unready_s must be between 0 and 300, is {self.unready_s}")
         if not 0 <= self.requests_s <= 300:

@@ -19,7 +19,7 @@ from picows import WSUpgradeRequest, WSUpgradeResponse, WSUpgradeResponseWithLis
 from core.errors import DoorstepError
 from realtime.ports import Acceptor, ConnectionHandler
 from transport.settings import WebSocketSettings
-from transport.websocket_connection import SocketProtocol, WebSocketConnection
+from transport.websocket_connection import NoQueue, ReadyQueue, SocketProtocol, WebSocketConnection
 from transport.websocket_frames import frame_bytes_max
 from transport.websocket_handshake import (
     SUBPROTOCOLS,
@@ -49,6 +49,8 @@ class WebSocketListener:
         ssl: TLS in process; costs 30 KiB a connection, so a proxy is the better place.
         subprotocols: What is spoken, the default first; empty for an endpoint that takes any frame without a
             subprotocol (the conformance tests' echo).
+        interleaved: Run before each frame, so that nothing ready waits for a pass over thousands of sockets; None
+            leaves it to the loop's own turns.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class WebSocketListener:
         *,
         ssl: SSLContext | None = None,
         subprotocols: Sequence[str] = SUBPROTOCOLS,
+        interleaved: ReadyQueue | None = None,
     ) -> None:
         self._acceptor = acceptor
         self._settings = settings
@@ -83,6 +86,7 @@ class WebSocketListener:
         self.close_timeout_s = settings.close_timeout_s
         self.linger_s = settings.linger_s
         self.message_timeout_s = settings.message_timeout_s
+        self.interleaved: ReadyQueue = NoQueue() if interleaved is None else interleaved
 
     @property
     def port(self) -> int:

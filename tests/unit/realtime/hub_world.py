@@ -352,7 +352,9 @@ class Peer:
         self.say_bytes(encode(message))
 
     def say_bytes(self, payload: bytes) -> None:
-        self.world.engine.on_message(self.session, payload, self.world.now)
+        engine = self.world.engine
+        if engine.shedding.taken == 1.0 or not engine.sheds(self.session, payload):
+            engine.on_message(self.session, payload, self.world.now)
 
     def say_damaged(self, payload: bytes) -> bool:
         """What the transport would refuse; whether it keeps the connection."""

@@ -273,14 +273,14 @@ def test_a_lagging_loop_sheds_pings_and_nothing_else(subprotocol: str) -> None:
     peer = world.join("tec", subprotocol=subprotocol)
     world.on_duty("tec")
     for _ in range(3):
-        world.tick(lag_s=0.03)
+        world.tick(lag_s=0.1)
     peer.read()
     peer.ping(100)
     peer.say(type="pings", pings=[row(101, world.now), row(102, world.now)])
     peer.say(type="offer.accept", offer="o", ref="r")
     peer.say(type="sos", key="k")
     peer.say(type="heartbeat")
-    world.tick(lag_s=0.03)
+    world.tick(lag_s=0.1)
     assert len(world.domains.commands) == 1
     assert len(world.domains.sos_frames) == 1
     frames = peer.read()
@@ -288,7 +288,8 @@ def test_a_lagging_loop_sheds_pings_and_nothing_else(subprotocol: str) -> None:
     assert frames[1]["verdicts"] == {"shed": 3}
     assert frames[1]["stored_seq"] == 99
     assert world.positions[CITY].live(UserId("tec")) is None
-    world.tick(lag_s=0.001)
+    for _ in range(25):
+        world.tick(lag_s=0.001)
     for seq in (100, 101, 102):
         peer.ping(seq)
     world.advance(6)
@@ -303,22 +304,6 @@ def test_one_slow_tick_sheds_nothing() -> None:
     peer.ping(1)
     world.tick()
     assert total(acks(peer)) == {"live": 1}
-
-
-def test_a_pass_of_the_loop_that_does_not_end_sheds_what_it_still_finds() -> None:
-    """A burst over thousands of sockets is one pass: no tick can run before all of it has been read."""
-    world = HubWorld()
-    peer = world.join("tec")
-    world.on_duty("tec")
-    world.engine.expect_tick(world.now + 0.02)
-    world.now += 0.07
-    peer.ping(1)
-    world.now += 0.02
-    peer.ping(2)
-    peer.say(type="sos", key="k")
-    assert len(world.domains.sos_frames) == 1
-    world.tick()
-    assert total(acks(peer)) == {"live": 1, "shed": 1}
 
 
 # -- kept positions -------------------------------------------------------------------------------------

@@ -1,0 +1,156 @@
+"""The server's loop: like any asyncio loop, and what is ready or due can be run early, in the same order."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from server.interleaving_loop import InterleavingLoop
+from server.read_lag import ReadLag
+
+
+@pytest.fixture
+def loop() -> Iterator[InterleavingLoop]:
+    loop = InterleavingLoop()
+    yield loop
+    loop.close()
+
+
+def test_tasks_timers_and_threads_work_as_on_any_loop() -> None:
+    async def main() -> list[str]:
+        order: list[str] = []
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.02, order.append, "later")
+        loop.call_soon(order.append, "soon")
+        order.append(await loop.run_in_executor(None, lambda: "thread"))
+        await asyncio.sleep(0.05)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.Event().wait()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(0))
+        return order
+
+    with asyncio.Runner(loop_factory=InterleavingLoop) as runner:
+        assert runner.run(main()) == ["soon", "thread", "later"]
+
+
+def test_what_is_ready_runs_between_two_frames_and_once(loop: InterleavingLoop) -> None:
+    order: list[str] = []
+
+    def read_a_frame() -> None:
+        order.append("frame 1")
+        loop.call_soon(order.append, "first")
+        loop.call_soon(order.append, "second")
+        loop.run_ready()
+        order.append("frame 2")
+        loop.call_soon(loop.stop)
+
+    loop.call_soon(read_a_frame)
+    loop.run_forever()
+    assert order == ["frame 1", "first", "second", "frame 2"]
+    assert not loop.ready
+
+
+def test_what_becomes_ready_meanwhile_waits_for_the_next_frame(loop: InterleavingLoop) -> None:
+    order: list[int] = []
+
+    def again(n: int) -> None:
+        order.append(n)
+        loop.call_soon(again, n + 1)
+
+    loop.call_soon(again, 0)
+    loop.run_ready()
+    loop.run_ready()
+    assert order == [0, 1]
+
+
+def test_a_timer_that_is_due_runs_in_a_long_pass(loop: InterleavingLoop) -> None:
+    rung: list[float] = []
+    loop.call_later(0.01, lambda: rung.append(loop.time()))
+    due_at = loop.due_at
+    loop.run_ready()
+    assert rung == []
+    while loop.clock() < due_at:
+        pass
+    loop.run_ready()
+    assert len(rung) == 1
+    assert loop.due_at == float("inf")
+
+
+def test_a_cancelled_callback_does_not_run(loop: InterleavingLoop) -> None:
+    ran: list[str] = []
+    loop.call_soon(ran.append, "soon").cancel()
+    loop.call_later(0.0, ran.append, "later").cancel()
+    loop.run_ready()
+    loop.call_later(0.01, loop.stop)
+    loop.run_forever()
+    assert ran == []
+
+
+def test_an_earlier_timer_wakes_a_sleeping_loop_before_a_later_one(loop: InterleavingLoop) -> None:
+    order: list[str] = []
+    loop.call_later(0.05, loop.stop)
+    loop.call_later(0.03, order.append, "b")
+    loop.call_later(0.01, order.append, "a")
+    began = time.monotonic()
+    loop.run_forever()
+    assert order == ["a", "b"]
+    assert time.monotonic() - began >= 0.05
+
+
+def test_timers_that_were_cancelled_do_not_pile_up(loop: InterleavingLoop) -> None:
+    kept = [loop.call_later(60, print) for _ in range(10)]
+    for _ in range(10_000):
+        loop.call_later(60, print).cancel()
+    assert len(loop._timers) < 300
+    assert sum(timer in loop._timers for timer in kept) == 10
+
+
+def test_another_thread_wakes_the_loop(loop: InterleavingLoop) -> None:
+    thread = threading.Thread(target=lambda: loop.call_soon_threadsafe(loop.stop))
+    loop.call_soon(thread.start)
+    loop.run_forever()
+    thread.join()
+
+
+def test_a_callback_that_fails_is_reported_and_the_next_one_runs(loop: InterleavingLoop) -> None:
+    told: list[str] = []
+    loop.set_exception_handler(lambda _, context: told.append(str(context["exception"])))
+    loop.call_soon(lambda: 1 / 0)
+    loop.call_soon(told.append, "next")
+    loop.run_ready()
+    assert told == ["division by zero", "next"]
+
+
+def test_a_closed_loop_takes_nothing() -> None:
+    loop = InterleavingLoop()
+    loop.close()
+    with pytest.raises(RuntimeError):
+        loop.call_soon(print)
+
+
+async def test_the_read_lag_is_how_long_a_byte_waits() -> None:
+    waits: list[float] = []
+    lag = ReadLag(waits.append)
+    assert lag() == 0.0
+    await asyncio.sleep(0.01)
+    assert len(waits) == 1
+    lag()
+    time.sleep(0.05)  # nothing is read meanwhile
+    assert lag() >= 0.05
+    await asyncio.sleep(0.01)
+    assert waits[1] >= 0.05
+    assert len(waits) == 3
+    lag.close()
+
+
+async def test_probes_that_are_never_read_are_bounded() -> None:
+    lag = ReadLag(lambda _: None)
+    lag()
+    for _ in range(1_000):
+        lag()
+    await asyncio.sleep(0.01)
+    lag.close()
