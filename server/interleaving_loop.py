@@ -47,6 +47,7 @@ class InterleavingLoop(_FastestLoop):
         self.clock: Callable[[], float] = monotonic
         """What ``due_at`` is compared with."""
         self._is_armed = False  # the loop itself will call _take_turn
+        self._is_running = False
         self._timers: list[asyncio.TimerHandle] = []
         self._cancelled = 0  # of the timers in the heap
         self._alarm: asyncio.Handle | None = None  # wakes the loop itself for the first timer
@@ -104,14 +105,23 @@ class InterleavingLoop(_FastestLoop):
     # -- out --------------------------------------------------------------------------------------------
 
     def run_ready(self) -> None:
-        """Run what is due or ready now; what becomes ready by it waits for the next call. On the loop's thread only."""
-        if self.due_at <= monotonic():
-            self._gather_due()
-        ready = self.ready
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle.cancelled():
-                handle._run()
+        """Run what is due or ready now; what becomes ready by it waits for the next call. On the loop's thread only.
+
+        Nothing happens inside a callback that is being run: with TLS in process frames can come from one.
+        """
+        if self._is_running:
+            return
+        self._is_running = True
+        try:
+            if self.due_at <= monotonic():
+                self._gather_due()
+            ready = self.ready
+            for _ in range(len(ready)):
+                handle = ready.popleft()
+                if not handle.cancelled():
+                    handle._run()
+        finally:
+            self._is_running = False
 
     def _gather_due(self) -> None:
         now, timers = monotonic(), self._timers

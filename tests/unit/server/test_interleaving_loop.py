@@ -67,6 +67,19 @@ def test_what_becomes_ready_meanwhile_waits_for_the_next_frame(loop: Interleavin
     assert order == [0, 1]
 
 
+def test_nothing_runs_inside_a_callback(loop: InterleavingLoop) -> None:
+    order: list[str] = []
+
+    def outer() -> None:
+        loop.run_ready()
+        order.append("outer")
+
+    loop.call_soon(outer)
+    loop.call_soon(order.append, "inner")
+    loop.run_ready()
+    assert order == ["outer", "inner"]
+
+
 def test_a_timer_that_is_due_runs_in_a_long_pass(loop: InterleavingLoop) -> None:
     rung: list[float] = []
     loop.call_later(0.01, lambda: rung.append(loop.time()))
