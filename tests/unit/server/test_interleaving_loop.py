@@ -1,6 +1,7 @@
 """The server's loop: like any asyncio loop, and what is ready or due can be run early, in the same order."""
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -40,7 +41,11 @@ def test_tasks_timers_and_threads_work_as_on_any_loop() -> None:
 def test_what_is_ready_runs_between_two_frames_and_once(loop: InterleavingLoop) -> None:
     order: list[str] = []
 
-    def read_a_frame() -> None:
+    reader, writer = socket.socketpair()
+    writer.send(b"two frames")
+
+    def read_frames() -> None:
+        reader.recv(64)
         order.append("frame 1")
         loop.call_soon(order.append, "first")
         loop.call_soon(order.append, "second")
@@ -48,8 +53,11 @@ def test_what_is_ready_runs_between_two_frames_and_once(loop: InterleavingLoop) 
         order.append("frame 2")
         loop.call_soon(loop.stop)
 
-    loop.call_soon(read_a_frame)
+    loop.add_reader(reader, read_frames)
     loop.run_forever()
+    loop.remove_reader(reader)
+    reader.close()
+    writer.close()
     assert order == ["frame 1", "first", "second", "frame 2"]
     assert not loop.ready
 
