@@ -10,6 +10,7 @@ from realtime.messages import PingAck
 
 _WORDS: Final = tuple(verdict.word for verdict in Verdict)
 _LIVE: Final = int(Verdict.LIVE)
+_SHED: Final = int(Verdict.SHED)
 _NO_SEQ: Final = -1
 
 
@@ -66,6 +67,7 @@ class PingLedger:
         "highest",
         "judged",
         "live",
+        "shed",
     )
 
     def __init__(self, device: DeviceId) -> None:
@@ -77,6 +79,8 @@ class PingLedger:
         """Whether an acknowledgement is already due at some time."""
         self.live = 0
         """Pings in order that are live and were not told yet; other verdicts are counted apart."""
+        self.shed = 0
+        """Pings that were shed and not told yet: apart as well, for it is then that there is no time."""
         self.debt: DiskDebt | None = None
         """What the disk owes the device, None when nothing was kept."""
         self._told = 0
@@ -99,7 +103,9 @@ class PingLedger:
     @property
     def is_dirty(self) -> bool:
         """Whether there is something to tell."""
-        return self.live > 0 or self._counts is not None or self._corrected is not None or self.stored_seq > self._told
+        return bool(
+            self.live or self.shed or self._counts is not None or self._corrected or self.stored_seq > self._told
+        )
 
     def count(self, verdict: int, number: int = 1) -> None:
         """Note verdicts that have no number of a ping."""
@@ -160,7 +166,9 @@ class PingLedger:
             verdicts = {_WORDS[i]: n for i, n in enumerate(counts) if n}
         elif self.live:
             verdicts = {_WORDS[_LIVE]: self.live}
-        self.live = 0
+        if self.shed:
+            verdicts[_WORDS[_SHED]] = verdicts.get(_WORDS[_SHED], 0) + self.shed
+        self.live = self.shed = 0
         return PingAck(seq=self.highest, verdicts=verdicts, stored_seq=self._told, corrected=corrected or {})
 
     def _judge(self, seq: int, ahead_len_max: int) -> None:

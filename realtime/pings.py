@@ -303,10 +303,10 @@ class PingPath:
             ledger = session.ledger = PingLedger(session.device)
         if ledger.judged < 0:
             ledger.miss(session.codec.first_seq(payload))
-        ledger.count(_SHED, number)
-        self._shed += number
-        if not ledger.armed:
+        if not ledger.shed and not ledger.armed:
             self._touched.setdefault(session, False)
+        ledger.shed += number
+        self._shed += number
         return True
 
     def _refuse(self, session: Session, ledger: PingLedger, verdict: int, number: int, seq: int | None) -> None:

@@ -16,8 +16,9 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from math import inf
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, TypeVar, TypeVarTuple
+
+from server.system import monotonic
 
 if TYPE_CHECKING:
     from uvloop import Loop as _FastestLoop

@@ -12,6 +12,9 @@ ID_BYTES: Final = 15
 """120 random bits: over the 96 that ``IdSource`` promises, and 20 characters without padding."""
 
 
+monotonic: Final = time.monotonic
+"""The machine's monotonic clock itself, for what cannot afford a call of ours."""
+
 SLEW_MAX: Final = 0.0005
 """How much faster or slower than the monotonic clock we run to come back to wall time: 500 ppm, as adjtime(3) does, so
 that no duration is visibly wrong. A second is made good in 33 minutes."""

@@ -36,6 +36,8 @@ class WebSocketSettings:
     """Unwritten bytes at which a connection pauses its queue; it resumes at a quarter of that."""
     send_buffer_bytes: int = 131_072
     """Size asked of the kernel for each socket's send buffer, in bytes; 0 lets it grow by itself, to megabytes."""
+    receive_buffer_bytes: int = 65_536
+    """Size asked of the kernel for each socket's receive buffer, in bytes; 0 lets it grow by itself, to megabytes."""
     backlog: int = 1_024
     """Connections that the kernel may hold before they are accepted."""
 
@@ -51,6 +53,7 @@ class WebSocketSettings:
         _between("message_bytes_max", self.message_bytes_max, 1_024, 16_777_216)
         _between("write_high_bytes", self.write_high_bytes, 0, 16_777_216)
         _between("send_buffer_bytes", self.send_buffer_bytes, 0, 16_777_216)
+        _between("receive_buffer_bytes", self.receive_buffer_bytes, 0, 16_777_216)
         _between("backlog", self.backlog, 1, 65_535)
         if not self.path.startswith("/"):
             raise ValueError(f"path must start with /, is {self.path!r}")

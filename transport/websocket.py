@@ -118,6 +118,8 @@ class WebSocketListener:
             if settings.send_buffer_bytes:
                 # Inherited by accepted sockets. Left alone, the kernel would take megabytes for a reader that stalls.
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.send_buffer_bytes)
+            if settings.receive_buffer_bytes:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer_bytes)
             listening.setblocking(False)
             loop = asyncio.get_running_loop()
             self._server = await loop.create_server(

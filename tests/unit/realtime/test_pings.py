@@ -306,6 +306,43 @@ def test_one_slow_tick_sheds_nothing() -> None:
     assert total(acks(peer)) == {"live": 1}
 
 
+# -- many at once --------------------------------------------------------------------------------------
+
+
+def test_acknowledgements_that_are_due_together_are_spread_over_ticks() -> None:
+    world = HubWorld()
+    peers = [world.join(f"tec{n}") for n in range(900)]
+    for n, peer in enumerate(peers):
+        world.on_duty(f"tec{n}")
+        peer.read()
+    for peer in peers:
+        peer.ping(1)
+    acked = [0] * 900
+    in_ticks = []
+    for _ in range(6):
+        world.tick()
+        came = [sum(frame["type"] == "ping_ack" for frame in peer.read()) for peer in peers]
+        acked = [a + c for a, c in zip(acked, came, strict=True)]
+        in_ticks.append(sum(came))
+    assert max(in_ticks) <= 256
+    assert acked == [1] * 900
+    assert not world.engine.is_busy
+
+
+def test_somebody_who_leaves_before_their_turn_is_passed_over() -> None:
+    world = HubWorld()
+    peers = [world.join(f"tec{n}") for n in range(900)]
+    for n, peer in enumerate(peers):
+        world.on_duty(f"tec{n}")
+        peer.ping(1)
+    for peer in peers[::2]:
+        peer.lose()
+    for _ in range(10):
+        world.tick()
+    assert all("ping_ack" in peer.read_types() for peer in peers[1::2])
+    world.advance(60, 0.5)
+
+
 # -- kept positions -------------------------------------------------------------------------------------
 
 

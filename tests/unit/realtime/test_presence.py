@@ -174,3 +174,20 @@ def test_somebody_connected_who_comes_on_duty_counts_as_connected() -> None:
     world.join("tec")
     slot = world.on_duty("tec")
     assert world.positions[CITY].index.flags[slot] & Flag.CONNECTED
+
+
+def test_heartbeats_that_are_due_together_are_spread_over_ticks() -> None:
+    world = HubWorld()
+    peers = [world.join(f"tec{n}") for n in range(900)]
+    sent_in_ticks = []
+    for _ in range(4_000):
+        before = sum(len(peer.wire.pings) for peer in peers)
+        world.tick()
+        sent = sum(len(peer.wire.pings) for peer in peers) - before
+        if sent:
+            sent_in_ticks.append(sent)
+        if sum(sent_in_ticks) >= 900:
+            break
+    assert sum(sent_in_ticks) == 900
+    assert max(sent_in_ticks) <= 256
+    assert all(len(peer.wire.pings) == 1 for peer in peers)
