@@ -4,21 +4,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from api.cities import Cities
 from api.ports import Staff
-from api.views import TECHNICIAN_STATES, Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
+from api.views import Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
 from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, Stream
-from core.principal import Principal, Role
+from core.principal import Role
 from dispatch import events as dispatch_events
 from geo.point import Frame
-from realtime.messages import OfferClosed, Snapshot, SosAck
+from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
-from safety.service import SafetyService
 
 _encode = msgspec.json.Encoder().encode
-ORDERS_IN_SNAPSHOT_MAX = 2_000
-"""Open orders that a console's snapshot holds; the rest is in ``GET /v1/orders``."""
 
 
 class DispatchOutbound:
@@ -110,49 +106,3 @@ class SafetyOutbound:
                 body = _encode(incident_update(incident, effect.reason.value))
                 found.extend((incident.tenant, target.user, body, "") for target in effect.targets)
         return found
-
-
-class OpenThings:
-    """Implements ``realtime.ports.Snapshots``: what is open for a user, as they may see it."""
-
-    def __init__(self, frame: Frame, cities: Cities, safety: SafetyService) -> None:
-        """Keep where to look."""
-        self._frame = frame
-        self._cities = cities
-        self._safety = safety
-
-    def build(self, who: Principal, stream: Stream, now: float) -> Snapshot | None:
-        """The user's open things of one stream; None when there are none."""
-        if stream is Stream.SAFETY:
-            incidents = [
-                incident_view(
-                    incident,
-                    self._frame,
-                    now,
-                    next((t for t in incident.targets if t.user == who.user), None),
-                    "snapshot",
-                )
-                for incident in self._safety.visible(who)
-            ]
-            return Snapshot(incidents=incidents) if incidents else None
-        orders = {}
-        offers = []
-        for part in self._cities.of(who.tenant):
-            dispatch = part.dispatch
-            if who.holds(Role.OPS) and part.shard.city in who.cities:
-                for order in dispatch.open_orders()[:ORDERS_IN_SNAPSHOT_MAX]:
-                    orders[order.order_id] = (part, order, Reader.STAFF)
-            for order in dispatch.orders_of(who.user):
-                reader = Reader.CUSTOMER if order.customer == who.user else Reader.TECHNICIAN
-                orders.setdefault(order.order_id, (part, order, reader))
-            offer = dispatch.live_offer(who.user)
-            offered = dispatch.order(offer.order_id) if offer is not None else None
-            if offer is not None and offered is not None:
-                offers.append(offer_view(offer, offered, (), now))
-        views = []
-        for part, order, reader in orders.values():
-            technician = part.dispatch.technician(order.technician) if order.technician is not None else None
-            rating = part.dispatch.rating(technician.technician, now) if technician is not None else None
-            card = technician if order.state in TECHNICIAN_STATES else None
-            views.append(order_view(order, reader, self._frame, card, rating))
-        return Snapshot(orders=views, offers=offers) if views or offers else None

@@ -444,12 +444,16 @@ class SosAck(Struct, tag="sos_ack", frozen=True):
 
 
 class Snapshot(Struct, tag="snapshot", frozen=True, omit_defaults=True):
-    """Everything of this user that is open, in place of the messages that led to it."""
+    """What is open for this user, in place of the messages that led to it; as much as one message holds."""
 
     orders: Annotated[list[OrderView], Meta(max_length=10_000)] = []
     offers: Annotated[list[Offer], Meta(max_length=1_000)] = []
     incidents: Annotated[list[IncidentView], Meta(max_length=10_000)] = []
     checkins: Annotated[list[dict[str, Any]], Meta(max_length=1_000)] = []
+    orders_left_out: Count = 0
+    """Open orders that did not fit: the user's own come first, then the newest; the rest is in ``GET /v1/orders``."""
+    incidents_left_out: Count = 0
+    """Incidents that did not fit: first those that nobody has acknowledged; the rest is in ``GET /v1/incidents``."""
 
 
 ReliableMessage = Offer | OfferClosed | OrderView | IncidentView | IncidentUpdate | Snapshot

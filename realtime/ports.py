@@ -173,10 +173,10 @@ class Inbound(Protocol):
 
 
 class Snapshots(Protocol):
-    """Builds what is open for a user (``api/outbound.py``)."""
+    """Builds what is open for a user (``api/snapshots.py``)."""
 
     def build(self, who: Principal, stream: Stream, now: float) -> Snapshot | None:
-        """The user's open things of one stream as they stand; None when there are none."""
+        """The user's open things of one stream as they stand, as many as fit into a message; None for none."""
         ...
 
 

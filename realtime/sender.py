@@ -142,6 +142,8 @@ class Sender:
 
     def _begin_with_snapshot(self, cursor: StreamCursor, head: StreamHead, snapshot: Snapshot | None) -> bytes:
         snapshot = snapshot or Snapshot()
+        if snapshot.orders_left_out or snapshot.incidents_left_out:
+            self._count("snapshot_cut")
         receipts = [offer.offer for offer in snapshot.offers]
         receipts += [incident.incident for incident in snapshot.incidents]
         cursor.begin_with_snapshot(head, receipts)

@@ -16,10 +16,11 @@ from api.app import Api
 from api.cities import Cities, ShardParts
 from api.house import ApiParts, build_api
 from api.inbound import Inbound
-from api.outbound import DispatchOutbound, OpenThings, SafetyOutbound
+from api.outbound import DispatchOutbound, SafetyOutbound
 from api.ports import Staff, Tickets, Tracks
 from api.replay import ReplayedRows
 from api.rights import Rights
+from api.snapshots import OpenThings
 from core.clock import Clock
 from core.ids import CityId, IdSource, TenantId
 from core.principal import Role

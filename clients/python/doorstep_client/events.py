@@ -86,12 +86,16 @@ class IncidentUpdated(Event):
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReceived(Event):
-    """Everything open, in place of the messages that led to it."""
+    """What is open, in place of the messages that led to it; as much as one message holds."""
 
     orders: list[Body]
     offers: list[Body]
     incidents: list[Body]
     body: Body
+    orders_left_out: int = 0
+    """Open orders that did not fit; ``GET /v1/orders`` has them all."""
+    incidents_left_out: int = 0
+    """Incidents that did not fit; ``GET /v1/incidents`` has them all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -504,7 +504,8 @@ class ClientProtocol:
             refilled_at=now,
         )
         for name, place in body.get("streams", {}).items():
-            if place["how"] != "replayed" or name not in self.streams:
+            # A snapshot may be lost on its way: only when it is here does the device stand where it says.
+            if place["how"] == "fresh" or (place["how"] == "replayed" and name not in self.streams):
                 self.streams[name] = StreamPlace(place["epoch"], place["seq"])
         for sos in self._sos.values():
             if not sos.acked:
@@ -588,7 +589,16 @@ class ClientProtocol:
         return [IncidentUpdated(body["incident"], body["state"], body)]
 
     def _on_snapshot(self, body: dict[str, Any], session: _Session, now: float) -> list[Event]:
-        return [SnapshotReceived(body.get("orders", []), body.get("offers", []), body.get("incidents", []), body)]
+        return [
+            SnapshotReceived(
+                body.get("orders", []),
+                body.get("offers", []),
+                body.get("incidents", []),
+                body,
+                body.get("orders_left_out", 0),
+                body.get("incidents_left_out", 0),
+            )
+        ]
 
     def _on_sos_ack(self, body: dict[str, Any], session: _Session, now: float) -> list[Event]:
         key = body["key"]

@@ -12,6 +12,7 @@ from doorstep_client.events import (
     ProtocolFault,
     RequestDone,
     RequestFailed,
+    SnapshotReceived,
     SosAcked,
     TokenNeeded,
     UnknownMessage,
@@ -117,6 +118,33 @@ def test_a_snapshot_may_jump_ahead_and_a_new_epoch_starts_over() -> None:
     assert len(hub.order(10)) == 1
     assert len(hub.order(1, epoch="e2")) == 1
     assert hub.client.streams["main"].epoch == "e2"
+
+
+def test_a_snapshot_lost_with_its_connection_is_asked_for_again() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    hub.order(1)
+    for _ in range(2):
+        hub.client.lost(1006, NOW)
+        hub.welcome(streams={"main": {"epoch": "e2", "seq": 9, "how": "snapshot"}})
+        assert hub.said()[0]["resume"] == {"main": {"epoch": "e1", "seq": 1}}
+    hub.say(type="snapshot", stream="main", seq=9, epoch="e2")
+    assert hub.said() == [{"type": "ack", "main": 9}]
+    hub.client.lost(1006, NOW)
+    hub.client.connected(NOW + 1)
+    assert hub.said()[0]["resume"] == {"main": {"epoch": "e2", "seq": 9}}
+
+
+def test_a_snapshot_says_how_much_it_leaves_out() -> None:
+    hub = Hub(client())
+    hub.welcome("ops")
+    (whole,) = hub.say(type="snapshot", orders=[{"order": "ord_1"}], stream="main", seq=1, epoch="e1")
+    (cut,) = hub.say(type="snapshot", orders_left_out=4_893, stream="main", seq=1, epoch="e1")
+    (most,) = hub.say(type="snapshot", incidents_left_out=7, stream="safety", seq=1, epoch="s1")
+    assert isinstance(whole, SnapshotReceived)
+    assert isinstance(cut, SnapshotReceived)
+    assert isinstance(most, SnapshotReceived)
+    assert [(e.orders_left_out, e.incidents_left_out) for e in (whole, cut, most)] == [(0, 0), (4_893, 0), (0, 7)]
 
 
 def test_pings_are_kept_until_stored_and_sent_again_in_a_batch_after_a_reconnect() -> None:

@@ -364,6 +364,16 @@ def test_who_comes_new_gets_what_is_open_and_its_ack_is_a_receipt() -> None:
     assert world.domains.receipts == ["ofr_1"]
 
 
+def test_a_snapshot_that_leaves_something_out_is_counted_and_says_so() -> None:
+    world = HubWorld()
+    world.open.things[UserId("ops"), Stream.MAIN] = Snapshot(orders_left_out=4_893)
+    world.open.things[UserId("ops"), Stream.SAFETY] = Snapshot(incidents_left_out=7)
+    frames = [frame for frame in world.join("ops", "ops").read() if frame["type"] == "snapshot"]
+    assert [frame.get("incidents_left_out") for frame in frames] == [7, None]
+    assert [frame.get("orders_left_out") for frame in frames] == [None, 4_893]
+    assert world.engine.outcomes["snapshot_cut"] == 2
+
+
 def test_an_ack_lost_with_the_connection_is_still_a_receipt() -> None:
     world = HubWorld()
     peer = world.join("tec")
