@@ -26,7 +26,7 @@ from server.preflight import check_start
 from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
-from server.wiring import version
+from server.version import version
 
 DEFAULT_CONFIG: Final = "config.yaml"
 _LAZY: Final = {

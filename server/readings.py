@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from server.house import House
 from server.metrics import Metrics
-from server.wiring import House
 from store.sqlite import Stores
 from transport.websocket import WebSocketListener
 

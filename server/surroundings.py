@@ -20,26 +20,22 @@ from server.last_seen import LastSeen
 class CitySurroundings:
     """Looks into the cities' indexes, their orders and the directory of staff."""
 
-    def __init__(self, presence: Presence, staff: Staff, last_seen: LastSeen, clock: Clock) -> None:
-        """``connect`` gives it the cities once they exist."""
+    def __init__(self, cities: Cities, presence: Presence, staff: Staff, last_seen: LastSeen, clock: Clock) -> None:
+        """Keep where to look."""
+        self._cities = cities
         self._presence = presence
         self._staff = staff
         self._last_seen = last_seen
         self._clock = clock
-        self._cities: Cities | None = None
-
-    def connect(self, cities: Cities) -> None:
-        """Give it the cities."""
-        self._cities = cities
 
     def city_of(self, tenant: TenantId, point: LatLng) -> CityId | None:
         """The tenant's city in whose boundary the point lies."""
-        return self._cities.city_of(tenant, point) if self._cities is not None else None
+        return self._cities.city_of(tenant, point)
 
     def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
         """Newest live position of the user and the city it is indexed in, else where they were seen last."""
         shard = self._presence.shard_of(tenant, user)
-        part = self._cities.get(tenant, shard.city) if self._cities is not None and shard is not None else None
+        part = self._cities.get(tenant, shard.city) if shard is not None else None
         live = part.positions.live(user) if part is not None else None
         if part is None or live is None:
             return self._seen_last(tenant, user, now)
@@ -56,8 +52,6 @@ class CitySurroundings:
 
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
         """The named order if the user is one of its sides, else the user's job under way, else None."""
-        if self._cities is None:
-            return None
         if order_id is not None:
             found = self._cities.order(tenant, order_id)
             if found is not None and user in (found[1].customer, found[1].technician):
@@ -70,8 +64,6 @@ class CitySurroundings:
     ) -> Sequence[NearbyResponder]:
         """Responders on duty, nearest first, then those without a known position."""
         del now
-        if self._cities is None:
-            return ()
         one = self._cities.get(tenant, city) if city is not None else None
         parts = [one] if one is not None else self._cities.of(tenant)
         placed: list[NearbyResponder] = []

@@ -26,11 +26,12 @@ from geo.point import Frame
 from geo.settings import CoordinateSettings
 from realtime.ports import Connection
 from realtime.settings import PositionSettings, RealtimeSettings
+from server.house import House
 from server.keys import Key
 from server.root import Settings
 from server.settings import Algorithm, CitySettings
 from server.tokens import Tokens, issue
-from server.wiring import House, StoreSet, build_house
+from server.wiring import StoreSet, build_house
 from sim.agent import Agent, Tally
 from sim.clock import SeededIds, VirtualClock, python_random, stream_of
 from sim.loop import run as run_loop

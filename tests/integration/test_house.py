@@ -15,12 +15,13 @@ from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from server.config import load
 from server.geography import load_maps
+from server.house import House
 from server.keys import Key
 from server.root import DERIVED, Settings
 from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
-from server.wiring import House, build_house
+from server.wiring import build_house
 from store.memory import MemoryStores
 from tests.integration.served import order
 
@@ -104,7 +105,7 @@ async def test_the_place_of_an_sos_is_read_in_the_frame_of_its_session(crs: Fram
 
 
 async def test_a_turn_of_expiry_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.wiring.EXPIRE_EVERY_S", 0.01)
+    monkeypatch.setattr("server.house.EXPIRE_EVERY_S", 0.01)
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
     turns = 0

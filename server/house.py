@@ -1,0 +1,139 @@
+"""The life of everything that decides and delivers: loaded, run, expired in turns, stopped in the order of work.
+
+Who is connected to whom is in ``wiring.py``; sockets and the process are in ``app.py``.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from api.app import Api
+from api.cities import Cities
+from api.inbound import Inbound
+from api.ports import Staff
+from api.rights import Rights
+from core.clock import Clock
+from core.ids import TenantId
+from core.principal import Role
+from dispatch.ports import DispatchStore
+from dispatch.unserved import open_orders_unserved
+from realtime.service import RealtimeService
+from safety.service import SafetyService
+from server.fleet import Fleet
+from server.last_seen import LastSeen
+
+_log = logging.getLogger(__name__)
+EXPIRE_EVERY_S = 5.0
+"""How often positions that are too old leave the indexes, and moved ones are noted."""
+
+
+@dataclass(slots=True)
+class Addresses:
+    """Where the process can be reached; filled in when the listeners are bound."""
+
+    http_url: str = ""
+    hub_url: str = ""
+    admin_url: str = ""
+    connections: int = 0
+    ready: bool = False
+    closed_cities: list[str] = field(default_factory=list)
+    """Cities whose orders could not be read at the start."""
+
+
+class House:
+    """Everything that decides and delivers, not yet running. Made by ``wiring.build_house``."""
+
+    def __init__(
+        self,
+        *,
+        clock: Clock,
+        cities: Cities,
+        hub: RealtimeService,
+        safety: SafetyService,
+        fleet: Fleet,
+        rights: Rights,
+        inbound: Inbound,
+        api: Api,
+        directory: Staff,
+        orders: DispatchStore,
+        last_seen: LastSeen,
+        addresses: Addresses,
+    ) -> None:
+        """Keep the parts."""
+        self.clock = clock
+        self.cities = cities
+        self.hub = hub
+        self.safety = safety
+        self.rights = rights
+        self.inbound = inbound
+        self.api = api
+        self.addresses = addresses
+        self._fleet = fleet
+        self._directory = directory
+        self._orders = orders
+        self._last_seen = last_seen
+        self._expiry: asyncio.TimerHandle | None = None
+
+    async def load(self) -> None:
+        """Read open orders, offers and incidents with their deadlines.
+
+        A city that cannot be read is closed and the others work: an SOS must not wait for somebody to mend orders.
+
+        Raises:
+            Unavailable: Incidents cannot be read.
+        """
+        now = self.clock.now()
+        for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
+            users = self._directory.users(tenant, Role.RESPONDER, None, now)
+            self._fleet.know_responders(tenant, dict.fromkeys(users))
+            await self._warn_of_unserved(tenant)
+        try:
+            await self._last_seen.load(now)
+        except Exception:  # noqa: BLE001 - they come in again with the phones' next positions
+            _log.exception("the last positions cannot be read")
+        for part in self.cities.all():
+            try:
+                await part.dispatch.load()
+            except Exception:  # noqa: BLE001 - whatever it is, it concerns this city only
+                _log.critical("a city cannot be read and is closed", extra={"city": part.shard.channel}, exc_info=True)
+                part.dispatch.close("could not be read at the start")
+                self.addresses.closed_cities.append("/".join(part.shard))
+        await self.safety.start()
+
+    async def _warn_of_unserved(self, tenant: TenantId) -> None:
+        served = {part.shard.city for part in self.cities.of(tenant)}
+        for city, orders in (await open_orders_unserved(self._orders, tenant, served)).items():
+            _log.error(
+                "a city with open orders is not served: nobody decides about them until it is in the config again",
+                extra={"tenant": tenant, "city": city, "orders": orders},
+            )
+
+    def run(self, group: asyncio.TaskGroup) -> None:
+        """Start every service in ``group``; an error in one ends them all."""
+        group.create_task(self.hub.run(), name="hub")
+        group.create_task(self.safety.run(), name="safety")
+        for part in self.cities.all():
+            if "/".join(part.shard) not in self.addresses.closed_cities:
+                group.create_task(part.dispatch.run(), name=f"dispatch {part.shard.channel}")
+        self._expire()
+
+    async def stop(self) -> None:
+        """Let the services finish what they were given, in the order in which work flows. Idempotent."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        for part in self.cities.all():
+            await part.dispatch.drain()
+            part.dispatch.stop()
+        self._last_seen.note_all()
+        await self.safety.drain()
+        self.safety.stop()
+        self.hub.stop()
+
+    def _expire(self) -> None:
+        # Armed first: one turn that fails (the loop logs it) must not be the last.
+        self._expiry = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
+        now = self.clock.now()
+        self._last_seen.turn()
+        for part in self.cities.all():
+            part.positions.expire(now)
