@@ -13,6 +13,7 @@ from geo.pings import FRAME_CODES
 from geo.point import Frame
 from realtime.attention import Level, liveness
 from realtime.errors import CLOSE_FOR_REFUSAL, CloseCode
+from realtime.late import LateStreams
 from realtime.messages import (
     MESSAGE_BYTES_MAX,
     PING_BATCH_LEN_MAX,
@@ -98,6 +99,7 @@ class Admission:
         self._open: dict[Session, None] = {}
         self._leaving: list[tuple[float, Session]] = []
         self._failed: list[tuple[float, AttachStreams]] = []
+        self._late = LateStreams(settings.streams.retry_s, start)
         self._is_draining = False
 
     @property
@@ -196,25 +198,40 @@ class Admission:
         session.attempt += 1
         self._start(AttachStreams(session, session.attempt, session.principal, resumed_positions(session.resume)))
 
-    def attached(
-        self, job: AttachStreams, heads: Mapping[Stream, StreamHead], firsts: Mapping[Stream, int], now: float
-    ) -> bool:
-        """The streams were looked up: the session begins. False when it has ended meanwhile."""
+    def attached(self, job: AttachStreams, heads: Mapping[Stream, StreamHead], now: float) -> bool:
+        """Streams were looked up.
+
+        Returns:
+            Whether the session begins with them: it has not ended meanwhile, and did not wait for a late one.
+        """
         session = job.session
-        if session.state is not State.ATTACHING or session.attempt != job.attempt:
+        if job.is_late:
+            self._late.found(job, now)
+        if session.state is not (State.ACTIVE if job.is_late else State.ATTACHING) or session.attempt != job.attempt:
             return False
-        states, snapshots = self._sender.begin(job, heads, firsts, now)
-        session.resume = None
-        session.step(Event.ATTACHED, self._story)
-        self._welcome(session, states, now)
-        self._sender.follow(session, snapshots, now)
-        self._announce(session, now)
-        self._hub.send_policy(session)
-        return True
+        states, snapshots = self._sender.begin(job, heads, now)
+        missing = [stream for stream in job.streams if stream not in heads]
+        for stream in missing:
+            # An SOS, its answers and what responders do with it must not wait for the database of the orders.
+            self._hub.count(f"stream_{stream.value}_late")
+            self._late.add(job, stream, now)
+        if not missing:
+            session.resume = None
+        if not job.is_late:
+            session.step(Event.ATTACHED, self._story)
+            self._welcome(session, states, now)
+        self._sender.follow(session, heads, snapshots, now)
+        if not job.is_late:
+            self._announce(session, now)
+            self._hub.send_policy(session)
+        return not job.is_late
 
     def attach_failed(self, job: AttachStreams, now: float) -> None:
         """Try again after a while; an SOS is taken all the time."""
         session = job.session
+        if job.is_late:
+            self._late.failed(job, now)
+            return
         if session.state is not State.ATTACHING or session.attempt != job.attempt:
             return
         if now - session.opened_at >= self._settings.streams.attach_timeout_s:
@@ -341,7 +358,7 @@ class Admission:
     @property
     def is_busy(self) -> bool:
         """Whether sessions are to be sent away or attached again."""
-        return bool(self._leaving or self._failed)
+        return bool(self._leaving or self._failed) or self._late.is_busy
 
     def tick(self, now: float) -> None:
         """Send away those whose time has come, and repeat failed look-ups."""
@@ -349,6 +366,7 @@ class Admission:
             _, session = self._leaving.pop()
             if session.state is not State.CLOSING:
                 self.close(session, CloseCode.DRAINING, "draining", now)
+        self._late.tick(now)
         if self._failed:
             due = [job for at, job in self._failed if at <= now]
             self._failed = [(at, job) for at, job in self._failed if at > now]
@@ -423,5 +441,9 @@ class Admission:
 
 
 def _resume_of(session: Session) -> Resume:
-    main, safety = session.main, session.safety
-    return Resume(main=None if main is None else main.position(), safety=None if safety is None else safety.position())
+    """Where the device stands; in a stream that has not begun, where it said it stands."""
+    main, safety, said = session.main, session.safety, session.resume or Resume()
+    return Resume(
+        main=(main and main.position()) or said.main,
+        safety=(safety and safety.position()) or said.safety,
+    )

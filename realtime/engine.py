@@ -380,11 +380,9 @@ class Engine:
         """Send committed rows to whoever is connected."""
         self._sender.deliver(rows, self.people, now)
 
-    def attached(
-        self, job: AttachStreams, heads: Mapping[Stream, StreamHead], firsts: Mapping[Stream, int], now: float
-    ) -> None:
-        """The streams of a new session were looked up."""
-        if self._admission.attached(job, heads, firsts, now):
+    def attached(self, job: AttachStreams, heads: Mapping[Stream, StreamHead], now: float) -> None:
+        """Streams of a session were looked up; at least one of them was found."""
+        if self._admission.attached(job, heads, now):
             session = job.session
             waiting, session.waiting = session.waiting, None
             for payload in waiting or ():

@@ -1,6 +1,6 @@
 """What the hub needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -182,27 +182,38 @@ class Snapshots(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StreamHead:
-    """Where a user's stream stands in its database."""
+    """Where a user's stream stands in its database.
+
+    Attributes:
+        seq: Last number given.
+        first_seq: Smallest number still held; ``seq`` + 1 when none is.
+    """
 
     epoch: str
     seq: int
+    first_seq: int = 1
 
 
 class StreamStore(Protocol):
     """Reads the outbox and records acknowledgements (``store``)."""
 
-    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
-        """Remember that this device exists (roles, cities, last seen) and return where its streams stand."""
+    async def attach(
+        self, who: Principal, now: float, streams: Collection[Stream] = tuple(Stream)
+    ) -> dict[Stream, StreamHead]:
+        """Remember that this device exists (roles, cities, last seen) and return where its streams stand.
+
+        Each stream has a database of its own: one that cannot be read is missing in the answer, and never keeps the
+        other from it.
+
+        Raises:
+            Unavailable: None of ``streams`` can be read.
+        """
         ...
 
     async def read(
         self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
     ) -> Sequence[OutboxRow]:
         """Rows with ``seq > after_seq`` in order, at most ``limit``; raises ``Unavailable``."""
-        ...
-
-    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
-        """Smallest ``seq`` still held; head + 1 when none is."""
         ...
 
     def note_alive(self, who: Principal, now: float) -> None:

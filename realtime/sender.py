@@ -5,7 +5,7 @@ for the reads that are wanted.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
@@ -29,12 +29,20 @@ _ORDER = (Stream.SAFETY, Stream.MAIN)
 
 @dataclass(frozen=True, slots=True)
 class AttachStreams:
-    """Look up where the streams of a new session stand."""
+    """Look up where streams of a session stand.
+
+    Attributes:
+        resumed: Where the device says it stands.
+        streams: Which to look up.
+        is_late: The session has begun without its one stream, which could not be read then.
+    """
 
     session: Session
     attempt: int
     who: Principal
     resumed: Mapping[Stream, StreamPosition]
+    streams: tuple[Stream, ...] = tuple(Stream)
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +104,15 @@ class Sender:
         session.safety = StreamCursor(Stream.SAFETY, self._settings)
 
     def begin(
-        self, job: AttachStreams, heads: Mapping[Stream, StreamHead], firsts: Mapping[Stream, int], now: float
+        self, job: AttachStreams, heads: Mapping[Stream, StreamHead], now: float
     ) -> tuple[dict[str, StreamState], list[tuple[StreamCursor, bytes]]]:
-        """Place the cursors.
+        """Place the cursors of the streams that were found.
 
         Returns:
-            What ``welcome`` says of the streams, and the snapshots to send after it.
+            What ``welcome`` says of them, and the snapshots to send after it. A late stream is in no ``welcome``: it
+            goes on where the device said it stands, or its snapshot tells where it begins.
         """
-        session = job.session
+        session, who = job.session, job.session.principal
         states: dict[str, StreamState] = {}
         snapshots: list[tuple[StreamCursor, bytes]] = []
         for stream in _ORDER:
@@ -111,13 +120,13 @@ class Sender:
             if cursor is None or head is None:
                 continue
             resume = job.resumed.get(stream)
-            how = decide_start(resume, head, firsts.get(stream, 1))
+            how = decide_start(resume, head)
             if how == "replayed" and resume is not None:
                 cursor.begin(head, resume.seq)
-                self._ports.store.note_ack(job.who.tenant, job.who.user, job.who.device, stream, resume.seq)
+                self._ports.store.note_ack(who.tenant, who.user, who.device, stream, resume.seq)
             else:
-                snapshot = self._ports.snapshots.build(job.who, stream, now)
-                if snapshot is None and how == "fresh":
+                snapshot = self._ports.snapshots.build(who, stream, now)
+                if snapshot is None and how == "fresh" and not job.is_late:
                     cursor.begin(head, head.seq)
                 else:
                     how = "snapshot"
@@ -126,13 +135,19 @@ class Sender:
             self._count(f"stream_{how}")
         return states, snapshots
 
-    def follow(self, session: Session, snapshots: Sequence[tuple[StreamCursor, bytes]], now: float) -> None:
-        """After ``welcome``: send the snapshots and begin to replay."""
+    def follow(
+        self,
+        session: Session,
+        streams: Collection[Stream],
+        snapshots: Sequence[tuple[StreamCursor, bytes]],
+        now: float,
+    ) -> None:
+        """After ``welcome``: send the snapshots and begin to replay the streams that were begun."""
         for cursor, body in snapshots:
             self._write(session, cursor, transcode(body, to_json=session.codec.is_json, crs=session.target))
         for stream in _ORDER:
             placed = _cursor(session, stream)
-            if placed is None or not placed.ready:
+            if placed is None or stream not in streams:
                 continue
             if self._settings.receipt_lookback and placed.sent == placed.acked > 0:
                 # The device has these rows, but the ack that said so may have been lost with the connection.

@@ -253,14 +253,8 @@ class RealtimeService:
             self._engine.job_failed(job, DoorstepError(type(error).__name__), self._clock.now())
 
     async def _attach(self, job: AttachStreams) -> None:
-        store = self._ports.store
-        heads = await store.attach(job.who, self._clock.now())
-        firsts = {
-            stream: await store.first_seq(job.who.tenant, job.who.user, stream)
-            for stream in heads
-            if stream in job.resumed
-        }
-        self._engine.attached(job, heads, firsts, self._clock.now())
+        heads = await self._ports.store.attach(job.who, self._clock.now(), job.streams)
+        self._engine.attached(job, heads, self._clock.now())
         self._wake()
 
     async def _read(self, job: ReadRows) -> None:

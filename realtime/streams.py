@@ -22,13 +22,12 @@ ROW_BYTES: Final = 64
 """What a row's frame has beside its body: stream, number, epoch and the frame's header."""
 
 
-def decide_start(resume: StreamPosition | None, head: StreamHead, first_seq: int) -> How:
+def decide_start(resume: StreamPosition | None, head: StreamHead) -> How:
     """How a stream begins for a device that stood at ``resume``.
 
     Args:
         resume: Where the device says it stands, None when it knows nothing.
         head: Where the stream stands.
-        first_seq: Smallest number that the outbox still holds.
 
     Returns:
         ``replayed`` when every later row is there; ``snapshot`` when rows are lost to it, because the epoch
@@ -37,7 +36,7 @@ def decide_start(resume: StreamPosition | None, head: StreamHead, first_seq: int
     """
     if resume is None:
         return "fresh"
-    if resume.epoch != head.epoch or resume.seq > head.seq or resume.seq + 1 < first_seq:
+    if resume.epoch != head.epoch or resume.seq > head.seq or resume.seq + 1 < head.first_seq:
         return "snapshot"
     return "replayed"
 

@@ -5,7 +5,7 @@ services' answers to a failing database can be tested without breaking a real on
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from core.clock import Clock
 from core.errors import Unavailable
@@ -125,10 +125,10 @@ class MemoryOutbox:
             if draft.stream is not self.stream:
                 raise ValueError(f"a message of stream {draft.stream} cannot be stored with stream {self.stream}")
 
-    def first_seq(self, tenant: TenantId, user: UserId) -> int:
-        """Smallest held number; head + 1 when none is."""
-        rows = self.rows.get((tenant, user))
-        return rows[0].seq if rows else self.heads.get((tenant, user), 0) + 1
+    def head(self, tenant: TenantId, user: UserId) -> StreamHead:
+        """Where the stream of a user stands."""
+        rows, seq = self.rows.get((tenant, user)), self.heads.get((tenant, user), 0)
+        return StreamHead(self.epoch, seq, rows[0].seq if rows else seq + 1)
 
 
 class MemoryDispatchStore:
@@ -360,31 +360,37 @@ class MemoryStreamStore:
     def __init__(
         self, outboxes: Mapping[Stream, MemoryOutbox], directory: Directory, clock: Clock, keep: RetentionSettings
     ) -> None:
-        self.faults = Faults()
+        self.faults = {stream: Faults() for stream in outboxes}
         self._outboxes = outboxes
         self._directory = directory
         self._clock = clock
         self._keep = keep
 
-    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
+    async def attach(
+        self, who: Principal, now: float, streams: Collection[Stream] = tuple(Stream)
+    ) -> dict[Stream, StreamHead]:
         """See the port."""
         self._directory.note(who, now)
-        self.faults.before_read()
-        key = (who.tenant, who.user)
-        return {stream: StreamHead(box.epoch, box.heads.get(key, 0)) for stream, box in self._outboxes.items()}
+        heads: dict[Stream, StreamHead] = {}
+        failure: Unavailable | None = None
+        for stream in streams:
+            try:
+                self.faults[stream].before_read()
+            except Unavailable as error:
+                failure = error
+            else:
+                heads[stream] = self._outboxes[stream].head(who.tenant, who.user)
+        if failure is not None and not heads:
+            raise failure
+        return heads
 
     async def read(
         self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
     ) -> Sequence[OutboxRow]:
         """See the port."""
-        self.faults.before_read()
+        self.faults[stream].before_read()
         rows = self._outboxes[stream].rows.get((tenant, user), [])
         return [row for row in rows if row.seq > after_seq][:limit]
-
-    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
-        """See the port."""
-        self.faults.before_read()
-        return self._outboxes[stream].first_seq(tenant, user)
 
     def note_alive(self, who: Principal, now: float) -> None:
         """See the port."""
@@ -466,7 +472,7 @@ class MemoryPositionLog:
 class MemoryStores:
     """All in-memory stores of one node, put together as ``sqlite.Stores`` puts the real ones.
 
-    ``dispatch``, ``safety`` and ``streams`` each have ``faults``.
+    ``dispatch`` and ``safety`` have ``faults``, and ``streams`` for each stream.
     """
 
     def __init__(self, clock: Clock, ids: IdSource, keep: RetentionSettings | None = None) -> None:

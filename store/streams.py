@@ -6,7 +6,7 @@ reader can tell from ``first_seq`` whether it missed anything.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, bindparam, delete, func, select, tuple
 from sqlalchemy.dialects.sqlite import insert
 
 from core.clock import Clock
-from core.errors import DoorstepError
+from core.errors import DoorstepError, Unavailable
 from core.ids import DeviceId, TenantId, UserId
 from core.outbox import OutboxRow, Stream
 from core.principal import Principal
@@ -156,20 +156,27 @@ class SqlStreamStore:
         """Write what waits. Idempotent."""
         await self._flusher.stop()
 
-    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
+    async def attach(
+        self, who: Principal, now: float, streams: Collection[Stream] = tuple(Stream)
+    ) -> dict[Stream, StreamHead]:
         """See the port."""
         self._directory.note(who, now)
         if self._directory.has_unstored:
             self._flusher.arm()
-        heads = await asyncio.gather(*(self._head(stream, who.tenant, who.user) for stream in self._files))
-        return {
-            stream: StreamHead(file.database.epoch, head[0])
-            for (stream, file), head in zip(self._files.items(), heads, strict=True)
-        }
+        found = await asyncio.gather(*(self._head(stream, who.tenant, who.user) for stream in streams))
+        heads = {stream: head for stream, head in zip(streams, found, strict=True) if isinstance(head, StreamHead)}
+        for head in found:
+            if not heads and isinstance(head, Unavailable):
+                raise head
+        return heads
 
-    async def _head(self, stream: Stream, tenant: TenantId, user: UserId) -> tuple[int, int]:
+    async def _head(self, stream: Stream, tenant: TenantId, user: UserId) -> StreamHead | Unavailable:
         file = self._files[stream]
-        return await file.database.read(lambda c: file.outbox.head(c, tenant, user))
+        try:
+            seq, first_seq = await file.database.read(lambda c: file.outbox.head(c, tenant, user))
+        except Unavailable as error:
+            return error
+        return StreamHead(file.database.epoch, seq, first_seq)
 
     async def read(
         self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
@@ -177,10 +184,6 @@ class SqlStreamStore:
         """See the port."""
         file = self._files[stream]
         return await file.database.read(lambda c: file.outbox.read(c, tenant, user, after_seq=after_seq, limit=limit))
-
-    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
-        """See the port."""
-        return (await self._head(stream, tenant, user))[1]
 
     def note_alive(self, who: Principal, now: float) -> None:
         """See the port."""

@@ -1,8 +1,11 @@
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from core.outbox import Stream
 from store.memory import MemoryStores
 from store.settings import StoreSettings
 from store.sqlite import Stores, open_stores
@@ -33,6 +36,25 @@ class Node:
             await self.stores.stop()
             self.open()
             await self.stores.start()
+
+    def break_reads(self, stream: Stream) -> None:
+        """Let every read of one stream fail, the other's database being healthy."""
+        if isinstance(self.stores, MemoryStores):
+            self.stores.streams.faults[stream].fail_reads(10**9)
+        else:
+            self._rename(stream, "streams", "streams_away")
+
+    def mend_reads(self, stream: Stream) -> None:
+        """Let them work again."""
+        if isinstance(self.stores, MemoryStores):
+            self.stores.streams.faults[stream].fail_reads(0)
+        else:
+            self._rename(stream, "streams_away", "streams")
+
+    def _rename(self, stream: Stream, table: str, name: str) -> None:
+        file = self._folder / ("safety.db" if stream is Stream.SAFETY else "doorstep.db")
+        with closing(sqlite3.connect(file)) as connection:
+            connection.execute(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from core.errors import Unavailable
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Role
@@ -31,6 +32,12 @@ async def held(node: Node, user: UserId = TEC, stream: Stream = Stream.MAIN) -> 
     return [row.seq for row in await node.stores.streams.read(TENANT, user, stream, after_seq=0, limit=999)]
 
 
+async def first_seq(node: Node, user: UserId = TEC) -> int:
+    # A caller without a device is none that messages are kept for.
+    heads = await node.stores.streams.attach(make_principal(user, device=""), NOW)
+    return heads[Stream.MAIN].first_seq
+
+
 async def prune(node: Node, now: float) -> None:
     node.clock.at = now
     await node.stores.streams.prune(now)
@@ -45,6 +52,27 @@ async def test_attaching_tells_epoch_and_head_of_both_streams(node: Node) -> Non
     second = await node.stores.streams.attach(make_principal(), NOW)
     assert {stream: head.seq for stream, head in second.items()} == {Stream.MAIN: 3, Stream.SAFETY: 1}
     assert {row.epoch for row in rows} == {second[Stream.MAIN].epoch}
+
+
+@pytest.mark.parametrize("broken", list(Stream))
+async def test_a_stream_that_cannot_be_read_does_not_hide_the_other(node: Node, broken: Stream) -> None:
+    await send(node, 3)
+    await node.stores.safety.commit(safety_changes(), [make_draft(stream=Stream.SAFETY)], NOW)
+    both = await node.stores.streams.attach(make_principal(), NOW)
+    node.break_reads(broken)
+    assert await node.stores.streams.attach(make_principal(), NOW) == {s: h for s, h in both.items() if s is not broken}
+    with pytest.raises(Unavailable):
+        await node.stores.streams.attach(make_principal(), NOW, [broken])
+    node.mend_reads(broken)
+    assert await node.stores.streams.attach(make_principal(), NOW, [broken]) == {broken: both[broken]}
+    assert await node.stores.streams.attach(make_principal(), NOW) == both
+
+
+async def test_attaching_fails_when_no_stream_can_be_read(node: Node) -> None:
+    for stream in Stream:
+        node.break_reads(stream)
+    with pytest.raises(Unavailable):
+        await node.stores.streams.attach(make_principal(), NOW)
 
 
 async def test_the_epoch_stays_the_same_over_reopening(node: Node) -> None:
@@ -86,10 +114,10 @@ async def test_a_message_lives_until_every_living_device_has_acknowledged_it_and
     node.stores.streams.note_ack(TENANT, TEC, PHONE, Stream.MAIN, 5)
     await prune(node, NOW + DAY_S + 1)
     assert await held(node) == [4, 5]
-    assert await node.stores.streams.first_seq(TENANT, TEC, Stream.MAIN) == 4
+    assert await first_seq(node) == 4
     await prune(node, NOW + 2 * DAY_S + 2)  # the tablet was not heard for a day: it no longer counts
     assert await held(node) == []
-    assert await node.stores.streams.first_seq(TENANT, TEC, Stream.MAIN) == 6
+    assert await first_seq(node) == 6
 
 
 async def test_numbers_go_on_after_everything_was_removed(node: Node) -> None:
@@ -98,7 +126,7 @@ async def test_numbers_go_on_after_everything_was_removed(node: Node) -> None:
     assert await held(node) == []
     await node.reopen()
     assert [row.seq for row in await send(node, 2)] == [5, 6]
-    assert await node.stores.streams.first_seq(TENANT, TEC, Stream.MAIN) == 5
+    assert await first_seq(node) == 5
 
 
 async def test_a_device_that_never_acknowledges_cannot_keep_messages_for_ever(node: Node) -> None:
@@ -136,9 +164,9 @@ async def test_the_streams_are_kept_apart(node: Node) -> None:
 
 
 async def test_first_number_of_a_user_without_messages_is_one(node: Node) -> None:
-    assert await node.stores.streams.first_seq(TENANT, UserId("nobody"), Stream.MAIN) == 1
+    assert await first_seq(node, UserId("nobody")) == 1
     await send(node, 1)
-    assert await node.stores.streams.first_seq(TENANT, TEC, Stream.MAIN) == 1
+    assert await first_seq(node) == 1
 
 
 async def test_roles_of_a_city_are_found_for_a_day_also_after_reopening(node: Node) -> None:

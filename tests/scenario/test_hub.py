@@ -328,13 +328,39 @@ def test_a_token_that_ends_in_the_middle_of_the_night_closes_the_line_with_4401(
     scenario(story)
 
 
+@pytest.mark.parametrize("down", list(Stream))
+def test_one_database_that_is_down_for_an_hour_keeps_nobody_from_the_other_stream(down: Stream) -> None:
+    other = Stream.SAFETY if down is Stream.MAIN else Stream.MAIN
+
+    async def story(house: House) -> None:
+        house.stores.streams.faults[down].fail_reads(10**9)
+        _, phone = await house.join("ops", "ops")
+        for _ in range(60):
+            await house.wait(60)
+            await house.commit("ops", b'{"type":"incident.update"}', stream=other)
+            await house.commit("ops", b'{"type":"order"}', stream=down, deliver=False)
+        assert (phone.types().count("welcome"), phone.closed_with) == (1, None)
+        await house.wait(0.1)
+        assert phone.rows[other.value] == list(range(1, 61))
+        house.stores.streams.faults[down].fail_reads(0)
+        await house.wait(2)
+        assert phone.last("snapshot")["seq"] == 60
+        await house.commit("ops", b'{"type":"order"}', stream=down)
+        await house.wait(0.1)
+        assert phone.rows[down.value][-1] == 61
+        assert (phone.types().count("welcome"), phone.closed_with) == (1, None)
+
+    scenario(story)
+
+
 def test_a_store_that_fails_for_a_while_delays_rows_and_loses_none() -> None:
     async def story(house: House) -> None:
-        house.stores.streams.faults.fail_reads(3)
+        for faults in house.stores.streams.faults.values():
+            faults.fail_reads(3)
         _, phone = await house.join("tec")
         await house.wait(8)
         assert "welcome" in phone.types()
-        house.stores.streams.faults.fail_reads(2)
+        house.stores.streams.faults[Stream.MAIN].fail_reads(2)
         await house.commit("tec", b'{"type":"order"}', deliver=False)
         await house.commit("tec", b'{"type":"order"}')
         await house.wait(5)

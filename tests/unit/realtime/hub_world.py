@@ -1,7 +1,7 @@
 """A hub in a test's hands: connections that record, people with simple tokens, an outbox in memory, time by hand."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -137,7 +137,7 @@ class Outbox:
         self.rows: dict[tuple[UserId, Stream], list[OutboxRow]] = {}
         self.epoch = "e1"
         self.acks: dict[tuple[str, str], int] = {}
-        self.is_down = False
+        self.down: set[Stream] = set()
         self.alive: dict[UserId, tuple[float, frozenset[Role]]] = {}
 
     def commit(
@@ -149,35 +149,40 @@ class Outbox:
         rows.append(row)
         return row
 
-    def heads(self, user: UserId) -> dict[Stream, StreamHead]:
-        if self.is_down:
-            raise Unavailable("down", code="store_unavailable")
+    @property
+    def is_down(self) -> bool:
+        """Whether no stream can be read; setting it is for both."""
+        return len(self.down) == len(Stream)
+
+    @is_down.setter
+    def is_down(self, is_down: bool) -> None:
+        self.down = set(Stream) if is_down else set()
+
+    def heads(self, user: UserId, streams: Collection[Stream]) -> dict[Stream, StreamHead]:
         heads = {}
-        for stream in Stream:
+        for stream in streams:
             rows = self.rows.get((user, stream), [])
-            heads[stream] = StreamHead(self.epoch, rows[-1].seq if rows else 0)
+            if stream not in self.down:
+                heads[stream] = StreamHead(self.epoch, rows[-1].seq if rows else 0, rows[0].seq if rows else 1)
+        if not heads:
+            raise Unavailable("down", code="store_unavailable")
         return heads
 
     def page(self, job: ReadRows) -> list[OutboxRow]:
-        if self.is_down:
+        if job.stream in self.down:
             raise Unavailable("down", code="store_unavailable")
         rows = self.rows.get((job.who.user, job.stream), [])
         return [row for row in rows if row.seq > job.after_seq][: job.limit]
 
-    def first(self, user: UserId, stream: Stream) -> int:
-        rows = self.rows.get((user, stream), [])
-        return rows[0].seq if rows else 1
-
-    async def attach(self, who: Principal, now: float) -> dict[Stream, StreamHead]:
-        return self.heads(who.user)
+    async def attach(
+        self, who: Principal, now: float, streams: Collection[Stream] = tuple(Stream)
+    ) -> dict[Stream, StreamHead]:
+        return self.heads(who.user, streams)
 
     async def read(
         self, tenant: TenantId, user: UserId, stream: Stream, *, after_seq: int, limit: int
     ) -> Sequence[OutboxRow]:
         raise NotImplementedError
-
-    async def first_seq(self, tenant: TenantId, user: UserId, stream: Stream) -> int:
-        return self.first(user, stream)
 
     def note_alive(self, who: Principal, now: float) -> None:
         self.alive[who.user] = (now, who.roles)
@@ -270,6 +275,7 @@ class HubWorld:
         self.positions = {CITY: ShardPositions(PositionSettings(), self.settings.frame)}
         self.jobs: list[Job] = []
         self.hold_reads = False
+        self.looks = 0
         self.engine = Engine(
             self.settings, Numbers(), self.ports, self.positions, start=self.jobs.append, seed=1
         )  # fmt: skip
@@ -299,9 +305,8 @@ class HubWorld:
     def do_job(self, job: Job) -> None:
         try:
             if isinstance(job, AttachStreams):
-                heads = self.outbox.heads(job.who.user)
-                firsts = {stream: self.outbox.first(job.who.user, stream) for stream in heads}
-                self.engine.attached(job, heads, firsts, self.now)
+                self.looks += 1
+                self.engine.attached(job, self.outbox.heads(job.who.user, job.streams), self.now)
             else:
                 self.engine.rows_read(job, self.outbox.page(job), self.now)
         except DoorstepError as error:

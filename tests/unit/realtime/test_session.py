@@ -1,4 +1,5 @@
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -6,8 +7,10 @@ from hypothesis import strategies as st
 
 from core.errors import Conflict, Unavailable
 from core.ids import UserId
+from core.outbox import Stream
 from core.principal import Principal, Role
 from geo.point import Frame
+from realtime.attention import Level
 from realtime.codec import JSON_CODEC
 from realtime.errors import CloseCode
 from realtime.messages import OfferAccept
@@ -269,6 +272,98 @@ def test_a_session_that_waits_too_long_is_sent_away() -> None:
     world.advance(12)
     assert peer.wire.closed_with == CloseCode.DRAINING
     assert peer.read()[-1]["type"] == "reconnect"
+
+
+OTHER = {Stream.MAIN: Stream.SAFETY, Stream.SAFETY: Stream.MAIN}
+
+
+def rows_of(frames: list[dict[str, Any]], stream: Stream) -> list[int]:
+    return [f["seq"] for f in frames if f.get("stream") == stream.value and f["type"] != "snapshot"]
+
+
+@pytest.mark.parametrize("down", list(Stream))
+def test_a_session_begins_with_the_stream_that_can_be_read_and_the_other_follows_without_a_gap(down: Stream) -> None:
+    world = HubWorld()
+    for stream in Stream:
+        world.outbox.commit("tec", {"type": "order"}, stream)
+        world.outbox.commit("tec", {"type": "order"}, stream)
+    world.outbox.down = {down}
+    peer = world.join("tec", resume={stream.value: {"epoch": "e1", "seq": 1} for stream in Stream})
+    frames = peer.read()
+    assert set(frames[0]["streams"]) == {OTHER[down].value}
+    assert (rows_of(frames, OTHER[down]), rows_of(frames, down)) == ([2], [])
+    peer.say(type="heartbeat", ref="a")
+    world.deliver(world.outbox.commit("tec", {"type": "order"}, OTHER[down]))
+    assert rows_of(peer.read(), OTHER[down]) == [3]
+    for _ in range(30):  # far longer than a session waits for its first stream
+        world.advance(1.0)
+        peer.say(type="heartbeat")
+    assert peer.wire.is_open
+    world.deliver(world.outbox.commit("tec", {"type": "order"}, down))
+    assert rows_of(peer.read(), down) == []
+    world.outbox.down = set()
+    world.advance(1.5)
+    frames = peer.read()
+    assert rows_of(frames, down) == [2, 3]
+    assert not {"welcome", "snapshot"} & {frame["type"] for frame in frames}
+    world.deliver(world.outbox.commit("tec", {"type": "order"}, down))
+    assert rows_of(peer.read(), down) == [4]
+
+
+def test_a_late_stream_of_a_device_that_knew_nothing_begins_with_a_snapshot_even_an_empty_one() -> None:
+    world = HubWorld()
+    world.outbox.commit("tec", {"type": "order"})
+    world.outbox.down = {Stream.MAIN}
+    peer = world.join("tec")
+    world.outbox.down = set()
+    world.advance(1.5)
+    assert peer.read_one("snapshot") == {"type": "snapshot", "stream": "main", "seq": 1, "epoch": "e1"}
+
+
+def test_those_who_lack_a_stream_look_for_it_one_at_a_time_and_all_find_it_soon() -> None:
+    world = HubWorld()
+    world.outbox.down = {Stream.MAIN}
+    peers = [world.join(f"ops{i}", "ops") for i in range(200)]
+    looks = world.looks
+    world.advance(7)
+    assert 5 <= world.looks - looks <= 7
+    peers[0].lose()
+    world.outbox.down = set()
+    world.advance(2)
+    assert all(peer.session.main is not None and peer.session.main.ready for peer in peers[1:])
+    looks = world.looks
+    world.advance(5)
+    assert world.looks == looks
+
+
+def test_a_late_stream_is_looked_for_in_the_roles_that_the_session_has_by_then() -> None:
+    world = HubWorld()
+    world.outbox.down = {Stream.MAIN}
+    peer = world.join("tec", "technician+ops")
+    peer.say(type="refresh", token="tec:technician:3600", ref="r")
+    world.hold_reads = True
+    world.advance(1.5)
+    assert [job.who.roles for job in world.jobs] == [frozenset({Role.TECHNICIAN})]
+
+
+def test_a_token_that_ends_before_a_stream_began_loses_no_place_in_it() -> None:
+    world = HubWorld()
+    for _ in range(3):
+        world.outbox.commit("tec", {"type": "order"})
+    world.outbox.down = {Stream.MAIN}
+    peer = world.join("tec", expires_in=5, resume={"main": {"epoch": "e1", "seq": 1}})
+    world.engine.attend(TENANT, UserId("tec"), "inc", Level.SOS, keep=True, now=world.now)
+    for _ in range(60):
+        world.advance(1.0)
+        peer.say(type="heartbeat")
+    assert peer.session.state is State.RESTRICTED
+    world.outbox.down = set()
+    peer.read()
+    peer.say(type="refresh", token="tec:technician:9000", ref="r")
+    world.advance(0.5)
+    frames = peer.read()
+    assert next(f for f in frames if f["type"] == "welcome")["streams"]["main"]["how"] == "replayed"
+    assert rows_of(frames, Stream.MAIN) == [2, 3]
 
 
 # -- tokens that end ------------------------------------------------------------------------------------

@@ -53,7 +53,8 @@ async def test_a_held_commit_waits_for_release(stores: MemoryStores) -> None:
 
 
 async def test_reads_fail_when_told(stores: MemoryStores) -> None:
-    stores.streams.faults.fail_reads()
+    for faults in stores.streams.faults.values():
+        faults.fail_reads()
     with pytest.raises(Unavailable):
         await stores.streams.attach(make_principal(), NOW)
     await stores.streams.attach(make_principal(), NOW)
