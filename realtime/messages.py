@@ -106,7 +106,9 @@ class Ping(Struct, tag="ping", frozen=True, gc=False):
     speed_mps: SpeedMps | None = None
     heading_deg: HeadingDeg | None = None
     battery: Fraction | None = None
+    """Charge of the phone; not used yet."""
     mock: bool = False
+    """The phone says that the position was made up; not used yet, it changes no verdict."""
     crs: Crs | None = None
 
 

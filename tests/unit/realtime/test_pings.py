@@ -184,6 +184,18 @@ def test_a_single_bad_ping_is_invalid_and_may_be_forgotten(subprotocol: str) -> 
     assert frames[-1]["stored_seq"] == 3
 
 
+@BOTH
+def test_a_charge_and_a_made_up_position_change_no_verdict(subprotocol: str) -> None:
+    world = HubWorld()
+    world.on_duty("tec")
+    peer = world.join("tec", subprotocol=subprotocol)
+    peer.ping(1, battery=0.0, mock=True)
+    peer.ping(2, battery=1.0, mock=False)
+    peer.ping(3, battery=1.5)
+    world.advance(6.0)
+    assert total(acks(peer)) == {"live": 2, "invalid": 1}
+
+
 def test_a_ping_from_somebody_off_duty_is_judged_so_and_not_stored() -> None:
     world = HubWorld()
     peer = world.join("tec")
