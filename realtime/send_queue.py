@@ -10,8 +10,8 @@ The lanes are ``safety`` > ``main`` > ``positions``:
 Credit, because buffers lie: on a phone's slow link the kernels of both ends swallow a megabyte without a sign, and
 an SOS written behind it is read minutes later. So at most ``window`` bytes of positions may be un-ponged. Each
 quarter window a numbered WebSocket ping is sent behind the positions; its pong proves that everything in front of
-it was read. Nothing is asked of the client beyond RFC 6455; clients whose pongs prove nothing (a proxy answers
-them) get another probe: pass ``probe`` and call ``on_credit`` when the application's acknowledgement comes.
+it was read. Nothing is asked of the client beyond RFC 6455, which has pings answered; who answers none gets one
+window of positions and then no more, but every reliable message.
 
 The window is a congestion window of its own, because a fixed one limits the rate to window / round trip:
 
@@ -32,7 +32,6 @@ and how it gets onto the wire (``transport``). An idle queue is one small object
 """
 
 from collections import OrderedDict, deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -246,21 +245,13 @@ class SendQueue:
     Args:
         connection: Where to write. Its handler must forward ``on_paused``, ``on_writable`` and ``on_pong``.
         settings: Bounds; shared by all queues.
-        probe: Sends probe ``number`` to the client in a way of its own, answered by ``on_credit(number, now)``; by
-            default a WebSocket ping, answered by ``on_pong``.
     """
 
-    __slots__ = ("_connection", "_main", "_main_bytes", "_paused", "_positions", "_probe", "_settings", "_unpaid_bytes")
+    __slots__ = ("_connection", "_main", "_main_bytes", "_paused", "_positions", "_settings", "_unpaid_bytes")
 
-    def __init__(
-        self,
-        connection: Connection,
-        settings: SendQueueSettings,
-        probe: Callable[[int], None] | None = None,
-    ) -> None:
+    def __init__(self, connection: Connection, settings: SendQueueSettings) -> None:
         self._connection = connection
         self._settings = settings
-        self._probe = probe
         self._paused = False
         self._main: deque[bytes] | None = None
         self._main_bytes = 0
@@ -334,17 +325,17 @@ class SendQueue:
     # -- what the connection tells -----------------------------------------------------------------------
 
     def on_pong(self, payload: bytes, now: float) -> bool:
-        """A WebSocket pong came. Returns False when it answers none of this queue's pings (it may be the hub's)."""
+        """A WebSocket pong came: everything written before its ping was read.
+
+        Returns:
+            False when it answers none of this queue's pings (it may be the hub's).
+        """
         digits = payload[1:]
         # At most 20 digits: int() of a long hostile payload is not worth its time.
         if payload[:1] != PROBE_MARK or not digits.isdigit() or len(digits) > 20:
             return False
-        return self.on_credit(int(digits), now)
-
-    def on_credit(self, number: int, now: float) -> bool:
-        """Probe ``number`` was answered: everything written before it was read."""
         lane = self._positions
-        if lane is None or not lane.credit.earn(number, now):
+        if lane is None or not lane.credit.earn(int(digits), now):
             return False
         self._flush_positions(now)
         return True
@@ -439,9 +430,5 @@ class SendQueue:
 
     def _send_probe(self, lane: _Positions, now: float) -> None:
         number = lane.credit.probe(now)
-        if number is None:
-            return
-        if self._probe is None:
+        if number is not None:
             self._connection.send_ping(b"%b%d" % (PROBE_MARK, number))
-        else:
-            self._probe(number)

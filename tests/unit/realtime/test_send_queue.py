@@ -309,15 +309,19 @@ def test_a_pong_answers_every_ping_before_it_and_only_once() -> None:
     assert not queue.on_pong(link.pings[0], link.now)
 
 
-def test_an_application_can_prove_reading_where_pongs_prove_nothing() -> None:
+def test_who_answers_no_pings_gets_one_window_of_positions_and_every_reliable_message() -> None:
     link = Link()
-    asked: list[int] = []
-    queue = SendQueue(link, SETTINGS, probe=asked.append)
+    queue = queue_on(link)
     fill(queue, link, 20_000)
-    assert link.pings == []
-    assert asked == [1, 2, 3, 4]
-    assert queue.on_credit(4, link.now)
-    assert len(asked) > 4
+    before = len(link.written)
+    assert 0 < sum(map(len, link.written)) <= SETTINGS.window_bytes
+    link.now += 3_600.0
+    fill(queue, link, 20_000)
+    assert len(link.written) == before
+    assert queue.send_main(b"main")
+    assert queue.send_safety(b"safety")
+    assert link.written[before:] == [b"main", b"safety"]
+    assert link.is_open
 
 
 @pytest.mark.parametrize("rtt_s", [0.002, 0.02, 0.05, 0.15])
