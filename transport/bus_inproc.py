@@ -1,12 +1,10 @@
 """The bus of a single process: every subscriber is in this loop."""
 
 import asyncio
-import logging
 
 from core.bus import Handler, Subscription
 from core.errors import Unavailable
-
-_log = logging.getLogger(__name__)
+from transport.subscriptions import Subscriptions
 
 
 class InProcessBus:
@@ -17,7 +15,7 @@ class InProcessBus:
     """
 
     def __init__(self) -> None:
-        self._channels: dict[str, list[_InProcessSubscription]] = {}
+        self._subscriptions = Subscriptions()
         self._running = False
 
     async def start(self) -> None:
@@ -27,50 +25,18 @@ class InProcessBus:
     async def stop(self) -> None:
         """See the port."""
         self._running = False
-        for subscriptions in list(self._channels.values()):
-            for subscription in list(subscriptions):
-                await subscription.close()
+        self._subscriptions.clear()
 
     async def publish(self, channel: str, payload: bytes) -> None:
         """See the port."""
         if not self._running:
             raise Unavailable("the bus is stopped", code="bus_unavailable")
         loop = asyncio.get_running_loop()
-        for subscription in self._channels.get(channel, ()):
+        for subscription in self._subscriptions.of(channel):
             loop.call_soon(subscription.deliver, payload)
 
     async def subscribe(self, channel: str, handler: Handler) -> Subscription:
         """See the port."""
         if not self._running:
             raise Unavailable("the bus is stopped", code="bus_unavailable")
-        subscription = _InProcessSubscription(self, channel, handler)
-        self._channels.setdefault(channel, []).append(subscription)
-        return subscription
-
-    def _remove(self, subscription: "_InProcessSubscription") -> None:
-        subscriptions = self._channels[subscription.channel]
-        subscriptions.remove(subscription)
-        if not subscriptions:
-            del self._channels[subscription.channel]
-
-
-class _InProcessSubscription:
-    def __init__(self, bus: InProcessBus, channel: str, handler: Handler) -> None:
-        self.channel = channel
-        self._bus = bus
-        self._handler = handler
-        self._open = True
-
-    def deliver(self, payload: bytes) -> None:
-        if not self._open:
-            return
-        try:
-            self._handler(self.channel, payload)
-        except Exception:  # noqa: BLE001  # the port: errors of handlers are logged, never spread
-            _log.exception("a handler of the bus failed", extra={"channel": self.channel})
-
-    async def close(self) -> None:
-        """See the port."""
-        if self._open:
-            self._open = False
-            self._bus._remove(self)
+        return self._subscriptions.add(channel, handler)

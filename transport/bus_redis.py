@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from core.bus import Handler, Subscription
 from core.errors import Unavailable
 from core.service import pause
+from transport.subscriptions import HandlerSubscription, Subscriptions
 
 _log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class RedisBus:
         self.reconnects = 0
         self._settings = settings
         self._client: Redis | None = None
-        self._channels: dict[str, list[_RedisSubscription]] = {}
+        self._subscriptions = Subscriptions(self._unsubscribe)
         self._confirmed: dict[str, asyncio.Future[None]] = {}
         self._pubsub: PubSub | None = None
         self._listening: asyncio.Event = asyncio.Event()
@@ -105,10 +106,7 @@ class RedisBus:
         client, self._client = self._client, None
         if client is None:
             return
-        for subscriptions in self._channels.values():
-            for subscription in subscriptions:
-                subscription.open = False
-        self._channels.clear()
+        self._subscriptions.clear()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -135,16 +133,15 @@ class RedisBus:
         """See the port. Raises ``Unavailable`` within the publish time limit when the server cannot be reached."""
         if self._client is None:
             raise Unavailable("the bus is stopped", code="bus_unavailable")
-        subscription = _RedisSubscription(self, channel, handler)
-        self._channels.setdefault(channel, []).append(subscription)
+        subscription = self._subscriptions.add(channel, handler)
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 await self._confirm(channel)
         except _LOST as error:
-            self._remove(subscription)
+            self._forget(subscription)
             raise _unavailable("asked for a channel", error) from error
         except asyncio.CancelledError:
-            self._remove(subscription)
+            self._forget(subscription)
             raise
         return subscription
 
@@ -158,25 +155,19 @@ class RedisBus:
                 await self._pubsub.subscribe(self._settings.prefix + channel)
         await asyncio.shield(confirmed)
 
-    def _remove(self, subscription: "_RedisSubscription") -> bool:
-        """Forget a subscription; True when it was the channel's last."""
-        subscription.open = False
-        subscriptions = self._channels.get(subscription.channel, [])
-        if subscription in subscriptions:
-            subscriptions.remove(subscription)
-            if not subscriptions:
-                del self._channels[subscription.channel]
-                self._confirmed.pop(subscription.channel, None)
-                return True
-        return False
+    def _forget(self, subscription: HandlerSubscription) -> None:
+        """End a subscription that was never in force."""
+        if self._subscriptions.remove(subscription):
+            self._confirmed.pop(subscription.channel, None)
 
-    async def close(self, subscription: "_RedisSubscription") -> None:
-        """End one subscription; failing to tell the server is no error, the next connection will not ask for it."""
-        if not self._remove(subscription) or self._pubsub is None:
+    async def _unsubscribe(self, channel: str) -> None:
+        """Nobody listens any more; failing to tell the server is no error, the next connection will not ask for it."""
+        self._confirmed.pop(channel, None)
+        if self._pubsub is None:
             return
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
-                await self._pubsub.unsubscribe(self._settings.prefix + subscription.channel)
+                await self._pubsub.unsubscribe(self._settings.prefix + channel)
         except _LOST:
             _log.debug("the server was not told of an ended subscription")
 
@@ -206,7 +197,7 @@ class RedisBus:
         pubsub = client.pubsub()
         try:
             await pubsub.connect()  # type: ignore[no-untyped-call]
-            for channel in list(self._channels):  # one that comes meanwhile asks for itself afterwards
+            for channel in self._subscriptions.channels():  # one that comes meanwhile asks for itself afterwards
                 if channel not in self._confirmed or self._confirmed[channel].done():
                     self._confirmed[channel] = asyncio.get_running_loop().create_future()
                 await pubsub.subscribe(self._settings.prefix + channel)
@@ -240,7 +231,7 @@ class RedisBus:
             if confirmed is not None and not confirmed.done():
                 confirmed.set_result(None)
             return
-        for subscription in list(self._channels.get(channel, ())):
+        for subscription in self._subscriptions.of(channel):
             subscription.deliver(message["data"])
 
     async def _hang_up(self) -> None:
@@ -250,27 +241,6 @@ class RedisBus:
                 await pubsub.aclose()  # type: ignore[no-untyped-call]
             except _LOST:
                 _log.debug("closing a lost connection failed")
-
-
-class _RedisSubscription:
-    def __init__(self, bus: RedisBus, channel: str, handler: Handler) -> None:
-        self.channel = channel
-        self.open = True
-        self._bus = bus
-        self._handler = handler
-
-    def deliver(self, payload: bytes) -> None:
-        if not self.open:
-            return
-        try:
-            self._handler(self.channel, payload)
-        except Exception:  # noqa: BLE001  # the port: errors of handlers are logged, never spread
-            _log.exception("a handler of the bus failed", extra={"channel": self.channel})
-
-    async def close(self) -> None:
-        """See the port."""
-        if self.open:
-            await self._bus.close(self)
 
 
 def _unavailable(what: str, error: BaseException) -> Unavailable:
