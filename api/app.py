@@ -9,15 +9,17 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, cast
 
 import msgspec
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from api.auth import authenticate
+from api.content_coding import decoded
 from api.errors import problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route
 from api.limits import RequestLimits
@@ -36,6 +38,10 @@ request_id_now: ContextVar[str] = ContextVar("request_id_now", default="")
 Observe = Callable[[str, int, float], None]
 """Told (route name, status, seconds) of each request."""
 Keeping = Callable[[web.BaseRequest], AbstractContextManager[None]]
+Torn = Callable[[web.BaseRequest], bytes | None]
+"""What nobody could take apart of a body that arrived broken, as it came; None when the body is not broken."""
+Refusal = Callable[[web.BaseRequest, BaseException | None], web.Response]
+"""The answer to what ended in an error before or outside any handler."""
 _SECURITY: Final = {
     "Server": "doorstep",
     "X-Content-Type-Options": "nosniff",
@@ -135,6 +141,7 @@ def make_app(
     peer_of: Callable[[web.BaseRequest], str],
     observe: Observe,
     keeping: Keeping,
+    torn: Torn,
 ) -> web.Application:
     """The aiohttp application.
 
@@ -145,20 +152,29 @@ def make_app(
         peer_of: The client's address behind trusted proxies.
         observe: Told of each finished request.
         keeping: Keeps a request's connection open while it is answered: it is from somebody with a good token.
+        torn: Tells a broken body from a whole one.
     """
+    bodies = _Bodies(body_bytes_max, body_timeout_s, torn)
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
-        app.router.add_route(
-            route.method, route.path, _wrapped(api, route, body_bytes_max, body_timeout_s, peer_of, observe, keeping)
-        )
+        app.router.add_route(route.method, route.path, _wrapped(api, route, bodies, peer_of, observe, keeping))
     return app
+
+
+def make_refusal(api: Api) -> Refusal:
+    """How the listener answers what never reached a handler: a head that is not HTTP, a failure of the framework."""
+
+    def refusal(http: web.BaseRequest, error: BaseException | None) -> web.Response:
+        request_id = api.request_id(http.headers.get("X-Request-Id"))
+        return _response(problem(_named(error), request_id), request_id)
+
+    return refusal
 
 
 def _wrapped(
     api: Api,
     route: Route,
-    body_bytes_max: int,
-    body_timeout_s: float,
+    bodies: "_Bodies",
     peer_of: Callable[[web.BaseRequest], str],
     observe: Observe,
     keeping: Keeping,
@@ -180,7 +196,7 @@ def _wrapped(
             # By the headers alone: nobody's body is waited for before we know who they are.
             with keeping(http) if is_private and api.admit(route, request) is not None else nullcontext():
                 if is_private:
-                    body = await _body(http, body_bytes_max, body_timeout_s, whole=not route.raw_body)
+                    body = await (bodies.salvaged(http) if route.raw_body else bodies.whole(http))
                     request = replace(request, now=api.now(), body=body)
                 response = await api.answer(route, request)
         except DoorstepError as error:
@@ -196,24 +212,53 @@ def _wrapped(
     return handle
 
 
-async def _body(http: web.Request, limit: int, timeout_s: float, *, whole: bool) -> bytes:
-    """The request's body; of an SOS (not ``whole``) whatever arrives within the limits."""
-    received = bytearray()
-    try:
-        async with asyncio.timeout(timeout_s):
-            async for chunk in http.content.iter_any():
-                received += chunk
-                if len(received) > limit:
-                    if whole:
-                        raise Refused(f"the body is larger than {limit} bytes", code="too_large")
-                    break
-    except TimeoutError:
-        if whole:
+class _Bodies:
+    """Reads bodies of requests, bounded in bytes and time."""
+
+    def __init__(self, bytes_max: int, timeout_s: float, torn: Torn) -> None:
+        self._bytes_max = bytes_max
+        self._timeout_s = timeout_s
+        self._torn = torn
+
+    async def whole(self, http: web.Request) -> bytes:
+        """The body. Raises ``DoorstepError`` for one that is too long, late or broken."""
+        received = bytearray()
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                async for chunk in http.content.iter_any():
+                    received += chunk
+                    if len(received) > self._bytes_max:
+                        raise Refused(f"the body is larger than {self._bytes_max} bytes", code="too_large")
+        except TimeoutError:
             raise Unavailable("the body did not arrive in time", code="body_timeout") from None
-    except (web.RequestPayloadError, ConnectionError):
-        if whole:
+        except (web.RequestPayloadError, ConnectionError):
             raise Invalid("the body broke off", code="malformed") from None
-    return bytes(received[:limit])
+        if self._torn(http) is not None:
+            raise Invalid("the body is broken", code="malformed")
+        return decoded(bytes(received), _coding(http), self._bytes_max)
+
+    async def salvaged(self, http: web.Request) -> bytes:
+        """Whatever came of an SOS, readable or not, as far as the limits go. Nothing in it may refuse the alarm.
+
+        Of a body that broke, the bytes behind the break are added as they came: ``safety/intake.py`` searches them.
+        """
+        received = bytearray()
+        with suppress(TimeoutError, web.RequestPayloadError, ConnectionError):
+            async with asyncio.timeout(self._timeout_s):
+                async for chunk in http.content.iter_any():
+                    received += chunk
+                    if len(received) > self._bytes_max:
+                        break
+        received += self._torn(http) or b""
+        body = bytes(received[: self._bytes_max])
+        try:
+            return decoded(body, _coding(http), self._bytes_max, whole=False)
+        except DoorstepError:
+            return body
+
+
+def _coding(http: web.Request) -> str:
+    return http.headers.get("Content-Encoding", "")
 
 
 def _response(response: Response, request_id: str) -> web.Response:
@@ -232,17 +277,26 @@ def _problems(api: Api) -> Any:
             return await handler(http)
         except web.HTTPException as refusal:
             request_id = api.request_id(http.headers.get("X-Request-Id"))
-            if isinstance(refusal, web.HTTPMethodNotAllowed):
-                error: DoorstepError = Refused("this path knows other methods", code="method_not_allowed")
-            elif refusal.status == 404:
-                error = NotFound("there is no such path")
-            elif refusal.status == 413:
-                error = Refused("the body is too large", code="too_large")
-            else:
-                error = Invalid("the request cannot be read", code="malformed")
-            answered = _response(problem(error, request_id), request_id)
+            answered = _response(problem(_named(refusal), request_id), request_id)
             if isinstance(refusal, web.HTTPMethodNotAllowed):
                 answered.headers["Allow"] = refusal.headers["Allow"]
             return answered
 
     return middleware
+
+
+def _named(error: BaseException | None) -> DoorstepError:
+    """An error of the framework as one of ours."""
+    if isinstance(error, LineTooLong):
+        return Refused("the request line or a header field is too long", code="head_too_large")
+    if isinstance(error, HttpProcessingError):
+        return Invalid("this is not an HTTP request", code="malformed")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return Refused("this path knows other methods", code="method_not_allowed")
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound("there is no such path")
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return Refused("the body is too large", code="too_large")
+    if isinstance(error, web.HTTPClientError):
+        return Invalid("the request cannot be read", code="malformed")
+    return DoorstepError("the server failed on this request")

@@ -17,6 +17,8 @@ _BY_CODE: Final[dict[str, int]] = {
     "malformed": 400,
     "method_not_allowed": 405,
     "too_large": 413,
+    "encoding_unsupported": 415,
+    "head_too_large": 431,
     "rate_limited": 429,
 }
 _BY_FAMILY: Final[tuple[tuple[type[DoorstepError], int], ...]] = (

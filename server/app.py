@@ -10,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from api.app import make_app
+from api.app import make_app, make_refusal
 from core.errors import DoorstepError
 from server.admin import make_admin_app
 from server.garbage import Collector
 from server.geography import load_maps
 from server.house import House
-from server.http import HttpListener, address_of, keeping, tls_context
+from server.http import HttpListener, address_of, keeping, tls_context, torn
 from server.interleaving_loop import InterleavingLoop
 from server.keys import Key
 from server.metrics import Metrics
@@ -209,6 +209,7 @@ class App:
             peer_of=address_of(settings.trusted_proxies),
             observe=self.metrics.observe_request,
             keeping=keeping,
+            torn=torn,
         )
         self._http = HttpListener(
             app,
@@ -221,6 +222,7 @@ class App:
             trusted_proxies=settings.trusted_proxies,
             drain_s=settings.lifecycle.requests_s,
             tls=self._tls(settings.http.tls_cert_file, settings.http.tls_key_file),
+            refusal=make_refusal(self.house.api),
         )
         admin = HttpListener(
             make_admin_app(

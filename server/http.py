@@ -10,6 +10,8 @@ from ipaddress import ip_address
 from typing import Any, Final
 
 from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 
@@ -18,12 +20,19 @@ from transport.websocket_handshake import address_group, client_address, parse_n
 _log = logging.getLogger(__name__)
 _HEAD_BYTES_MAX: Final = 16_384
 """Longest request line and longest header field."""
+_HEAD_END: Final = b"\r\n\r\n"
+_SERVER: Final = "doorstep"
+Refusal = Callable[[web.BaseRequest, BaseException | None], web.Response]
 
 
 class _Handler(RequestHandler):
-    """One connection that must send a whole request head in time."""
+    """One connection that must send a whole request head in time.
 
-    __slots__ = ("_head_timeout_s", "_head_timer", "_listener", "group")
+    A body that cannot be taken apart (a broken chunk size) ends where it broke and is told by ``torn``. aiohttp alone
+    would lose a request that arrives together with such a body, and let one wait that arrived before it.
+    """
+
+    __slots__ = ("_body", "_head_timeout_s", "_head_timer", "_last", "_listener", "group", "torn")
 
     def __init__(self, listener: "HttpListener", server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -31,6 +40,12 @@ class _Handler(RequestHandler):
         self.group = ""
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout_s = listener.header_timeout_s
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """Of the newest request."""
+        self._last = b""
+        """The last three bytes received: a head may end in two pieces."""
+        self.torn: tuple[StreamReader, bytes] | None = None
+        """A body that broke, and the bytes in which it did."""
 
     @property
     def is_answering(self) -> bool:
@@ -47,11 +62,45 @@ class _Handler(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Stop the clock when a head is complete, start it when another has begun."""
-        super().data_received(data)
+        for piece in self._head_apart(data):
+            super().data_received(piece)
+            self._look_at(piece)
         if self.is_answering:
             self._disarm()
         elif self._head_timer is None:
             self._arm()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer what is no request, or failed outside every handler."""
+        refusal = self._listener.refusal
+        if refusal is None or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        if status >= 500:
+            _log.error("request failed outside its handler", exc_info=exc)
+        else:
+            # Anybody can send these without end: no line each in the log.
+            _log.debug("not a request", exc_info=exc)
+        answer = refusal(request, exc)
+        answer.force_close()
+        return answer
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send an answer; none names the version of what serves it."""
+        if isinstance(resp, web.HTTPException) and self._listener.refusal is not None:
+            resp = self._listener.refusal(request, resp)
+        if not resp.prepared:
+            resp.headers.setdefault("Server", _SERVER)
+        if self.torn is not None:
+            resp.force_close()  # nobody knows where the next request would begin
+        return await super().finish_response(request, resp, start_time)
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -67,6 +116,27 @@ class _Handler(RequestHandler):
         self._disarm()
         self._listener.closed(self)
         super().connection_lost(exc)
+
+    def _head_apart(self, data: bytes) -> tuple[bytes, ...]:
+        """The end of a head, and what follows it. Pipelined requests are not cut: no client of ours sends them."""
+        seen = self._last + data
+        at = -1 if self.is_answering else seen.find(_HEAD_END)
+        end = at + len(_HEAD_END) - len(self._last)
+        self._last = seen[-3:]
+        return (data,) if at < 0 or end >= len(data) else (data[:end], data[end:])
+
+    def _look_at(self, piece: bytes) -> None:
+        """Keep the newest body; when it broke in this piece, end it there."""
+        if not self._messages:
+            return
+        message, payload = self._messages[-1]
+        if isinstance(message, RawRequestMessage):
+            self._body = payload
+        elif not self._body.is_eof():
+            self._messages.pop()
+            self.torn = (self._body, piece)
+            self._body.feed_eof()
+            self.close()
 
     def _arm(self) -> None:
         self._head_timer = asyncio.get_running_loop().call_later(self._head_timeout_s, self._late)
@@ -106,8 +176,12 @@ class HttpListener:
         trusted_proxies: tuple[str, ...] = (),
         drain_s: float,
         tls: ssl.SSLContext | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
-        """Prepare; nothing is bound before ``start``."""
+        """Prepare; nothing is bound before ``start``.
+
+        ``refusal`` answers what no handler of ``app`` has seen; None leaves it to aiohttp, in plain text.
+        """
         self._app = app
         self._host = host
         self._port = port
@@ -121,6 +195,7 @@ class HttpListener:
         """Connections that may be closed for a newcomer, the longest waiting first."""
         self._drain_s = drain_s
         self._tls = tls
+        self.refusal = refusal
         self._runner: web.AppRunner | None = None
         self._server: asyncio.Server | None = None
         self._open: dict[_Handler, None] = {}
@@ -148,6 +223,7 @@ class HttpListener:
                 access_log=None,
                 max_line_size=_HEAD_BYTES_MAX,
                 max_field_size=_HEAD_BYTES_MAX,
+                auto_decompress=False,  # else an SOS whose `Content-Encoding` is wrong would be no request at all
             )
 
         self._server = await asyncio.get_running_loop().create_server(
@@ -213,6 +289,13 @@ def keeping(request: web.BaseRequest) -> AbstractContextManager[None]:
     """Keeps the connection of a request open against newcomers while it is answered; see ``api.app.make_app``."""
     protocol = request.protocol
     return protocol.kept() if isinstance(protocol, _Handler) else nullcontext()
+
+
+def torn(request: web.BaseRequest) -> bytes | None:
+    """The bytes in which a request's body broke, as they came; None for one that did not. See ``api.app.make_app``."""
+    protocol = request.protocol
+    broken = protocol.torn if isinstance(protocol, _Handler) else None
+    return broken[1] if broken is not None and broken[0] is request.content else None
 
 
 def proxy_test(trusted: tuple[str, ...]) -> Callable[[str], bool]:

@@ -276,3 +276,34 @@ async def test_the_same_broken_bytes_are_the_same_tap(target: Target) -> None:
             await asyncio.sleep(0)
     assert len({ack["key"] for ack in acks}) == 1
     assert len({ack["incident"] for ack in acks}) == 1
+
+
+async def test_an_sos_whose_chunks_are_damaged_anywhere_is_raised(target: Target) -> None:
+    tap = msgspec.json.encode({"key": "chunks", "lat": LAT, "lng": LNG})
+    token = target.server.token("sos_chunks", Role.CUSTOMER)
+    head = f"POST /v1/sos HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    pieces = (tap[:9], tap[9:])
+    body = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    ends: Counter[str] = Counter()
+
+    async def one_body(item: tuple[str, bytes, bool]) -> None:
+        name, damaged, is_apart = item
+        reader, writer = await asyncio.open_connection("127.0.0.1", target.server.http_port)
+        writer.write(head.encode() + (b"" if is_apart else damaged))
+        if is_apart:
+            await asyncio.sleep(0.02)
+            writer.write(damaged)
+        async with asyncio.timeout(20):
+            assert b" 200 " in await reader.readline(), name
+            while (line := await reader.readline()).strip():
+                assert b"aiohttp" not in line
+            ack = json.loads(await reader.readuntil(b"}"))
+        assert ack["durable"] is True, name
+        ends["key read" if ack["key"] == "chunks" else "key made"] += 1
+        writer.close()
+
+    places = range(0, len(body), 2)
+    bodies = [(f"{at} put over", body[:at] + b"Z" + body[at + 1 :], at % 4 == 0) for at in places]
+    bodies += [(f"{at} left out", body[:at] + body[at + 1 :], at % 4 == 0) for at in places]
+    count = await each(bodies, one_body)
+    print(f"{count} SOS with damaged chunks: {dict(ends)}")
