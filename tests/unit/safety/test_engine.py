@@ -10,7 +10,8 @@ from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import IncidentId, TenantId, UserId
 from core.principal import Principal, Role
 from geo.point import Frame, LatLng
-from safety.engine import STALE_DEADLINES_MAX, SafetyEngine
+from safety.deadlines import STALE_DEADLINES_MAX
+from safety.engine import SafetyEngine
 from safety.errors import AlreadyAcknowledged, AlreadyResolved
 from safety.events import (
     AckRaiser,
@@ -672,7 +673,7 @@ def test_an_error_leaves_the_engine_as_it_was() -> None:
         def new(self, prefix: str) -> str:
             raise OSError("no randomness")
 
-    engine._ids = BrokenIds()
+    engine._taps._ids = BrokenIds()
     with pytest.raises(OSError, match="no randomness"):
         tap(engine, T0 + 5, key="k2")
     engine.check()
@@ -689,6 +690,6 @@ def test_the_story_is_kept_for_error_messages() -> None:
 
 def test_a_broken_rule_is_told_with_its_story() -> None:
     engine, which = raised()
-    engine._incidents[which] = replace(current(engine, which), repeat_at=None)
+    engine._book.incidents[which] = replace(current(engine, which), repeat_at=None)
     with pytest.raises(AssertionError, match=r"(?s)an open incident repeats.*1\. at"):
         engine.check()

@@ -412,7 +412,7 @@ def test_a_timer_that_fails_is_tried_again_and_holds_no_other(monkeypatch: pytes
     failed: list[float] = []
 
     def brittle(self: SafetyEngine, incident_id: IncidentId, now: float) -> Any:
-        if len(failed) < 2 and self._incidents[incident_id].subject == ANNA.user:
+        if len(failed) < 2 and self._book.incidents[incident_id].subject == ANNA.user:
             failed.append(now)
             raise ZeroDivisionError
         return act(self, incident_id, now)

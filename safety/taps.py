@@ -1,0 +1,179 @@
+"""What a tap becomes: a new incident, one more tap of the active one, or a repeat of one that is known.
+
+A tap is never refused. Only its key can make it a repeat, and only as long as that cannot hide a new emergency.
+"""
+
+from core.ids import INCIDENT_PREFIX, TRIGGER_PREFIX, IdSource, IncidentId
+from safety.book import Book
+from safety.case import Case
+from safety.escalation import level_gap_s, merge_targets
+from safety.events import AckRaiser, Reason, SosRaised
+from safety.incident import LEVEL_LAST, Step
+from safety.model import KEY_MADE_PREFIX, Incident, IncidentState, Trigger
+from safety.ports import Surroundings
+from safety.ringing import Ringing, with_user
+from safety.settings import SafetySettings
+from safety.whereabouts import Whereabouts, look_around, newest_fix
+
+
+class Taps:
+    """Makes cases of taps; the book is only read."""
+
+    def __init__(
+        self, settings: SafetySettings, ids: IdSource, surroundings: Surroundings, book: Book, ringing: Ringing
+    ) -> None:
+        self._settings = settings
+        self._ids = ids
+        self._surroundings = surroundings
+        self._book = book
+        self._ringing = ringing
+
+    def take(self, event: SosRaised, now: float) -> Case:
+        """What an event of one tap, or of several that waited together, does to the incident it belongs to.
+
+        Args:
+            event: The newest tap, with those that came before it.
+            now: UTC epoch seconds.
+
+        Returns:
+            The incident's case, with the answer to the newest tap.
+        """
+        who = event.who
+        taps = self._new_taps(event)
+        if not taps:
+            known = self._book.keys[who.tenant, who.user, event.report.key]
+            case = self._book.case(self._book.incidents[known.incident_id])
+            self._learn_from_repeat(case, event, now)
+            case.answer = self._answer(case, event, known.received_at)
+            return case
+        newest, earlier = taps[-1], taps[:-1]
+        around = look_around(self._surroundings, who, newest.report, now)
+        active = self._book.active_of.get((who.tenant, who.user))
+        if active is None:
+            case = self._open(newest, around, now)
+        else:
+            case = self._book.case(self._book.incidents[active])
+            self._tap(case, newest, around, now, more=len(earlier))
+        kept = len(self._book.triggers.get(case.now.incident_id, ())) + len(case.triggers)
+        room = max(0, self._settings.triggers_kept_max - kept)
+        case.triggers[:0] = [self._trigger(case, tap) for tap in earlier[:room]]
+        if active is None and earlier:
+            case.change(triggers=case.now.triggers + len(earlier))
+        case.answer = self._answer(case, event, event.received_at)
+        return case
+
+    def _new_taps(self, event: SosRaised) -> list[SosRaised]:
+        """The taps of an event that are not repeats, each key once, oldest first."""
+        found: dict[str, SosRaised] = {}
+        for tap in (*event.also, event):
+            known = self._book.keys.get((tap.who.tenant, tap.who.user, tap.report.key))
+            if known is None or not self._is_repeat(known, tap):
+                found.setdefault(tap.report.key, tap)
+        return list(found.values())
+
+    def _is_repeat(self, known: Trigger, event: SosRaised) -> bool:
+        """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
+
+        A made key is the same for every tap without one, and some clients reuse theirs: once the incident has
+        ended, nobody would hear of the next emergency.
+        """
+        incident = self._book.incidents.get(known.incident_id)
+        if incident is None or incident.is_active:
+            return incident is not None
+        is_made = known.key.startswith(KEY_MADE_PREFIX)
+        return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
+
+    def _open(self, event: SosRaised, around: Whereabouts, now: float) -> Case:
+        who, report, settings = event.who, event.report, self._settings
+        incident_id = IncidentId(self._ids.new(INCIDENT_PREFIX))
+        gap_s = level_gap_s(settings, 0)
+        incident = Incident(
+            tenant=who.tenant,
+            city=around.city,
+            incident_id=incident_id,
+            version=1,
+            state=IncidentState.OPEN,
+            level=0,
+            subject=who.user,
+            subject_role=who.role,
+            raised_at=event.received_at,
+            changed_at=now,
+            silent=report.silent,
+            restricted=who.restricted,
+            triggers=1,
+            last_trigger_at=event.received_at,
+            fix=around.fix,
+            order_id=around.booked.order_id if around.booked else None,
+            note=report.note,
+            targets=(),
+            repeat_at=now + settings.repeat_s,
+            widen_at=None if gap_s is None else now + gap_s,
+            avoid=(around.other_party,) if around.other_party else (),
+            booked=around.booked,
+        )
+        case = Case(None, incident, last_seq=0, story=())
+        case.alarms.extend(around.failures)
+        case.step(Step.RAISED, who.user, now, "restricted" if who.restricted else "")
+        case.triggers.append(self._trigger(case, event))
+        self._ringing.ring_all(case, now, Reason.RAISED)
+        return case
+
+    def _tap(self, case: Case, event: SosRaised, around: Whereabouts, now: float, *, more: int = 0) -> None:
+        """Another tap (and ``more``, told with it) of a subject whose incident is active: never refused or silent."""
+        who, report, settings, old = event.who, event.report, self._settings, case.now
+        case.alarms.extend(around.failures)
+        case.change(
+            triggers=old.triggers + 1 + more,
+            last_trigger_at=max(old.last_trigger_at, event.received_at),
+            silent=old.silent or report.silent,
+            restricted=old.restricted and who.restricted,
+            city=old.city or around.city,
+            fix=newest_fix(around.fix, old.fix),
+            note=report.note or old.note,
+            booked=around.booked or old.booked,
+            order_id=around.booked.order_id if around.booked else old.order_id,
+            avoid=with_user(old.avoid, around.other_party),
+            changed_at=now,
+        )
+        case.change(targets=merge_targets(case.now, ()))
+        if len(self._book.triggers[old.incident_id]) >= settings.triggers_kept_max:
+            self._ringing.ring_soon(case, now)  # counted only: a stuck button must not fill the disk
+            return
+        case.step(Step.TAPPED, who.user, now, "restricted" if who.restricted else "")
+        case.triggers.append(self._trigger(case, event))
+        if self._is_burst(case, event.received_at, more):
+            case.change(burst_at=event.received_at)
+            if case.now.level < LEVEL_LAST:
+                self._ringing.widen(case, who.user, now, now)
+            self._ringing.ring_all(case, now, Reason.TAPPED_AGAIN)
+        else:
+            self._ringing.ring_soon(case, now)
+
+    def _learn_from_repeat(self, case: Case, event: SosRaised, now: float) -> None:
+        """The same tap again may say what its first copy did not; it is still one tap."""
+        fix, note = event.report.fix, event.report.note
+        if case.now.is_active and ((fix and case.now.fix is None) or (note and not case.now.note)):
+            case.change(fix=case.now.fix or fix, note=case.now.note or note, changed_at=now)
+            case.update = Reason.TAPPED_AGAIN
+
+    def _trigger(self, case: Case, event: SosRaised) -> Trigger:
+        return Trigger(
+            trigger_id=self._ids.new(TRIGGER_PREFIX),
+            incident_id=case.now.incident_id,
+            key=event.report.key,
+            device=event.who.device,
+            received_at=event.received_at,
+            restricted=event.who.restricted,
+            report=event.report,
+        )
+
+    def _answer(self, case: Case, event: SosRaised, received_at: float) -> AckRaiser:
+        report = event.report
+        return AckRaiser(case.now, report.key, event.who.device, report.ignored, received_at, answer=True)
+
+    def _is_burst(self, case: Case, tapped_at: float, more: int) -> bool:
+        since = tapped_at - self._settings.burst_window_s
+        burst_at = case.now.burst_at
+        kept = self._book.triggers.get(case.now.incident_id, [])[-self._settings.burst_taps :]
+        taps = sum(1 for t in kept if t.received_at >= since and (burst_at is None or t.received_at > burst_at))
+        return taps + 1 + more >= self._settings.burst_taps
