@@ -23,6 +23,7 @@ from api.content_coding import decoded
 from api.errors import problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route
 from api.limits import RequestLimits
+from api.plain_text import refuse_control_characters
 from core.clock import Clock
 from core.errors import DoorstepError, Invalid, NotFound, Refused, Unavailable
 from core.ids import IdSource
@@ -124,9 +125,11 @@ class Api:
 
     def _decode(self, route: Route, body: bytes) -> Any:
         try:
-            return self._decoders[route.name].decode(body or b"{}")
+            data = self._decoders[route.name].decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise undecodable(error) from None
+        refuse_control_characters(data)
+        return data
 
 
 async def _awaited(outcome: Awaitable[Response] | Response) -> Response:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from api.cities import Cities, ShardParts
+from api.plain_text import refuse_control_characters
 from api.ports import Presence
 from api.turns import Turns
 from core.errors import DoorstepError, Forbidden, Invalid, NotFound, Unavailable
@@ -46,6 +47,7 @@ class Inbound:
         try:
             if who.restricted:
                 raise Forbidden("the token has expired; only SOS still works", code="token_restricted")
+            refuse_control_characters(message)
             self._dispatch(who, message, reply)
         except DoorstepError as error:
             reply(error)

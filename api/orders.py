@@ -23,7 +23,6 @@ from api.bodies import (
 from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer, keyset, next_key, whole
 from api.inbound import Inbound
-from api.plain_text import refuse_control_characters
 from api.ports import Tracks
 from api.settings import ApiSettings
 from api.tracks import track_body
@@ -72,7 +71,6 @@ class Orders:
         """POST /v1/orders. A repeat with the same Idempotency-Key answers 200 with the order as it is now."""
         body: OrderIn = request.data
         _refuse_later_features(body)
-        refuse_control_characters(body)
         key = _idempotency_key(request)
         location = body.location
         raw = LatLng(location.lat, location.lng)

@@ -7,7 +7,6 @@ from api.bodies import Done, DutyIn, TechnicianIn, TechnicianView, Track
 from api.cities import Cities
 from api.exchange import Request, Response, answer, number
 from api.inbound import Inbound
-from api.plain_text import refuse_control_characters
 from api.ports import Tracks
 from api.tracks import track_body
 from core.errors import Forbidden, Invalid, NotFound
@@ -48,7 +47,6 @@ class Technicians:
         technician = UserId(request.path["id"])
         if not (0 < len(technician) <= _PRINTABLE_ID_MAX and technician.isprintable()):
             raise Invalid(f"between 1 and {_PRINTABLE_ID_MAX} printable characters", field="id")
-        refuse_control_characters(body)
         async with self._inbound.turns.taken((who.tenant, technician)):
             return await self._put(who, request, technician, body)
 

@@ -97,6 +97,33 @@ async def test_bodies_that_do_not_fit_name_the_field(tmp_path: Path) -> None:
         assert (status, body["code"]) == (413, "too_large")
 
 
+async def test_one_rule_for_control_characters_over_http_and_on_the_hub(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        phone = await server.technician()
+        noted = order()
+        noted["location"]["entrance_note"] = "gate B\n\tring twice"
+        status, placed, _ = await server.call("POST", "/v1/orders", token, noted)
+        assert status == 201
+        assert placed["location"]["entrance_note"] == "gate B\n\tring twice"
+        ops = server.token("ops_1", "ops")
+        tec = server.token("tec_1", "technician")
+        for path, caller, body, field in (
+            (f"/v1/orders/{placed['order']}/cancel", token, {"reason": "late\n"}, "reason"),
+            (f"/v1/orders/{placed['order']}/step", tec, {"step": "en_route", "evidence": "a\u0000"}, "evidence"),
+            ("/v1/incidents/inc_1/resolve", ops, {"disposition": "real_handled", "note": "a\u001b[31m"}, "note"),
+        ):
+            status, told, _ = await server.call("POST", path, caller, body)
+            assert (status, told["code"], told["field"]) == (422, "invalid", field), path
+        offer = await phone.until("offer")
+        await phone.send("offer.decline", ref="r", offer=offer["offer"], reason="too\nfar")
+        assert (await phone.until("error", ref="r"))["field"] == "reason"
+        await phone.ask("offer.accept", offer=offer["offer"])
+        await phone.send("job.step", ref="s", order=placed["order"], step="en_route", evidence="a\rb")
+        assert (await phone.until("error", ref="s"))["field"] == "evidence"
+        await phone.ask("job.step", order=placed["order"], step="en_route", evidence="a\nb")
+
+
 async def test_an_order_outside_every_open_city_is_refused(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         place = {"lat": 31.23, "lng": 121.47, "address": "x"}

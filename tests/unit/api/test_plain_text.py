@@ -1,13 +1,14 @@
-"""Control characters in the texts of orders and of technicians' records."""
+"""Control characters in texts: none in a line, newline and tab in a note."""
 
 from typing import Any
 
 import msgspec
 import pytest
 
-from api.bodies import OrderIn, TechnicianIn
+from api.bodies import CancelIn, OrderIn, PositionsIn, ResolveIn, StepIn, TechnicianIn
 from api.plain_text import refuse_control_characters
 from core.errors import Invalid
+from realtime.messages import IncidentResolve, JobStep, OfferDecline
 
 
 def _order(**changes: Any) -> OrderIn:
@@ -34,7 +35,7 @@ def test_texts_of_any_language_are_accepted() -> None:
 @pytest.mark.parametrize("bad", ["\x00", "a\x1bb", "a\n", "\x7f", "a\u0085"])
 @pytest.mark.parametrize(
     "field",
-    ["service", "location__address", "location__unit", "location__entrance_note", "contact__name", "contact__phone"],
+    ["service", "location__address", "location__unit", "contact__name", "contact__phone"],
 )
 def test_a_control_character_in_a_text_of_an_order_is_refused_with_its_field(field: str, bad: str) -> None:
     with pytest.raises(Invalid, match="control characters") as caught:
@@ -53,3 +54,43 @@ def test_a_control_character_in_a_skill_or_a_name_is_refused_with_its_field() ->
         with pytest.raises(Invalid) as caught:
             refuse_control_characters(body)
         assert caught.value.field == field
+
+
+NOTES = [
+    _order(location__entrance_note="gate B\n\tring twice"),
+    StepIn("arrived", "two lines\nof it"),
+    JobStep("ord_1", "arrived", "two lines\nof it"),
+    ResolveIn("real_handled", "a\nb\tc"),
+    IncidentResolve("inc_1", "real_handled", "a\nb\tc"),
+]
+
+
+@pytest.mark.parametrize("body", NOTES, ids=lambda body: type(body).__name__)
+def test_a_note_may_have_lines_and_tabs(body: Any) -> None:
+    refuse_control_characters(body)
+
+
+@pytest.mark.parametrize("bad", ["\x00", "a\x1bb", "a\r\n", "\x0b", "\x7f", "a\u0085"])
+def test_any_other_control_character_in_a_note_is_refused_with_its_field(bad: str) -> None:
+    for body, field in (
+        (_order(location__entrance_note=bad), "location.entrance_note"),
+        (StepIn("arrived", bad), "evidence"),
+        (JobStep("ord_1", "arrived", bad), "evidence"),
+        (ResolveIn("real_handled", bad), "note"),
+        (IncidentResolve("inc_1", "real_handled", bad), "note"),
+    ):
+        with pytest.raises(Invalid, match="but newline and tab") as caught:
+            refuse_control_characters(body)
+        assert caught.value.field == field
+
+
+def test_a_reason_is_one_line() -> None:
+    for body in (CancelIn("late\n"), OfferDecline("ofr_1", "too\tfar")):
+        with pytest.raises(Invalid) as caught:
+            refuse_control_characters(body)
+        assert caught.value.field == "reason"
+
+
+def test_keys_that_clients_choose_are_any_string() -> None:
+    refuse_control_characters(OfferDecline("ofr_1", "far", ref="\x00\n"))
+    refuse_control_characters(PositionsIn("d\x001", [(1, 1e9, 22.5, 114.0, 5.0, None, None)]))
