@@ -1,7 +1,6 @@
 """What dispatch is told (events, past tense) and what it wants done (effects, imperative or a change).
 
-Every value carries ``cause_id``, the id of the order, offer, technician or round concerned, so that one story
-can be followed through logs. Effects carry whole values: nobody has to look anything up to render them.
+Effects carry whole values: nobody has to look anything up to render them.
 """
 
 from dataclasses import dataclass
@@ -46,11 +45,6 @@ class OrderPlaced:
     key: str = ""
     fingerprint: str = ""
 
-    @property
-    def cause_id(self) -> str:
-        """The client's key: the order has no id yet."""
-        return self.key
-
 
 @dataclass(frozen=True, slots=True)
 class OfferAccepted:
@@ -63,11 +57,6 @@ class OfferAccepted:
     offer_id: OfferId
     technician: UserId
 
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer_id
-
 
 @dataclass(frozen=True, slots=True)
 class OfferDeclined:
@@ -77,11 +66,6 @@ class OfferDeclined:
     technician: UserId
     reason: str = ""
 
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer_id
-
 
 @dataclass(frozen=True, slots=True)
 class OfferReceived:
@@ -89,11 +73,6 @@ class OfferReceived:
 
     offer_id: OfferId
     technician: UserId
-
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +85,6 @@ class DutySet:
 
     technician: UserId
     duty: DutyState
-
-    @property
-    def cause_id(self) -> str:
-        """The technician."""
-        return self.technician
 
 
 class Step(StrEnum):
@@ -135,11 +109,6 @@ class StepTaken:
     step: Step
     evidence: str = ""
 
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
-
 
 @dataclass(frozen=True, slots=True)
 class OrderCancelled:
@@ -157,11 +126,6 @@ class OrderCancelled:
     reason: str = ""
     staff: bool = False
 
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
-
 
 @dataclass(frozen=True, slots=True)
 class OrderReassigned:
@@ -170,11 +134,6 @@ class OrderReassigned:
     order_id: OrderId
     by: UserId
     reason: str = ""
-
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +146,6 @@ class OrderConfirmed:
     order_id: OrderId
     by: UserId
     staff: bool = False
-
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,17 +169,15 @@ class OrderRated:
     staff: bool = False
     recalled: Recalled | None = None
 
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
-
 
 @dataclass(frozen=True, slots=True)
 class TechnicianPut:
-    """The platform's record of a technician, whole. Given to the engine of each of their cities.
+    """The platform's record of a technician, whole. Given to the engine of one of their cities.
 
     Duty, work and rating are kept. Refused: ``invalid`` (more than 64 different skills in a shard).
+
+    Attributes:
+        stored: What the store has of them, for a city that has never heard of them; None when they are new.
     """
 
     technician: UserId
@@ -235,11 +187,7 @@ class TechnicianPut:
     tier: str
     cities: tuple[str, ...]
     verified: bool
-
-    @property
-    def cause_id(self) -> str:
-        """The technician."""
-        return self.technician
+    stored: Technician | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +195,6 @@ class TechnicianCopied:
     """Another city's engine committed this technician; taken over when newer. Nothing is stored."""
 
     technician: Technician
-
-    @property
-    def cause_id(self) -> str:
-        """The technician."""
-        return self.technician.technician
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,11 +205,6 @@ class RoundSolved:
     solution: Solution | None
     inputs: bytes = b""
     """The problem as it will be stored (``rounds.encode``)."""
-
-    @property
-    def cause_id(self) -> str:
-        """The round."""
-        return self.round_id
 
 
 DispatchEvent = (
@@ -317,11 +255,6 @@ class OrderChanged:
     rating: float | None = None
     previous_technician: UserId | None = None
 
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order.order_id
-
 
 @dataclass(frozen=True, slots=True)
 class OrderRepeated:
@@ -332,11 +265,6 @@ class OrderRepeated:
 
     order_id: OrderId
     order: Order | None
-
-    @property
-    def cause_id(self) -> str:
-        """The order."""
-        return self.order_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,11 +280,6 @@ class SendOffer:
     order: Order
     why: tuple[str, ...] = ()
 
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer.offer_id
-
 
 @dataclass(frozen=True, slots=True)
 class CloseOffer:
@@ -365,22 +288,12 @@ class CloseOffer:
     offer: Offer
     reason: CloseReason
 
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer.offer_id
-
 
 @dataclass(frozen=True, slots=True)
 class OfferAnswered:
     """The technician accepted or declined; ``offer.state`` says which. The asker hears it as the reply."""
 
     offer: Offer
-
-    @property
-    def cause_id(self) -> str:
-        """The offer."""
-        return self.offer.offer_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,11 +302,6 @@ class DutyChanged:
 
     technician: Technician
     shard: Shard | None
-
-    @property
-    def cause_id(self) -> str:
-        """The technician."""
-        return self.technician.technician
 
 
 @dataclass(frozen=True, slots=True)
@@ -405,11 +313,6 @@ class TechnicianChanged:
     what: str
     """``put``, ``work``, ``rating``, ``duty``, or ``copied`` (from another city's engine)."""
 
-    @property
-    def cause_id(self) -> str:
-        """The technician."""
-        return self.technician.technician
-
 
 @dataclass(frozen=True, slots=True)
 class SolveRound:
@@ -417,11 +320,6 @@ class SolveRound:
 
     round_id: str
     problem: Problem
-
-    @property
-    def cause_id(self) -> str:
-        """The round."""
-        return self.round_id
 
 
 Effect = (
