@@ -56,11 +56,13 @@ class Technicians:
             if self._cities.get(who.tenant, city) is None:
                 raise Invalid("a city of this list is not served", field="cities")
         before = self._cities.technician(who.tenant, technician)
-        known: tuple[CityId, ...] = before[1].cities if before is not None else ()
+        # Whom no open city knows may be in the store all the same: from a city that is closed, or not served any more.
+        record = before[1] if before is not None else await self._store.technician(who.tenant, technician)
+        known: tuple[CityId, ...] = record.cities if record is not None else ()
         # Staff change only records that lie within their cities: a record cannot be pulled over from elsewhere.
         everywhere = who.holds(Role.SERVICE) and not who.cities
         if not everywhere and not set(cities) | set(known) <= who.cities:
-            if before is not None and not set(known) & who.cities:
+            if record is not None and not set(known) & who.cities:
                 raise no_such_technician()
             raise Forbidden("the record names cities that your token is not good for", field="cities")
         for city in cities:
@@ -73,6 +75,7 @@ class Technicians:
             tier=body.tier,
             cities=cities,
             verified=body.verified,
+            stored=record if before is None else None,
         )
         owner = cities[0]
         if before is not None and before[1].duty_city is not None:
@@ -83,7 +86,7 @@ class Technicians:
             part = before[0]
         for effect in await part.dispatch.ask(event):
             if isinstance(effect, events.TechnicianChanged):
-                return answer(self._view(effect.technician, effect.rating), 200 if before is not None else 201)
+                return answer(self._view(effect.technician, effect.rating), 200 if record is not None else 201)
         stored = part.dispatch.technician(technician)
         if stored is None:
             raise no_such_technician()

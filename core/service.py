@@ -5,7 +5,8 @@ handle a batch, commits, and only then performs. Nothing is handled while a comm
 true when a decision was made is still true when it is stored.
 
 What fails stays where it failed: an event that breaks the engine costs its batch, a deadline that breaks it is put
-off while events go on, and a neighbour that breaks in ``perform`` or ``done`` is logged.
+off while events go on, and a neighbour that breaks in ``perform`` or ``done`` is logged. A batch that was decided on
+what somebody else has changed meanwhile is decided again.
 """
 
 import asyncio
@@ -22,6 +23,9 @@ _DEADLINES_PUT_OFF_MIN_S: Final = 0.1
 _DEADLINES_PUT_OFF_MAX_S: Final = 5.0
 """Pause after a turn with deadlines failed, doubled each time: long enough that reloads do not keep the loop busy,
 short enough that offers still expire about when they should once the fault is gone."""
+_CONFLICT: Final = "store_conflict"
+_CONFLICTS_MAX: Final = 3
+"""Commits in a row that may come too late; then somebody else owns what this engine decides on, and callers hear it."""
 _MAILBOX_SHARE: Final = 4
 """One place in this many of each batch is the mailbox's: a flood of urgent events must not starve their answers."""
 
@@ -57,6 +61,7 @@ class EngineService(Generic[EventT, EffectT]):
         self._idle.set()
         self._stopping = False
         self._closed_because = ""
+        self._conflicts = 0  # in a row
         self._deadline_faults = 0
         self._deadlines_put_off_until = 0.0  # in clock.monotonic() terms
 
@@ -88,7 +93,9 @@ class EngineService(Generic[EventT, EffectT]):
     async def commit(self, effects: Sequence[EffectT], now: float) -> None:
         """Store what the engine changed in this turn, with its outbox rows, in one transaction.
 
-        Called in every turn in which an event or deadline was handled, with or without effects.
+        Called in every turn in which an event or deadline was handled, with or without effects. An error with code
+        ``store_conflict`` says that nothing was stored, because the store is ahead of the engine in something that
+        others write too: the batch is decided again on what is stored.
         """
         raise NotImplementedError
 
@@ -199,6 +206,7 @@ class EngineService(Generic[EventT, EffectT]):
         batch: Sequence[tuple[EventT, Done[EffectT] | None]] = ()
         settles = due or not self._deadline_faults
         is_deadline_fault = due
+        came_late = False
         try:
             if due:
                 effects.extend(self.decide_deadlines(now))
@@ -227,15 +235,21 @@ class EngineService(Generic[EventT, EffectT]):
             is_deadline_fault = due
             try:
                 await self.commit(effects, now)
-            except Exception:
+            except Exception as error:
                 _log.exception("commit failed; the batch is discarded", extra={"service": self._name})
                 failure = Unavailable("the change could not be stored", code="store_unavailable")
+                came_late = isinstance(error, Unavailable) and error.code == _CONFLICT
         if failure is None:
+            self._conflicts = 0
             if due:
                 self._deadline_faults = 0
             self._guarded("perform", self.perform, effects, now)
         else:
             await self._discard_until_done()
+            if came_late and self._conflicts < _CONFLICTS_MAX:
+                self._conflicts += 1
+                self._urgent.extendleft(reversed(batch))
+                return
             if is_deadline_fault:
                 self._put_deadlines_off()
             outcomes = [(done, o if isinstance(o, DoorstepError) else failure) for done, o in outcomes]

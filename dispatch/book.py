@@ -103,7 +103,7 @@ class Book:
         for record in sorted(state.idempotency, key=lambda r: (r.at, r.user, r.key)):
             self._keys[record.user, record.key] = record
         for technician in state.technicians:
-            self._index_technician(self._with_work(self._with_duty(technician)))
+            self._index_technician(self._with_work(self.with_duty(technician)))
         self.new_turn()
 
     def new_turn(self) -> None:
@@ -111,7 +111,7 @@ class Book:
         self.changes = DispatchChanges()
         self.aside = Aside()
 
-    def _with_duty(self, technician: Technician) -> Technician:
+    def with_duty(self, technician: Technician) -> Technician:
         """Duty in a city that is not served any more has ended: no engine is left that could end it."""
         if technician.duty_city is None or self._served is None or technician.duty_city in self._served:
             return technician

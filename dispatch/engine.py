@@ -457,6 +457,8 @@ class DispatchEngine:
         book = self._book
         book.skill_bits.add(event.skills)
         known = book.technicians.get(event.technician)
+        if known is None and event.stored is not None:
+            known = book.with_duty(event.stored)
         if known is None:
             known = Technician(
                 tenant=self.shard.tenant,

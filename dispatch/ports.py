@@ -60,11 +60,12 @@ class DispatchStore(Protocol):
     ) -> Sequence[OutboxRow]:
         """Store everything or nothing, with fsync, and number the drafts.
 
-        The batch is a savepoint in the writer's transaction. An order or offer is written only over
-        ``version - 1``: anything else means that two owners exist and fails the batch.
+        The batch is a savepoint in the writer's transaction. An order, offer or technician is written only over
+        ``version - 1``: anything else fails the batch. For an order or offer it means that two owners exist; a
+        technician is written by every city that has to do with them.
 
         Raises:
-            Unavailable: Nothing was stored.
+            Unavailable: Nothing was stored; ``store_conflict`` for a wrong version.
         """
         ...
 

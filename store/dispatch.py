@@ -29,7 +29,7 @@ _o, _f, _e = schema.orders.c, schema.offers.c, schema.order_events.c
 
 _PUT_ORDER: Final = VersionedRows(schema.orders, schema.ORDER_CHANGING, "order")
 _PUT_OFFER: Final = VersionedRows(schema.offers, schema.OFFER_CHANGING, "offer")
-_PUT_TECHNICIAN: Final = upsert(schema.technicians)
+_PUT_TECHNICIAN: Final = VersionedRows(schema.technicians, schema.TECHNICIAN_CHANGING, "technician")
 _PUT_IDEMPOTENCY: Final = upsert(schema.idempotency)
 _ADD_EVENT: Final = insert_row(schema.order_events)
 _ADD_ROUND: Final = insert_row(schema.rounds)
@@ -214,13 +214,15 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
             offer.version,
             _OFFER.pack(offer),
         )
-    _PUT_TECHNICIAN.change_many(
-        connection,
-        [
-            (tenant, t.technician, "\n".join(("", *sorted(cities_that_load(t)), "")), t.version, _TECHNICIAN.pack(t))
-            for t in changes.technicians.values()
-        ],
-    )
+    for technician in changes.technicians.values():
+        _PUT_TECHNICIAN.put(
+            connection,
+            tenant,
+            technician.technician,
+            "\n".join(("", *sorted(cities_that_load(technician)), "")),
+            technician.version,
+            _TECHNICIAN.pack(technician),
+        )
     _ADD_EVENT.change_many(connection, [(tenant, e.order_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
     _ADD_ROUND.change_many(connection, [(tenant, r.round_id, city, r.at, _ROUND.pack(r)) for r in changes.rounds])
     _ADD_ROUND_ORDER.change_many(

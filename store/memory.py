@@ -207,6 +207,9 @@ class MemoryDispatchStore:
             _check_version("order", order.order_id, order.version, self._orders.get((shard.tenant, order.order_id)))
         for offer in changes.offers.values():
             _check_version("offer", offer.offer_id, offer.version, self._offers.get((shard.tenant, offer.offer_id)))
+        for technician in changes.technicians.values():
+            who = technician.technician
+            _check_version("technician", who, technician.version, self._technicians.get((shard.tenant, who)))
         numbered: set[tuple[OrderId, int]] = set()
         for event in changes.events:
             stored = self._events.get((shard.tenant, event.order_id), {})
@@ -491,7 +494,7 @@ class MemoryStores:
         """Nothing to stop."""
 
 
-def _check_version(kind: str, key: str, version: int, stored: Order | Offer | Incident | None) -> None:
+def _check_version(kind: str, key: str, version: int, stored: Order | Offer | Technician | Incident | None) -> None:
     found = 0 if stored is None else stored.version
     if version != found + 1:
         raise version_conflict(kind, key, found=found, writing=version)

@@ -134,6 +134,7 @@ technicians: Final = Table(
     _integer("version"),
     _body(),
 )
+TECHNICIAN_CHANGING: Final = ("cities", "version", "body")
 
 order_events: Final = Table(
     "order_events",

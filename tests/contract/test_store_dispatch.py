@@ -106,6 +106,22 @@ async def test_an_order_is_written_only_over_the_version_before(node: Node, vers
     assert list(await node.stores.streams.read(TENANT, UserId("tec_1"), Stream.MAIN, after_seq=0, limit=9)) == []
 
 
+@pytest.mark.parametrize("version", [1, 2, 4, 9])
+async def test_an_older_copy_of_a_technician_never_overwrites_a_newer_one(node: Node, version: int) -> None:
+    newest = make_technician()
+    for number in (1, 2):  # two cities write the same person
+        newest = replace(newest, version=number, rating_sum=float(number))
+        await node.stores.dispatch.commit(Shard(TENANT, newest.cities[number - 1]), changes_of(newest), [], NOW)
+    with pytest.raises(Unavailable, match="technician tec_1 is stored at version 2") as caught:
+        await node.stores.dispatch.commit(
+            SHARD, changes_of(make_order(), replace(newest, version=version, tier="")), [make_draft()], NOW
+        )
+    assert caught.value.code == "store_conflict"
+    assert await node.stores.dispatch.technician(TENANT, newest.technician) == newest
+    assert await node.stores.dispatch.order(TENANT, OrderId("ord_1")) is None
+    await node.stores.dispatch.commit(SHARD, changes_of(replace(newest, version=3)), [], NOW)
+
+
 async def test_a_new_row_has_version_one(node: Node) -> None:
     with pytest.raises(Unavailable, match="offer ofr_1 is stored at version 0"):
         await node.stores.dispatch.commit(SHARD, changes_of(make_offer(version=2)), [], NOW)

@@ -11,6 +11,9 @@ import pytest
 from api.exchange import Request
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.principal import Principal, Role
+from core.shard import Shard
+from dispatch.model import Gender, Technician
+from dispatch.ports import DispatchChanges
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from server.config import load
@@ -29,13 +32,13 @@ KEY = Key("main", Algorithm.HS256, b"x" * 40, b"x" * 40)
 
 
 @asynccontextmanager
-async def _house() -> AsyncIterator[House]:
+async def _house(stores: MemoryStores | None = None) -> AsyncIterator[House]:
     settings = load(Settings, None, {}, derived=DERIVED)
     clock, ids = SystemClock(), SystemIds()
     house = build_house(
         settings,
         tokens=Tokens(settings.auth, {"main": KEY}, ids),
-        stores=MemoryStores(clock, ids),
+        stores=stores or MemoryStores(clock, ids),
         maps=load_maps(settings.cities, settings.coordinates, Path()),
         clock=clock,
         ids=ids,
@@ -122,3 +125,34 @@ async def test_a_turn_of_expiry_that_fails_is_not_the_last(monkeypatch: pytest.M
             while turns < 4:
                 await asyncio.sleep(0.005)
     assert len(faults) == 1
+
+
+@pytest.mark.parametrize(("cities", "status"), [((), 200), (("shenzhen",), 404)], ids=["of all cities", "of one"])
+async def test_a_record_that_no_open_city_knows_is_neither_new_nor_free_to_take(
+    cities: tuple[str, ...], status: int
+) -> None:
+    stores = MemoryStores(SystemClock(), SystemIds())
+    elsewhere = Technician(
+        TenantId("demo"), UserId("tec_1"), "Han", frozenset({"massage"}), Gender.FEMALE, "", (CityId("gone"),),
+        True, 1, 0.0, rating_sum=9.0, rating_weight=2.0,
+    )  # fmt: skip
+    shard = Shard(TenantId("demo"), CityId("gone"))
+    await stores.dispatch.commit(shard, DispatchChanges(technicians={elsewhere.technician: elsewhere}), [], 0.0)
+    async with _house(stores) as house:
+        token = issue(
+            KEY, load(Settings, None, {}, derived=DERIVED).auth, house.clock, SystemIds(),
+            user="svc_1", role=Role.SERVICE, tenant="demo", cities=list(cities),
+        )  # fmt: skip
+        body = {
+            "name": "Han", "cities": ["shenzhen"], "skills": ["massage"], "gender": "female", "tier": "",
+            "verified": True,
+        }  # fmt: skip
+        request = Request(
+            house.clock.now(), path={"id": "tec_1"}, headers={"authorization": f"Bearer {token}"},
+            body=json.dumps(body).encode(),
+        )  # fmt: skip
+        answered = await house.api.answer(house.api.route("technician_put"), request)
+        assert answered.status == status
+    stored = await stores.dispatch.technician(TenantId("demo"), UserId("tec_1"))
+    assert stored is not None
+    assert (stored.version, stored.rating_sum) == (2 if status == 200 else 1, 9.0)

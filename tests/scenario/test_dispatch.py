@@ -409,6 +409,22 @@ def test_duty_is_in_one_city_at_a_time() -> None:
     assert (technician.name, technician.duty_city) == ("Tina B.", "hz")
 
 
+def test_a_record_that_no_served_city_knows_keeps_rating_and_version_and_ends_its_duty() -> None:
+    world = World()
+    world.put("tina", cities=("hz", "sh"))
+    known = world.ledger.technicians[UserId("tina")]
+    gone = replace(
+        known, cities=(CityId("gone"),), duty=DutyState.ON, duty_city=CityId("gone"), version=7, rating_sum=9.0
+    )
+    world.ledger.technicians[gone.technician] = gone
+    world.served = frozenset({SHARD.city})
+    world.engine = world._new_engine()
+    world.put("tina", cities=("hz",), stored=gone)
+    stored = world.ledger.technicians[gone.technician]
+    assert (stored.version, stored.rating_sum, stored.cities) == (8, 9.0, ("hz",))
+    world.feed(e.DutySet(gone.technician, DutyState.ON))
+
+
 def test_offers_that_expired_while_the_server_was_down_expire_at_once() -> None:
     world = World()
     world.join("near", 400)

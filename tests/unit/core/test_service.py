@@ -30,6 +30,7 @@ class Counter(EngineService[str, str]):
         self.performed: list[str] = []
         self.commits = 0
         self.commit_failures = 0
+        self.conflicts = 0
         self.discard_failures = 0
         self.gate = asyncio.Event()
         self.gate.set()
@@ -78,6 +79,10 @@ class Counter(EngineService[str, str]):
         if self.commit_failures:
             self.commit_failures -= 1
             raise OSError("disk full")
+        if self.conflicts:
+            self.conflicts -= 1
+            self.stored.append("another's")
+            raise Unavailable("the store is ahead", code="store_conflict")
         self.stored = list(self.words)
 
     async def discard(self) -> None:
@@ -172,6 +177,30 @@ async def test_a_failed_commit_performs_nothing_and_brings_the_engine_back(disca
         await service.ask("next")
     assert service.stored == ["kept", "next"]
     assert service.performed == ["said kept", "said next"]
+
+
+async def test_what_was_decided_on_an_old_state_is_decided_again_on_the_new_one() -> None:
+    async with running(Counter()) as service:
+        service.gate.clear()
+        service.conflicts = 2
+        asked = [asyncio.ensure_future(service.ask(word)) for word in ("a", "bad", "b")]
+        await pause(0.01)
+        later = asyncio.ensure_future(service.ask("c"))
+        service.gate.set()
+        answers = await asyncio.gather(*asked, later, return_exceptions=True)
+    assert [answers[0], answers[2], answers[3]] == [["said a"], ["said b"], ["said c"]]
+    assert isinstance(answers[1], Conflict)
+    assert service.stored == ["another's", "another's", "a", "b", "c"]
+    assert service.performed == ["said a", "said b", "said c"]
+
+
+async def test_a_service_that_always_comes_too_late_says_so() -> None:
+    async with running(Counter()) as service:
+        service.conflicts = 4
+        with pytest.raises(Unavailable):
+            await service.ask("lost")
+        await service.ask("next")
+    assert service.stored == ["another's"] * 4 + ["next"]
 
 
 async def test_a_broken_invariant_stores_nothing_of_its_batch() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import Conflict, Unavailable
-from core.ids import TenantId, UserId
+from core.ids import CityId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.service import pause
 from core.shard import Shard
@@ -18,6 +18,7 @@ from dispatch import events as e
 from dispatch.engine import DispatchEngine
 from dispatch.model import DutyState, Gender, Order, OrderState, Technician
 from dispatch.places import Places
+from dispatch.ports import DispatchChanges
 from dispatch.service import DispatchService
 from dispatch.settings import DispatchSettings, RoundSettings
 from geo.position_index import Flag, PositionIndex
@@ -243,6 +244,25 @@ async def test_a_change_of_a_technician_is_told_to_the_other_cities_once(cities:
         await service.ask(e.TechnicianCopied(replace(known, version=9, rating_sum=5.0, rating_weight=1.0)))
         assert [x for x in around.told if x[0] == "copy"] == []
         assert service.rating(TINA, around.clock.now()) == pytest.approx((20 * 4.7 + 5) / 21, abs=0.05)
+
+
+async def test_what_was_decided_on_an_old_copy_of_a_technician_is_decided_again_on_what_is_stored() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join(cities=("hz", "sh"))
+        known = service.technician(TINA)
+        assert known is not None
+        rated = replace(known, version=known.version + 1, rating_sum=5.0, rating_weight=1.0, rating_at=T0)
+        shanghai = Shard(SHARD.tenant, CityId("sh"))  # whose copy has not come yet
+        await around.stores.dispatch.commit(shanghai, DispatchChanges(technicians={TINA: rated}), [], T0)
+        await place(service)
+        stored = await around.stores.dispatch.technician(SHARD.tenant, TINA)
+        assert stored is not None
+        assert (stored.version, stored.rating_sum, stored.work) == (rated.version + 1, 5.0, "offered")
+        assert service.live_offer(TINA) is not None
+        assert service.technician(TINA) == stored
+        assert ("copy", TINA, stored.version) in around.told
+        assert len(around.stores.dispatch._orders) == 1
 
 
 async def test_leaving_duty_takes_the_technician_out_of_the_index() -> None:

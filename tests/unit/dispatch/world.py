@@ -97,12 +97,21 @@ class Ledger:
             before = self.offers.get(offer.offer_id)
             assert offer.version == (before.version if before else 0) + 1, offer
             self.offers[offer.offer_id] = offer
-        self.technicians.update(changes.technicians)
+        for technician in changes.technicians.values():
+            known = self.technicians.get(technician.technician)
+            assert technician.version == (known.version if known else 0) + 1, technician
+            self.technicians[technician.technician] = technician
         for event in changes.events:
             assert event.seq == 1 + max((x.seq for x in self.events if x.order_id == event.order_id), default=0)
             self.events.append(event)
         self.rounds.extend(changes.rounds)
         self.keys.update({(record.user, record.key): record for record in changes.idempotency})
+
+    def copied(self, technician: Technician) -> None:
+        """Another city's engine has stored this."""
+        known = self.technicians.get(technician.technician)
+        if known is None or technician.version > known.version:
+            self.technicians[technician.technician] = technician
 
     def state(self, now: float) -> DispatchState:
         orders = [o for o in self.orders.values() if o.state not in SETTLED_STATES or o.changed_at > now - 3600]
@@ -148,6 +157,8 @@ class World:
             self.tick(at)
         effects: list[e.Effect] = []
         for event in events:
+            if isinstance(event, e.TechnicianCopied):
+                self.ledger.copied(event.technician)
             effects.extend(self.engine.handle(event, self.now))
         effects.extend(self._end_turn())
         self._perform(effects)
