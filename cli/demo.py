@@ -1,10 +1,13 @@
 """``doorstep demo``: a city at work on this machine, to look at."""
 
+from typing import Final
+
 import click
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from geo.pings import Verdict
 from sim import fast_loop
 from sim.demo import Demo, DemoPlan, DemoState, demo_server
 from sim.local_server import LocalServer, ServerFailed
@@ -18,6 +21,20 @@ LATENCIES = {
     "sos_ack": "SOS stored",
     "sos_console": "SOS on the console",
 }
+MEANINGS: Final = {
+    Verdict.LIVE: "where the person now is",
+    Verdict.LATE: "older than the live position; kept in the trail",
+    Verdict.DUPLICATE: "a repeat of one that had come before",
+    Verdict.TELEPORT: "too far away for its time; held back until a second one agrees",
+    Verdict.FUTURE: "measured after it was sent",
+    Verdict.INACCURATE: "coarser than the server accepts",
+    Verdict.NULL_ISLAND: "0, 0: a receiver that knows no place",
+    Verdict.INVALID: "not a place or not a time",
+    Verdict.OFF_DUTY: "from somebody off duty; not kept",
+    Verdict.RATE_LIMITED: "more than the connection may send; sent again later",
+    Verdict.SHED: "the server was too busy to look; sent again later",
+}
+"""What docs/protocol.md says of each verdict, in words for somebody who has not read it."""
 
 
 @click.command(short_help="Run a whole city on this machine.")
@@ -38,7 +55,7 @@ def demo(seconds: float | None, technicians: int, http_port: int, hub_port: int)
         with demo_server(http_port, hub_port) as server:
             _say_where(console, server, http_port, hub_port)
             state = _run(console, Demo(server, plan), seconds)
-            _summary(console, state)
+            print_summary(console, state)
     except ServerFailed as error:
         raise click.ClickException(str(error)) from error
     except ExceptionGroup as group:
@@ -122,16 +139,45 @@ def view(state: DemoState) -> Table:
     return table
 
 
-def _summary(console: Console, state: DemoState) -> None:
+def print_summary(console: Console, state: DemoState) -> None:
+    """What happened, and whether it is what a good demo shows."""
     counts = state.tally.counts
     console.print(view(state))
-    verdicts = {k.removeprefix("verdict."): n for k, n in sorted(counts.items()) if k.startswith("verdict.")}
-    console.print(f"pings sent {counts['pings']:,}; verdicts {verdicts}", highlight=False)
+    console.print(
+        f"Phones reported {_counted(counts['pings'], 'position')}. A report is repeated until it is stored, and each "
+        "time it arrives the server says what it is worth:",
+        highlight=False,
+    )
+    console.print(verdict_table(state))
     if counts["second_job"]:
-        console.print(f"[red]{counts['second_job']} technicians were given a second job")
+        _say(console, "red", f"{_counted(counts['second_job'], 'technician')} got a second job while at work.")
     if state.order_errors:
-        console.print(f"[red]{state.order_errors} orders were refused")
+        _say(console, "red", f"The server did not take {_counted(state.order_errors, 'order')}.")
     if state.missing:
-        console.print(f"[red]not enough was seen: {'; '.join(state.missing)}")
+        _say(console, "red", f"Not enough was seen: {'; '.join(state.missing)}.")
     else:
-        console.print(f"[green]{state.served_orders} orders were served and the SOS was acknowledged")
+        served = _counted(state.served_orders, "order")
+        _say(console, "green", f"The demo succeeded: {served} served, and the SOS was stored and acknowledged.")
+
+
+def verdict_table(state: DemoState) -> Table:
+    """How many arrivals of a position got which verdict; verdicts that none got are left out."""
+    given = {verdict: state.tally.counts[f"verdict.{verdict.word}"] for verdict in Verdict}
+    total = sum(given.values())
+    table = Table(min_width=72, show_footer=True)
+    table.add_column("verdict", "all", no_wrap=True)
+    table.add_column("arrivals", f"{total:,}", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
+    table.add_column("meaning")
+    for verdict, count in given.items():
+        if count:
+            table.add_row(verdict.word, f"{count:,}", f"{100 * count / total:.1f} %", MEANINGS[verdict])
+    return table
+
+
+def _say(console: Console, colour: str, sentence: str) -> None:
+    console.print(sentence, style=colour, highlight=False, markup=False)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
