@@ -149,8 +149,21 @@ class EngineService(Generic[EventT, EffectT]):
         return len(self._mailbox) + len(self._urgent)
 
     def close(self, why: str) -> None:
-        """Refuse every event with ``unavailable`` from now on: this service could not begin and is never run."""
+        """Refuse every event with ``unavailable`` from now on: this service could not begin. ``open`` comes before
+        ``run``."""
         self._closed_because = why
+
+    async def open(self) -> None:
+        """Take events again; the engine has been loaded, and ``run`` comes next.
+
+        It is loaded once more, until that works: what others had to tell while this service was closed was refused.
+        """
+        self._closed_because = ""
+        try:
+            await self._discard_until_done()
+        except asyncio.CancelledError:
+            self._idle.set()  # as at the end of ``run``
+            raise
 
     async def drain(self) -> None:
         """Wait until the mailbox is empty and its last turn is performed."""

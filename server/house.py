@@ -8,13 +8,15 @@ import logging
 from dataclasses import dataclass, field
 
 from api.app import Api
-from api.cities import Cities
+from api.cities import Cities, ShardParts
 from api.inbound import Inbound
 from api.ports import Staff
 from api.rights import Rights
 from core.clock import Clock
 from core.ids import TenantId
 from core.principal import Role
+from core.service import pause
+from core.shard import Shard
 from dispatch.ports import DispatchStore
 from dispatch.unserved import open_orders_unserved
 from realtime.service import RealtimeService
@@ -25,6 +27,9 @@ from server.last_seen import LastSeen
 _log = logging.getLogger(__name__)
 EXPIRE_EVERY_S = 5.0
 """How often positions that are too old leave the indexes, and moved ones are noted."""
+REOPEN_WAIT_MIN_S = 2.0
+REOPEN_WAIT_MAX_S = 60.0
+"""Pause before a city that could not be read is tried again, doubled each time: each try may read all that it has."""
 
 
 @dataclass(slots=True)
@@ -37,7 +42,7 @@ class Addresses:
     connections: int = 0
     ready: bool = False
     closed_cities: list[str] = field(default_factory=list)
-    """Cities whose orders could not be read at the start."""
+    """Cities whose orders could not be read so far."""
 
 
 class House:
@@ -73,11 +78,14 @@ class House:
         self._orders = orders
         self._last_seen = last_seen
         self._expiry: asyncio.TimerHandle | None = None
+        self._closed: dict[Shard, asyncio.Task[None] | None] = {}
+        """Cities that are not open yet, each with what tries to open it."""
 
     async def load(self) -> None:
         """Read open orders, offers and incidents with their deadlines.
 
-        A city that cannot be read is closed and the others work: an SOS must not wait for somebody to mend orders.
+        A city that cannot be read is closed and the others work: an SOS must not wait for somebody to mend orders. It
+        is tried again while the house runs.
 
         Raises:
             Unavailable: Incidents cannot be read.
@@ -96,8 +104,9 @@ class House:
                 await part.dispatch.load()
             except Exception:  # noqa: BLE001 - whatever it is, it concerns this city only
                 _log.critical("a city cannot be read and is closed", extra={"city": part.shard.channel}, exc_info=True)
-                part.dispatch.close("could not be read at the start")
-                self.addresses.closed_cities.append("/".join(part.shard))
+                part.dispatch.close("could not be read yet")
+                self._closed[part.shard] = None
+        self._tell_closed()
         await self.safety.start()
 
     async def _warn_of_unserved(self, tenant: TenantId) -> None:
@@ -113,15 +122,42 @@ class House:
         group.create_task(self.hub.run(), name="hub")
         group.create_task(self.safety.run(), name="safety")
         for part in self.cities.all():
-            if "/".join(part.shard) not in self.addresses.closed_cities:
-                group.create_task(part.dispatch.run(), name=f"dispatch {part.shard.channel}")
+            is_closed = part.shard in self._closed
+            work = self._open_and_run(part) if is_closed else part.dispatch.run()
+            task = group.create_task(work, name=f"dispatch {part.shard.channel}")
+            if is_closed:
+                self._closed[part.shard] = task
         self._expire()
+
+    async def _open_and_run(self, part: ShardParts) -> None:
+        """Try to read a closed city until that works, then be its dispatch."""
+        wait_s = REOPEN_WAIT_MIN_S
+        while True:
+            await pause(wait_s)
+            try:
+                await part.dispatch.load()
+                break
+            except Exception as error:  # noqa: BLE001 - as at the start
+                wait_s = min(2 * wait_s, REOPEN_WAIT_MAX_S)
+                facts = {"city": part.shard.channel, "reason": str(error), "wait_s": wait_s}
+                _log.error("a city still cannot be read", extra=facts)
+        await part.dispatch.open()
+        del self._closed[part.shard]
+        self._tell_closed()
+        _log.info("a city could be read and is open", extra={"city": part.shard.channel})
+        await part.dispatch.run()
+
+    def _tell_closed(self) -> None:
+        self.addresses.closed_cities[:] = ["/".join(shard) for shard in self._closed]
 
     async def stop(self) -> None:
         """Let the services finish what they were given, in the order in which work flows. Idempotent."""
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
+        for task in self._closed.values():
+            if task is not None:
+                task.cancel()
         for part in self.cities.all():
             await part.dispatch.drain()
             part.dispatch.stop()

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from api.exchange import Request
+from core.errors import Unavailable
 from core.ids import CityId, DeviceId, TenantId, UserId
+from core.outbox import Stream
 from core.principal import Principal, Role
 from core.shard import Shard
+from dispatch import events
 from dispatch.model import Gender, Technician
-from dispatch.ports import DispatchChanges
+from dispatch.ports import DispatchChanges, DispatchState
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from server.config import load
@@ -25,7 +28,7 @@ from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
 from server.wiring import build_house
-from store.memory import MemoryStores
+from store.memory import MemoryDispatchStore, MemoryStores
 from tests.integration.served import order
 
 KEY = Key("main", Algorithm.HS256, b"x" * 40, b"x" * 40)
@@ -156,3 +159,46 @@ async def test_a_record_that_no_open_city_knows_is_neither_new_nor_free_to_take(
     stored = await stores.dispatch.technician(TenantId("demo"), UserId("tec_1"))
     assert stored is not None
     assert (stored.version, stored.rating_sum) == (2 if status == 200 else 1, 9.0)
+
+
+class HardToRead(MemoryDispatchStore):
+    """One city cannot be read for a number of times; then it is written by another city while it is read."""
+
+    failures = 3
+    reads = 0
+
+    async def load(self, shard: Shard, now: float) -> DispatchState:
+        if shard.city == "shenzhen":
+            self.reads += 1
+            if self.reads <= self.failures:
+                raise Unavailable("malformed", code="store_unavailable")
+        return await super().load(shard, now)
+
+
+async def test_a_city_that_could_not_be_read_opens_when_it_can_be_and_is_told_closed_until_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("server.house.REOPEN_WAIT_MIN_S", 0.01)
+    stores = MemoryStores(SystemClock(), SystemIds())
+    stores.dispatch = HardToRead(stores.outboxes[Stream.MAIN])
+    async with _house(stores) as house:
+        (part,) = house.cities.all()
+        assert house.addresses.closed_cities == ["demo/shenzhen"]
+        record = events.TechnicianPut(
+            UserId("tec_1"), "Han", frozenset({"massage"}), Gender.FEMALE, "", (CityId("shenzhen"),), True
+        )
+        with pytest.raises(Unavailable):
+            await part.dispatch.ask(record)
+        async with asyncio.timeout(2):
+            while house.addresses.closed_cities:
+                await asyncio.sleep(0.005)
+        await part.dispatch.ask(record)
+        assert part.dispatch.technician(UserId("tec_1")) is not None
+    assert stores.dispatch.reads == 5
+
+
+async def test_a_house_stops_although_a_city_never_opened() -> None:
+    stores = MemoryStores(SystemClock(), SystemIds())
+    stores.dispatch = HardToRead(stores.outboxes[Stream.MAIN])
+    async with asyncio.timeout(2), _house(stores) as house:
+        assert house.addresses.closed_cities == ["demo/shenzhen"]

@@ -248,6 +248,33 @@ async def test_a_closed_service_is_unavailable_and_has_nothing_to_drain() -> Non
     await service.drain()
 
 
+async def test_a_closed_service_that_is_opened_begins_with_what_is_stored_by_then() -> None:
+    service = Counter()
+    service.close("could not begin")
+    service.words = ["half read"]
+    service.stored = ["another's"]
+    service.discard_failures = 1
+    opening = asyncio.ensure_future(service.open())
+    await pause(0)
+    asked = asyncio.ensure_future(service.ask("told while it is read"))
+    await opening
+    async with running(service):
+        await asked
+    assert service.stored == ["another's", "told while it is read"]
+
+
+async def test_whoever_drains_a_service_that_was_stopped_while_it_opened_does_not_wait_for_ever() -> None:
+    service = Counter()
+    service.close("could not begin")
+    service.discard_failures = 99
+    opening = asyncio.ensure_future(service.open())
+    await pause(0)
+    service.post("never handled")
+    opening.cancel()
+    async with asyncio.timeout(1):
+        await service.drain()
+
+
 async def test_a_caller_who_goes_away_does_not_undo_the_decision() -> None:
     async with running(Counter()) as service:
         service.gate.clear()
