@@ -40,7 +40,6 @@ from realtime.messages import (
     OfferDecline,
     Ok,
     Ping,
-    PingAck,
     Pings,
     Refresh,
     Unwatch,
@@ -508,8 +507,8 @@ class Engine:
 
     # -- positions ------------------------------------------------------------------------------------
 
-    def ingest_http(self, who: Principal, pings: Ping | Pings, now: float) -> PingAck:
-        """Judge positions that came over HTTP."""
+    def ingest_http(self, who: Principal, pings: Ping | Pings, now: float) -> PingLedger:
+        """Judge positions that came over HTTP; returns what became of them and what the disk owes."""
         person = self.people.meet(who.tenant, who.user)
         if isinstance(pings, Ping):
             row = (
@@ -517,9 +516,9 @@ class Engine:
             )  # fmt: skip
             pings = Pings(pings=[row], sent_at=pings.sent_at, crs=pings.crs)
         self._heard(person, now)
-        ack = self._pings.judge_now(person, who.device, pings, now)
+        ledger = self._pings.judge_now(person, who.device, pings, now)
         self.people.forget_if_idle(person)
-        return ack
+        return ledger
 
     def _judged(self, lane: Lane, judged: JudgedBatch, now: float) -> None:
         self._keep(lane, judged)

@@ -1,7 +1,7 @@
 """What became of one phone's pings on one connection, and what the phone has not been told yet."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from core.ids import DeviceId
@@ -20,13 +20,14 @@ class DiskDebt:
     Shared by all connections of the device: a repeated ping is known there, but no safer than its first copy.
     """
 
-    __slots__ = ("_last", "_tickets", "stored")
+    __slots__ = ("_last", "_tickets", "_waiting", "stored")
 
     def __init__(self) -> None:
         self.stored = _NO_SEQ
         """Everything up to here is on the disk, or was dropped for want of room."""
         self._tickets: deque[tuple[int, int]] = deque()
         self._last = 0
+        self._waiting: dict[Callable[[], None], int] = {}
 
     @property
     def is_open(self) -> bool:
@@ -43,6 +44,17 @@ class DiskDebt:
         """The batch of this number was written. One before it that never was has been dropped: it is not awaited."""
         while self._tickets and self._tickets[0][0] <= ticket:
             self.stored = max(self.stored, self._tickets.popleft()[1])
+        for call in [call for call, last in self._waiting.items() if last <= ticket]:
+            del self._waiting[call]
+            call()
+
+    def when_on_disk(self, call: Callable[[], None]) -> None:
+        """``call`` once everything that was handed over until now is on the disk."""
+        self._waiting[call] = self._last
+
+    def wait_no_longer(self, call: Callable[[], None]) -> None:
+        """It need not be called any more. Idempotent."""
+        self._waiting.pop(call, None)
 
 
 class PingLedger:
@@ -99,6 +111,12 @@ class PingLedger:
         """Everything up to here may be forgotten by the phone."""
         debt = self.debt
         return max(self.judged if debt is None or not debt.is_open else min(self.judged, debt.stored), self._told)
+
+    @property
+    def unwritten(self) -> DiskDebt | None:
+        """What has to be written before everything judged may be forgotten; None when nothing has."""
+        debt = self.debt
+        return debt if debt is not None and debt.is_open and debt.stored < self.judged else None
 
     @property
     def is_dirty(self) -> bool:

@@ -25,7 +25,7 @@ from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.codec import PartialPings
 from realtime.ledger import PingLedger
-from realtime.messages import Ping, PingAck, Pings
+from realtime.messages import Ping, Pings
 from realtime.session import Person, Session, take_tokens
 from realtime.settings import PositionSettings, SessionSettings
 from realtime.shedding import Shedding
@@ -323,8 +323,8 @@ class PingPath:
             ledger.count(_INVALID, unnumbered)
         self._count("ping_invalid", pings.invalid)
 
-    def judge_now(self, person: Person, device: DeviceId, pings: Pings, now: float) -> PingAck:
-        """Judge pings that did not come over a connection, at once."""
+    def judge_now(self, person: Person, device: DeviceId, pings: Pings, now: float) -> PingLedger:
+        """Judge pings that did not come over a connection, at once; returns what became of them."""
         ledger = PingLedger(device)
         rows = pings.pings
         if person.lane < 0:
@@ -334,7 +334,7 @@ class PingPath:
             crs = _CRS_CODES[pings.crs or Frame.WGS84.value]
             self._lanes[person.lane].add_batch(HttpReporter(person, ledger), rows, pings.sent_at, crs, now)
             self.flush(now)
-        return ledger.take(now)
+        return ledger
 
     # -- the tick -------------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
@@ -27,6 +28,9 @@ log = logging.getLogger(__name__)
 
 _READS_MAX = 64
 """Reads of the outbox under way at once; a storm of reconnects waits its turn instead of flooding the store."""
+
+WRITTEN_WAIT_S = 3.0
+"""Seconds that an answer over HTTP waits for kept positions to be on the disk; these are written once a second."""
 
 _LOOK_AGAIN_S = 0.05
 """How often a drain looks whether everybody was told."""
@@ -144,13 +148,24 @@ class RealtimeService:
         """Close every session whose principal was revoked (a single token, say) with 4510; returns how many."""
         return self._engine.revoke_where(revoked, self._clock.now())
 
-    def ingest_http(self, who: Principal, pings: Ping | Pings) -> PingAck:
-        """Judge positions that came over HTTP, at once.
+    async def ingest_http(self, who: Principal, pings: Ping | Pings) -> PingAck:
+        """Judge positions that came over HTTP, at once; what is kept of them is waited for until the disk has it.
+
+        Nobody can tell such a caller later: its next request opens the next debt.
 
         Returns:
-            The verdicts, one for each ping, as the hub would acknowledge them.
+            The verdicts, one for each ping, as the hub would acknowledge them. ``stored_seq`` is what is on the disk
+            after at most ``WRITTEN_WAIT_S``; the rest is sent again, and is a ``duplicate`` then.
         """
-        return self._engine.ingest_http(who, pings, self._clock.now())
+        ledger = self._engine.ingest_http(who, pings, self._clock.now())
+        debt = ledger.unwritten
+        if debt is not None:
+            written = asyncio.Event()
+            debt.when_on_disk(written.set)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(written.wait(), WRITTEN_WAIT_S)
+            debt.wait_no_longer(written.set)
+        return ledger.take(self._clock.now())
 
     def counts(self) -> dict[str, int]:
         """Named outcomes since the start, and gauges ``sessions``, ``people`` and ``topics``."""

@@ -208,6 +208,26 @@ async def test_positions_over_http_are_judged_as_on_the_hub(tmp_path: Path) -> N
         assert (await server.call("POST", "/v1/positions", bound, body))[0] == 422
 
 
+async def test_on_a_job_positions_over_http_are_answered_when_they_may_be_forgotten(tmp_path: Path) -> None:
+    async with served(tmp_path, store__tracks__flush_interval_s="0.2") as server:
+        phone = await server.technician()
+        status, placed, _ = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order())
+        assert status == 201
+        await phone.ask("offer.accept", offer=(await phone.until("offer"))["offer"])
+        await phone.ask("job.step", order=placed["order"], step="en_route")
+        token = server.token("tec_1", "technician")
+        for seq in (5, 8):
+            now = time.time()
+            rows = [[seq + i, now - 2 + i, LAT + 0.01, LNG, 10, None, None] for i in range(3)]
+            body = {"device": "tec_1-other", "sent_at": now, "pings": rows}
+            status, answer, _ = await server.call("POST", "/v1/positions", token, body)
+            assert status == 200
+            assert sum(answer["verdicts"].values()) == 3
+            assert answer["stored_seq"] == seq + 2, answer
+            _, track, _ = await server.call("GET", f"/v1/orders/{placed['order']}/track", server.token("ops_1", "ops"))
+            assert len(track["points"]) >= 3, "what may be forgotten is stored"
+
+
 async def test_an_sos_is_taken_with_anything_in_it_and_with_an_expired_token(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         ops = await server.session("ops_1", "ops")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.ids import CityId, TenantId, UserId
+from core.ids import CityId, DeviceId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
 from core.shard import Shard
@@ -15,13 +15,14 @@ from geo.point import Frame
 from geo.settings import PositionSettings
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
+from realtime.messages import PingAck, PingRow, Pings
 from realtime.ports import Connection, RealtimePorts
-from realtime.service import RealtimeService
+from realtime.service import WRITTEN_WAIT_S, RealtimeService
 from realtime.settings import RealtimeSettings, StreamSettings
 from sim.clock import START_AT, SeededIds, VirtualClock
 from sim.loop import run
 from store.memory import MemoryStores
-from tests.unit.realtime.hub_world import Domains, Open, Rights, Tokens
+from tests.unit.realtime.hub_world import Domains, Open, Rights, Tokens, Tracks
 from transport.memory import MemoryConnection, connect
 
 TENANT = TenantId("t1")
@@ -365,5 +366,45 @@ def test_a_store_that_fails_for_a_while_delays_rows_and_loses_none() -> None:
         await house.commit("tec", b'{"type":"order"}')
         await house.wait(5)
         assert phone.rows["main"] == [1, 2]
+
+    scenario(story)
+
+
+def test_kept_positions_over_http_are_answered_when_they_are_on_the_disk_and_not_later_than_the_limit() -> None:
+    async def story(house: House) -> None:
+        tracks = house.hub._ports.log = Tracks()
+        user = UserId("tec")
+        house.positions[SHANGHAI].claim(user)
+        house.hub.duty_changed(TENANT, user, SHANGHAI)
+        house.hub.attend(TENANT, user, "ord_1", Level.JOB, keep=True)
+        who = DeadlineTokens().verify("tec:technician:1e6", device=DeviceId("d1"), now=house.clock.now())
+
+        async def report(*seqs: int) -> tuple[PingAck, float]:
+            began = house.clock.now()
+            rows: list[PingRow] = [(seq, began + seq / 100, 31.2, 121.4, 5.0, None, None) for seq in seqs]
+            return await house.hub.ingest_http(who, Pings(rows)), house.clock.now() - began
+
+        asyncio.get_running_loop().call_later(1.0, tracks.write)
+        ack, took_s = await report(1, 2)
+        assert (ack.verdicts, ack.stored_seq) == ({"live": 2}, 2)
+        assert took_s == pytest.approx(1.0)
+        # The disk does not answer: what is told may be forgotten is what is there, and nothing is waited for any more.
+        ack, took_s = await report(3, 4)
+        assert (ack.verdicts, ack.stored_seq) == ({"live": 2}, 0)
+        assert took_s == pytest.approx(WRITTEN_WAIT_S)
+        # It has written the first of two requests while the second one waits, and then that one.
+        first, second = tracks.waiting[0], asyncio.create_task(report(4, 5))
+        await house.wait(0.5)
+        first()
+        await house.wait(0.5)
+        assert not second.done()
+        tracks.write()
+        ack, took_s = await second
+        assert (ack.verdicts, ack.stored_seq) == ({"duplicate": 1, "live": 1}, 5)
+        assert took_s == pytest.approx(1.0)
+        # Nothing is kept any more.
+        house.hub.attend(TENANT, user, "ord_1", None)
+        ack, took_s = await report(6)
+        assert (ack.stored_seq, took_s) == (6, 0.0)
 
     scenario(story)

@@ -397,7 +397,7 @@ def test_a_batch_without_anything_to_keep_from_somebody_on_a_job_is_judged_like_
     assert total(acks(peer)) == {"future" if offset_s else "null_island": 2}
     who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
     later = Ping(seq=3, fixed_at=world.now + 3_600.0, sent_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
-    assert world.engine.ingest_http(who, later, world.now).verdicts == {"future": 1}
+    assert world.engine.ingest_http(who, later, world.now).take(world.now).verdicts == {"future": 1}
     assert world.tracks.rows == []
     peer.ping(4)
     world.advance(2)
@@ -448,14 +448,14 @@ def test_a_repeated_ping_is_no_safer_than_its_first_copy() -> None:
     who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
     batch = Pings(pings=[(seq, world.now, 31.2, 121.4, 5.0, None, None) for seq in range(1, 6)])
     for _ in range(2):
-        assert world.engine.ingest_http(who, batch, world.now).stored_seq == 0
+        assert world.engine.ingest_http(who, batch, world.now).take(world.now).stored_seq == 0
     first.lose()
     again = world.join("tec")
     again.ping(5)
     world.advance(2)
     assert [ack["stored_seq"] for ack in acks(again)] == [0]
     world.tracks.write()
-    assert world.engine.ingest_http(who, batch, world.now).stored_seq == 5
+    assert world.engine.ingest_http(who, batch, world.now).take(world.now).stored_seq == 5
     world.advance(2)
     assert acks(again)[-1]["stored_seq"] == 5
     assert world.engine._debts == {}
@@ -487,7 +487,7 @@ def test_pings_that_cannot_be_judged_are_shed_once_and_the_next_ones_are_judged(
         assert [(f["verdicts"], f["stored_seq"]) for f in frames] == [({"shed": 2}, 9), ({"shed": 2}, 19)]
         who = world.tokens.verify("a:technician:600", device=DeviceId("d9"), now=world.now)
         by_http = Ping(seq=1, fixed_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
-        assert world.engine.ingest_http(who, by_http, world.now).verdicts == {"shed": 1}
+        assert world.engine.ingest_http(who, by_http, world.now).take(world.now).verdicts == {"shed": 1}
     counts = world.engine.counts()
     assert (counts["judging_failed"], counts["ping_shed"]) == (2, 5)
     assert "a mistake of ours" in caplog.text
@@ -525,11 +525,11 @@ def test_positions_by_http_take_the_same_way_and_are_answered_at_once() -> None:
     world = HubWorld()
     who = world.tokens.verify("tec:technician:600", device=DeviceId("d1"), now=world.now)
     ping = Ping(seq=1, fixed_at=world.now, lat=31.2, lng=121.4, accuracy_m=5.0)
-    assert world.engine.ingest_http(who, ping, world.now).verdicts == {"off_duty": 1}
+    assert world.engine.ingest_http(who, ping, world.now).take(world.now).verdicts == {"off_duty": 1}
     world.on_duty("tec")
-    assert world.engine.ingest_http(who, ping, world.now).verdicts == {"live": 1}
+    assert world.engine.ingest_http(who, ping, world.now).take(world.now).verdicts == {"live": 1}
     batch = Pings(pings=[(1, world.now, 31.2, 121.4, 5.0, None, None), (2, world.now, 31.2, 121.4, 5.0, None, None)])
-    ack = world.engine.ingest_http(who, batch, world.now)
+    ack = world.engine.ingest_http(who, batch, world.now).take(world.now)
     assert sum(ack.verdicts.values()) == 2
     assert ack.verdicts["duplicate"] == 1
     assert ack.stored_seq == 2
