@@ -1,6 +1,6 @@
 """One connection's state: the table of its life, its limits, and what it was promised.
 
-What happens on each frame is in ``engine.py``; this file says which steps exist. Sessions are the bulk of the
+What happens on each frame is in ``frames.py``; this file says which steps exist. Sessions are the bulk of the
 hub's memory: an idle one holds no container of its own, everything seldom used is made when first needed.
 """
 

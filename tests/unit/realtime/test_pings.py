@@ -458,7 +458,7 @@ def test_a_repeated_ping_is_no_safer_than_its_first_copy() -> None:
     assert world.engine.ingest_http(who, batch, world.now).take(world.now).stored_seq == 5
     world.advance(2)
     assert acks(again)[-1]["stored_seq"] == 5
-    assert world.engine._debts == {}
+    assert world.engine._kept._debts == {}
 
 
 # -- when our own code fails ----------------------------------------------------------------------------
