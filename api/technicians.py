@@ -66,7 +66,7 @@ class Technicians:
                 raise no_such_technician()
             raise Forbidden("the record names cities that your token is not good for", field="cities")
         for city in cities:
-            self._cities.require(who.tenant, city).dispatch.check_skills(body.skills)
+            self._cities.require(who.tenant, city).dispatch.check_skills(body.skills, technician)
         event = events.TechnicianPut(
             technician=technician,
             name=body.name,

@@ -92,7 +92,6 @@ class Book:
         is not there is left out; a skill beyond what a city can know is known by nobody.
         """
         for technician in state.technicians:
-            self.skill_bits.learn(technician.skills)
             self.city = self.city.add(rating.tally_of(technician), self._settings.half_life_days)
         for order in state.orders:
             self._index_order(None, order)
@@ -140,6 +139,11 @@ class Book:
     def on_duty_here(self, technician: Technician) -> bool:
         """Whether they are on duty, perhaps paused, in this city."""
         return technician.duty is not DutyState.OFF and technician.duty_city == self.shard.city
+
+    def skills_here(self, technician: Technician) -> frozenset[str]:
+        """Skills for which this city needs bits because of them: none of somebody who has left it."""
+        is_here = self.shard.city in technician.cities or technician.duty_city == self.shard.city
+        return technician.skills if is_here else frozenset()
 
     def has_refused(self, order_id: OrderId, technician: UserId) -> bool:
         """Whether the technician declined the order, let it lapse, or lost it."""
@@ -289,6 +293,10 @@ class Book:
 
     def _index_technician(self, technician: Technician) -> None:
         user = technician.technician
+        before = self.technicians.get(user)
+        skills = frozenset[str]() if before is None else self.skills_here(before)
+        if skills != (now_here := self.skills_here(technician)):
+            self.skill_bits.change(skills, now_here)
         self.technicians[user] = technician
         may_be_asked = (
             technician.duty is DutyState.ON and self.on_duty_here(technician) and technician.work is WorkState.IDLE

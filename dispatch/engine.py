@@ -4,7 +4,7 @@ Each handler first refuses (``DoorstepError``, nothing changed), then writes the
 done. The round that a turn made due runs in ``settle``, so that an order and its first offer are one commit.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -165,6 +165,11 @@ class DispatchEngine:
     def skill_bits(self) -> SkillBits:
         """Bits of skill names."""
         return self._book.skill_bits
+
+    def check_skills(self, skills: Iterable[str], user: UserId) -> None:
+        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
+        known = self._book.technicians.get(user)
+        self._book.skill_bits.check(skills, instead_of=() if known is None else self._book.skills_here(known))
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open or recently settled order."""
@@ -455,8 +460,9 @@ class DispatchEngine:
 
     def _on_technician_put(self, event: e.TechnicianPut, now: float) -> list[Effect]:
         book = self._book
-        book.skill_bits.add(event.skills)
         known = book.technicians.get(event.technician)
+        if self.shard.city in event.cities or (known is not None and book.on_duty_here(known)):
+            self.check_skills(event.skills, event.technician)
         if known is None and event.stored is not None:
             known = book.with_duty(event.stored)
         if known is None:
@@ -493,7 +499,6 @@ class DispatchEngine:
         known = book.technicians.get(copy.technician)
         if known is not None and copy.version <= known.version:
             return []
-        book.skill_bits.learn(copy.skills)
         if known is not None and book.on_duty_here(known):
             # What they do is decided here while they are on duty here.
             copy = replace(

@@ -113,9 +113,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """An offer of an open or recently settled order."""
         return self._engine.stored.offer(offer_id)
 
-    def check_skills(self, skills: Iterable[str]) -> None:
-        """Raise ``Invalid`` when the city cannot know these skills besides those that it knows."""
-        self._engine.skill_bits.check(skills)
+    def check_skills(self, skills: Iterable[str], technician: UserId) -> None:
+        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
+        self._engine.check_skills(skills, technician)
 
     async def recall(self, order_id: OrderId) -> Recalled | None:
         """Read an order that memory has let go of, to rate it. Raises ``Unavailable``."""
@@ -214,6 +214,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             self._guard("delivery", self._delivery.deliver, rows)
         for effect in effects:
             self._guard(type(effect).__name__, self._perform_one, effect)
+        late = self._engine.skill_bits.take_late()
+        for technician in self._engine.technicians() if late else ():
+            if late & technician.skills:
+                self._write(technician, self._engine.rating(technician.technician, now))
 
     def _guard(self, what: str, call: Callable[[T], object], subject: T) -> None:
         """Call somebody else's code after the commit; its fault is logged and must not end the city."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.errors import Conflict, NotFound
+from core.errors import Conflict, Invalid, NotFound
 from core.ids import CityId, UserId
 from dispatch import events as e
 from dispatch.events import CloseReason, Step
@@ -574,6 +574,25 @@ def test_a_stored_technician_with_one_skill_too_many_does_not_keep_a_city_from_b
     assert not world.engine.skill_bits.knows(["zither"])
     world.place(skills=("s00",))
     assert world.offer_of("zoe").technician == "zoe"
+
+
+def test_a_full_city_learns_a_new_skill_once_nobody_has_an_old_one_and_every_order_goes_where_it_should() -> None:
+    world = World()
+    world.join("anna", 300, skills=frozenset(f"s{i:02}" for i in range(64)))
+    world.join("zoe", 900, skills=frozenset({"s00"}))
+    waiting = world.place(skills=("zither",))
+    with pytest.raises(Invalid):
+        world.put("zoe", skills=frozenset({"s00", "zither"}))
+    bit = world.engine.skill_bits.mask(["s00"])
+    world.put("anna", skills=frozenset(f"s{i:02}" for i in range(1, 63)))
+    world.put("zoe", skills=frozenset({"s00", "zither"}))
+    assert world.engine.skill_bits.mask(["s00"]) == bit, "zoe still has it"
+    assert world.offer_of("zoe").order_id == waiting.order_id
+    world.place(skills=("s63",), by=UserId("cus_bob"))  # its bit is zither's now
+    assert world.engine.live_offer(UserId("anna")) is None
+    world.put("anna", skills=frozenset({"s00"}), cities=("sh",))
+    world.feed(e.DutySet(UserId("anna"), DutyState.OFF))
+    world.put("zoe", skills=frozenset({"s00", "zither", *(f"t{i}" for i in range(62))}))
 
 
 def test_an_offer_whose_order_is_not_stored_is_left_out() -> None:

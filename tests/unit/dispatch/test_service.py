@@ -265,6 +265,27 @@ async def test_what_was_decided_on_an_old_copy_of_a_technician_is_decided_again_
         assert len(around.stores.dispatch._orders) == 1
 
 
+async def test_whoever_was_shown_without_a_skill_is_shown_with_it_once_the_city_has_a_bit_for_it() -> None:
+    around = Surroundings()
+    async with running(around) as service:
+        await around.join()
+        others = e.TechnicianPut(
+            UserId("zoe"), "Zoe", frozenset(f"s{i:02}" for i in range(63)), Gender.FEMALE, "", ("hz",), True
+        )
+        await service.ask(others)
+        known = service.technician(TINA)
+        assert known is not None
+        copy = replace(known, version=known.version + 1, skills=known.skills | {"oil"})
+        await around.stores.dispatch.commit(SHARD, DispatchChanges(technicians={TINA: copy}), [], T0)
+        await service.ask(e.TechnicianCopied(copy))
+        slot = around.index.claim(TINA)
+        mask = service.engine.skill_bits.mask
+        assert int(around.index.skills[slot]) == mask(["massage"])
+        await service.ask(replace(others, skills=frozenset({"s00"})))
+        assert int(around.index.skills[slot]) == mask(["massage"]) | mask(["oil"])
+        assert mask(["oil"])
+
+
 async def test_leaving_duty_takes_the_technician_out_of_the_index() -> None:
     around = Surroundings()
     async with running(around) as service:
