@@ -28,7 +28,7 @@ from sim.demo import BOUNDARY, CITY
 from sim.local_server import LocalCity, LocalServer
 
 CONNECTIONS = 5_000
-FIRST_RATE_PER_S = 30_000
+FIRST_RATE_PER_S = 25_000
 RATE_STEP = 1.1
 STEP_S = 4
 LAG_LIMIT_S = 0.02

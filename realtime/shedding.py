@@ -7,7 +7,7 @@ while it is well below (additive increase, multiplicative decrease, as TCP's con
 
 from typing import Final
 
-_GROWTH: Final = 0.05
+_GROWTH: Final = 0.02
 _SMALLEST: Final = 0.05
 _SPAN: Final = 2**32
 
@@ -47,7 +47,7 @@ class Shedding:
                     self.taken = 0.0
             return
         self._lags = 0
-        if lag_s < self._lag_s / 2:
+        if lag_s < self._lag_s / 4:
             self.taken = min(self.taken + _GROWTH, 1.0)
 
     def takes(self) -> bool:
