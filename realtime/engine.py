@@ -119,6 +119,7 @@ class Engine:
 
     def opened(self, session: Session, now: float) -> None:
         """A handshake is finished; the hello must follow."""
+        session.lot = self.shedding.draw()
         self._admission.opened(session, now)
 
     def on_closed(self, session: Session, code: int, now: float) -> None:
@@ -152,7 +153,7 @@ class Engine:
 
         Thousands of times in a second in which there is time for nothing: it costs as little as can be.
         """
-        if session.state is not _ACTIVE or self.shedding.takes() or not self._pings.shed(session, payload):
+        if session.state is not _ACTIVE or self.shedding.takes(session.lot) or not self._pings.shed(session, payload):
             return False
         session.heard_at = self._ticked_at
         return True
@@ -348,7 +349,7 @@ class Engine:
             lag_s: How long bytes that arrive wait to be read.
         """
         self._ticked_at = now
-        self.shedding.measure(lag_s)
+        self.shedding.measure(lag_s, self._pings.take_frames(), now)
         self._pings.flush(now)
         self._pings.send_acks(now)
         self._sender.retry(now)

@@ -192,6 +192,7 @@ class PingPath:
         self._acked_to = 0
         self.shedding = Shedding(settings.shed_lag_ms, settings.shed_ticks)
         self._shed = 0  # since the last tick
+        self._frames = 0  # judged since they were last taken
         self._waiting = 0
 
     # -- in -------------------------------------------------------------------------------------------
@@ -296,7 +297,7 @@ class PingPath:
         While the loop lags this is done thousands of times a tick instead of reading: it must cost next to nothing.
         """
         number = session.codec.count_if_pings(payload)
-        if not number:
+        if number == 0 or (number > 1 and not self.shedding.is_severe):
             return False
         ledger = session.ledger
         if ledger is None:
@@ -310,6 +311,7 @@ class PingPath:
         return True
 
     def _refuse(self, session: Session, ledger: PingLedger, verdict: int, number: int, seq: int | None) -> None:
+        self._frames += 1
         ledger.count(verdict, number)
         ledger.miss(seq)
         self._count("ping_" + _WORDS[verdict], number)
@@ -343,11 +345,18 @@ class PingPath:
         """Whether pings wait to be judged or acknowledged soon."""
         return bool(self._waiting or self._touched or self._acks_due) or not self.shedding.is_quiet
 
+    def take_frames(self) -> int:
+        """Frames of pings that came since the last call."""
+        waiting = sum(len(lane.senders) + len(lane.batches) for lane in self._lanes)
+        frames, self._frames = self._frames + waiting + self._shed, -waiting
+        return frames
+
     def flush(self, now: float) -> None:
         """Have everything that waits judged."""
         self._waiting = 0
         for lane in self._lanes:
             if lane.senders or lane.batches:
+                self._frames += len(lane.senders) + len(lane.batches)
                 try:
                     self._judge(lane, now)
                 finally:

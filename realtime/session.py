@@ -113,6 +113,7 @@ class Session:
         target: Frame of outgoing positions where it differs from the platform's, else None.
         source: Frame of incoming positions that do not name one; ``source_code`` is its number in columns.
         heard_at: When a frame last came.
+        lot: Decides whose pings are shed first under overload, see ``shedding.py``.
         pinged_at: When the hub last sent a heartbeat ping.
         main: Cursor of the stream, None before it is attached and while restricted.
         safety: Cursor of the stream, likewise.
@@ -134,6 +135,7 @@ class Session:
         "engine",
         "heard_at",
         "ledger",
+        "lot",
         "main",
         "message_tokens",
         "opened_at",
@@ -161,6 +163,7 @@ class Session:
         self.codec: Codec = codec_for(connection.subprotocol)
         self.decode = self.codec.decode
         self.queue = SendQueue(connection, queue_settings)
+        self.lot = 0
         self.state = State.AWAITING_HELLO
         self.session_id = SessionId("")
         self.who: Principal | None = None

@@ -172,7 +172,7 @@ class PositionSettings:
     shed_lag_ms: float = 20.0
     """Time that received bytes wait to be read, above which ping frames are answered ``shed`` undecoded: more and more
     of them while it lasts, fewer again below a quarter of it, milliseconds."""
-    shed_ticks: int = 2
+    shed_ticks: int = 5
     """Ticks in a row that must lag before shedding begins."""
     ack_job_s: float = 1.0
     """Shortest time between two ``ping_ack`` on a job or in an SOS, seconds."""

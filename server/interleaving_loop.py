@@ -31,7 +31,7 @@ else:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_SWITCH_S: Final = 0.0005
+_SWITCH_S: Final = 0.001
 _CANCELLED_MIN: Final = 100
 """Cancelled timers stay in the heap until they are due, or until there are this many and they are the most of it."""
 
