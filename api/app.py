@@ -6,6 +6,7 @@ this file and ``server``.
 
 import asyncio
 import inspect
+import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -215,6 +216,10 @@ def _wrapped(
     return handle
 
 
+SOS_BODY_WAIT_S: Final = 2.0
+"""Longest wait for the rest of an SOS's body; what has come by then is the report."""
+
+
 class _Bodies:
     """Reads bodies of requests, bounded in bytes and time."""
 
@@ -247,10 +252,10 @@ class _Bodies:
         """
         received = bytearray()
         with suppress(TimeoutError, web.RequestPayloadError, ConnectionError):
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._timeout_s, SOS_BODY_WAIT_S)):
                 async for chunk in http.content.iter_any():
                     received += chunk
-                    if len(received) > self._bytes_max:
+                    if len(received) > self._bytes_max or _is_whole(received):
                         break
         received += self._torn(http) or b""
         body = bytes(received[: self._bytes_max])
@@ -258,6 +263,17 @@ class _Bodies:
             return decoded(body, _coding(http), self._bytes_max, whole=False)
         except DoorstepError:
             return body
+
+
+def _is_whole(body: bytearray) -> bool:
+    """Whether this is a JSON object already, whatever length was promised: help must not wait for nothing."""
+    if not body.rstrip().endswith(b"}"):
+        return False
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _coding(http: web.Request) -> str:

@@ -188,7 +188,7 @@ class _Reader:
         if type(value) is not str:
             self._drop(name)
             return ""
-        cleaned = _clean(value)
+        cleaned = _UNSHOWABLE.sub("", _clean(value))
         if len(cleaned) > len_max:
             self._drop(f"{name} (cut)" if cut else name)
             return cleaned[:len_max] if cut else ""
@@ -227,6 +227,11 @@ class _Reader:
 def _looks_swapped(lat: Any, lng: Any) -> bool:
     numbers = type(lat) in (int, float) and type(lng) in (int, float)
     return numbers and LAT_DEG_MAX < abs(lat) <= LNG_DEG_MAX and abs(lng) <= LAT_DEG_MAX
+
+
+_UNSHOWABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters but newline and tab, and what turns the direction of writing: a note is read on screens and
+terminals in a hurry."""
 
 
 def _clean(text: str) -> str:

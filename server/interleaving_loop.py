@@ -27,6 +27,7 @@ else:
         from uvloop import Loop as _FastestLoop
     except ImportError:  # not on this platform; everything works without it
         _FastestLoop = asyncio.SelectorEventLoop
+_HAS_UVLOOP: Final = not issubclass(_FastestLoop, asyncio.SelectorEventLoop)
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -151,7 +152,11 @@ class InterleavingLoop(_FastestLoop):
             if self._alarm is not None:
                 self._alarm.cancel()
             self._alarm_at = self.due_at
-            self._alarm = super().call_later(max(self.due_at - monotonic(), 0.0), self._ring)
+            if _HAS_UVLOOP:
+                self._alarm = super().call_later(max(self.due_at - monotonic(), 0.0), self._ring)
+            else:
+                # asyncio's own call_later would come back to our call_at.
+                self._alarm = super().call_at(self.due_at, self._ring)
 
     def _ring(self) -> None:
         self._alarm, self._alarm_at = None, inf

@@ -130,6 +130,18 @@ async def test_an_sos_of_which_nothing_can_be_read_is_raised_all_the_same_but_no
         assert (answer.status, answer.told["code"]) == (401, "token_missing")
 
 
+async def test_an_sos_that_is_whole_does_not_wait_for_the_bytes_that_were_promised(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        async with asyncio.timeout(1.5):
+            (answer,) = await talk(
+                server, head(server, "/v1/sos"), b"Content-Length: %d\r\n\r\n" % (len(TAP) + 40) + TAP
+            )
+        assert (answer.status, answer.told["ignored"]) == (200, [])
+        async with asyncio.timeout(4):
+            (answer,) = await talk(server, head(server, "/v1/sos"), b"Content-Length: %d\r\n\r\n" % len(TAP) + TAP[:-9])
+        assert answer.status == 200
+
+
 async def test_an_sos_is_raised_though_its_sender_is_gone_before_the_end(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         ops = server.token("ops_1", "ops")

@@ -187,6 +187,12 @@ def test_a_long_note_is_cut_and_said_so() -> None:
     assert report.ignored == ("note (cut)",)
 
 
+def test_a_note_keeps_its_lines_and_loses_what_no_screen_should_obey() -> None:
+    report = read(GOOD | {"note": "\x1b[2Jat\tthe door\nhe \u202ehas\x07 a knife\x9f\r\n"})
+    assert report.note == "[2Jat\tthe door\nhe has a knife\n"
+    assert report.ignored == ()
+
+
 def test_invalid_utf8_in_messagepack_text_costs_the_letters_only() -> None:
     payload = msgspec.msgpack.encode(GOOD).replace(b"help", b"h\xff\xfep")
     report = decode_sos(payload, False, T0, Frame.WGS84)

@@ -2,14 +2,19 @@
 
 import asyncio
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from server.interleaving_loop import InterleavingLoop
 from server.read_lag import ReadLag
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
@@ -175,3 +180,35 @@ async def test_probes_that_are_never_read_are_bounded() -> None:
         lag()
     await asyncio.sleep(0.01)
     lag.close()
+
+
+WITHOUT_UVLOOP = """
+import sys
+sys.modules["uvloop"] = None
+import asyncio
+from server.interleaving_loop import InterleavingLoop
+assert issubclass(InterleavingLoop, asyncio.SelectorEventLoop)
+
+async def main():
+    rung = []
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.01, rung.append, 1)
+    await asyncio.sleep(0.05)
+    assert rung == [1]
+    try:
+        await asyncio.wait_for(asyncio.Event().wait(), 0.02)
+    except TimeoutError:
+        rung.append(2)
+    for _ in range(300):
+        loop.call_later(60, print).cancel()
+    rung.append(await loop.run_in_executor(None, lambda: 3))
+    assert rung == [1, 2, 3]
+
+with asyncio.Runner(loop_factory=InterleavingLoop) as runner:
+    runner.run(main())
+"""
+
+
+def test_it_works_on_asyncios_own_loop_where_there_is_no_uvloop() -> None:
+    done = subprocess.run([sys.executable, "-c", WITHOUT_UVLOOP], cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0, done.stderr
