@@ -14,6 +14,7 @@ from core.outbox import Stream
 from realtime.sender import AttachStreams
 from realtime.session import State
 
+_PURGE_LEN_MIN: Final = 256
 _STEP_LEN_MAX: Final = 64
 """Looks begun at once, as many as the hub has reads under way."""
 
@@ -21,12 +22,20 @@ _STEP_LEN_MAX: Final = 64
 class _Waiting:
     """Who waits for one stream."""
 
-    __slots__ = ("at", "jobs", "step_len")
+    __slots__ = ("_purge_len", "at", "jobs", "step_len")
 
     def __init__(self) -> None:
         self.jobs: deque[AttachStreams] = deque()
         self.at = 0.0
         self.step_len = 1
+        self._purge_len = _PURGE_LEN_MIN
+
+    def put(self, job: AttachStreams) -> None:
+        """Let somebody wait. Whoever has left meanwhile is forgotten before they are more than those who are here."""
+        if len(self.jobs) >= self._purge_len:
+            self.jobs = deque(filter(_is_wanted, self.jobs))
+            self._purge_len = max(2 * len(self.jobs), _PURGE_LEN_MIN)
+        self.jobs.append(job)
 
 
 class LateStreams:
@@ -48,7 +57,7 @@ class LateStreams:
         if not waiting.jobs and now >= waiting.at:
             waiting.at = now + self._retry_s
             waiting.step_len = 1
-        waiting.jobs.append(replace(job, streams=(stream,), is_late=True))
+        waiting.put(replace(job, streams=(stream,), is_late=True))
 
     def found(self, job: AttachStreams, now: float) -> None:
         """The stream of a late job could be read: more may follow at once."""
@@ -62,7 +71,7 @@ class LateStreams:
         waiting.at = now + self._retry_s
         waiting.step_len = 1
         if _is_wanted(job):
-            waiting.jobs.append(job)
+            waiting.put(job)
 
     @property
     def is_busy(self) -> bool:
