@@ -6,7 +6,6 @@ this file and ``server``.
 
 import asyncio
 import inspect
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
@@ -216,6 +215,7 @@ def _wrapped(
     return handle
 
 
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""
 
@@ -270,8 +270,8 @@ def _is_whole(body: bytearray) -> bool:
     if not body.rstrip().endswith(b"}"):
         return False
     try:
-        json.loads(body)
-    except (ValueError, RecursionError):
+        _OBJECT.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
     return True
 

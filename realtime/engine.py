@@ -153,7 +153,10 @@ class Engine:
 
         Thousands of times in a second in which there is time for nothing: it costs as little as can be.
         """
-        if session.state is not _ACTIVE or self.shedding.takes(session.lot) or not self._pings.shed(session, payload):
+        shedding = self.shedding
+        if session.state is not _ACTIVE or shedding.takes(session.lot):
+            return False
+        if not self._pings.shed(session, payload, spare_batches=not shedding.is_severe):
             return False
         session.heard_at = self._ticked_at
         return True

@@ -291,13 +291,13 @@ class PingPath:
         self._count("ping_invalid", 1)
         self._touched.setdefault(session, False)
 
-    def shed(self, session: Session, payload: bytes) -> bool:
-        """Answer a frame of pings without looking at it; False when it is anything else.
+    def shed(self, session: Session, payload: bytes, *, spare_batches: bool = False) -> bool:
+        """Answer a frame of pings without looking at it; False when it is anything else, or a batch that is spared.
 
         While the loop lags this is done thousands of times a tick instead of reading: it must cost next to nothing.
         """
         number = session.codec.count_if_pings(payload)
-        if number == 0 or (number > 1 and not self.shedding.is_severe):
+        if number == 0 or (number > 1 and spare_batches):
             return False
         ledger = session.ledger
         if ledger is None:

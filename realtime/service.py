@@ -221,8 +221,8 @@ class RealtimeService:
 
     def _tick(self) -> None:
         late_s = asyncio.get_running_loop().time() - self._timer_due
-        lag_s = late_s if self.read_lag is None else self.read_lag()
         try:
+            lag_s = late_s if self.read_lag is None else self.read_lag()
             self._engine.tick(self._clock.now(), lag_s)
         except Exception:
             log.exception("tick failed")

@@ -171,7 +171,8 @@ class PositionSettings:
     """Pings that are judged at once without waiting for the tick: about 2 ms in which nothing else is done."""
     shed_lag_ms: float = 20.0
     """Time that received bytes wait to be read, above which ping frames are answered ``shed`` undecoded: more and more
-    of them while it lasts, fewer again below a quarter of it, milliseconds."""
+    of them while it lasts, fewer again below a quarter of it; only while pings are a fifth of the work or more,
+    milliseconds."""
     shed_ticks: int = 5
     """Ticks in a row that must lag before shedding begins."""
     ack_job_s: float = 1.0

@@ -2,9 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
@@ -20,43 +17,16 @@ from dispatch.ports import DispatchChanges, DispatchState
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from server.config import load
-from server.geography import load_maps
-from server.house import House
-from server.keys import Key
 from server.root import DERIVED, Settings
-from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
-from server.tokens import Tokens, issue
-from server.wiring import build_house
+from server.tokens import issue
 from store.memory import MemoryDispatchStore, MemoryStores
+from tests.integration.memory_house import KEY, memory_house
 from tests.integration.served import order
-
-KEY = Key("main", Algorithm.HS256, b"x" * 40, b"x" * 40)
-
-
-@asynccontextmanager
-async def _house(stores: MemoryStores | None = None) -> AsyncIterator[House]:
-    settings = load(Settings, None, {}, derived=DERIVED)
-    clock, ids = SystemClock(), SystemIds()
-    house = build_house(
-        settings,
-        tokens=Tokens(settings.auth, {"main": KEY}, ids),
-        stores=stores or MemoryStores(clock, ids),
-        maps=load_maps(settings.cities, settings.coordinates, Path()),
-        clock=clock,
-        ids=ids,
-        seed=1,
-        pick_key=b"k",
-    )
-    await house.load()
-    async with asyncio.TaskGroup() as group:
-        house.run(group)
-        yield house
-        await house.stop()
 
 
 async def test_handlers_are_called_without_a_web_framework() -> None:
-    async with _house() as house:
+    async with memory_house() as house:
         settings = load(Settings, None, {}, derived=DERIVED)
         token = issue(
             KEY,
@@ -86,7 +56,7 @@ async def test_handlers_are_called_without_a_web_framework() -> None:
 
 @pytest.mark.parametrize("crs", list(Frame))
 async def test_the_place_of_an_sos_is_read_in_the_frame_of_its_session(crs: Frame) -> None:
-    async with _house() as house:
+    async with memory_house() as house:
         who = Principal(
             TenantId("demo"), UserId("cus_1"), Role.CUSTOMER, frozenset({Role.CUSTOMER}),
             frozenset({CityId("shenzhen")}), DeviceId("phone"), house.clock.now() + 60,
@@ -122,7 +92,7 @@ async def test_a_turn_of_expiry_that_fails_is_not_the_last(monkeypatch: pytest.M
         if turns == 2:
             raise ValueError("a defect")
 
-    async with _house() as house:
+    async with memory_house() as house:
         house._last_seen.turn = turn  # type: ignore[method-assign]
         async with asyncio.timeout(2):
             while turns < 4:
@@ -141,7 +111,7 @@ async def test_a_record_that_no_open_city_knows_is_neither_new_nor_free_to_take(
     )  # fmt: skip
     shard = Shard(TenantId("demo"), CityId("gone"))
     await stores.dispatch.commit(shard, DispatchChanges(technicians={elsewhere.technician: elsewhere}), [], 0.0)
-    async with _house(stores) as house:
+    async with memory_house(stores) as house:
         token = issue(
             KEY, load(Settings, None, {}, derived=DERIVED).auth, house.clock, SystemIds(),
             user="svc_1", role=Role.SERVICE, tenant="demo", cities=list(cities),
@@ -181,7 +151,7 @@ async def test_a_city_that_could_not_be_read_opens_when_it_can_be_and_is_told_cl
     monkeypatch.setattr("server.house.REOPEN_WAIT_MIN_S", 0.01)
     stores = MemoryStores(SystemClock(), SystemIds())
     stores.dispatch = HardToRead(stores.outboxes[Stream.MAIN])
-    async with _house(stores) as house:
+    async with memory_house(stores) as house:
         (part,) = house.cities.all()
         assert house.addresses.closed_cities == ["demo/shenzhen"]
         record = events.TechnicianPut(
@@ -200,5 +170,5 @@ async def test_a_city_that_could_not_be_read_opens_when_it_can_be_and_is_told_cl
 async def test_a_house_stops_although_a_city_never_opened() -> None:
     stores = MemoryStores(SystemClock(), SystemIds())
     stores.dispatch = HardToRead(stores.outboxes[Stream.MAIN])
-    async with asyncio.timeout(2), _house(stores) as house:
+    async with asyncio.timeout(2), memory_house(stores) as house:
         assert house.addresses.closed_cities == ["demo/shenzhen"]

@@ -2,27 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 from core.outbox import Stream
 from core.principal import Role
 from realtime.ports import Connection
 from server.config import load
-from server.geography import load_maps
 from server.house import House
-from server.keys import Key
 from server.root import DERIVED, Settings
-from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
-from server.tokens import Tokens, issue
-from server.wiring import build_house
+from server.tokens import issue
 from store.memory import Faults, MemoryStores
+from tests.integration.memory_house import KEY, memory_house
 from transport.memory import connect
 
-KEY = Key("main", Algorithm.HS256, b"x" * 40, b"x" * 40)
 SETTINGS = load(Settings, None, {"DOORSTEP__REALTIME__STREAMS__RETRY_S": "0.05"}, derived=DERIVED)
 
 
@@ -78,25 +72,8 @@ class Client:
         self._came.set()
 
 
-@asynccontextmanager
-async def _house() -> AsyncIterator[tuple[House, MemoryStores]]:
-    clock, ids = SystemClock(), SystemIds()
-    stores = MemoryStores(clock, ids)
-    house = build_house(
-        SETTINGS,
-        tokens=Tokens(SETTINGS.auth, {"main": KEY}, ids),
-        stores=stores,
-        maps=load_maps(SETTINGS.cities, SETTINGS.coordinates, Path()),
-        clock=clock,
-        ids=ids,
-        seed=1,
-        pick_key=b"k",
-    )
-    await house.load()
-    async with asyncio.TaskGroup() as group:
-        house.run(group)
-        yield house, stores
-        await house.stop()
+def _stores() -> MemoryStores:
+    return MemoryStores(SystemClock(), SystemIds())
 
 
 def _fail(*databases: Faults, count: int = 10**9) -> None:
@@ -106,7 +83,8 @@ def _fail(*databases: Faults, count: int = 10**9) -> None:
 
 
 async def test_with_the_orders_database_down_an_sos_finds_a_console_that_comes_and_is_acknowledged() -> None:
-    async with _house() as (house, stores):
+    stores = _stores()
+    async with memory_house(stores, SETTINGS) as house:
         orders = (stores.dispatch.faults, stores.streams.faults[Stream.MAIN])
         _fail(*orders)
         console, customer = Client(house, "ops_1", Role.OPS), Client(house, "cus_1", Role.CUSTOMER)
@@ -126,7 +104,8 @@ async def test_with_the_orders_database_down_an_sos_finds_a_console_that_comes_a
 
 
 async def test_with_the_safety_database_down_sessions_begin_and_an_sos_is_heard_all_the_same() -> None:
-    async with _house() as (house, stores):
+    stores = _stores()
+    async with memory_house(stores, SETTINGS) as house:
         _fail(stores.safety.faults, stores.streams.faults[Stream.SAFETY])
         console, customer = Client(house, "ops_1", Role.OPS), Client(house, "cus_1", Role.CUSTOMER)
         for client in (console, customer):

@@ -377,34 +377,29 @@ async def test_what_is_not_yet_stored_is_shown_to_nobody() -> None:
         first = await place(service)
         offer = service.live_offer(TINA)
         assert offer is not None
+
+        def shown() -> tuple[object, ...]:
+            return (
+                service.order(first.order_id),
+                service.offer(offer.offer_id),
+                service.technician(TINA),
+                service.live_offer(TINA),
+                service.orders_of(ANNA),
+                service.orders_of(TINA),
+                service.open_orders(),
+            )
+
         for event in (
             e.OfferAccepted(offer.offer_id, TINA),
             e.OrderCancelled(first.order_id, ANNA),
             e.OrderPlaced(draft(), ANNA, "", "f"),
         ):
-            seen = (
-                service.order(first.order_id),
-                service.offer(offer.offer_id),
-                service.technician(TINA),
-                service.live_offer(TINA),
-                service.orders_of(ANNA),
-                service.orders_of(TINA),
-                service.open_orders(),
-            )
+            seen = shown()
             written.clear()
             may_write.clear()
             asked = asyncio.ensure_future(service.ask(event))
             await written.wait()
-            now = (
-                service.order(first.order_id),
-                service.offer(offer.offer_id),
-                service.technician(TINA),
-                service.live_offer(TINA),
-                service.orders_of(ANNA),
-                service.orders_of(TINA),
-                service.open_orders(),
-            )
-            assert now == seen, event
+            assert shown() == seen, event
             may_write.set()
             await asked
         (third,) = service.open_orders()

@@ -253,6 +253,26 @@ def test_too_many_frames_before_welcome_are_refused_by_name() -> None:
     assert peer.wire.is_open
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_pings_that_find_no_room_before_welcome_are_shed_one_or_many(count: int) -> None:
+    world = world_with(attach_queue_len_max=1)
+    world.on_duty("tec")
+    world.hold_reads = True
+    peer = world.join("tec")
+    peer.say(type="heartbeat")
+    rows = [[seq, world.now, 31.2, 121.4, 10.0, None, None] for seq in range(1, count + 1)]
+    if count == 1:
+        peer.ping(1)
+    else:
+        peer.say(type="pings", pings=rows)
+    world.hold_reads = False
+    world.read_all()
+    world.advance(6)
+    frames = peer.read()
+    assert "error" not in {frame["type"] for frame in frames}
+    assert [frame["verdicts"] for frame in frames if frame["type"] == "ping_ack"] == [{"shed": count}]
+
+
 def test_a_session_waits_for_an_outbox_that_is_down_and_takes_an_sos_meanwhile() -> None:
     world = HubWorld()
     world.outbox.is_down = True
