@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 import time
+from collections import deque
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ from picows import WSFrame, WSListener, WSMsgType, WSTransport, ws_connect
 DIALS_AT_ONCE = 100
 TURN_S = 0.004
 """Pause between two turns of the sender."""
+FRAMES_A_TURN = 500
+"""A sender that is late still looks at its answers this often."""
 
 
 @dataclass
@@ -46,11 +49,13 @@ class Phase:
         frames: Frames for each connection.
         rate_per_s: Frames of all connections together.
         settle_s: Longest wait for the last verdicts.
+        taps: Connections that tap SOS in the middle of their pings, one after the other.
     """
 
     frames: int
     rate_per_s: float
     settle_s: float = 10.0
+    taps: int = 0
 
 
 @dataclass
@@ -61,6 +66,7 @@ class Result:
         last: Last position sent by each connection (lat, lng).
         took_s: From the first frame to the last verdict.
         behind_s: How much later than planned the last frame was sent: above a second the sender was too slow.
+        sos_ack_s: From each tap to its durable acknowledgement; a tap without one is missing.
     """
 
     sent: int = 0
@@ -69,6 +75,7 @@ class Result:
     took_s: float = 0.0
     sending_s: float = 0.0
     behind_s: float = 0.0
+    sos_ack_s: list[float] = field(default_factory=list)
 
 
 def place(connection: int, step: int) -> tuple[float, float]:
@@ -114,6 +121,8 @@ class Peer(WSListener):
         self.transport: WSTransport | None = None
         self.judged = 0
         self.verdicts: dict[str, int] = {}
+        self.tapped_at = 0.0
+        self.sos_ack_s: float | None = None
         self.has_token = bool(token)
         self._token, self._number, self._job = token, number, job
 
@@ -127,6 +136,12 @@ class Peer(WSListener):
     def say(self, body: dict[str, Any]) -> None:
         assert self.transport is not None
         self.transport.send(WSMsgType.TEXT, json.dumps(body).encode())
+
+    def tap(self) -> None:
+        """Call for help."""
+        lat, lng = place(self._number, 0)
+        self.tapped_at, self.sos_ack_s = time.perf_counter(), None
+        self.say({"type": "sos", "key": f"tap-{self._number}", "lat": lat, "lng": lng, "fixed_at": time.time()})
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
@@ -145,6 +160,9 @@ class Peer(WSListener):
             for verdict, count in body["verdicts"].items():
                 self.verdicts[verdict] = self.verdicts.get(verdict, 0) + count
                 self.judged += count
+        elif kind == "sos_ack":
+            if body["durable"] and self.sos_ack_s is None:
+                self.sos_ack_s = time.perf_counter() - self.tapped_at
         elif "stream" in body:
             self.say({"type": "ack", body["stream"]: body["seq"]})
 
@@ -170,17 +188,24 @@ async def send_all(phase: Phase, peers: list[Peer], frames: list[list[bytes]], b
     """Send at the planned times; returns how far behind the plan the last frame was."""
     total, width = phase.frames * len(peers), len(peers)
     sent = 0
+    # Spread over the sending but for its first fifth, in which the overload builds up.
+    taps = deque(total // 5 + total * 4 // 5 * n // phase.taps for n in range(phase.taps))
     transports = [p.transport for p in peers]
     text = WSMsgType.TEXT
     while sent < total:
         due = min(total, int((time.perf_counter() - began) * phase.rate_per_s) + 1)
+        is_behind = due > sent + FRAMES_A_TURN
+        due = min(due, sent + FRAMES_A_TURN)
         while sent < due:
             step, n = divmod(sent, width)
             transport = transports[n]
             assert transport is not None
             transport.send(text, frames[step][n])
             sent += 1
-        await asyncio.sleep(TURN_S)
+            if taps and sent > taps[0]:
+                taps.popleft()
+                peers[len(taps) * width // phase.taps].tap()
+        await asyncio.sleep(0 if is_behind else TURN_S)
     return time.perf_counter() - began - total / phase.rate_per_s
 
 
@@ -198,7 +223,7 @@ async def work(job: Job) -> None:
 async def send_phase(job: Job, phase: Phase, peers: list[Peer], first_step: int) -> Result:
     """Send a phase's frames and wait for its verdicts."""
     for peer in peers:
-        peer.judged, peer.verdicts = 0, {}
+        peer.judged, peer.verdicts, peer.tapped_at = 0, {}, 0.0
     starts_at = time.time() + 1.0 + phase.frames * len(peers) * job.batch / 400_000
     frames = make_frames(job, phase, first_step, starts_at)
     await asyncio.sleep(max(starts_at - time.time(), 0))
@@ -218,6 +243,7 @@ async def send_phase(job: Job, phase: Phase, peers: list[Peer], first_step: int)
         behind_s=behind_s,
         last=[place(n, (first_step + phase.frames) * job.batch - 1) for n in range(len(peers))],
     )
+    result.sos_ack_s = [p.sos_ack_s for p in peers if p.tapped_at and p.sos_ack_s is not None]
     for peer in peers:
         for verdict, count in peer.verdicts.items():
             result.verdicts[verdict] = result.verdicts.get(verdict, 0) + count

@@ -30,6 +30,7 @@ from realtime.frames import Frames
 from realtime.kept_positions import KeptPositions
 from realtime.ledger import PingLedger
 from realtime.messages import Ping, Pings
+from realtime.pacing import ReadPacing
 from realtime.people import People
 from realtime.pings import Lane, PingPath
 from realtime.ports import RealtimePorts, StreamHead
@@ -73,6 +74,7 @@ class Engine:
         self.people = People()
         self._pings = PingPath(settings.positions, settings.sessions, self._judged, self._count_many)
         self.shedding = self._pings.shedding
+        self._pacing = ReadPacing(settings.positions.shed_rest_ms / 1000)
         self._sender = Sender(settings.streams, ports, self.close, self.count, start)
         channels = Channels(
             settings.frame, lambda: ports.rights, positions, lambda: ports.arrivals, self._is_in_sos,
@@ -108,6 +110,7 @@ class Engine:
             "people": len(self.people),
             "topics": len(self._watching),
             "shedding": int(self.shedding.taken < 1.0),
+            "reading_paused": self._pacing.number,
         }
         return dict(self.outcomes) | gauges
 
@@ -125,6 +128,7 @@ class Engine:
     def on_closed(self, session: Session, code: int, now: float) -> None:
         """The connection is gone."""
         self.count(f"closed_{code}" if code in CloseCode._value2member_map_ else "closed_other")
+        self._pacing.end(session)
         self._admission.gone(session, now)
 
     def close(self, session: Session, code: CloseCode, reason: str, now: float) -> None:
@@ -154,11 +158,13 @@ class Engine:
         Thousands of times in a second in which there is time for nothing: it costs as little as can be.
         """
         shedding = self.shedding
-        if session.state is not _ACTIVE or shedding.takes(session.lot):
+        if session.state is not _ACTIVE or (shedding.taken and shedding.takes(session.lot)):
             return False
         if not self._pings.shed(session, payload, spare_batches=not shedding.is_severe):
             return False
-        session.heard_at = self._ticked_at
+        now = self._ticked_at
+        self._pacing.shed(session, now)
+        session.heard_at = now
         return True
 
     def on_message(self, session: Session, payload: bytes, now: float) -> None:
@@ -352,6 +358,7 @@ class Engine:
             lag_s: How long bytes that arrive wait to be read.
         """
         self._ticked_at = now
+        self._pacing.turn(now)
         self.shedding.measure(lag_s, self._pings.take_frames(), now)
         self._pings.flush(now)
         self._pings.send_acks(now)
@@ -369,6 +376,7 @@ class Engine:
             or self._sender.is_busy
             or self._watching.is_busy
             or self._admission.is_busy
+            or self._pacing.number > 0
         )
 
     # -- the end --------------------------------------------------------------------------------------
@@ -379,6 +387,7 @@ class Engine:
 
     def drain_now(self, now: float) -> None:
         """Send everyone away at once."""
+        self._pacing.end_all()  # there may be no further tick, and the answers to our closes are to be read
         self._admission.drain(now, 0.0)
         self._admission.tick(now)
 

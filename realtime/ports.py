@@ -51,6 +51,17 @@ class Connection(Protocol):
         """Write a WebSocket ping of at most 125 bytes; the answer comes to ``on_pong``."""
         ...
 
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel until ``resume_reading``; what was read already is still delivered.
+
+        Nor is the end of the connection noticed meanwhile: for parts of a second only. Idempotent.
+        """
+        ...
+
+    def resume_reading(self) -> None:
+        """Read again. Idempotent; nothing on a connection that is gone."""
+        ...
+
     def close(self, code: int, reason: str = "") -> None:
         """Start the close handshake; aborts by itself when the peer does not answer in 2 s. Idempotent."""
         ...

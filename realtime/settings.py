@@ -170,11 +170,13 @@ class PositionSettings:
     batch_len_max: int = 2_048
     """Pings that are judged at once without waiting for the tick: about 2 ms in which nothing else is done."""
     shed_lag_ms: float = 20.0
-    """Time that received bytes wait to be read, above which ping frames are answered ``shed`` undecoded: more and more
-    of them while it lasts, fewer again below a quarter of it; only while pings are a fifth of the work or more,
-    milliseconds."""
+    """Time that received bytes wait to be read, above which ping frames begin to be answered ``shed`` undecoded, if
+    pings are a fifth of the work or more; then more of them above half of it, fewer below a quarter, milliseconds."""
     shed_ticks: int = 5
     """Ticks in a row that must lag before shedding begins."""
+    shed_rest_ms: float = 200.0
+    """A phone that sends more often than this while its pings are shed is read about once in this time, so that whoever
+    was silent finds a short queue; 0 reads everybody whenever there is something, milliseconds."""
     ack_job_s: float = 1.0
     """Shortest time between two ``ping_ack`` on a job or in an SOS, seconds."""
     ack_idle_s: float = 5.0
@@ -192,6 +194,7 @@ class PositionSettings:
         require(self.batch_len_max, 1, 100_000, "batch_len_max")
         require(self.shed_lag_ms, 1, 10_000, "shed_lag_ms")
         require(self.shed_ticks, 1, 1_000, "shed_ticks")
+        require(self.shed_rest_ms, 0, 1_000, "shed_rest_ms")
         require(self.ack_job_s, 0.05, 60, "ack_job_s")
         require(self.ack_idle_s, 0.05, 600, "ack_idle_s")
         require(self.ahead_len_max, 1, 1_000_000, "ahead_len_max")

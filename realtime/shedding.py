@@ -1,8 +1,9 @@
 """Which phones' pings are looked at while the loop cannot keep up.
 
 All or nothing would swing: with every ping shed the lag is gone at once, with every ping judged it is back as fast,
-and an SOS waits behind each swing. So the share is halved while the lag is above its limit and grows in small steps
-while it is well below (additive increase, multiplicative decrease, as TCP's congestion control, RFC 5681).
+and an SOS waits behind each swing. So it begins above the limit of the lag, and from then on the share is halved while
+the lag is above half the limit and grows in small steps while it is well below (additive increase, multiplicative
+decrease, as TCP's congestion control, RFC 5681).
 
 The share is one of phones, not of frames, and changes hands every few seconds. A phone may forget its pings only up to
 the first that was shed, and sends the rest again: a fifth of each phone's frames shed at random makes all phones repeat
@@ -14,6 +15,8 @@ none is shed: it would help nobody.
 from typing import Final
 
 _GROWTH: Final = 0.02
+_HELD: Final = 0.5
+"""Part of the limit above which the share is halved once it is below 1: what waits longest is an SOS."""
 _SMALLEST: Final = 0.05
 _SEVERE: Final = 5.0
 """Above so many times the limit batches are shed as well."""
@@ -80,13 +83,14 @@ class Shedding:
             self._turned_at = now
             self._offset = (self._offset + _STRIDE) % LOTS
         self.is_severe = lag_s > _SEVERE * self._lag_s
-        if lag_s > self._lag_s:
+        limit_s = self._lag_s if self.taken == 1.0 else self._lag_s * _HELD
+        if lag_s > limit_s:
             if self.taken == 1.0 and frames * _FRAME_S < _PART_MIN * passed_s:
                 self._lags = 0
                 return
             self._lags += 1
             if self._lags >= self._ticks or self.taken < 1.0:
-                self.taken = self.taken / 2 if lag_s <= 2 * self._lag_s else 0.0
+                self.taken = self.taken / 2 if lag_s <= 2 * limit_s else 0.0
                 if self.taken < _SMALLEST:
                     self.taken = 0.0
             return

@@ -41,6 +41,10 @@ METRICS: Final = (
     MetricRow("doorstep_hub_connections", "gauge", "connections", "WebSockets open now."),
     MetricRow("doorstep_hub_outcomes", "counter", "events", "What the hub did, by named outcome.", ("outcome",)),
     MetricRow("doorstep_hub_sessions", "gauge", "sessions", "Sessions after hello."),
+    MetricRow("doorstep_hub_shedding", "gauge", "bool", "1 while pings of some phones are shed unread."),
+    MetricRow(
+        "doorstep_hub_reading_paused", "gauge", "connections", "Not read for a moment because their pings are shed."
+    ),
     MetricRow("doorstep_hub_refused", "counter", "upgrades", "WebSocket upgrades refused, by code.", ("code",)),
     MetricRow("doorstep_hub_closed", "counter", "connections", "WebSockets ended, by close code.", ("code",)),
     MetricRow("doorstep_on_duty", "gauge", "people", "People on duty, by city.", ("tenant", "city")),

@@ -7,7 +7,7 @@ from server.metrics import Metrics
 from store.sqlite import Stores
 from transport.websocket import WebSocketListener
 
-_GAUGES = ("sessions", "people", "topics")
+_GAUGES = ("sessions", "people", "topics", "shedding", "reading_paused")
 
 
 def connect_stores(metrics: Metrics, stores: Stores) -> None:
@@ -33,7 +33,8 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
         return found
 
     metrics.read("doorstep_hub_outcomes", outcomes)
-    metrics.read("doorstep_hub_sessions", lambda: {(): float(hub.counts().get("sessions", 0))})
+    for name in ("sessions", "shedding", "reading_paused"):
+        metrics.read(f"doorstep_hub_{name}", partial(_gauge, house, name))
     metrics.read("doorstep_hub_connections", lambda: {(): float(listener.connections)})
     metrics.read("doorstep_hub_refused", lambda: {(code,): float(n) for code, n in listener.refused.items()})
     metrics.read("doorstep_hub_closed", lambda: {(str(code),): float(n) for code, n in listener.closed.items()})
@@ -44,3 +45,7 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
     )
+
+
+def _gauge(house: House, name: str) -> dict[tuple[str, ...], float]:
+    return {(): float(house.hub.counts()[name])}

@@ -8,6 +8,7 @@ so the whole directory is loaded at start and kept current by ``attach``. What i
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.principal import Principal, Role
@@ -101,8 +102,8 @@ class Directory:
     def take_unstored(self, limit: int) -> Sequence[Device]:
         """At most ``limit`` devices whose stored row is missing or old; they count as stored from now on."""
         taken: list[Device] = []
-        while self._unstored and len(taken) < limit:
-            key = next(iter(self._unstored))
+        # One look at the keys: a dict seeks its first key behind all that were deleted, a storm of them each time.
+        for key in list(islice(self._unstored, limit)):
             del self._unstored[key]
             device = self._by_user.get(key[:2], {}).get(key[2])
             if device is not None:

@@ -4,7 +4,7 @@ For the simulator's phones and for tests. It keeps the promises of ``realtime.po
 does (one contract suite runs on both): frames arrive whole, in order and never inside the call that sent them; pings
 are answered by the other end by itself; a close is answered or aborted after 2 s; ``on_closed`` comes exactly once.
 
-A link may have a delay and a rate, and may fail in the ways that links do: ``stop_reading`` (a stalled reader),
+A link may have a delay and a rate, and may fail in the ways that links do: ``pause_reading`` (a stalled reader),
 ``cut`` (nothing arrives any more and nobody is told), ``abort``. All waiting is by the loop's own timers, so virtual
 time works. Both ends live on the same loop.
 """
@@ -188,16 +188,16 @@ class MemoryConnection:
         self._out.put(_Kind.LOST)
         self._end(self._code or LOST)
 
-    # -- faults ------------------------------------------------------------------------------------------
-
-    def stop_reading(self) -> None:
-        """Leave what arrives in the buffers, as a frozen app does."""
+    def pause_reading(self) -> None:
+        """Leave what arrives in the buffers, as a frozen app does too."""
         self.is_reading = False
 
     def resume_reading(self) -> None:
         """Read again, first what waited."""
         self.is_reading = True
         self.other.rearm()
+
+    # -- faults ------------------------------------------------------------------------------------------
 
     def cut(self) -> None:
         """Nothing passes any more in either direction, and nobody is told: a phone in a tunnel."""

@@ -232,6 +232,24 @@ class WebSocketConnection(WSListener):
         if self._is_open and self._ws is not None:
             self._ws.send_ping(payload)
 
+    def pause_reading(self) -> None:
+        """Leave what arrives in the kernel."""
+        transport = self._readable
+        if transport is not None:
+            transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        transport = self._readable
+        if transport is not None:
+            transport.resume_reading()
+
+    @property
+    def _readable(self) -> asyncio.Transport | None:
+        """The socket, as long as it may be told to read."""
+        transport = None if self._tap is None else self._tap.transport
+        return None if transport is None or transport.is_closing() else transport
+
     def close(self, code: int, reason: str = "") -> None:
         """Send a close and wait ``close_timeout_s`` for the answer."""
         if self._is_open:

@@ -24,7 +24,7 @@ class Client(Protocol):
     def send(self, payload: bytes) -> None: ...
     def close(self, code: int) -> None: ...
     def abort(self) -> None: ...
-    def stop_reading(self) -> None: ...
+    def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
     @property
     def messages(self) -> list[bytes]: ...
@@ -47,7 +47,7 @@ class MemoryClient:
         self._recorder = recorder
         self.send = end.send
         self.abort = end.abort
-        self.stop_reading = end.stop_reading
+        self.pause_reading = end.pause_reading
         self.resume_reading = end.resume_reading
 
     def close(self, code: int) -> None:
@@ -115,7 +115,7 @@ class SocketClient:
     def abort(self) -> None:
         self.raw.writer.transport.abort()
 
-    def stop_reading(self) -> None:
+    def pause_reading(self) -> None:
         self._reading.clear()
         self.raw.writer.transport.pause_reading()  # type: ignore[attr-defined]
 
@@ -210,7 +210,7 @@ async def test_a_ping_is_answered_behind_what_was_sent_before_it(world: World) -
 async def test_a_reader_that_does_not_read_answers_no_ping(world: World) -> None:
     client = await world.connect()
     handler = world.acceptor.handlers[0]
-    client.stop_reading()
+    client.pause_reading()
     # More than a stream reader's own buffer takes before the pause is felt.
     for _ in range(20):
         handler.connection.send(b"x" * 1_000)
@@ -224,7 +224,7 @@ async def test_a_reader_that_does_not_read_answers_no_ping(world: World) -> None
 async def test_a_full_wire_pauses_the_queue_and_an_emptied_one_resumes_it(world: World) -> None:
     client = await world.connect()
     handler = world.acceptor.handlers[0]
-    client.stop_reading()
+    client.pause_reading()
     sent = 0
     while not handler.pauses and sent < 4_000_000:
         handler.connection.send(b"x" * 1_000)
@@ -235,6 +235,32 @@ async def test_a_full_wire_pauses_the_queue_and_an_emptied_one_resumes_it(world:
     await until(lambda: handler.pauses == [True, False])
     await until(lambda: client.messages[-1:] == [b"sos"])
     assert sum(map(len, client.messages)) == sent + 3
+
+
+async def test_what_comes_while_reading_is_paused_is_heard_in_order_afterwards(world: World) -> None:
+    client = await world.connect()
+    handler = world.acceptor.handlers[0]
+    handler.connection.pause_reading()
+    handler.connection.pause_reading()
+    for number in range(3):
+        client.send(b"%d" % number)
+    await asyncio.sleep(0.05)
+    assert handler.messages == []
+    handler.connection.resume_reading()
+    handler.connection.resume_reading()
+    await until(lambda: len(handler.messages) == 3)
+    assert handler.messages == [b"0", b"1", b"2"]
+
+
+async def test_a_connection_that_is_gone_may_be_told_to_read(world: World) -> None:
+    client = await world.connect()
+    handler = world.acceptor.handlers[0]
+    handler.connection.pause_reading()
+    handler.connection.abort()
+    await until(lambda: handler.closes)
+    handler.connection.resume_reading()
+    handler.connection.pause_reading()
+    assert client.messages == []
 
 
 async def test_a_close_is_answered_and_told_once_to_both(world: World) -> None:
@@ -300,7 +326,7 @@ async def test_an_abort_ends_both_sides_but_not_inside_the_call(world: World) ->
 async def test_a_close_that_a_stalled_reader_does_not_answer_is_aborted_after_two_seconds(world: World) -> None:
     client = await world.connect()
     handler = world.acceptor.handlers[0]
-    client.stop_reading()
+    client.pause_reading()
     for _ in range(300):
         handler.connection.send(b"x" * 1_000)
     loop = asyncio.get_running_loop()

@@ -32,6 +32,8 @@ class Written:
         self.send_ping = connection.send_ping
         self.close = connection.close
         self.abort = connection.abort
+        self.pause_reading = connection.pause_reading
+        self.resume_reading = connection.resume_reading
         self.peer = connection.peer
         self.subprotocol = connection.subprotocol
 

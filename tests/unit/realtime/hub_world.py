@@ -37,6 +37,7 @@ class Wire:
         self.pings: list[bytes] = []
         self.closed_with: int | None = None
         self.aborted = False
+        self.is_reading = True
 
     def send(self, payload: bytes) -> None:
         if self.is_open:
@@ -45,6 +46,12 @@ class Wire:
     def send_ping(self, payload: bytes) -> None:
         if self.is_open:
             self.pings.append(payload)
+
+    def pause_reading(self) -> None:
+        self.is_reading = False
+
+    def resume_reading(self) -> None:
+        self.is_reading = True
 
     def close(self, code: int, reason: str = "") -> None:
         if self.is_open:
