@@ -81,7 +81,7 @@ def test_those_who_rest_come_back_evenly_and_each_after_about_one_rest() -> None
     seq = 1
     in_all = 0
     rested_since: dict[int, float] = {}
-    rests = []
+    rests: list[float] = []
     for _ in range(100):
         reading = [n for n, peer in enumerate(peers) if peer.wire.is_reading]
         rests.extend(world.now - rested_since.pop(n) for n in reading if n in rested_since)
