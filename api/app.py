@@ -9,7 +9,7 @@ import inspect
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -145,6 +145,7 @@ def make_app(
     observe: Observe,
     keeping: Keeping,
     torn: Torn,
+    stream_timeout_s: float,
 ) -> web.Application:
     """The aiohttp application.
 
@@ -156,11 +157,14 @@ def make_app(
         observe: Told of each finished request.
         keeping: Keeps a request's connection open while it is answered: it is from somebody with a good token.
         torn: Tells a broken body from a whole one.
+        stream_timeout_s: Seconds for an answer that is made while it is read.
     """
     bodies = _Bodies(body_bytes_max, body_timeout_s, torn)
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
-        app.router.add_route(route.method, route.path, _wrapped(api, route, bodies, peer_of, observe, keeping))
+        app.router.add_route(
+            route.method, route.path, _wrapped(api, route, bodies, peer_of, observe, keeping, stream_timeout_s)
+        )
     return app
 
 
@@ -181,11 +185,13 @@ def _wrapped(
     peer_of: Callable[[web.BaseRequest], str],
     observe: Observe,
     keeping: Keeping,
+    stream_timeout_s: float,
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     is_private = route.access is not Access.PUBLIC
 
     async def handle(http: web.Request) -> web.StreamResponse:
         began = api.monotonic()
+        answered: web.StreamResponse | None = None
         request_id = api.request_id(http.headers.get("X-Request-Id"))
         request = Request(
             now=api.now(),
@@ -202,6 +208,8 @@ def _wrapped(
                     body = await (bodies.salvaged(http) if route.raw_body else bodies.whole(http))
                     request = replace(request, now=api.now(), body=body)
                 response = await api.answer(route, request)
+                if response.rest is not None:
+                    answered = await _streamed(http, response, request_id, stream_timeout_s)
         except DoorstepError as error:
             response = problem(error, request_id)
         took_s = api.monotonic() - began
@@ -210,9 +218,28 @@ def _wrapped(
             "request answered",
             extra={"route": route.name, "status": response.status, "request_id": request_id, "took_ms": took_s * 1000},
         )
-        return _response(response, request_id)
+        return answered or _response(response, request_id)
 
     return handle
+
+
+async def _streamed(http: web.Request, response: Response, request_id: str, timeout_s: float) -> web.StreamResponse:
+    """Send an answer while it is being made. What fails on the way ends torn: the last chunk never comes."""
+    assert response.rest is not None  # noqa: S101 - asked by the caller
+    answered = web.StreamResponse(status=response.status, headers=_headers(response, request_id))
+    async with aclosing(response.rest) as rest:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await answered.prepare(http)
+                await answered.write(response.body)
+                async for chunk in rest:
+                    await answered.write(chunk)
+                await answered.write_eof()
+        except Exception as error:  # noqa: BLE001 - the status is sent: whatever it is, only the connection can tell
+            _log.warning("an answer was cut off", extra={"request_id": request_id, "reason": repr(error)})
+            if http.transport is not None:
+                http.transport.abort()
+    return answered
 
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -280,9 +307,12 @@ def _coding(http: web.Request) -> str:
     return http.headers.get("Content-Encoding", "")
 
 
+def _headers(response: Response, request_id: str) -> dict[str, str]:
+    return {**_SECURITY, "X-Request-Id": request_id, **response.headers, "Content-Type": response.content_type}
+
+
 def _response(response: Response, request_id: str) -> web.Response:
-    headers = {**_SECURITY, "X-Request-Id": request_id, **response.headers, "Content-Type": response.content_type}
-    return web.Response(status=response.status, body=response.body, headers=headers)
+    return web.Response(status=response.status, body=response.body, headers=_headers(response, request_id))
 
 
 def _problems(api: Api) -> Any:

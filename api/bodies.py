@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from api.cursor import CURSOR_LEN_MAX
 from realtime.messages import (
     AccuracyM,
     Count,
@@ -29,6 +30,7 @@ Words = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(
 Phone = Annotated[str, Meta(min_length=1, max_length=32)]
 GenderName = Literal["female", "male", "other"]
 Stars = Annotated[float, Meta(ge=0.0, le=5.0)]
+CursorText = Annotated[str, Meta(max_length=CURSOR_LEN_MAX)]
 MetresM = Annotated[float, Meta(ge=0.0, le=2.1e7)]
 
 
@@ -100,7 +102,36 @@ class OrderPage(Struct, frozen=True, omit_defaults=True):
     """Orders, newest first."""
 
     orders: Annotated[list[OrderView], Meta(max_length=1_000)]
-    next: Word | None = None
+    next: CursorText | None = None
+    """Give as ``after`` to get the next page; absent on the last."""
+
+
+class OfferRow(Struct, frozen=True, omit_defaults=True):
+    """One offer of an order to a technician, as it stands. Costs and distances are for staff."""
+
+    offer: Id
+    order: Id
+    technician: Id
+    city: Id
+    state: Word
+    offered_at: EpochS
+    expires_at: EpochS
+    changed_at: EpochS
+    distance_band: Word
+    delivered_at: EpochS | None = None
+    reason: Text = ""
+    """The technician's words for a decline."""
+    round: Id | None = None
+    cost_s: Annotated[float, Meta(ge=-1e9, le=1e9)] | None = None
+    travel_s: DurationS | None = None
+    distance_m: MetresM | None = None
+
+
+class OfferPage(Struct, frozen=True, omit_defaults=True):
+    """Offers, newest first."""
+
+    offers: Annotated[list[OfferRow], Meta(max_length=1_000)]
+    next: CursorText | None = None
     """Give as ``after`` to get the next page; absent on the last."""
 
 

@@ -3,10 +3,9 @@
 A handler is ``(principal, request) -> response``; ``app.py`` wraps it for aiohttp, the simulator calls it as it is.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from math import isfinite, nan
 from typing import Any
 
 import msgspec
@@ -44,12 +43,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the server answers."""
+    """What the server answers.
+
+    Attributes:
+        rest: What follows ``body``, made while it is being read. Whoever takes the answer must ``aclose`` it, also
+            without having read it: it holds a place among a bounded number.
+    """
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=dict)
+    rest: AsyncGenerator[bytes, None] | None = None
 
 
 def answer(value: object, status: int = 200, **headers: str) -> Response:
@@ -109,6 +114,8 @@ class Route:
     location: bool = False
     idempotency_key: bool = False
     raw_body: bool = False
+    is_listing: bool = False
+    """Whether it also answers as CSV."""
 
 
 def number(request: Request, name: str, low: float, high: float, default: float | None = None) -> float:
@@ -139,22 +146,3 @@ def whole(request: Request, name: str, low: int, high: int, default: int) -> int
     if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
         raise Invalid(f"{name} must be a whole number between {low} and {high}", field=name)
     return int(text)
-
-
-def next_key(at: float, name: str) -> str:
-    """Where the next page of a listing begins: after this row."""
-    return f"{at!r}~{name}"
-
-
-def keyset(text: str | None) -> tuple[float, str] | None:
-    """The row before a page, from ``next`` of the page before it. Raises ``Invalid``."""
-    if text is None:
-        return None
-    at, _, last = text.partition("~")
-    try:
-        placed_at = float(at[:32])
-    except ValueError:
-        placed_at = nan
-    if not isfinite(placed_at):
-        raise Invalid("give `next` of the page before", field="after")
-    return placed_at, last[:64]

@@ -8,17 +8,19 @@ from api.cities import Cities
 from api.documents import Documents
 from api.inbound import Inbound
 from api.limits import RequestLimits
+from api.listing import Exports, offer_listing, order_listing
 from api.nearby import NearbyTechnicians
+from api.offers import Offers
 from api.orders import Orders
 from api.phones import Phones
 from api.ports import Tickets, Tracks
-from api.routes import order_routes, phone_routes, public_routes, safety_routes, technician_routes
+from api.routes import offer_routes, order_routes, phone_routes, public_routes, safety_routes, technician_routes
 from api.safety import Safety
 from api.settings import ApiSettings
 from api.technicians import Technicians
 from core.clock import Clock
 from core.ids import IdSource
-from dispatch.ports import DispatchStore
+from dispatch.ports import DispatchStore, Listings
 from geo.point import Frame
 from realtime.service import RealtimeService
 from safety.ports import SafetyStore
@@ -37,6 +39,7 @@ class ApiParts:
     safety: SafetyService
     inbound: Inbound
     dispatch_store: DispatchStore
+    listings: Listings
     safety_store: SafetyStore
     tracks: Tracks
     frame: Frame
@@ -54,8 +57,19 @@ def build_api(parts: ApiParts) -> Api:
         version=parts.version, frame=parts.frame, hub_url=parts.hub_url, page=parts.page, style=parts.style
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
+    exports = Exports(settings)
     routes = [
-        *order_routes(Orders(parts.cities, store, parts.tracks, parts.inbound, frame, settings)),
+        *order_routes(
+            Orders(
+                parts.cities,
+                store,
+                parts.tracks,
+                parts.inbound,
+                frame,
+                order_listing(parts.listings, exports, settings),
+            )
+        ),
+        *offer_routes(Offers(offer_listing(parts.listings, exports, settings))),
         *technician_routes(
             Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
             NearbyTechnicians(parts.cities, frame, settings, parts.token_key),

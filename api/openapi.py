@@ -88,7 +88,10 @@ def _success(route: Route) -> dict[str, Any]:
     if route.result is None:
         return {"description": "Done."}
     schema = {"$ref": _REF.format(name=route.result.__name__)}
-    return {"description": "Done.", "content": {"application/json": {"schema": schema}}}
+    content: dict[str, Any] = {"application/json": {"schema": schema}}
+    if route.is_listing:
+        content["text/csv"] = {"schema": {"type": "string"}}
+    return {"description": "Done.", "content": content}
 
 
 def _parameters(route: Route) -> list[dict[str, Any]]:

@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,6 @@ from api.bodies import (
     Done,
     Explanation,
     OrderIn,
-    OrderPage,
     RatingIn,
     StepIn,
     Timeline,
@@ -21,12 +19,12 @@ from api.bodies import (
     Track,
 )
 from api.cities import Cities, ShardParts
-from api.exchange import Request, Response, answer, keyset, next_key, whole
+from api.exchange import Request, Response, answer
 from api.inbound import Inbound
+from api.listing import Listing, asked_filter
 from api.ports import Tracks
-from api.settings import ApiSettings
 from api.tracks import track_body
-from api.views import TECHNICIAN_STATES, Reader, order_view
+from api.views import TECHNICIAN_STATES, Reader, is_staff_of, order_view
 from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
 from core.principal import Principal, Role
@@ -55,7 +53,7 @@ class Orders:
         tracks: Tracks,
         inbound: Inbound,
         frame: Frame,
-        settings: ApiSettings,
+        listing: Listing[Order],
     ) -> None:
         """Keep what the handlers need."""
         self._cities = cities
@@ -63,7 +61,7 @@ class Orders:
         self._tracks = tracks
         self._inbound = inbound
         self._frame = frame
-        self._settings = settings
+        self._listing = listing
 
     # -- handlers ---------------------------------------------------------------------------------------
 
@@ -109,33 +107,11 @@ class Orders:
         return self._answer(order, request.now, _reader(who, order))
 
     async def listing(self, who: Principal, request: Request) -> Response:
-        """GET /v1/orders: the caller's own, or for staff those of their cities; newest first, by keyset."""
-        limit = whole(request, "limit", 1, self._settings.page_len_max, min(50, self._settings.page_len_max))
-        state = _state(request)
-        wanted: dict[str, Any] = {}
-        city = request.query.get("city")
-        if who.holds(Role.OPS, Role.SERVICE):
-            if city is not None:
-                if not _is_staff_of(who, CityId(city)):
-                    raise NotFound("there is no such city", field="city")
-                wanted["city"] = CityId(city)
-            elif who.cities:
-                if len(who.cities) > 1:
-                    raise Invalid("name one of your cities", field="city")
-                wanted["city"] = next(iter(who.cities))
-            elif not who.holds(Role.SERVICE):
-                return answer(OrderPage([]))
-        elif who.holds(Role.TECHNICIAN):
-            wanted["technician"] = who.user
-        else:
-            wanted["customer"] = who.user
-        orders = await self._store.orders(
-            who.tenant, state=state, before=keyset(request.query.get("after")), limit=limit + 1, **wanted
+        """GET /v1/orders: the caller's own, or for staff those of their cities; newest first."""
+        wanted = asked_filter(who, request, OrderState)
+        return await self._listing.answer(
+            who.tenant, request, wanted, lambda order: self._view(order, _reader(who, order), request.now)
         )
-        page = list(orders[:limit])
-        views = [self._view(order, _reader(who, order), request.now) for order in page]
-        following = next_key(page[-1].placed_at, page[-1].order_id) if len(orders) > limit else None
-        return answer(OrderPage(views, following))
 
     async def cancel(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/cancel."""
@@ -232,7 +208,7 @@ class Orders:
 
 def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:
     """Whose order it is. Staff power reaches as far as their cities; beyond them a token is a customer's or none."""
-    if _is_staff_of(who, city):
+    if is_staff_of(who, city):
         if body.customer is not None:
             return UserId(body.customer)
         if not who.holds(Role.CUSTOMER):
@@ -265,15 +241,8 @@ def _is_ops(who: Principal, order: Order) -> bool:
     return who.holds(Role.OPS) and order.city in who.cities
 
 
-def _is_staff_of(who: Principal, city: CityId) -> bool:
-    """Ops of the city, and programs of the platform (of the city, when their token names cities)."""
-    if city in who.cities:
-        return who.holds(Role.OPS, Role.SERVICE)
-    return who.holds(Role.SERVICE) and not who.cities
-
-
 def _is_staff(who: Principal, order: Order) -> bool:
-    return _is_staff_of(who, order.city)
+    return is_staff_of(who, order.city)
 
 
 def _is_reader(who: Principal, order: Order) -> bool:
@@ -293,13 +262,3 @@ def _reader(who: Principal, order: Order) -> Reader:
     if _is_staff(who, order):
         return Reader.STAFF
     return Reader.CUSTOMER if who.holds(Role.CUSTOMER) and order.customer == who.user else Reader.TECHNICIAN
-
-
-def _state(request: Request) -> OrderState | None:
-    text = request.query.get("state")
-    if text is None:
-        return None
-    try:
-        return OrderState(text)
-    except ValueError:
-        raise Invalid(f"must be one of {', '.join(OrderState)}", field="state") from None

@@ -7,6 +7,7 @@ from api.documents import Documents
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
 from api.nearby import NearbyTechnicians
+from api.offers import Offers
 from api.orders import Orders
 from api.phones import Phones
 from api.safety import IncidentPage, Safety
@@ -25,6 +26,14 @@ _PAGE: Final = (
     Param("limit", "integer", "Rows of the page."),
     Param("after", "string", "`next` of the page before."),
 )
+_FILTERS: Final = (
+    Param("format", "string", "json (default) or csv; `Accept: text/csv` does the same. CSV holds all rows at once."),
+    Param("city", "string", "Only this city."),
+    Param("state", "string", "Only in this state."),
+    Param("technician", "string", "Only this technician's (technicians: themselves)."),
+    Param("from", "number", "Made at this time or later, epoch seconds."),
+    Param("to", "number", "Made before this time, epoch seconds."),
+)
 _OWN_ORDERS: Final = "customer: their own; technician: theirs; ops and service: of their cities"
 _STAFF_ORDERS: Final = "ops: of their cities; service: of its cities, or all when its token names none"
 
@@ -40,8 +49,8 @@ def order_routes(orders: Orders) -> list[Route]:
         Route(
             "order_list", "GET", "/v1/orders", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}), _OWN_ORDERS,
             "List orders, newest first.", orders.listing, result=bodies.OrderPage, location=True,
-            query=(*_PAGE, Param("state", "string", "Only orders in this state."),
-                   Param("city", "string", "Only this city (staff).")),
+            query=(*_PAGE, *_FILTERS, Param("customer", "string", "Only this customer's (others: themselves).")),
+            is_listing=True,
         ),
         Route(
             "order_read", "GET", "/v1/orders/{id}", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}), _OWN_ORDERS,
@@ -74,6 +83,19 @@ def order_routes(orders: Orders) -> list[Route]:
         Route(
             "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
             "Positions kept during the job.", orders.track, result=bodies.Track, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def offer_routes(offers: Offers) -> list[Route]:
+    """Routes of ``/v1/offers``."""
+    return [
+        Route(
+            "offer_list", "GET", "/v1/offers", frozenset({TECHNICIAN, SERVICE, OPS}),
+            "technician: theirs; ops and service: of their cities", "List offers, newest first.", offers.listing,
+            result=bodies.OfferPage, location=True, is_listing=True,
+            query=(*_PAGE, *_FILTERS, Param("customer", "string", "Only of this customer's orders (staff)."),
+                   Param("order", "string", "Only of this order.")),
         ),
     ]  # fmt: skip
 

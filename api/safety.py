@@ -1,11 +1,13 @@
 """SOS and incidents over HTTP. Nothing in this file may refuse an SOS of somebody who is who they say."""
 
 import asyncio
+from typing import Final
 
 import msgspec
 
 from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
-from api.exchange import Request, Response, answer, keyset, next_key, whole
+from api.cursor import next_cursor, read_cursor
+from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
 from api.settings import ApiSettings
 from api.views import incident_view
@@ -21,6 +23,8 @@ from safety.service import SafetyService
 
 ACK_WAIT_S = 10.0
 """Seconds to wait for the first ``sos_ack``; the SOS itself goes on without anybody waiting for it."""
+_ASKED: Final = {"": "incidents"}
+"""What a cursor of incidents is bound to; they have no filters."""
 
 
 class IncidentPage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -70,10 +74,10 @@ class Safety:
         """GET /v1/incidents: of the caller's cities and those without one; newest first, by keyset."""
         limit = whole(request, "limit", 1, self._settings.page_len_max, min(50, self._settings.page_len_max))
         found = await self._store.incidents(
-            who.tenant, cities=who.cities, before=keyset(request.query.get("after")), limit=limit + 1
+            who.tenant, cities=who.cities, before=read_cursor(request.query.get("after"), _ASKED), limit=limit + 1
         )
         page = found[:limit]
-        following = next_key(page[-1].raised_at, page[-1].incident_id) if len(found) > limit else None
+        following = next_cursor(_ASKED, page[-1].raised_at, page[-1].incident_id) if len(found) > limit else None
         return answer(IncidentPage([self._view(i, who, request.now) for i in page if may_see(i, who)], following))
 
     async def read(self, who: Principal, request: Request) -> Response:

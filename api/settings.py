@@ -9,6 +9,12 @@ class ApiSettings:
 
     page_len_max: int = 200
     """Rows that one page of a listing holds at most."""
+    export_rows_max: int = 50_000
+    """Rows that one CSV export holds at most; more are refused as `export_too_large`, never left out silently."""
+    exports_max: int = 4
+    """CSV exports that are written at the same time; one more is refused as `overloaded`."""
+    export_timeout_s: float = 120.0
+    """Seconds in which a CSV export must have been read; then its connection is cut, so that it ends visibly torn."""
     nearby_len_max: int = 50
     """Technicians that one `nearby` answer holds at most."""
     nearby_radius_m: float = 20_000.0
@@ -30,6 +36,12 @@ class ApiSettings:
         """Check ranges."""
         if not 1 <= self.page_len_max <= 1_000:
             raise ValueError(f"page_len_max must be between 1 and 1000, is {self.page_len_max}")
+        if not 1 <= self.export_rows_max <= 10_000_000:
+            raise ValueError(f"export_rows_max must be between 1 and 10000000, is {self.export_rows_max}")
+        if not 1 <= self.exports_max <= 1_000:
+            raise ValueError(f"exports_max must be between 1 and 1000, is {self.exports_max}")
+        if not 1 <= self.export_timeout_s <= 3_600:
+            raise ValueError(f"export_timeout_s must be between 1 and 3600, is {self.export_timeout_s}")
         if not 1 <= self.nearby_len_max <= 1_000:
             raise ValueError(f"nearby_len_max must be between 1 and 1000, is {self.nearby_len_max}")
         if not 100 <= self.nearby_radius_m <= 200_000:

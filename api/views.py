@@ -9,6 +9,9 @@ from typing import Final
 
 from msgspec import UNSET, UnsetType
 
+from api.bodies import OfferRow
+from core.ids import CityId
+from core.principal import Principal, Role
 from dispatch.model import Offer, Order, OrderState, Technician
 from dispatch.order import JOB_STATES
 from geo.cells import cell_of, distance_band
@@ -31,6 +34,13 @@ class Reader(StrEnum):
     STAFF = "staff"
     CUSTOMER = "customer"
     TECHNICIAN = "technician"
+
+
+def is_staff_of(who: Principal, city: CityId) -> bool:
+    """Ops of the city, and programs of the platform (of the city, when their token names cities)."""
+    if city in who.cities:
+        return who.holds(Role.OPS, Role.SERVICE)
+    return who.holds(Role.SERVICE) and not who.cities
 
 
 def crs_of(frame: Frame) -> Crs:
@@ -102,6 +112,28 @@ def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float) -> 
         district=order.site.district[:64],
         fee_fen=order.service_fen + order.travel_fen,
         why=list(why[:16]),
+    )
+
+
+def offer_row(offer: Offer, reader: Reader) -> OfferRow:
+    """A line of a listing of offers: what it cost the others is for staff."""
+    is_staff = reader is Reader.STAFF
+    return OfferRow(
+        offer=offer.offer_id,
+        order=offer.order_id,
+        technician=offer.technician,
+        city=offer.city,
+        state=offer.state.value,
+        offered_at=stamp(offer.offered_at),
+        expires_at=stamp(offer.expires_at),
+        changed_at=stamp(offer.changed_at),
+        distance_band=distance_band(offer.distance_m),
+        delivered_at=stamp(offer.delivered_at) if offer.delivered_at is not None else None,
+        reason=offer.reason,
+        round=(offer.round_id or None) if is_staff else None,
+        cost_s=round(offer.cost_s, 3) if is_staff else None,
+        travel_s=round(offer.travel_s, 3) if is_staff else None,
+        distance_m=round(offer.distance_m, 1) if is_staff else None,
     )
 
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from core.ids import CityId, OrderId, TenantId, UserId
+from core.ids import OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+from dispatch.listing import ListFilter, Place
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
 
 if TYPE_CHECKING:
     from dispatch.events import Effect
@@ -73,20 +74,6 @@ class DispatchStore(Protocol):
         """One order, also long settled."""
         ...
 
-    async def orders(
-        self,
-        tenant: TenantId,
-        *,
-        city: CityId | None = None,
-        state: OrderState | None = None,
-        customer: UserId | None = None,
-        technician: UserId | None = None,
-        before: tuple[float, str] | None = None,
-        limit: int = 50,
-    ) -> Sequence[Order]:
-        """A page of orders, newest first by (placed_at, order_id), strictly before ``before``."""
-        ...
-
     async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
         """An order's history in order."""
         ...
@@ -101,6 +88,34 @@ class DispatchStore(Protocol):
 
     async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
         """One technician."""
+        ...
+
+
+class Listings(Protocol):
+    """Pages of everything that was ever stored (``store/listings.py``). Read beside the writer, for people.
+
+    A page holds the newest rows strictly before a ``Place``, newest first. A row's place never changes, so a row that
+    fits the filter all the while is on exactly one page, whatever is written between two of them.
+    """
+
+    async def orders(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[Order]:
+        """A page of orders, by (placed_at, order_id). Raises ``Unavailable``."""
+        ...
+
+    async def offers(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[Offer]:
+        """A page of offers, by (offered_at, offer_id). Raises ``Unavailable``."""
+        ...
+
+    async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+        """How many orders fit, counted no further than ``most``. Raises ``Unavailable``."""
+        ...
+
+    async def count_offers(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+        """How many offers fit, counted no further than ``most``. Raises ``Unavailable``."""
         ...
 
 

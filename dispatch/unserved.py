@@ -5,15 +5,16 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from core.ids import CityId, TenantId
+from dispatch.listing import ListFilter, Place
 from dispatch.model import OrderState
 from dispatch.order import SETTLED_STATES
-from dispatch.ports import DispatchStore
+from dispatch.ports import Listings
 
 _PAGE_LEN: Final = 500
 
 
 async def open_orders_unserved(
-    store: DispatchStore, tenant: TenantId, served: Collection[CityId]
+    listings: Listings, tenant: TenantId, served: Collection[CityId]
 ) -> Mapping[CityId, int]:
     """How many open orders each city of the tenant has that is not in ``served``.
 
@@ -27,8 +28,9 @@ async def open_orders_unserved(
     for state in OrderState:
         if state in SETTLED_STATES:
             continue
-        before: tuple[float, str] | None = None
-        while page := await store.orders(tenant, state=state, before=before, limit=_PAGE_LEN):
+        wanted = ListFilter(state=state)
+        before: Place | None = None
+        while page := await listings.orders(tenant, wanted, before=before, limit=_PAGE_LEN):
             found.update(order.city for order in page if order.city not in served)
             before = (page[-1].placed_at, page[-1].order_id)
     return found

@@ -210,6 +210,7 @@ class App:
             observe=self.metrics.observe_request,
             keeping=keeping,
             torn=torn,
+            stream_timeout_s=settings.api.export_timeout_s,
         )
         self._http = HttpListener(
             app,

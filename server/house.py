@@ -17,7 +17,7 @@ from core.ids import TenantId
 from core.principal import Role
 from core.service import pause
 from core.shard import Shard
-from dispatch.ports import DispatchStore
+from dispatch.ports import Listings
 from dispatch.unserved import open_orders_unserved
 from realtime.service import RealtimeService
 from safety.service import SafetyService
@@ -60,7 +60,7 @@ class House:
         inbound: Inbound,
         api: Api,
         directory: Staff,
-        orders: DispatchStore,
+        listings: Listings,
         last_seen: LastSeen,
         addresses: Addresses,
     ) -> None:
@@ -75,7 +75,7 @@ class House:
         self.addresses = addresses
         self._fleet = fleet
         self._directory = directory
-        self._orders = orders
+        self._listings = listings
         self._last_seen = last_seen
         self._expiry: asyncio.TimerHandle | None = None
         self._closed: dict[Shard, asyncio.Task[None] | None] = {}
@@ -111,7 +111,7 @@ class House:
 
     async def _warn_of_unserved(self, tenant: TenantId) -> None:
         served = {part.shard.city for part in self.cities.of(tenant)}
-        for city, orders in (await open_orders_unserved(self._orders, tenant, served)).items():
+        for city, orders in (await open_orders_unserved(self._listings, tenant, served)).items():
             _log.error(
                 "a city with open orders is not served: nobody decides about them until it is in the config again",
                 extra={"tenant": tenant, "city": city, "orders": orders},

@@ -25,7 +25,7 @@ from core.clock import Clock
 from core.ids import CityId, IdSource, TenantId, UserId
 from core.shard import Shard
 from dispatch.places import Places
-from dispatch.ports import DispatchStore
+from dispatch.ports import DispatchStore, Listings
 from dispatch.service import DispatchService
 from geo.city import CityMap
 from geo.point import Frame, LatLng
@@ -56,6 +56,8 @@ class StoreSet(Protocol):
 
     @property
     def dispatch(self) -> DispatchStore: ...  # noqa: D102 - named by its type
+    @property
+    def listings(self) -> Listings: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -143,7 +145,7 @@ def build_house(
         inbound=inbound,
         api=_make_api(given, hub, cities, safety, inbound, addresses, page),
         directory=stores.directory,
-        orders=stores.dispatch,
+        listings=stores.listings,
         last_seen=ground.last_seen,
         addresses=addresses,
     )
@@ -290,6 +292,7 @@ def _make_api(
             safety=safety,
             inbound=inbound,
             dispatch_store=given.stores.dispatch,
+            listings=given.stores.listings,
             safety_store=given.stores.safety,
             tracks=given.stores.tracks,
             frame=given.frame,

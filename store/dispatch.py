@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, func, or_, select
 
-from core.ids import CityId, OrderId, TenantId, UserId
+from core.ids import OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
 from dispatch.ports import DispatchChanges, DispatchState
 from store import schema
 from store.blobs import Blob
@@ -120,33 +120,6 @@ class SqlDispatchStore:
         row = await self._database.read(lambda c: _ORDER_BY_ID.one(c, tenant, order_id))
         return None if row is None else _ORDER.unpack(row[0])
 
-    async def orders(
-        self,
-        tenant: TenantId,
-        *,
-        city: CityId | None = None,
-        state: OrderState | None = None,
-        customer: UserId | None = None,
-        technician: UserId | None = None,
-        before: tuple[float, str] | None = None,
-        limit: int = 50,
-    ) -> Sequence[Order]:
-        """See the port."""
-        query = select(_o.body).where(_o.tenant == tenant)
-        if city is not None:
-            query = query.where(_o.city == city)
-        if state is not None:
-            query = query.where(_o.state == state.value)
-        if customer is not None:
-            query = query.where(_o.customer == customer)
-        if technician is not None:
-            query = query.where(_o.technician == technician)
-        if before is not None:
-            query = query.where(tuple_(_o.placed_at, _o.order_id) < before)
-        query = query.order_by(_o.placed_at.desc(), _o.order_id.desc()).limit(limit)
-        rows = await self._database.read(lambda c: c.execute(query).all())
-        return [_ORDER.unpack(row[0]) for row in rows]
-
     async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
         """See the port."""
         return [_EVENT.unpack(row[0]) for row in await self._all(_EVENTS, tenant, order_id)]
@@ -207,6 +180,7 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
             connection,
             tenant,
             offer.offer_id,
+            city,
             offer.order_id,
             offer.technician,
             offer.offered_at,

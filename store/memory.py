@@ -14,7 +14,8 @@ from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
 from core.service import pause
 from core.shard import Shard
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, OrderState, StoredRound, Technician
+from dispatch.listing import ListFilter, Place
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
@@ -225,29 +226,6 @@ class MemoryDispatchStore:
         self.faults.before_read()
         return self._orders.get((tenant, order_id))
 
-    async def orders(
-        self,
-        tenant: TenantId,
-        *,
-        city: CityId | None = None,
-        state: OrderState | None = None,
-        customer: UserId | None = None,
-        technician: UserId | None = None,
-        before: tuple[float, str] | None = None,
-        limit: int = 50,
-    ) -> Sequence[Order]:
-        """See the port."""
-        self.faults.before_read()
-        wanted = {"city": city, "state": state, "customer": customer, "technician": technician}
-        found = [
-            order
-            for (owner, _), order in self._orders.items()
-            if owner == tenant
-            and all(value is None or getattr(order, name) == value for name, value in wanted.items())
-            and (before is None or (order.placed_at, order.order_id) < before)
-        ]
-        return sorted(found, key=lambda order: (order.placed_at, order.order_id), reverse=True)[:limit]
-
     async def events(self, tenant: TenantId, order_id: OrderId) -> Sequence[OrderEvent]:
         """See the port."""
         self.faults.before_read()
@@ -269,6 +247,62 @@ class MemoryDispatchStore:
         """See the port."""
         self.faults.before_read()
         return self._technicians.get((tenant, technician))
+
+
+class MemoryListings:
+    """In-memory ``dispatch.ports.Listings``: looks through everything."""
+
+    def __init__(self, store: MemoryDispatchStore) -> None:
+        self._store = store
+
+    async def orders(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[Order]:
+        """See the port."""
+        self._store.faults.before_read()
+        found = [
+            order
+            for (owner, _), order in self._store._orders.items()
+            if owner == tenant
+            and _fits(wanted, order, order.customer, order.placed_at)
+            and (before is None or (order.placed_at, order.order_id) < before)
+        ]
+        return sorted(found, key=lambda order: (order.placed_at, order.order_id), reverse=True)[:limit]
+
+    async def offers(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[Offer]:
+        """See the port."""
+        self._store.faults.before_read()
+        orders = self._store._orders
+        found = [
+            offer
+            for (owner, _), offer in self._store._offers.items()
+            if owner == tenant
+            and (wanted.order is None or offer.order_id == wanted.order)
+            and _fits(wanted, offer, orders[tenant, offer.order_id].customer, offer.offered_at)
+            and (before is None or (offer.offered_at, offer.offer_id) < before)
+        ]
+        return sorted(found, key=lambda offer: (offer.offered_at, offer.offer_id), reverse=True)[:limit]
+
+    async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+        """See the port."""
+        return len(await self.orders(tenant, wanted, limit=most))
+
+    async def count_offers(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+        """See the port."""
+        return len(await self.offers(tenant, wanted, limit=most))
+
+
+def _fits(wanted: ListFilter, row: Order | Offer, customer: UserId, at: float) -> bool:
+    return (
+        (wanted.cities is None or row.city in wanted.cities)
+        and (wanted.state is None or row.state == wanted.state)
+        and (wanted.technician is None or row.technician == wanted.technician)
+        and (wanted.customer is None or customer == wanted.customer)
+        and (wanted.from_at is None or at >= wanted.from_at)
+        and (wanted.to_at is None or at < wanted.to_at)
+    )
 
 
 class MemorySafetyStore:
@@ -483,6 +517,7 @@ class MemoryStores:
         self.outboxes = {stream: MemoryOutbox(stream, ids.new("ep_")) for stream in Stream}
         self.directory = Directory(keep.device_seen_s)
         self.dispatch = MemoryDispatchStore(self.outboxes[Stream.MAIN])
+        self.listings = MemoryListings(self.dispatch)
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY])
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()

@@ -7,7 +7,7 @@ compares the two. Times are UTC epoch seconds. Every key begins with the tenant.
 
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
 
 MAIN: Final = MetaData()
 """``doorstep.db``: dispatch, its outbox, devices."""
@@ -106,7 +106,12 @@ orders: Final = Table(
     Index("orders_by_city", "tenant", "city", "placed_at", "order_id"),
     Index("orders_by_customer", "tenant", "customer", "placed_at", "order_id"),
     Index("orders_by_technician", "tenant", "technician", "placed_at", "order_id"),
-)
+    # Written once, when an order settles. Open ones are few and found by orders_unsettled.
+    Index(
+        "orders_settled", "tenant", "city", "state", "placed_at", "order_id",
+        sqlite_where=text("settled_at IS NOT NULL"),
+    ),
+)  # fmt: skip
 ORDER_CHANGING: Final = ("state", "technician", "settled_at", "version", "body")
 """Columns that an update writes; the others never change, so their indexes are left alone."""
 
@@ -115,6 +120,7 @@ offers: Final = Table(
     MAIN,
     _key("tenant"),
     _key("offer_id"),
+    _text("city"),
     _text("order_id"),
     _text("technician"),
     _real("offered_at"),
@@ -122,6 +128,8 @@ offers: Final = Table(
     _integer("version"),
     _body(),
     Index("offers_by_order", "tenant", "order_id"),
+    Index("offers_by_technician", "tenant", "technician", "offered_at", "offer_id"),
+    Index("offers_by_state", "tenant", "city", "state", "offered_at", "offer_id"),
 )
 OFFER_CHANGING: Final = ("state", "version", "body")
 

@@ -15,6 +15,7 @@ from store import schema
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
+from store.listings import SqlListings
 from store.lock import FolderLock
 from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
 from store.outbox import Outbox
@@ -55,6 +56,7 @@ class Stores:
 
     Attributes:
         dispatch: ``dispatch.ports.DispatchStore``.
+        listings: ``dispatch.ports.Listings``.
         safety: ``safety.ports.SafetyStore``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
@@ -76,6 +78,7 @@ class Stores:
         self.databases = {database.path.name: database for database in (self._main, self._safety, self._tracks)}
         self.directory = Directory(self._keep.device_seen_s)
         self.dispatch = SqlDispatchStore(self._main, main_outbox)
+        self.listings = SqlListings(self._main)
         self.safety = SqlSafetyStore(self._safety, safety_outbox)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),

@@ -7,6 +7,7 @@ from core.errors import Unavailable
 from core.ids import CityId, OrderId, UserId
 from core.outbox import Stream
 from core.shard import Shard
+from dispatch.listing import ListFilter
 from dispatch.model import DutyState, OfferState, OrderState
 from dispatch.ports import DispatchChanges
 from tests.contract.conftest import Node
@@ -52,7 +53,7 @@ async def test_nothing_is_found_under_another_tenant_or_city(node: Node) -> None
     await node.stores.dispatch.commit(SHARD, changes_of(make_order(), make_offer(), make_technician()), [], NOW)
     assert await node.stores.dispatch.order(OTHER_TENANT, OrderId("ord_1")) is None
     assert await node.stores.dispatch.technician(OTHER_TENANT, UserId("tec_1")) is None
-    assert list(await node.stores.dispatch.orders(OTHER_TENANT)) == []
+    assert list(await node.stores.listings.orders(OTHER_TENANT, ListFilter(), limit=9)) == []
     assert list((await node.stores.dispatch.load(Shard(OTHER_TENANT, CITY), NOW)).orders) == []
     elsewhere = await node.stores.dispatch.load(Shard(TENANT, CityId("shang")), NOW)
     assert (list(elsewhere.orders), list(elsewhere.technicians)) == ([], [])
@@ -137,7 +138,9 @@ async def test_an_update_replaces_order_and_offer_but_adds_events(node: Node) ->
     assert await node.stores.dispatch.order(TENANT, order.order_id) == assigned
     assert list(await node.stores.dispatch.offers(TENANT, order.order_id)) == [accepted]
     assert [event.seq for event in await node.stores.dispatch.events(TENANT, order.order_id)] == [1, 2]
-    found = await node.stores.dispatch.orders(TENANT, technician=UserId("tec_9"), state=OrderState.ASSIGNED)
+    found = await node.stores.listings.orders(
+        TENANT, ListFilter(technician=UserId("tec_9"), state=OrderState.ASSIGNED), limit=9
+    )
     assert list(found) == [assigned]
 
 
@@ -167,7 +170,7 @@ async def test_one_failing_batch_leaves_its_neighbours_and_the_numbers_whole(nod
     ]
     returned = [row for result in results if not isinstance(result, BaseException) for row in result]
     assert [row for row in returned if row.recipient == "u1"] == list(rows)
-    assert {order.order_id for order in await node.stores.dispatch.orders(TENANT)} == {
+    assert {order.order_id for order in await node.stores.listings.orders(TENANT, ListFilter(), limit=99)} == {
         f"ord_{n}" for n in range(9) if n % 3 != 1
     }
 
@@ -192,32 +195,6 @@ async def test_a_message_of_the_other_stream_is_refused_before_anything_is_store
             SHARD, changes_of(make_order()), [make_draft(), make_draft(stream=Stream.SAFETY)], NOW
         )
     assert await node.stores.dispatch.order(TENANT, OrderId("ord_1")) is None
-
-
-async def test_pages_follow_each_other_without_gap_or_repeat(node: Node) -> None:
-    orders = [make_order(f"{n:02}", placed_at=NOW + n // 3) for n in range(20)]
-    await node.stores.dispatch.commit(SHARD, changes_of(*orders), [], NOW)
-    seen: list[str] = []
-    before = None
-    while page := await node.stores.dispatch.orders(TENANT, city=CITY, before=before, limit=7):
-        seen.extend(order.order_id for order in page)
-        before = (page[-1].placed_at, page[-1].order_id)
-    assert seen == [order.order_id for order in reversed(orders)]
-
-
-async def test_listings_filter_by_every_field_together(node: Node) -> None:
-    orders = [
-        make_order("a"),
-        make_order("b", customer=UserId("cus_2")),
-        make_order("c", customer=UserId("cus_2"), state=OrderState.CANCELLED),
-        make_order("d", customer=UserId("cus_2"), state=OrderState.ASSIGNED, technician=UserId("tec_2")),
-    ]
-    await node.stores.dispatch.commit(SHARD, changes_of(*orders), [], NOW)
-    find = node.stores.dispatch.orders
-    assert [o.order_id for o in await find(TENANT, customer=UserId("cus_2"))] == ["ord_d", "ord_c", "ord_b"]
-    assert [o.order_id for o in await find(TENANT, customer=UserId("cus_2"), state=OrderState.CANCELLED)] == ["ord_c"]
-    assert [o.order_id for o in await find(TENANT, technician=UserId("tec_2"), city=CITY)] == ["ord_d"]
-    assert list(await find(TENANT, city=CityId("suzhou"))) == []
 
 
 async def test_rounds_are_found_by_each_of_their_orders(node: Node) -> None:

@@ -12,6 +12,7 @@ import pytest
 from core.errors import Unavailable
 from core.ids import OrderId, UserId
 from core.outbox import Stream
+from dispatch.listing import ListFilter
 from store.sqlite import open_stores
 from tests.contract.store_values import (
     NOW,
@@ -84,7 +85,7 @@ async def look(folder: Path, printed: set[str]) -> None:
     stores = open_stores(folder, ManualClock(), CountedIds())
     await stores.start()
     incidents = {i.incident_id for i in await stores.safety.incidents(TENANT, limit=1_000_000)}
-    orders = {o.order_id for o in await stores.dispatch.orders(TENANT, limit=1_000_000)}
+    orders = {o.order_id for o in await stores.listings.orders(TENANT, ListFilter(), limit=1_000_000)}
     assert printed <= orders | incidents
     for stream, user, known in (
         (Stream.MAIN, "tec_1", {order_id[4:] for order_id in orders}),

@@ -59,6 +59,7 @@ EVERYONE = _row("              yes yes yes yes yes yes yes yes yes yes   yes yes
 TABLE: dict[str, dict[str, str]] = {
     "order_place": _row("      yes yes no no no no yes bad yes bad   yes no yes yes   yes bad yes"),
     "order_list": _row("       yes yes yes yes no no yes yes yes yes   yes yes yes yes   yes yes yes"),
+    "offer_list": _row("       no no yes yes no no yes yes yes yes   no yes yes yes   yes yes yes"),
     "order_read": ORDER_READ,
     "order_cancel": ORDER_ACT,
     "order_confirm": ORDER_ACT,

@@ -1,14 +1,10 @@
-"""Query parameters, page keys and errors of the HTTP edge."""
-
-import math
+"""Query parameters and errors of the HTTP edge."""
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from api.errors import problem, status_of, undecodable
-from api.exchange import Request, keyset, next_key, number, whole
+from api.exchange import Request, number, whole
 from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
 
 
@@ -29,21 +25,6 @@ def test_a_missing_number_is_its_default_or_refused() -> None:
 def test_a_whole_number_out_of_bounds_or_none_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         whole(Request(0, query={"limit": text}), "limit", 1, 100, 50)
-
-
-@given(st.floats(0, 4e9), st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1, max_size=40))
-def test_a_page_key_comes_back_as_it_was(at: float, name: str) -> None:
-    assert keyset(next_key(at, name)) == (at, name)
-
-
-@given(st.text(max_size=80))
-def test_no_text_breaks_a_page_key(text: str) -> None:
-    try:
-        found = keyset(text)
-    except Invalid:
-        return
-    assert found is not None
-    assert math.isfinite(found[0])
 
 
 @pytest.mark.parametrize(

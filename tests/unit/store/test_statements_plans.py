@@ -1,7 +1,7 @@
 """Every statement finds its rows by an index: what is fast on an empty file must be fast after years."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import store.streams
 import store.tracks
 from core.outbox import Stream
 from store import schema
+from store.listings import offers_statement, orders_statement
 from store.migrate import migrate
 from store.outbox import Outbox
 from store.statements import Statement, VersionedRows
@@ -45,6 +46,43 @@ def statements(holder: object, prefix: str = "") -> Iterator[tuple[str, Statemen
             yield prefix + name, value
         elif isinstance(value, VersionedRows):
             yield from statements(value, f"{name}.")
+
+
+WALKS = (
+    *((orders_statement, index, ()) for index in ("orders_by_time", "orders_by_city", "orders_settled")),
+    *((orders_statement, f"orders_by_{who}", (who,)) for who in ("customer", "technician")),
+    (orders_statement, "orders_unsettled", ("city", "state")),
+    (offers_statement, "offers_by_state", ("city", "state")),
+    (offers_statement, "offers_by_technician", ("technician",)),
+    (offers_statement, "offers_by_order", ("order_id",)),
+    (offers_statement, "orders_by_customer", ("customer",)),
+)
+# Few rows, so they may be sorted: one order's offers, one customer's offers, the open orders of a city.
+SORTED = {"offers_by_order", "orders_by_customer", "orders_unsettled"}
+
+
+@pytest.mark.parametrize("counting", [False, True])
+@pytest.mark.parametrize(("build", "index", "least"), WALKS)
+def test_a_listing_walks_one_index_in_its_order(
+    tmp_path: Path, build: Callable[..., Statement], index: str, least: tuple[str, ...], counting: bool
+) -> None:
+    migrate(tmp_path, CountedIds())
+    connection = sqlite3.connect(tmp_path / "doorstep.db")
+    if index in ("orders_by_city", "orders_settled"):
+        least = ("city",) if index == "orders_by_city" else ("city", "state")
+    others = [name for name in ("city", "state", "customer", "technician") if name not in least]
+    for extra in ((), *((name,) for name in others), tuple(others)):
+        for span in ((), ("from", "to"), ("before",), ("from", "to", "before")):
+            if counting and "before" in span:
+                continue
+            statement = build(index, (*least, *extra, *span), counting)
+            values = [1] * statement.text.count("?")
+            plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", values)]
+            assert any(index in step for step in plan), plan
+            assert not any("SCAN" in step and "subquery" not in step and "anon" not in step for step in plan), plan
+            is_sorted = any("B-TREE" in step for step in plan)
+            assert not is_sorted or index in SORTED, plan
+    connection.close()
 
 
 @pytest.mark.parametrize("file", FILES)
