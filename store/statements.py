@@ -12,11 +12,23 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, select, update
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.sql.elements import ClauseElement
+from sqlalchemy.sql.selectable import FromClause
 
 from store.rules import version_conflict
 
+
+class _Compiler(SQLiteCompiler):
+    """SQLAlchemy leaves SQLite's hints out."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:
+        """``INDEXED BY`` as it was given, behind the table's name."""
+        return text
+
+
 _DIALECT = sqlite.dialect(paramstyle="qmark")
+_DIALECT.statement_compiler = _Compiler
 
 Row = tuple[Any, ...]
 """Values of one row: what a driver takes and gives. Their types are the table's."""
