@@ -87,6 +87,7 @@ class Orders:
             travel_fen=body.price.travel_fen,
             gender_preference=Gender(body.gender_preference) if body.gender_preference is not None else None,
             mode=Mode.AUTO,
+            scheduled_for=body.scheduled_for,
         )
         fingerprint = hashlib.sha256(msgspec.json.encode(body)).hexdigest() if key else ""
         effects = await part.dispatch.ask(events.OrderPlaced(draft, who.user, key, fingerprint))
@@ -225,8 +226,6 @@ def _refuse_later_features(body: OrderIn) -> None:
         raise Invalid("only mode auto is supported", code="mode_unsupported", field="mode")
     if body.technician is not None:
         raise Invalid("a technician can be named in mode directed only", code="mode_unsupported", field="technician")
-    if body.scheduled_for is not None:
-        raise Invalid("orders start now; scheduling is not supported", code="mode_unsupported", field="scheduled_for")
 
 
 def _idempotency_key(request: Request) -> str:

@@ -80,6 +80,7 @@ def order_view(
         location=_place(order, frame) if at_door else UNSET,
         technician=card,
         duration_s=order.duration_s,
+        scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else UNSET,
         price_fen=order.service_fen + order.travel_fen,
         eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
         reason=order.reason or UNSET,
@@ -112,6 +113,7 @@ def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float) -> 
         district=order.site.district[:64],
         fee_fen=order.service_fen + order.travel_fen,
         why=list(why[:16]),
+        scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else None,
     )
 
 

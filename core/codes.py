@@ -51,6 +51,8 @@ MEANINGS: Final[dict[str, str]] = {
     "rate_limited": "More messages or requests than one connection or caller may send.",
     "refused": "Understood, and will not be done.",
     "restricted": "Only the people an incident reaches may do this to it.",
+    "scheduled_in_past": "The service cannot begin before now, by the server's clock.",
+    "scheduled_too_far": "The service is farther ahead than orders may be scheduled (`dispatch.schedule.ahead_max_s`).",
     "step_out_of_order": "Another step of the job comes first.",
     "store_conflict": "The stored state is newer than the change: two owners, or a repeat.",
     "store_corrupt": "A stored record cannot be read.",

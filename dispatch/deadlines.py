@@ -8,6 +8,7 @@ from typing import NamedTuple
 class Due(StrEnum):
     """What falls due."""
 
+    OPEN = "open"
     EXPIRE = "expire"
     UNDELIVERED = "undelivered"
     GIVE_UP = "give_up"

@@ -14,7 +14,7 @@ from core.shard import Shard
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
-from dispatch import rating, technician
+from dispatch import rating, schedule, technician
 from dispatch.book import Book, in_order
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
@@ -43,6 +43,8 @@ from dispatch.technician import WorkMove
 
 SYSTEM: Final = UserId("system")
 """Who did what nobody asked for: deadlines and rounds."""
+
+_TAKING_BACK: Final = (OrderMove.TAKE_BACK, OrderMove.SHELVE)
 
 _CANCEL_REFUSALS: Final = {
     OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
@@ -90,6 +92,7 @@ class DispatchEngine:
             e.RoundSolved: self._matchmaker.solved,
         }
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
+            Due.OPEN: self._open,
             Due.EXPIRE: self._expire,
             Due.UNDELIVERED: self._undelivered,
             Due.GIVE_UP: self._give_up,
@@ -229,6 +232,7 @@ class DispatchEngine:
                 raise conflict("idempotency_key_reused", "this key was used for a different order")
             return [e.OrderRepeated(used.order_id, book.orders.get(used.order_id))]
         draft = event.draft
+        schedule.check(draft.scheduled_for, now, self._settings.schedule)
         placed = Order(
             tenant=self.shard.tenant,
             city=self.shard.city,
@@ -249,10 +253,11 @@ class DispatchEngine:
             placed_at=now,
             changed_at=now,
             placed_by=event.by,
+            scheduled_for=draft.scheduled_for,
         )
         book.note(placed, now, "placed", event.by)
-        opened = book.put_order(orders.advance(placed, OrderMove.OPEN, now))
-        book.note(opened, now, "matching", SYSTEM)
+        opened = book.put_order(orders.advance(placed, schedule.opening(placed, now, self._settings.schedule), now))
+        book.note(opened, now, opened.state, SYSTEM)
         if event.key:
             book.put_key(
                 IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, opened.order_id, now)
@@ -280,9 +285,8 @@ class DispatchEngine:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
         lost_by = order.technician
         self._book.refuse(order.order_id, lost_by)
-        order = self._move(
-            order, OrderMove.TAKE_BACK, now, event.by, technician=None, eta_s=None, radius_step=0, reason=event.reason
-        )
+        move = schedule.taking_back(order, now, self._settings.schedule)
+        order = self._move(order, move, now, event.by, technician=None, eta_s=None, radius_step=0, reason=event.reason)
         freed = self._free(lost_by, order, now)
         self._matchmaker.want()
         return [self._tell(order, "reassigned", now, lost_by=lost_by), *freed]
@@ -529,9 +533,12 @@ class DispatchEngine:
     def _arm(self, order: Order) -> None:
         """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
         id_ = order.order_id
+        self._deadlines.drop(Due.OPEN, id_)
         self._deadlines.drop(Due.GIVE_UP, id_)
         self._deadlines.drop(Due.CONFIRM, id_)
-        if order.state is OrderState.MATCHING:
+        if order.state is OrderState.SCHEDULED:
+            self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
+        elif order.state is OrderState.MATCHING:
             self._deadlines.set(self._give_up_at(order), Due.GIVE_UP, id_)
         elif order.state is OrderState.DEPARTED_SAFE:
             self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
@@ -540,7 +547,12 @@ class DispatchEngine:
 
     def _give_up_at(self, order: Order) -> float:
         # While an order is in matching, changed_at is when its matching began.
-        return order.changed_at + self._settings.unfilled_after_s
+        return max(order.changed_at + self._settings.unfilled_after_s, order.scheduled_for or 0.0)
+
+    def _open(self, id_: str, now: float) -> list[Effect]:
+        order = self._move(self._book.orders[OrderId(id_)], OrderMove.OPEN, now, SYSTEM)
+        self._matchmaker.want()
+        return [self._tell(order, "matching", now)]
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
         offer = self._close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
@@ -580,7 +592,7 @@ class DispatchEngine:
         order = self._book.put_order(order)
         if facts.get("reason"):
             detail = {**(detail or {}), "reason": facts["reason"]}
-        self._book.note(order, now, move if move is OrderMove.TAKE_BACK else order.state, by, **(detail or {}))
+        self._book.note(order, now, OrderMove.TAKE_BACK if move in _TAKING_BACK else order.state, by, **(detail or {}))
         self._arm(order)
         return order
 

@@ -29,6 +29,7 @@ class OrderDraft:
     travel_fen: int
     gender_preference: Gender | None = None
     mode: Mode = Mode.AUTO
+    scheduled_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class OrderPlaced:
     """Someone wants a technician.
 
     Answered by ``OrderChanged`` (what ``placed``), or by ``OrderRepeated`` when ``by`` has used ``key`` with the
-    same ``fingerprint`` before. Refused: ``idempotency_key_reused`` (other fingerprint). An empty key is never
-    a repeat.
+    same ``fingerprint`` before. Refused: ``idempotency_key_reused`` (other fingerprint), ``scheduled_in_past``,
+    ``scheduled_too_far``. An empty key is never a repeat.
     """
 
     draft: OrderDraft

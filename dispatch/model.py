@@ -111,6 +111,8 @@ class Order:
     stars: int | None = None
     eta_s: float | None = None
     """Travel estimate of the accepted offer."""
+    scheduled_for: float | None = None
+    """When the service shall begin; None for as soon as possible."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,11 @@
 ::
 
     placed -> matching -> assigned -> en_route -> arrived -> in_service -> finished -> departed_safe -> confirmed
-                 |  ^        |            |
-                 |  +--------+------------+  (taken from its technician)
-                 +-> unfilled                cancelled: from everything before in_service
+       |       ^ |  ^        |  |         |
+       |       | |  +--------|--+---------+  (taken from its technician)
+       |       | +-> unfilled|
+       +-> scheduled <-------+               cancelled: from everything before in_service
+                      (taken from its technician long before its time)
 """
 
 from collections.abc import Sequence
@@ -21,6 +23,8 @@ class OrderMove(StrEnum):
     """What can happen to an order."""
 
     OPEN = "open"
+    SCHEDULE = "schedule"
+    """Wait for the lead time before the service."""
     ASSIGN = "assign"
     EN_ROUTE = "en_route"
     ARRIVE = "arrived"
@@ -31,6 +35,8 @@ class OrderMove(StrEnum):
     CANCEL = "cancel"
     GIVE_UP = "give_up"
     TAKE_BACK = "take_back"
+    SHELVE = "shelve"
+    """Taken back while its lead time has not begun."""
 
 
 _S = OrderState
@@ -38,12 +44,16 @@ _M = OrderMove
 
 TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.PLACED, _M.OPEN): _S.MATCHING,
+    (_S.PLACED, _M.SCHEDULE): _S.SCHEDULED,
     (_S.PLACED, _M.CANCEL): _S.CANCELLED,
+    (_S.SCHEDULED, _M.OPEN): _S.MATCHING,
+    (_S.SCHEDULED, _M.CANCEL): _S.CANCELLED,
     (_S.MATCHING, _M.ASSIGN): _S.ASSIGNED,
     (_S.MATCHING, _M.GIVE_UP): _S.UNFILLED,
     (_S.MATCHING, _M.CANCEL): _S.CANCELLED,
     (_S.ASSIGNED, _M.EN_ROUTE): _S.EN_ROUTE,
     (_S.ASSIGNED, _M.TAKE_BACK): _S.MATCHING,
+    (_S.ASSIGNED, _M.SHELVE): _S.SCHEDULED,
     (_S.ASSIGNED, _M.CANCEL): _S.CANCELLED,
     (_S.EN_ROUTE, _M.ARRIVE): _S.ARRIVED,
     (_S.EN_ROUTE, _M.TAKE_BACK): _S.MATCHING,

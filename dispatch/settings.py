@@ -110,6 +110,21 @@ class RoundSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ScheduleSettings:
+    """Orders for later, and the time that technicians have."""
+
+    lead_s: float = 3_600.0
+    """How long before its service a scheduled order begins to look for a technician, in seconds."""
+    ahead_max_s: float = 2_592_000.0
+    """How far ahead an order may be scheduled, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("lead_s", self.lead_s, 0, 604_800)
+        _between("ahead_max_s", self.ahead_max_s, 60, 31_622_400)
+
+
+@dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How orders find technicians."""
 
@@ -118,7 +133,8 @@ class DispatchSettings:
     undelivered_s: float = 3.0
     """An offer whose arrival no device has acknowledged by then goes to the next technician, in seconds."""
     unfilled_after_s: float = 600.0
-    """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began."""
+    """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began; a scheduled
+    one not before its time."""
     confirm_after_s: float = 86_400.0
     """An order whose technician has left safely is confirmed by itself after this, in seconds."""
     position_fresh_s: float = 60.0
@@ -135,6 +151,8 @@ class DispatchSettings:
     """Seed of the tie-break between equal candidates; a number."""
     round: RoundSettings = RoundSettings()
     """Matching rounds."""
+    schedule: ScheduleSettings = ScheduleSettings()
+    """Orders for later, and technicians' time."""
     head_start: HeadStartSettings = HeadStartSettings()
     """What counts besides travel time."""
     rating: RatingSettings = RatingSettings()

@@ -336,6 +336,8 @@ class Offer(Struct, tag="offer", frozen=True, omit_defaults=True):
     district: Word
     fee_fen: Fen
     why: Annotated[list[Text], Meta(max_length=16)]
+    scheduled_for: EpochS | None = None
+    """When the service shall begin; absent for as soon as possible."""
 
 
 class OfferClosed(Struct, tag="offer.closed", frozen=True):
@@ -380,6 +382,8 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     location: Place | UnsetType = UNSET
     technician: TechnicianCard | UnsetType = UNSET
     duration_s: DurationS | UnsetType = UNSET
+    scheduled_for: EpochS | UnsetType = UNSET
+    """When the service shall begin; absent for as soon as possible."""
     price_fen: Fen | UnsetType = UNSET
     eta_s: DurationS | UnsetType = UNSET
     reason: Word | UnsetType = UNSET
