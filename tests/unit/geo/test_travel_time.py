@@ -4,7 +4,9 @@ import pytest
 from geo.distance import distance_m
 from geo.point import LatLng
 from geo.settings import TravelSettings
+from geo.speed_map import learn
 from geo.travel_time import EstimateTravelTimes, TravelMode
+from geo.trips import Trips, speed_cells
 
 NOON = 1_700_020_800.0 - 1_700_020_800.0 % 86_400.0 + 4 * 3_600.0  # 12:00 in UTC+8
 A, B, C = LatLng(22.54, 114.05), LatLng(22.55, 114.06), LatLng(22.70, 114.25)
@@ -52,3 +54,62 @@ def test_faster_modes_take_less_time() -> None:
     estimate = EstimateTravelTimes(TravelSettings(setup_s=0.0))
     times = [estimate.between_s(A, C, NOON, mode) for mode in TravelMode]
     assert times == sorted(times, reverse=True)
+
+
+def learned(mps: float = 10.0) -> EstimateTravelTimes:
+    """An estimate of a fleet that goes at this speed everywhere, with a detour of 1.2."""
+    estimate = EstimateTravelTimes()
+    n, cell = 60, speed_cells(np.array([A.lat_deg]), np.array([A.lng_deg]))[0]
+    column = np.full(n, 600.0)
+    trips = Trips(
+        started_at=np.full(n, NOON),
+        lat_deg=np.zeros((n, 2)),
+        lng_deg=np.zeros((n, 2)),
+        duration_s=column,
+        way_m=column * mps,
+        direct_m=column * mps / 1.2,
+        leg_trip=np.arange(n),
+        leg_at=np.full(n, NOON),
+        leg_s=column,
+        leg_m=column * mps,
+        leg_cell=np.full(n, cell),
+    )
+    estimate.learn_from(learn(trips, estimate.hour_speeds_mps(), utc_offset_h=8.0))
+    return estimate
+
+
+def test_learned_speeds_are_used_and_named() -> None:
+    table = learned().table_now([A, B], [A, B, C], NOON)
+    assert table.source == "learned"
+    assert table.detail == "great circle x 1.2 at speeds learned from 60 trips"
+    assert table.distance_m[0, 1] == pytest.approx(distance_m(A, B) * 1.2)
+    assert table.duration_s[0, 1] == pytest.approx(distance_m(A, B) * 1.2 / 10.0 + 90.0)
+    assert learned().between_s(A, C, NOON) == pytest.approx(table.duration_s[0, 2])
+    assert learned().duration_s(1_000.0, NOON) == pytest.approx(1_000 * 1.2 / 10.0 + 90.0)
+
+
+def test_another_mode_than_the_fleets_keeps_the_speeds_of_the_config() -> None:
+    estimate, plain = learned(), EstimateTravelTimes()
+    assert estimate.table_now([A], [C], NOON, TravelMode.WALK).source == "estimate"
+    assert estimate.between_s(A, C, NOON, TravelMode.WALK) == plain.between_s(A, C, NOON, TravelMode.WALK)
+    assert estimate.table_now([A], [C], NOON, TravelMode.EBIKE).source == "learned"
+
+
+def test_a_large_table_uses_the_citys_speed_and_says_so() -> None:
+    rng = np.random.default_rng(1)
+    points = np.stack([22.5 + rng.random(142) * 0.1, 114.0 + rng.random(142) * 0.1], axis=1)
+    table = learned().table_now(points, points, NOON)
+    assert table.detail.endswith("in the city as a whole")
+    assert table.duration_s[3, 4] == pytest.approx(table.distance_m[3, 4] / 10.0 + 90.0)
+
+
+def test_unlearning_brings_the_config_back() -> None:
+    estimate = learned()
+    estimate.learn_from(None)
+    assert estimate.table_now([A], [C], NOON).source == "estimate"
+
+
+def test_speeds_by_the_hour_know_the_rush() -> None:
+    speeds = EstimateTravelTimes(TravelSettings(default_mode="car")).hour_speeds_mps()
+    assert speeds[8] == pytest.approx(speeds[12] * 0.65)
+    assert speeds.shape == (24,)

@@ -1,0 +1,165 @@
+"""Error of estimated trip times on real taxi trips: constant speed against learned speeds: ``python -m bench.speeds``.
+
+Needs the traces of a data folder (``DOORSTEP_DATA``, else ``../shared/data``) that are not ours to hand on:
+cabspotting (San Francisco, 2008-05-21, with the fares of that day) and T-Drive (Beijing, 2008-02-04, 8 to 9 h).
+
+Learned from trips before a moment, tried on trips that began after it. San Francisco twice: the last 30 % of the
+day's fares (at hours that were never seen), and the last 20 minutes of every hour after the first 40 of each (at
+hours that were). Tracks are cut as ``geo/trips.py`` says; a fare is a leg of its own, and what is tried are the whole
+fares as they were paid, stops and all. Beijing has no fares: what is tried are tracks cut by the same rules, with
+longer gaps because its taxis report every five minutes, and taxis without a passenger do not go straight anywhere.
+
+``default`` is the shipped estimate by car; ``fitted`` the same with the one speed and detour that suit the trips
+learned from best, so that what the map adds is seen apart from what the city's own mean adds.
+"""
+
+import csv
+import gzip
+import json
+import os
+import sys
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from geo.arrays import BoolArray, FloatArray
+from geo.distance import haversine_m
+from geo.settings import TravelSettings
+from geo.speed_map import hours_of, learn
+from geo.travel_time import EstimateTravelTimes
+from geo.trips import TripRules, Trips, cut
+
+DATA: Final = Path(os.environ.get("DOORSTEP_DATA", Path(__file__).parents[2] / "shared" / "data"))
+SAN_FRANCISCO_H: Final = -7.0
+BEIJING_H: Final = 8.0
+FARE_S: Final = (120.0, 5_400.0)
+FARE_MIN_M: Final = 500.0
+FARE_MAX_MPS: Final = 40.0
+"""Fares that are kept: the rest are meters switched on by mistake or never off (10 % of the day's)."""
+
+
+def read(path: Path, columns: tuple[str, ...]) -> FloatArray:
+    """Numbers of a CSV, shape (rows, columns); names and local times become numbers too."""
+    names: dict[str, int] = {}
+    zone = timezone(timedelta(hours=BEIJING_H))
+
+    def number(text: str) -> float:
+        try:
+            return float(text)
+        except ValueError:
+            pass
+        if "-" in text:
+            return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
+        return float(names.setdefault(text, len(names)))
+
+    with gzip.open(path, "rt", newline="") as lines:
+        rows = csv.reader(lines)
+        header = next(rows)
+        at = [header.index(name) for name in columns]
+        return np.array([[number(row[i]) for i in at] for row in rows])
+
+
+class Tried:
+    """Trips whose times are to be guessed: when, from where, to where, how long it really took."""
+
+    def __init__(self, started_at: FloatArray, ends: FloatArray, duration_s: FloatArray) -> None:
+        self.started_at, self.ends, self.duration_s = started_at, ends, duration_s
+
+    def error_pct(self, estimate: EstimateTravelTimes, utc_offset_h: float, *, cells: bool = True) -> float:
+        """Median absolute percentage error; ``cells=False`` takes the city's speed everywhere."""
+        lat1, lng1, lat2, lng2 = self.ends.T
+        hours = hours_of(self.started_at, utc_offset_h)
+        guess_s = np.empty(len(hours))
+        for hour in np.unique(hours):
+            of = hours == hour
+            now = float(self.started_at[of][0])
+            setup_s = float(estimate.duration_s(0.0, now))
+            if estimate.learned is not None and cells:
+                guess_s[of] = estimate.learned.way_s(lat1[of], lng1[of], lat2[of], lng2[of], now) + setup_s
+            else:
+                guess_s[of] = estimate.duration_s(haversine_m(lat1[of], lng1[of], lat2[of], lng2[of]), now)
+        return round(100.0 * float(np.median(np.abs(guess_s - self.duration_s) / self.duration_s)), 1)
+
+
+def compare(known: Trips, tried: Tried, settings: TravelSettings) -> dict[str, Any]:
+    """Errors of the default, of one fitted speed, and of the map."""
+    default, learned = EstimateTravelTimes(settings), EstimateTravelTimes(settings)
+    offset_h = settings.utc_offset_h
+    speeds = learn(known, default.hour_speeds_mps(), utc_offset_h=offset_h, setup_s=settings.setup_s)
+    learned.learn_from(speeds)
+    assert speeds is not None
+    moving_s = np.maximum(known.duration_s - settings.setup_s, 1.0)
+    s_per_m = float(np.median(moving_s / known.direct_m))
+    fitted_s = haversine_m(*tried.ends.T) * s_per_m + settings.setup_s
+    return {
+        "learned_from": len(known),
+        "cells": len(speeds.cells),
+        "tried_on": len(tried.duration_s),
+        "median_trip_s": round(float(np.median(tried.duration_s))),
+        "default_pct": tried.error_pct(default, offset_h),
+        "constant_fitted_pct": round(
+            100.0 * float(np.median(np.abs(fitted_s - tried.duration_s) / tried.duration_s)), 1
+        ),
+        "learned_city_pct": tried.error_pct(learned, offset_h, cells=False),
+        "learned_pct": tried.error_pct(learned, offset_h),
+    }
+
+
+def san_francisco() -> dict[str, Any]:
+    """Fares of a day, by both splits."""
+    at, cab, lat, lng, hired = read(
+        DATA / "gps" / "sf_20080521_local_day.csv.gz", ("ts", "cab", "lat", "lon", "occupied")
+    ).T
+    order = np.lexsort((at, cab))
+    at, cab, lat, lng, hired = at[order], cab[order], lat[order], lng[order], hired[order]
+    fare = np.cumsum(np.concatenate([[0], (cab[1:] != cab[:-1]) | (hired[1:] != hired[:-1])]))
+    fares = read(
+        DATA / "orders" / "sf_20080521_trips.csv.gz", ("pickup_ts", "plat", "plon", "dlat", "dlon", "dropoff_ts")
+    )
+    duration_s, direct_m = fares[:, 5] - fares[:, 0], haversine_m(*fares[:, 1:5].T)
+    kept = (duration_s >= FARE_S[0]) & (duration_s <= FARE_S[1]) & (direct_m >= FARE_MIN_M)
+    kept &= direct_m < duration_s * FARE_MAX_MPS
+    fares = fares[kept]
+    settings = TravelSettings(default_mode="car", utc_offset_h=SAN_FRANCISCO_H)
+
+    def one(before: BoolArray, after: BoolArray) -> dict[str, Any]:
+        of = before & (hired == 1)
+        known = cut(fare[of], at[of], lat[of], lng[of])
+        tried = fares[after]
+        return compare(known, Tried(tried[:, 0], tried[:, 1:5], tried[:, 5] - tried[:, 0]), settings)
+
+    evening = float(np.quantile(fares[:, 0], 0.7))
+    minute_40 = 2_400.0
+    return {
+        "last_30_pct_of_the_day": one(at < evening, fares[:, 0] >= evening),
+        "last_20_min_of_each_hour": one(at % 3_600.0 < minute_40, fares[:, 0] % 3_600.0 >= minute_40),
+    }
+
+
+def beijing() -> dict[str, Any]:
+    """An hour of taxis: 40 minutes known, 20 tried."""
+    at, taxi, lng, lat = read(
+        DATA / "gps" / "tdrive_beijing_20080204_0800-0900.csv.gz", ("time", "taxi_id", "lon", "lat")
+    ).T
+    near = (np.abs(lat - 39.9) < 1.0) & (np.abs(lng - 116.4) < 1.0)  # the file has points at (0, 0) and abroad
+    at, taxi, lng, lat = at[near], taxi[near], lng[near], lat[near]
+    early = at < at.min() + 2_400.0
+    rules = TripRules(gap_s=330.0)
+    known, tried = (cut(taxi[of], at[of], lat[of], lng[of], rules) for of in (early, ~early))
+    ends = np.stack([tried.lat_deg[:, 0], tried.lng_deg[:, 0], tried.lat_deg[:, 1], tried.lng_deg[:, 1]], axis=1)
+    # Cut where they move: there is no setting out and no door in them.
+    settings = TravelSettings(default_mode="car", utc_offset_h=BEIJING_H, setup_s=0.0)
+    return compare(known, Tried(tried.started_at, ends, tried.duration_s), settings)
+
+
+def main() -> dict[str, Any]:
+    if not (DATA / "gps").is_dir():
+        print(f"   skipped: no traces in {DATA}; DOORSTEP_DATA names their folder", file=sys.stderr)
+        return {"travel_speeds": {"skipped": "no traces"}}
+    return {"travel_speeds": {"san_francisco": san_francisco(), "beijing": beijing()}}
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(), indent=2))
