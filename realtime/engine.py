@@ -90,6 +90,16 @@ class Engine:
             settings.sessions, ports, self._admission, self._sender, self._watching, self._pings, self._duty.heard,
             self.count,
         )  # fmt: skip
+        self._parts: Final[tuple[Callable[[float], None], ...]] = (
+            self._pacing.turn,
+            self._pings.flush,
+            self._pings.send_acks,
+            self._sender.retry,
+            self._watching.tick,
+            self._admission.tick,
+            self._presence.tick,
+        )
+        """What each tick does, in this order."""
         self._ticked_at = 0.0
         self.resting = False
         """Whether the next tick is far off; the service sets it, sessions ask it after each frame."""
@@ -356,16 +366,20 @@ class Engine:
         Args:
             now: Time.
             lag_s: How long bytes that arrive wait to be read.
+
+        Raises:
+            ExceptionGroup: Of the parts that broke; the others were done all the same.
         """
         self._ticked_at = now
-        self._pacing.turn(now)
         self.shedding.measure(lag_s, self._pings.take_frames(), now)
-        self._pings.flush(now)
-        self._pings.send_acks(now)
-        self._sender.retry(now)
-        self._watching.tick(now)
-        self._admission.tick(now)
-        self._presence.tick(now)
+        broken: list[Exception] = []
+        for part in self._parts:
+            try:
+                part(now)
+            except Exception as error:  # noqa: BLE001 - A defect in one must not silence heartbeats and the rest.
+                broken.append(error)
+        if broken:
+            raise ExceptionGroup("parts of the tick broke", broken)
 
     @property
     def is_busy(self) -> bool:

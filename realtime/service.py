@@ -8,6 +8,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from math import inf
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
@@ -31,6 +32,9 @@ _READS_MAX = 64
 
 WRITTEN_WAIT_S = 3.0
 """Seconds that an answer over HTTP waits for kept positions to be on the disk; these are written once a second."""
+
+_COMPLAIN_AGAIN_S = 10.0
+"""A tick that breaks each time says so this often."""
 
 _LOOK_AGAIN_S = 0.05
 """How often a drain looks whether everybody was told."""
@@ -71,6 +75,7 @@ class RealtimeService:
         self._stopped = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
+        self._complained_at = -inf
         self.read_lag: Callable[[], float] | None = None
         """Seconds that bytes wait until they are read; None takes how late the tick runs. Asked in each tick."""
         self._engine = Engine(settings, ids, ports, positions, start=self._start, seed=seed)
@@ -225,7 +230,11 @@ class RealtimeService:
             lag_s = late_s if self.read_lag is None else self.read_lag()
             self._engine.tick(self._clock.now(), lag_s)
         except Exception:
-            log.exception("tick failed")
+            # An edge: 50 times a second the same defect would fill the log and stop nothing.
+            now = asyncio.get_running_loop().time()
+            if now - self._complained_at >= _COMPLAIN_AGAIN_S:
+                self._complained_at = now
+                log.exception("tick failed")
         if not self._stopped.is_set():
             # With nothing to do the tick only sweeps: an idle server sleeps, a simulated day has fewer turns.
             self._engine.resting = not self._engine.is_busy

@@ -191,3 +191,21 @@ def test_heartbeats_that_are_due_together_are_spread_over_ticks() -> None:
     assert sum(sent_in_ticks) == 900
     assert max(sent_in_ticks) <= 256
     assert all(len(peer.wire.pings) == 1 for peer in peers)
+
+
+def test_a_part_of_the_tick_that_breaks_silences_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    peer.ping(1)
+    peer.read()
+
+    def broken(now: float) -> None:
+        raise ValueError("a defect")
+
+    engine = world.engine
+    monkeypatch.setattr(engine, "_parts", (broken, *engine._parts, broken))
+    with pytest.raises(ExceptionGroup) as raised:
+        world.tick()
+    assert len(raised.value.exceptions) == 2
+    assert [frame["verdicts"] for frame in peer.read() if frame["type"] == "ping_ack"] == [{"live": 1}]
