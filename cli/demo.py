@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from cli.options import FiniteRange
 from geo.pings import Verdict
 from sim import fast_loop
 from sim.demo import Demo, DemoPlan, DemoState, demo_server
 from sim.local_server import LocalServer, ServerFailed
 
+SECONDS_MAX: Final = 86_400
 PLAIN_EVERY_S = 5.0
 """Pause between two lines where there is no terminal to draw on."""
 LATENCIES = {
@@ -38,7 +40,7 @@ MEANINGS: Final = {
 
 
 @click.command(short_help="Run a whole city on this machine.")
-@click.option("--seconds", type=click.FloatRange(min=5), help="End by itself after this many seconds.")
+@click.option("--seconds", type=FiniteRange(5, SECONDS_MAX), help="End by itself after this many seconds.")
 @click.option("--technicians", default=200, show_default=True, type=click.IntRange(1, 20_000))
 @click.option("--http-port", default=8080, show_default=True, help="Wanted port; a free one if it is taken.")
 @click.option("--hub-port", default=8081, show_default=True, help="Wanted port; a free one if it is taken.")

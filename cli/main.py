@@ -12,6 +12,7 @@ from typing import Final
 import click
 from rich.console import Console
 
+from cli.options import FiniteRange
 from core.errors import Refused
 from core.ids import DeviceId
 from core.principal import Role
@@ -29,6 +30,8 @@ from server.tokens import Tokens, issue
 from server.version import version
 
 DEFAULT_CONFIG: Final = "config.yaml"
+LIFE_S_MAX: Final = 315_360_000
+"""Ten years: longer than any key is kept."""
 _LAZY: Final = {
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
@@ -108,7 +111,9 @@ def serve(config_file: Path | None) -> None:
 @click.option("--city", "cities", multiple=True, help="City the token is good for. Default: all of the tenant's.")
 @click.option("--device", default="", help="Bind the token to one device.")
 @click.option("--kid", default=None, help="Key to sign with. Default: the first that can sign.")
-@click.option("--life-s", default=3_600.0, show_default=True, type=click.FloatRange(1), help="Seconds until it ends.")
+@click.option(
+    "--life-s", default=3_600.0, show_default=True, type=FiniteRange(1, LIFE_S_MAX), help="Seconds until it ends."
+)
 def token(
     config_file: Path | None,
     user: str,

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
+from cli.options import FiniteRange, NewFile
 from core.principal import Role
 from server.keys import Key
 from server.settings import Algorithm, AuthSettings
@@ -40,7 +41,7 @@ def _columns(_context: click.Context, _option: click.Parameter, value: str | Non
 
 @click.command(short_help="Stream recorded GPS traces as phones.")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--speed", default=60.0, show_default=True, type=click.FloatRange(1, 100_000), help="Times real speed.")
+@click.option("--speed", default=60.0, show_default=True, type=FiniteRange(1, 100_000), help="Times real speed.")
 @click.option("--format", "kind", default="auto", show_default=True, type=click.Choice([k.value for k in TraceFormat]))
 @click.option("--columns", callback=_columns, help="time=..,lat=..,lng=..[,id=..,speed=..,accuracy=..,utc_offset_h=..]")
 @click.option("--vehicles", type=click.IntRange(min=1), help="Only the first so many vehicles of each file.")
@@ -49,7 +50,7 @@ def _columns(_context: click.Context, _option: click.Parameter, value: str | Non
 @click.option("--url", help="HTTP address of a running server; without it one is started for the replay.")
 @click.option("--city", default=CITY, show_default=True, help="City in which the vehicles go on duty (with --url).")
 @click.option("--tenant", default="demo", show_default=True, help="Tenant of that city (with --url).")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON.")
+@click.option("--out", type=NewFile(), help="Write the report as JSON.")
 def replay(
     files: tuple[Path, ...],
     speed: float,

@@ -74,7 +74,7 @@ class Engine:
         self.people = People()
         self._pings = PingPath(settings.positions, settings.sessions, self._judged, self._count_many)
         self.shedding = self._pings.shedding
-        self._pacing = ReadPacing(settings.positions.shed_rest_ms / 1000)
+        self._pacing = ReadPacing(settings.positions.shed_rest_ms / 1000, settings.positions.tick_ms / 1000)
         self._sender = Sender(settings.streams, ports, self.close, self.count, start)
         channels = Channels(
             settings.frame, lambda: ports.rights, positions, lambda: ports.arrivals, self._is_in_sos,

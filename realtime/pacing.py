@@ -12,8 +12,8 @@ from typing import Final
 
 from realtime.session import Session
 
-_ELAPSED_MAX: Final = 0.2
-"""Part of a rest that passes in one turn at most: all at once after a stall would be the next stall."""
+_TICKS_MAX: Final = 2.0
+"""As much time passes in one turn at most: all at once after a stall would be the next stall."""
 
 
 class ReadPacing:
@@ -21,15 +21,18 @@ class ReadPacing:
 
     Args:
         rest_s: How long one rests on average; 0 lets nobody rest.
+        tick_s: Time between two turns.
     """
 
-    __slots__ = ("_rest_s", "_resting", "_turned_at")
+    __slots__ = ("_crowd", "_elapsed_max_s", "_rest_s", "_resting", "_turned_at")
 
-    def __init__(self, rest_s: float) -> None:
+    def __init__(self, rest_s: float, tick_s: float) -> None:
         self._rest_s = rest_s
+        self._elapsed_max_s = _TICKS_MAX * tick_s
         # A plain dict looks for its first key behind all that were deleted before: 6 % of the time under overload.
         self._resting: OrderedDict[Session, float] = OrderedDict()
         """When each may be read again at the earliest, the first first."""
+        self._crowd = 0  # how many rested at most since the queue was last worked off
         self._turned_at = 0.0
 
     @property
@@ -39,21 +42,27 @@ class ReadPacing:
 
     def shed(self, session: Session, now: float) -> None:
         """A frame was shed: its phone rests unless it was silent before. Call it before ``heard_at`` is set."""
-        if now - session.heard_at < self._rest_s and session not in self._resting:
+        # At 0 nobody rests, also where something was heard after the tick that told ``now``.
+        if now - session.heard_at < self._rest_s != 0.0 and session not in self._resting:
             # Half, because the queue of those who rest makes the other half.
             self._resting[session] = now + self._rest_s / 2
+            self._crowd = max(self._crowd, len(self._resting))
             session.connection.pause_reading()
 
     def turn(self, now: float) -> None:
-        """Read some again, evenly over time: as many of those who rest as the part of a rest that has passed."""
+        """Read some again, evenly over time: of all who rested the part of a rest that has passed.
+
+        Of all and not of those who still rest: the last of a crowd would wait for ever longer.
+        """
         passed_s, self._turned_at = now - self._turned_at, now
         resting = self._resting
         if not resting:
             return
-        part = min(max(passed_s, 0.0) / self._rest_s, _ELAPSED_MAX)
-        for _ in range(int(len(resting) * part) + 1):
+        part = min(max(passed_s, 0.0), self._elapsed_max_s) / self._rest_s
+        for _ in range(int(self._crowd * part) + 1):
             session = next(iter(resting), None)
             if session is None or resting[session] > now:
+                self._crowd = len(resting)
                 break
             self.end(session)
 

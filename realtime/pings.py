@@ -192,7 +192,7 @@ class PingPath:
         self._acked_to = 0
         self.shedding = Shedding(settings.shed_lag_ms, settings.shed_ticks)
         self._shed = 0  # since the last tick
-        self._frames = 0  # judged since they were last taken
+        self._frames = 0  # judged or refused since they were last taken
         self._waiting = 0
 
     # -- in -------------------------------------------------------------------------------------------
@@ -219,6 +219,7 @@ class PingPath:
         session.ping_tokens = spent_until
         person = session.person
         if person is None or person.lane < 0:
+            self._frames += 1
             ledger.note(ping.seq, _OFF_DUTY, self._ahead_len_max)
             self._count("ping_off_duty", 1)
             self._touched.setdefault(session, False)
@@ -270,6 +271,7 @@ class PingPath:
             return
         person = session.owner
         if person.lane < 0:
+            self._frames += 1
             ledger.note_many(seqs, [_OFF_DUTY] * len(seqs), self._ahead_len_max)
             self._count("ping_off_duty", len(seqs))
             return
@@ -284,6 +286,7 @@ class PingPath:
         ledger = session.ledger
         if ledger is None:
             ledger = session.ledger = PingLedger(session.device)
+        self._frames += 1
         if seq is None:
             ledger.count(_INVALID)
         else:

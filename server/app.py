@@ -29,7 +29,7 @@ from server.tokens import Tokens
 from server.version import version
 from server.wiring import build_house
 from store.lock import FolderInUse
-from store.migrate import DatabaseTooNew
+from store.migrate import DatabaseRefused
 from store.sqlite import Stores, open_stores
 from transport.websocket import WebSocketListener
 
@@ -184,7 +184,7 @@ class App:
             stores = open_stores(folder, self._clock, self._ids, self.settings.store)
             stack.push_async_callback(stores.stop)
             await stores.start()
-        except (DoorstepError, FolderInUse, DatabaseTooNew, OSError) as error:
+        except (DoorstepError, FolderInUse, DatabaseRefused, OSError) as error:
             raise StartFailed(f"data folder {folder}: {error}") from error
         return stores
 

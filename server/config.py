@@ -7,6 +7,7 @@ Nothing else in the project reads files or the environment for settings.
 import dataclasses
 import difflib
 import functools
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ ENV_PREFIX: Final = "DOORSTEP__"
 _ENV_WORD: Final = "DOORSTEP_"
 _T = TypeVar("_T")
 _MISSING: Final = object()
+_KEYS_BELOW: Final = re.compile(r"(?:\.\w+)+")
+"""The rest of a key whose section told of it, `.port` in `hub.port must be …`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,14 @@ def _read(file: Path, problems: list[Problem]) -> dict[str, Any]:
         return {}
     try:
         data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a SafeLoader that also refuses repeated keys
+        for _ in _words(data):  # what refers to itself has no end
+            pass
     except yaml.YAMLError as error:
-        problems.append(Problem(str(file), "", f"is not valid YAML: {' '.join(str(error).split())}"))
+        told = " ".join(str(error).replace('in "<unicode string>", ', "at ").split())
+        problems.append(Problem(str(file), "", f"is not valid YAML: {told}"))
+        return {}
+    except RecursionError:
+        problems.append(Problem(str(file), "", "is nested too deeply, or refers to itself"))
         return {}
     if data is None:
         return {}
@@ -261,7 +270,10 @@ class _Builder:
             text = _text_of_failure(cls, base | {key: value})
             # A key that is wrong only without its siblings is not wrong.
             if text is not None and together is not None:
-                self._bad(f"{path}.{key}" if path else key, text.removeprefix(key).lstrip(": "))
+                within = _KEYS_BELOW.match(text.removeprefix(key))
+                below = within.group() if within is not None and text.startswith(key) else ""
+                place = f"{path}.{key}{below}" if path else f"{key}{below}"
+                self._bad(place, text.removeprefix(f"{key}{below}").lstrip(": "))
                 good = False
         return good
 

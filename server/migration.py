@@ -7,7 +7,7 @@ from core.errors import DoorstepError
 from server.app import StartFailed
 from server.system import SystemIds
 from store.lock import FolderInUse
-from store.migrate import DatabaseTooNew, migrate, renew_epochs
+from store.migrate import DatabaseRefused, migrate, renew_epochs
 
 
 def migrate_folder(folder: Path, *, new_epoch: bool = False) -> Iterator[str]:
@@ -26,5 +26,5 @@ def migrate_folder(folder: Path, *, new_epoch: bool = False) -> Iterator[str]:
         if new_epoch:
             renew_epochs(folder, SystemIds())
             yield "new epochs: every client takes a snapshot when it connects next"
-    except (DoorstepError, FolderInUse, DatabaseTooNew, OSError) as error:
+    except (DoorstepError, FolderInUse, DatabaseRefused, OSError) as error:
         raise StartFailed(f"data folder {folder}: {error}") from error

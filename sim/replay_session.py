@@ -14,7 +14,7 @@ from sim.agent import Tally
 from sim.local_server import LocalCity, LocalServer, world_boundary
 from sim.pause import pause
 from sim.replay import Reader, Replay, ReplayReport
-from sim.traces import Columns, TraceFormat, TracePoint, TraceSet, load
+from sim.traces import Columns, TraceFormat, TracePoint, TraceSet, UnknownTrace, load
 
 CITY: Final = "replay"
 REGISTRATIONS_AT_ONCE: Final = 32
@@ -98,11 +98,13 @@ async def replay(
         together: All vehicles begin at once; else as far apart as they were recorded, file by file.
 
     Raises:
-        UnknownTrace: A file is of no known kind.
+        UnknownTrace: A file is of no known kind or broken, or there is no vehicle in any.
         ApiError: The server refuses the registrations.
     """
     progress = progress or Progress()
     traces = await asyncio.to_thread(load, paths, kind, columns, vehicles_max=vehicles_max)
+    if not traces.vehicles:
+        raise UnknownTrace(f"no vehicle with a readable fix in {', '.join(map(str, paths))}")
     progress.vehicles, progress.points = len(traces.vehicles), traces.points
     users = {name: f"tec_replay_{n:05d}" for n, name in enumerate(traces.vehicles)}
     progress.stage = "registering"

@@ -7,7 +7,9 @@ with its line and reason; nothing is dropped in silence and nothing stops the re
 import csv
 import gzip
 import math
+import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from enum import StrEnum
@@ -86,7 +88,7 @@ KNOWN: Final[dict[TraceFormat, Columns]] = {
 
 
 class UnknownTrace(ValueError):
-    """The file is none of the known kinds; say what its columns mean."""
+    """The file cannot be read as a trace: of no known kind (say what its columns mean), broken, or without a fix."""
 
 
 def parse_columns(text: str) -> Columns:
@@ -109,11 +111,22 @@ def parse_columns(text: str) -> Columns:
     return Columns(**given, utc_offset_h=offset_h)
 
 
-def open_text(path: Path) -> TextIO:
-    """A plain or gzipped text file; bytes that are not UTF-8 become replacement signs."""
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", errors="replace", newline="")
-    return path.open(encoding="utf-8", errors="replace", newline="")
+@contextmanager
+def open_text(path: Path) -> Iterator[TextIO]:
+    """A plain or gzipped text file; bytes that are not UTF-8 become replacement signs.
+
+    Raises:
+        UnknownTrace: While it is read: not what gzip writes, or not all of it.
+    """
+    if path.suffix != ".gz":
+        with path.open(encoding="utf-8", errors="replace", newline="") as lines:
+            yield lines
+        return
+    try:
+        with gzip.open(path, "rt", encoding="utf-8", errors="replace", newline="") as lines:
+            yield lines
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UnknownTrace(f"{path} cannot be unpacked by gzip: {error}") from error
 
 
 def detect(path: Path) -> TraceFormat:

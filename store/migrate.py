@@ -5,6 +5,7 @@ written by newer code is refused: this code would not know what its columns mean
 transaction, so a failed one leaves the file as it was.
 """
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
 
 from core.ids import IdSource
-from store.engines import writer_engine
+from store.engines import sqlite_code, writer_engine
 from store.lock import FolderLock
 
 _SCRIPTS: Final = Path(__file__).parent / "migrations"
 _BUSY_TIMEOUT_S: Final = 5.0
+_NOT_A_DATABASE: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _KEEP_EPOCH: Final = "INSERT OR IGNORE INTO meta VALUES ('epoch', :epoch)"
 
 
@@ -40,8 +43,16 @@ TRACKS_FILE: Final = DatabaseFile("tracks.db", "tracks")
 FILES: Final = (MAIN_FILE, SAFETY_FILE, TRACKS_FILE)
 
 
-class DatabaseTooNew(RuntimeError):
-    """A file was written by a newer version of the server."""
+class DatabaseRefused(RuntimeError):
+    """A file cannot be used as it is; the text is for whoever started the server."""
+
+
+class DatabaseTooNew(DatabaseRefused):
+    """It was written by a newer version of the server."""
+
+
+class NoDatabase(DatabaseRefused):
+    """It is none of SQLite's, or damaged."""
 
 
 def migrate(folder: Path, ids: IdSource) -> dict[str, str]:
@@ -50,6 +61,7 @@ def migrate(folder: Path, ids: IdSource) -> dict[str, str]:
     Raises:
         FolderInUse: A server is running on this folder.
         DatabaseTooNew: A file is newer than this code; nothing was changed in that file.
+        NoDatabase: A file cannot be read as a database.
     """
     lock = FolderLock(folder)
     try:
@@ -60,7 +72,18 @@ def migrate(folder: Path, ids: IdSource) -> dict[str, str]:
 
 def migrate_locked(folder: Path, ids: IdSource) -> dict[str, str]:
     """The same, for a caller that holds the folder's lock."""
-    return {file.name: _upgrade(folder, file, ids) for file in FILES}
+    found = {}
+    for file in FILES:
+        try:
+            found[file.name] = _upgrade(folder, file, ids)
+        except DBAPIError as error:
+            if sqlite_code(error) not in _NOT_A_DATABASE:
+                raise
+            raise NoDatabase(
+                f"{folder / file.name} cannot be read as a SQLite database ({error.orig}); restore it from a backup, "
+                "or move it away to begin with an empty one"
+            ) from error
+    return found
 
 
 def renew_epochs(folder: Path, ids: IdSource) -> None:

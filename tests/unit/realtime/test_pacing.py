@@ -103,7 +103,7 @@ def test_a_long_stall_does_not_bring_all_back_in_one_turn() -> None:
     chat(world, peers)
     assert paused(peers) == 100
     tick(world, passed_s=10.0)
-    assert paused(peers) == 79
+    assert paused(peers) == 79  # two ticks' worth of a rest, and one
 
 
 def test_a_clock_that_goes_back_ends_no_rest_for_ever() -> None:
@@ -139,6 +139,24 @@ def test_without_a_rest_everybody_is_always_read() -> None:
     world = HubWorld(RealtimeSettings(frame=Frame.WGS84, positions=PositionSettings(shed_rest_ms=0.0)))
     peers = phones(world, 3)
     overloaded(world)
+    world.now += TICK_S / 2  # heard after the tick whose time a shed frame is given
+    for peer in peers:
+        peer.say(type="heartbeat")
     chat(world, peers)
+    assert paused(peers) == 0
     tick(world)
     assert paused(peers) == 0
+
+
+@pytest.mark.parametrize(("tick_s", "within_s"), [(0.02, 0.42), (0.1, 0.62), (0.5, 1.1)])
+def test_when_the_flood_ebbs_nobody_rests_for_long(tick_s: float, within_s: float) -> None:
+    world = HubWorld(RealtimeSettings(frame=Frame.WGS84, positions=PositionSettings(tick_ms=tick_s * 1000)))
+    peers = phones(world, 1_000)
+    overloaded(world)
+    chat(world, peers)
+    assert paused(peers) == 1_000
+    waited_s = 0.0
+    while paused(peers):
+        tick(world, passed_s=tick_s)
+        waited_s += tick_s
+        assert waited_s < within_s

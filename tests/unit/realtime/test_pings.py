@@ -322,6 +322,36 @@ def test_one_slow_tick_sheds_nothing() -> None:
     assert total(acks(peer)) == {"live": 1}
 
 
+@pytest.mark.parametrize("is_batch", [False, True])
+def test_pings_of_people_off_duty_bring_shedding_as_well(is_batch: bool) -> None:
+    world = HubWorld()
+    crowd = world.join("crowd")
+    for tick in range(8):
+        for n in range(450):
+            if is_batch:
+                crowd.say(type="pings", pings=[row(450 * tick + n, world.now)])
+            else:
+                crowd.ping(450 * tick + n)
+        world.tick(lag_s=0.05)
+    assert world.engine.shedding.taken < 1.0
+
+
+def test_batches_are_looked_at_until_it_is_severe() -> None:
+    world = HubWorld()
+    peer = world.join("tec")
+    world.on_duty("tec")
+    world.engine.shedding.taken = 0.0
+    world.tick(lag_s=0.09)
+    peer.read()
+    peer.say(type="pings", pings=[row(1, world.now), row(2, world.now)])
+    peer.ping(3)
+    world.tick(lag_s=0.3)
+    peer.say(type="pings", pings=[row(4, world.now), row(5, world.now)])
+    world.tick(lag_s=0.3)
+    world.advance(6)
+    assert total(acks(peer)) == {"live": 2, "shed": 3}
+
+
 # -- many at once --------------------------------------------------------------------------------------
 
 

@@ -724,3 +724,13 @@ def test_nothing_is_kept_of_people_who_left() -> None:
     counts = world.engine.counts()
     assert (counts["sessions"], counts["people"], counts["topics"]) == (0, 0, 0)
     assert JSON_CODEC.is_json
+
+
+def test_what_cannot_be_read_of_a_restricted_session_is_answered_by_name() -> None:
+    world = HubWorld()
+    peer = world.join("tec", expires_in=-10)
+    peer.read()
+    peer.say_bytes(b'{"type":"heartbeat",')
+    assert [frame["code"] for frame in peer.read()] == ["malformed"]
+    assert world.domains.sos_frames == []
+    assert peer.wire.is_open

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.config import ConfigError, load
-from server.root import HubSettings, Settings
+from server.root import DERIVED, HubSettings, Settings
 from server.settings import CitySettings, HttpSettings, LogSettings
 
 
@@ -174,3 +174,25 @@ def test_a_variable_that_the_config_names_holds_a_secret_and_is_no_mistake(tmp_p
     assert load(Settings, tmp_path / "config.yaml", environ).auth.keys["main"].secret_env == "DOORSTEP_AUTH__KEY"
     with pytest.raises(ConfigError, match="DOORSTEP_AUTH__KEY: is not read; did you mean DOORSTEP__AUTH__KEYS"):
         load(Settings, None, environ)
+
+
+@pytest.mark.parametrize("text", ["a: &a [*a]", "number: " + "[" * 3_000 + "]" * 3_000], ids=["itself", "deep"])
+def test_what_has_no_end_is_one_problem(tmp_path: Path, text: str) -> None:
+    (problem,) = _problems(tmp_path, text)
+    assert problem == "DIR/config.yaml: is nested too deeply, or refers to itself"
+
+
+def test_broken_yaml_is_told_by_its_place_in_the_file(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "a: [1\nb: 2")
+    assert "unicode string" not in problem
+    assert "line 2" in problem
+
+
+def test_a_check_of_several_sections_names_the_whole_key(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("hub: {host: 0.0.0.0}")
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, file, {}, derived=DERIVED)
+    (problem,) = caught.value.problems
+    assert problem.path == "hub.host"
+    assert problem.text.startswith("'0.0.0.0' is reachable from outside without TLS")

@@ -1,4 +1,5 @@
 import gzip
+import random
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -110,3 +111,12 @@ def test_no_text_stops_the_reading(text: str) -> None:
         path.write_text("ts,cab,lat,lon,occupied\n" + text, encoding="utf-8", errors="replace", newline="")
         for row in read(path, TraceFormat.CABS):
             assert isinstance(row, TracePoint | BadRow)
+
+
+@pytest.mark.parametrize("damage", ["none of gzip's", "cut"])
+def test_a_broken_gzip_file_is_no_trace(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "x.csv.gz"
+    whole = gzip.compress(b"vehicle,time,lat,lng\n" + b"".join(b"1,%d,31.2,121.4\n" % n for n in range(9_000)))
+    path.write_bytes(random.Random(1).randbytes(500) if damage == "none of gzip's" else whole[: len(whole) // 2])
+    with pytest.raises(UnknownTrace, match="cannot be unpacked by gzip"):
+        load([path], TraceFormat.CSV, parse_columns("time=time,lat=lat,lng=lng,id=vehicle"))

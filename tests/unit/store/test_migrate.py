@@ -8,7 +8,7 @@ from sqlalchemy import MetaData, create_engine
 
 from store import schema
 from store.lock import FolderInUse, FolderLock
-from store.migrate import FILES, MAIN_FILE, DatabaseFile, DatabaseTooNew, migrate, renew_epochs
+from store.migrate import FILES, MAIN_FILE, DatabaseFile, DatabaseTooNew, NoDatabase, migrate, renew_epochs
 from tests.contract.store_values import CountedIds
 
 TABLES = {"main": schema.MAIN, "safety": schema.SAFETY, "tracks": schema.TRACKS}
@@ -103,3 +103,10 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 def test_a_folder_with_signs_that_mean_something_elsewhere_works(tmp_path: Path) -> None:
     migrate(tmp_path / "100% ?#données", CountedIds())
     assert (tmp_path / "100% ?#données" / MAIN_FILE.name).exists()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "doorstep.db").write_bytes(b"this is no database at all" * 100)
+    with pytest.raises(NoDatabase, match=r"doorstep\.db cannot be read as a SQLite database"):
+        migrate(tmp_path, CountedIds())
+    assert (tmp_path / "doorstep.db").read_bytes().startswith(b"this is")
