@@ -26,7 +26,7 @@ class NewFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Text to path; refuses one whose folder is not there."""
-        path = super().convert(value, param, ctx)
-        if not Path(path).absolute().parent.is_dir():
+        path = Path(str(super().convert(value, param, ctx)))
+        if not path.absolute().parent.is_dir():
             self.fail(f"the folder of {str(path)!r} does not exist.", param, ctx)
         return path
