@@ -35,6 +35,9 @@ class DispatchOutbound:
                 case dispatch_events.SendOffer(offer, order, why):
                     body = _encode(offer_view(offer, order, why, now))
                     drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body, offer.offer_id))
+                case dispatch_events.RemindOffer(offer, order, number):
+                    body = _encode(offer_view(offer, order, (), now, reminder=number))
+                    drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body, offer.offer_id))
                 case dispatch_events.CloseOffer(offer, reason):
                     body = _encode(OfferClosed(offer.offer_id, reason.value))
                     drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body))

@@ -100,7 +100,7 @@ def lost_order_view(order: Order) -> messages.OrderView:
     )
 
 
-def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float) -> messages.Offer:
+def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float, *, reminder: int = 0) -> messages.Offer:
     """An offer: cell, band and district instead of the address."""
     return messages.Offer(
         offer=offer.offer_id,
@@ -114,6 +114,7 @@ def offer_view(offer: Offer, order: Order, why: tuple[str, ...], now: float) -> 
         fee_fen=order.service_fen + order.travel_fen,
         why=list(why[:16]),
         scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else None,
+        reminder=reminder,
     )
 
 

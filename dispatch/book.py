@@ -8,7 +8,7 @@ turn is set aside, for those who may read only what is stored (``stored.py``).
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, TypeVar
 
 from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
@@ -32,6 +32,7 @@ from dispatch.rating import Tally
 from dispatch.settings import RatingSettings
 from dispatch.skills import SkillBits
 
+_Id = TypeVar("_Id", OrderId, UserId)
 STORY_LEN: Final = 50
 """Events of an order kept for error messages."""
 
@@ -69,11 +70,14 @@ class Book:
         self.city = Tally()
         """Stars of all technicians of the city."""
         self.offers_of: dict[OrderId, list[OfferId]] = {}
-        self.live_of_order: dict[OrderId, OfferId] = {}
+        self.live_of_order: dict[OrderId, dict[OfferId, None]] = {}
+        """Live offers of each order that has one, in the order in which they were made."""
         self.live_of_technician: dict[UserId, OfferId] = {}
         self.job_of: dict[UserId, OrderId] = {}
         self.waiting: dict[OrderId, None] = {}
-        """Orders in matching without a live offer (insertion order means nothing)."""
+        """Orders in matching that may be offered to one technician more (insertion order means nothing)."""
+        self.unasked: dict[OrderId, None] = {}
+        """Those of them without a live offer."""
         self.idle: dict[UserId, None] = {}
         """Technicians on duty here who may be asked."""
         self.unheard: dict[UserId, None] = {}
@@ -131,6 +135,10 @@ class Book:
     def open_orders_of(self, user: UserId) -> list[Order]:
         """Open orders of a customer or technician, oldest first."""
         return in_order(self.orders[order_id] for order_id in self._open_of.get(user, ()))
+
+    def live_offers_of(self, order_id: OrderId) -> list[Offer]:
+        """Live offers of an order, oldest first."""
+        return [self.offers[offer_id] for offer_id in self.live_of_order.get(order_id, ())]
 
     def key(self, user: UserId, key: str) -> IdempotencyRecord | None:
         """What a client's key has made."""
@@ -258,12 +266,12 @@ class Book:
                     self._open_of.setdefault(user, {})[order_id] = None
         if order.state in JOB_STATES and order.technician is not None:
             self.job_of[order.technician] = order_id
-        if order.state is OrderState.MATCHING and order_id not in self.live_of_order:
-            self.waiting[order_id] = None
+        for user in order.lost_by:
+            self.refuse(order_id, user)
+        self._index_waiting(order)
 
     def _drop_order(self, before: Order) -> None:
         order_id = before.order_id
-        self.waiting.pop(order_id, None)
         if before.technician is not None and self.job_of.get(before.technician) == order_id:
             del self.job_of[before.technician]
         for user in (before.customer, before.technician):
@@ -277,19 +285,27 @@ class Book:
         if before is None:
             self.offers_of.setdefault(offer.order_id, []).append(offer.offer_id)
         if offer.state is OfferState.PENDING:
-            self.live_of_order[offer.order_id] = offer.offer_id
+            self.live_of_order.setdefault(offer.order_id, {})[offer.offer_id] = None
             self.live_of_technician[offer.technician] = offer.offer_id
-            self.waiting.pop(offer.order_id, None)
+            self._index_waiting(self.orders[offer.order_id])
             return
-        if self.live_of_order.get(offer.order_id) == offer.offer_id:
-            del self.live_of_order[offer.order_id]
-            del self.live_of_technician[offer.technician]
-            if self.orders[offer.order_id].state is OrderState.MATCHING:
-                self.waiting[offer.order_id] = None
         order = self.orders[offer.order_id]
+        live = self.live_of_order.get(offer.order_id, {})
+        if offer.offer_id in live:
+            del live[offer.offer_id]
+            if not live:
+                del self.live_of_order[offer.order_id]
+            del self.live_of_technician[offer.technician]
+            self._index_waiting(order)
         lost = offer.state is OfferState.ACCEPTED and before is None and order.technician != offer.technician
         if offer.state in REFUSALS or lost:
             self.refuse(offer.order_id, offer.technician)
+
+    def _index_waiting(self, order: Order) -> None:
+        live_len = len(self.live_of_order.get(order.order_id, ()))
+        wants_more = order.state is OrderState.MATCHING and live_len < order.offers_len_max
+        _mark(self.waiting, order.order_id, wants_more)
+        _mark(self.unasked, order.order_id, wants_more and not live_len)
 
     def _index_technician(self, technician: Technician) -> None:
         user = technician.technician
@@ -310,8 +326,8 @@ def in_order(orders: Iterable[Order]) -> list[Order]:
     return sorted(orders, key=lambda order: (order.placed_at, order.order_id))
 
 
-def _mark(members: dict[UserId, None], user: UserId, is_member: bool) -> None:
+def _mark(members: dict[_Id, None], id_: _Id, is_member: bool) -> None:
     if is_member:
-        members[user] = None
+        members[id_] = None
     else:
-        members.pop(user, None)
+        members.pop(id_, None)

@@ -4,11 +4,12 @@ Nothing here weighs; ``cost.py`` does. Filters that do not depend on the order (
 as ``TechnicianColumns.hard``.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from dispatch.problem import BoolArray, CodeArray, Exclusion, FloatArray, IntArray, Problem
+from dispatch.problem import ANYBODY, BoolArray, CodeArray, Exclusion, FloatArray, IntArray, Problem
 from geo.distance import EARTH_RADIUS_M
 
 GENDER_CODES: Final = {"female": 1, "male": 2, "other": 3}
@@ -48,28 +49,51 @@ def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
     Cost:
         A handful of passes over a byte matrix.
     """
-    o, t, at = problem.orders, problem.technicians, problem.at
+    t = problem.technicians
     code = np.zeros((len(rows), len(t.ids)), dtype=np.uint8)
-    # From the least to the most telling reason, so that the last one written is the one told.
-    code[:, t.seen_at < at - problem.policy.position_fresh_s] = Exclusion.STALE_POSITION
-    code[:, t.heard_at <= t.unheard_at] = Exclusion.UNHEARD
-    code[:, ~t.connected] = Exclusion.DISCONNECTED
+    told = dict(filters(problem, rows))
+    # The last one written is the one told; who was not to be asked at all is told nothing else.
+    not_picked = told.pop(Exclusion.NOT_PICKED, None)
+    for reason, against in told.items():
+        np.copyto(code, np.uint8(reason), where=against)
+    np.copyto(code, t.hard, where=t.hard != 0, casting="unsafe")
+    if not_picked is not None:
+        np.copyto(code, np.uint8(Exclusion.NOT_PICKED), where=not_picked)
+    return code
+
+
+def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolArray]]:
+    """Each filter that depends on the pair, with whom it speaks against, from the least to the most telling.
+
+    Masks broadcast to (len(rows), m); filters that speak against nobody may be left out.
+    """
+    o, t, at = problem.orders, problem.technicians, problem.at
+    yield Exclusion.STALE_POSITION, t.seen_at < at - problem.policy.position_fresh_s
+    yield Exclusion.UNHEARD, t.heard_at <= t.unheard_at
+    yield Exclusion.DISCONNECTED, ~t.connected
     row_of = np.full(len(o.ids), -1, dtype=np.int64)
     row_of[rows] = np.arange(len(rows))
-    refused_row = row_of[problem.refused_order]
-    known = refused_row >= 0
-    code[refused_row[known], problem.refused_technician[known]] = Exclusion.REFUSED
+    shape = len(rows), len(t.ids)
+    yield from _pairs(Exclusion.REFUSED, row_of[problem.refused_order], problem.refused_technician, shape)
     wanted = o.gender[rows]
-    code[(wanted[:, None] != 0) & (wanted[:, None] != t.gender[None, :])] = Exclusion.GENDER
+    yield Exclusion.GENDER, (wanted[:, None] != 0) & (wanted[:, None] != t.gender[None, :])
     need = o.skills[rows]
-    code[(t.skills[None, :] & need[:, None]) != need[:, None]] = Exclusion.SKILL
-    code[o.skill_unknown[rows], :] = Exclusion.SKILL
-    own_row = row_of[problem.own_order]
-    known = own_row >= 0
-    code[own_row[known], problem.own_technician[known]] = Exclusion.OWN_ORDER
-    hard = t.hard != 0
-    code[:, hard] = t.hard[hard]
-    return code
+    lacking = (t.skills[None, :] & need[:, None]) != need[:, None]
+    yield Exclusion.SKILL, lacking | o.skill_unknown[rows][:, None]
+    yield from _pairs(Exclusion.OWN_ORDER, row_of[problem.own_order], problem.own_technician, shape)
+    if len(o.only):
+        only = o.only[rows]
+        yield Exclusion.NOT_PICKED, (only[:, None] != ANYBODY) & (only[:, None] != np.arange(len(t.ids))[None, :])
+
+
+def _pairs(
+    reason: Exclusion, order: IntArray, technician: IntArray, shape: tuple[int, int]
+) -> Iterator[tuple[Exclusion, BoolArray]]:
+    here = order >= 0
+    if here.any():
+        against = np.zeros(shape, dtype=np.bool_)
+        against[order[here], technician[here]] = True
+        yield reason, against
 
 
 def widen(problem: Problem, rows: IntArray, eligible: BoolArray, distance_m: FloatArray) -> IntArray:

@@ -12,6 +12,7 @@ class Due(StrEnum):
     EXPIRE = "expire"
     UNDELIVERED = "undelivered"
     GIVE_UP = "give_up"
+    REMIND = "remind"
     CONFIRM = "confirm"
     FORGET = "forget"
 

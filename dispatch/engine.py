@@ -12,9 +12,9 @@ from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch import events as e
+from dispatch import modes, rating, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
-from dispatch import rating, schedule, technician
 from dispatch.book import Book, in_order
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
@@ -31,7 +31,8 @@ from dispatch.model import (
     Technician,
     WorkState,
 )
-from dispatch.news import order_changed, rating_now, technician_changed
+from dispatch.moves import SYSTEM, Moves
+from dispatch.news import rating_now, technician_changed
 from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
 from dispatch.places import Places
@@ -40,11 +41,6 @@ from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
 from dispatch.stored import Stored
 from dispatch.technician import WorkMove
-
-SYSTEM: Final = UserId("system")
-"""Who did what nobody asked for: deadlines and rounds."""
-
-_TAKING_BACK: Final = (OrderMove.TAKE_BACK, OrderMove.SHELVE)
 
 _CANCEL_REFUSALS: Final = {
     OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
@@ -76,6 +72,7 @@ class DispatchEngine:
         """What is committed; everything else here may be ahead of the store."""
         self._deadlines = Deadlines()
         self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings)
+        self._moves = Moves(self._book, self._deadlines, self._matchmaker, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
             e.OfferAccepted: self._on_accepted,
@@ -96,6 +93,7 @@ class DispatchEngine:
             Due.EXPIRE: self._expire,
             Due.UNDELIVERED: self._undelivered,
             Due.GIVE_UP: self._give_up,
+            Due.REMIND: self._remind,
             Due.CONFIRM: self._confirm_by_time,
             Due.FORGET: self._forget,
         }
@@ -113,8 +111,9 @@ class DispatchEngine:
             if offer.delivered_at is None:
                 # The phone had no server to acknowledge to: it gets its time again.
                 self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
+            self._matchmaker.arm_reminder(offer, now)
         for order in self._book.orders.values():
-            self._arm(order)
+            self._moves.arm(order)
         if self._book.waiting:
             self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
 
@@ -201,11 +200,11 @@ class DispatchEngine:
 
     def live_offers(self) -> list[Offer]:
         """All live offers."""
-        return [self._book.offers[offer_id] for offer_id in self._book.live_of_order.values()]
+        return [offer for order_id in self._book.live_of_order for offer in self._book.live_offers_of(order_id)]
 
     def waiting_len(self) -> int:
         """Orders that are looking for a technician and have nobody to ask yet."""
-        return len(self._book.waiting)
+        return len(self._book.unasked)
 
     def idle_len(self) -> int:
         """Technicians on duty who may be asked."""
@@ -254,6 +253,9 @@ class DispatchEngine:
             changed_at=now,
             placed_by=event.by,
             scheduled_for=draft.scheduled_for,
+            picked=draft.technician,
+            fallback=draft.fallback,
+            offers_len_max=modes.offers_len_max(draft.mode, self._settings),
         )
         book.note(placed, now, "placed", event.by)
         opened = book.put_order(orders.advance(placed, schedule.opening(placed, now, self._settings.schedule), now))
@@ -262,37 +264,31 @@ class DispatchEngine:
             book.put_key(
                 IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, opened.order_id, now)
             )
-        self._arm(opened)
+        self._moves.arm(opened)
         self._matchmaker.want()
-        return [self._tell(opened, "placed", now)]
+        return [self._moves.tell(opened, "placed", now)]
 
     def _on_cancelled(self, event: e.OrderCancelled, now: float) -> list[Effect]:
-        order = self._order_for(event.order_id, event.by, staff=event.staff)
+        order = self._moves.order_for(event.order_id, event.by, staff=event.staff)
         if order.state is OrderState.CANCELLED:
             return []
         if not orders.can(order, OrderMove.CANCEL):
             raise conflict(*_CANCEL_REFUSALS[order.state])
-        effects = self._revoke_live(order, CloseReason.CANCELLED, now)
+        effects = self._moves.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
-        order = self._move(order, OrderMove.CANCEL, now, event.by, reason=event.reason)
+        order = self._moves.move(order, OrderMove.CANCEL, now, event.by, reason=event.reason)
         if was_job is not None:
-            effects.extend(self._free(was_job, order, now))
-        return [self._tell(order, "cancelled", now, lost_by=was_job), *effects]
+            effects.extend(self._moves.free(was_job, order, now))
+        return [self._moves.tell(order, "cancelled", now, lost_by=was_job), *effects]
 
     def _on_reassigned(self, event: e.OrderReassigned, now: float) -> list[Effect]:
-        order = self._order_for(event.order_id, event.by, staff=True)
+        order = self._moves.order_for(event.order_id, event.by, staff=True)
         if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
-        lost_by = order.technician
-        self._book.refuse(order.order_id, lost_by)
-        move = schedule.taking_back(order, now, self._settings.schedule)
-        order = self._move(order, move, now, event.by, technician=None, eta_s=None, radius_step=0, reason=event.reason)
-        freed = self._free(lost_by, order, now)
-        self._matchmaker.want()
-        return [self._tell(order, "reassigned", now, lost_by=lost_by), *freed]
+        return self._moves.take_back(order, now, event.by, event.reason)[1]
 
     def _on_confirmed(self, event: e.OrderConfirmed, now: float) -> list[Effect]:
-        order = self._order_for(event.order_id, event.by, staff=event.staff)
+        order = self._moves.order_for(event.order_id, event.by, staff=event.staff)
         if order.state is OrderState.CONFIRMED:
             return []
         if order.state is OrderState.CANCELLED:
@@ -303,10 +299,10 @@ class DispatchEngine:
 
     def _confirm(self, order: Order, by: UserId, now: float) -> list[Effect]:
         was_job = order.technician if order.state in JOB_STATES else None
-        order = self._move(order, OrderMove.CONFIRM, now, by)
-        effects: list[Effect] = [self._tell(order, "confirmed", now)]
+        order = self._moves.move(order, OrderMove.CONFIRM, now, by)
+        effects: list[Effect] = [self._moves.tell(order, "confirmed", now)]
         if was_job is not None:
-            effects.extend(self._free(was_job, order, now))
+            effects.extend(self._moves.free(was_job, order, now))
         return effects
 
     def _on_rated(self, event: e.OrderRated, now: float) -> list[Effect]:
@@ -326,7 +322,7 @@ class DispatchEngine:
             raise conflict("already_rated", "the order was rated before")
         if known is None and recalled is not None:
             book.recall(order, recalled.event_seq)
-            self._arm(order)
+            self._moves.arm(order)
         order = book.put_order(replace(order, stars=event.stars))
         book.note(order, now, "rated", event.by, stars=event.stars)
         effects: list[Effect] = []
@@ -334,7 +330,7 @@ class DispatchEngine:
         if who is not None:
             who = book.put_technician(rating.rated(who, event.stars, now, self._settings.rating))
             effects.append(technician_changed(book, who, "rating", now, self._settings.rating))
-        return [self._tell(order, "rated", now), *effects]
+        return [self._moves.tell(order, "rated", now), *effects]
 
     def _on_step(self, event: e.StepTaken, now: float) -> list[Effect]:
         order = self._book.orders.get(event.order_id)
@@ -350,10 +346,10 @@ class DispatchEngine:
             expected = reached[0] if reached else "nothing"
             raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
         detail = {"evidence": event.evidence} if event.evidence else {}
-        order = self._move(order, move, now, event.technician, detail)
-        effects: list[Effect] = [self._tell(order, order.state, now)]
+        order = self._moves.move(order, move, now, event.technician, detail)
+        effects: list[Effect] = [self._moves.tell(order, order.state, now)]
         if order.state is OrderState.DEPARTED_SAFE:
-            effects.extend(self._free(event.technician, order, now))
+            effects.extend(self._moves.free(event.technician, order, now))
         return effects
 
     # -- offers ---------------------------------------------------------------------------------------------
@@ -366,8 +362,8 @@ class DispatchEngine:
             return []
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
             raise offers.too_late(offer, order, now)
-        offer = self._close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
-        order = self._move(
+        offer = self._moves.close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
+        order = self._moves.move(
             order,
             OrderMove.ASSIGN,
             now,
@@ -377,10 +373,13 @@ class DispatchEngine:
             eta_s=offer.travel_s,
             reason="",
         )
+        # In the same turn, so that losers of a broadcast hear of it as soon as the winner does.
+        lost = self._moves.revoke_live(order, CloseReason.TAKEN, now)
         return [
             e.OfferAnswered(offer),
-            self._tell(order, "assigned", now),
-            *self._work(offer.technician, WorkMove.TAKE, order, now),
+            self._moves.tell(order, "assigned", now),
+            *self._moves.work(offer.technician, WorkMove.TAKE, order, now),
+            *lost,
         ]
 
     def _on_declined(self, event: e.OfferDeclined, now: float) -> list[Effect]:
@@ -390,8 +389,8 @@ class DispatchEngine:
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
             raise offers.too_late(offer, self._book.orders.get(offer.order_id), now)
         received_at = offer.delivered_at or now
-        offer = self._close(offer, OfferMove.DECLINE, now, reason=event.reason, delivered_at=received_at)
-        return [e.OfferAnswered(offer), *self._next_best(offer, "declined", event.technician, now)]
+        offer = self._moves.close(offer, OfferMove.DECLINE, now, reason=event.reason, delivered_at=received_at)
+        return [e.OfferAnswered(offer), *self._moves.next_best(offer, "declined", event.technician, now)]
 
     def _on_received(self, event: e.OfferReceived, now: float) -> list[Effect]:
         offer = self._book.offers.get(event.offer_id)
@@ -401,29 +400,6 @@ class DispatchEngine:
             self._book.put_offer(replace(offer, delivered_at=now))
             self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
         return []
-
-    def _close(self, offer: Offer, move: OfferMove, now: float, **facts: Any) -> Offer:
-        self._deadlines.drop(Due.EXPIRE, offer.offer_id)
-        self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
-        return self._book.put_offer(offers.advance(offer, move, now, self.story(offer.order_id), **facts))
-
-    def _next_best(self, offer: Offer, what: str, who: UserId, now: float) -> list[Effect]:
-        """An offer came to nothing: free its technician and go on to the next, or give up when time is over."""
-        order = self._book.orders[offer.order_id]
-        detail = {"reason": offer.reason} if offer.reason else {}
-        self._book.note(order, now, what, who, offer=offer.offer_id, technician=offer.technician, **detail)
-        effects = self._free(offer.technician, order, now)
-        self._matchmaker.want()
-        if now >= self._give_up_at(order):
-            effects.extend(self._give_up(order.order_id, now))
-        return effects
-
-    def _revoke_live(self, order: Order, reason: CloseReason, now: float) -> list[Effect]:
-        offer_id = self._book.live_of_order.get(order.order_id)
-        if offer_id is None:
-            return []
-        offer = self._close(self._book.offers[offer_id], OfferMove.REVOKE, now)
-        return [e.CloseOffer(offer, reason), *self._free(offer.technician, order, now)]
 
     # -- technicians ----------------------------------------------------------------------------------------
 
@@ -440,8 +416,8 @@ class DispatchEngine:
         effects: list[Effect] = []
         offer = self.live_offer(event.technician)
         if offer is not None:
-            offer = self._close(offer, OfferMove.REVOKE, now)
-            effects = [e.CloseOffer(offer, CloseReason.REVOKED), *self._next_best(offer, "revoked", SYSTEM, now)]
+            offer = self._moves.close(offer, OfferMove.REVOKE, now)
+            effects = [e.CloseOffer(offer, CloseReason.REVOKED), *self._moves.next_best(offer, "revoked", SYSTEM, now)]
         who = technician.set_duty(book.technicians[event.technician], event.duty, self.shard.city, now)
         who = book.put_technician(who)
         self._matchmaker.want()
@@ -516,64 +492,31 @@ class DispatchEngine:
         book.take_technician(copy)
         return [technician_changed(book, copy, "copied", now, self._settings.rating)]
 
-    def _free(self, user: UserId, order: Order, now: float) -> list[Effect]:
-        self._matchmaker.want()
-        return self._work(user, WorkMove.FREE, order, now)
-
-    def _work(self, user: UserId, move: WorkMove, order: Order, now: float) -> list[Effect]:
-        book = self._book
-        known = book.technicians.get(user)
-        if known is None:
-            return []  # left the city while in a job, and the server was restarted since
-        who = technician.advance(known, move, now, self.story(order.order_id))
-        return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]
-
     # -- deadlines ------------------------------------------------------------------------------------------
 
-    def _arm(self, order: Order) -> None:
-        """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
-        id_ = order.order_id
-        self._deadlines.drop(Due.OPEN, id_)
-        self._deadlines.drop(Due.GIVE_UP, id_)
-        self._deadlines.drop(Due.CONFIRM, id_)
-        if order.state is OrderState.SCHEDULED:
-            self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
-        elif order.state is OrderState.MATCHING:
-            self._deadlines.set(self._give_up_at(order), Due.GIVE_UP, id_)
-        elif order.state is OrderState.DEPARTED_SAFE:
-            self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
-        elif order.state in SETTLED_STATES:
-            self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
-
-    def _give_up_at(self, order: Order) -> float:
-        # While an order is in matching, changed_at is when its matching began.
-        return max(order.changed_at + self._settings.unfilled_after_s, order.scheduled_for or 0.0)
-
     def _open(self, id_: str, now: float) -> list[Effect]:
-        order = self._move(self._book.orders[OrderId(id_)], OrderMove.OPEN, now, SYSTEM)
+        order = self._moves.move(self._book.orders[OrderId(id_)], OrderMove.OPEN, now, SYSTEM)
         self._matchmaker.want()
-        return [self._tell(order, "matching", now)]
+        return [self._moves.tell(order, "matching", now)]
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
-        offer = self._close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
+        offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
         closed = e.CloseOffer(offer, CloseReason.EXPIRED)
-        return [closed, *self._next_best(offer, "expired", SYSTEM, now)]
+        return [closed, *self._moves.next_best(offer, "expired", SYSTEM, now)]
 
     def _undelivered(self, id_: str, now: float) -> list[Effect]:
-        offer = self._close(self._book.offers[OfferId(id_)], OfferMove.FAIL, now)
+        offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.FAIL, now)
         who = self._book.technicians.get(offer.technician)
         if who is not None:
             self._book.put_technician(replace(who, unheard_since=now))
         closed = e.CloseOffer(offer, CloseReason.UNDELIVERED)
-        return [closed, *self._next_best(offer, "undelivered", SYSTEM, now)]
+        return [closed, *self._moves.next_best(offer, "undelivered", SYSTEM, now)]
 
     def _give_up(self, id_: str, now: float) -> list[Effect]:
-        order = self._book.orders[OrderId(id_)]
-        if order.state is not OrderState.MATCHING or order.order_id in self._book.live_of_order:
-            return []  # the live offer may still be accepted; its end comes back here
-        reason = "nobody_accepted" if self._book.refused.get(order.order_id) else "nobody_available"
-        order = self._move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=reason)
-        return [self._tell(order, "unfilled", now)]
+        return self._moves.end_search(self._book.orders[OrderId(id_)], now)
+
+    def _remind(self, id_: str, now: float) -> list[Effect]:
+        return self._matchmaker.remind(self._book.offers[OfferId(id_)], now)
 
     def _confirm_by_time(self, id_: str, now: float) -> list[Effect]:
         return self._confirm(self._book.orders[OrderId(id_)], SYSTEM, now)
@@ -584,26 +527,6 @@ class DispatchEngine:
         return []
 
     # -- small things ---------------------------------------------------------------------------------------
-
-    def _move(
-        self, order: Order, move: OrderMove, now: float, by: UserId, detail: dict[str, Any] | None = None, **facts: Any
-    ) -> Order:
-        order = orders.advance(order, move, now, self.story(order.order_id), **facts)
-        order = self._book.put_order(order)
-        if facts.get("reason"):
-            detail = {**(detail or {}), "reason": facts["reason"]}
-        self._book.note(order, now, OrderMove.TAKE_BACK if move in _TAKING_BACK else order.state, by, **(detail or {}))
-        self._arm(order)
-        return order
-
-    def _tell(self, order: Order, what: str, now: float, lost_by: UserId | None = None) -> Effect:
-        return order_changed(self._book, order, str(what), now, self._settings.rating, lost_by)
-
-    def _order_for(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
-        order = self._book.orders.get(order_id)
-        if order is None or not (staff or order.customer == by):
-            raise no_such_order()
-        return order
 
     def _offer_for(self, offer_id: OfferId, by: UserId) -> Offer:
         offer = self._book.offers.get(offer_id)

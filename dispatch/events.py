@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from core.ids import OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch.model import DutyState, Gender, Mode, Offer, Order, Site, Technician
+from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, Site, Technician
 from dispatch.problem import Problem, Solution
 
 # -- events ---------------------------------------------------------------------------------------------
@@ -30,6 +30,9 @@ class OrderDraft:
     gender_preference: Gender | None = None
     mode: Mode = Mode.AUTO
     scheduled_for: float | None = None
+    technician: UserId | None = None
+    """Whom the customer picked (mode ``directed``)."""
+    fallback: Fallback = Fallback.AUTO
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,6 +286,15 @@ class SendOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class RemindOffer:
+    """Show an offer again to a technician who has not answered; ``number`` counts from 1."""
+
+    offer: Offer
+    order: Order
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class CloseOffer:
     """An offer ended without the technician's own answer: tell them why it can no longer be taken."""
 
@@ -324,5 +336,13 @@ class SolveRound:
 
 
 Effect = (
-    OrderChanged | OrderRepeated | SendOffer | CloseOffer | OfferAnswered | DutyChanged | TechnicianChanged | SolveRound
+    OrderChanged
+    | OrderRepeated
+    | SendOffer
+    | RemindOffer
+    | CloseOffer
+    | OfferAnswered
+    | DutyChanged
+    | TechnicianChanged
+    | SolveRound
 )

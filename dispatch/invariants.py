@@ -31,19 +31,34 @@ def _hold(condition: bool, *facts: object) -> None:
 
 def _check_offers(book: Book) -> None:
     live = {o.offer_id: o for o in book.offers.values() if o.state is OfferState.PENDING}
-    _hold(sorted(book.live_of_order.values()) == sorted(live), "live offers by order", book.live_of_order, live)
+    by_order = sorted(offer_id for offer_ids in book.live_of_order.values() for offer_id in offer_ids)
+    _hold(by_order == sorted(live), "live offers by order", book.live_of_order, live)
+    _hold(all(book.live_of_order.values()), "an order without live offers among those with", book.live_of_order)
     _hold(sorted(book.live_of_technician.values()) == sorted(live), "by technician", book.live_of_technician, live)
     for offer in live.values():
         story = book.story(offer.order_id)
-        _hold(book.live_of_order[offer.order_id] == offer.offer_id, "two live offers for one order", story)
+        order = book.orders[offer.order_id]
+        live_len = len(book.live_of_order[offer.order_id])
+        _hold(offer.offer_id in book.live_of_order[offer.order_id], "a live offer of another order", story)
+        _hold(live_len <= order.offers_len_max, "more live offers than the mode allows", live_len, story)
+        _hold(order.picked in (None, offer.technician), "an offer to somebody else than the picked one", story)
         _hold(book.live_of_technician[offer.technician] == offer.offer_id, "two offers for one technician", story)
-        _hold(book.orders[offer.order_id].state is OrderState.MATCHING, "offer of an order not in matching", story)
+        _hold(order.state is OrderState.MATCHING, "offer of an order not in matching", story)
         _hold(not book.has_refused(offer.order_id, offer.technician), "asked again after a refusal", story)
-    matching = {o.order_id for o in book.orders.values() if o.state is OrderState.MATCHING}
-    _hold(book.waiting.keys() == matching - book.live_of_order.keys(), "waiting orders", book.waiting)
+    _check_waiting(book)
     for order_id, offer_ids in book.offers_of.items():
         _hold(order_id in book.orders, "offers of a forgotten order", order_id)
         _hold(all(i in book.offers for i in offer_ids), "offers by order", order_id)
+
+
+def _check_waiting(book: Book) -> None:
+    hungry = {
+        o.order_id
+        for o in book.orders.values()
+        if o.state is OrderState.MATCHING and len(book.live_of_order.get(o.order_id, ())) < o.offers_len_max
+    }
+    _hold(book.waiting.keys() == hungry, "waiting orders", book.waiting)
+    _hold(book.unasked.keys() == hungry - book.live_of_order.keys(), "orders nobody was asked for", book.unasked)
 
 
 def _check_jobs(book: Book) -> None:
@@ -57,7 +72,8 @@ def _check_jobs(book: Book) -> None:
             for offer in (book.offers[i] for i in book.offers_of.get(order.order_id, ()))
             if offer.state is OfferState.ACCEPTED and not book.has_refused(order.order_id, offer.technician)
         ]
-        _hold(accepted == [order.technician], "acceptances of one job", accepted, story)
+        is_pinned = order.pinned_by is not None and not accepted
+        _hold(accepted == [order.technician] or is_pinned, "acceptances of one job", accepted, story)
 
 
 def _check_technician(book: Book, technician: Technician) -> None:

@@ -4,8 +4,8 @@ Each order keeps its cheapest candidates as edges; the graph falls into componen
 the cheapest, a larger one is solved exactly and densely (docs/adr/0005). Orders left over are weighed against
 whoever is left, in wider circles if need be, until nothing more is found.
 
-An order may stay unmatched at ``Policy.unmatched_s``. The usual private dummy column for each order is not
-built: a missing edge that costs ``unmatched_s`` means the same, since matrices need no more columns than that.
+An order may stay unmatched at a price. The usual private dummy column for each order is not built: edges are priced
+by what they are worth above leaving their order out, and a missing edge is worth nothing.
 """
 
 from dataclasses import dataclass
@@ -46,14 +46,12 @@ def solve(problem: Problem) -> Solution:
     chosen_m = np.zeros(n)
     if n and m:
         refused[problem.refused_order] = True
-        base_s = _base_s(problem)
+        base_s, unmatched_s = _base_s(problem), _unmatched_s(problem)
         free = np.ones(m, dtype=np.bool_)
         for number in range(PASSES_MAX):
             left = np.flatnonzero(chosen < 0)
-            edges = _edges(problem, left, free, base_s, steps, counts if number == 0 else None)
-            rows, columns, picked = assign(
-                edges.order, edges.technician, edges.cost_s, n, m, problem.policy.unmatched_s
-            )
+            edges = _edges(problem, left, free, base_s, unmatched_s, steps, counts if number == 0 else None)
+            rows, columns, picked = assign(edges.order, edges.technician, edges.cost_s, n, m, unmatched_s)
             if not len(rows):
                 break
             chosen[rows], chosen_m[rows] = columns, edges.distance_m[picked]
@@ -76,8 +74,20 @@ def _base_s(problem: Problem) -> FloatArray:
     return base
 
 
+def _unmatched_s(problem: Problem) -> FloatArray:
+    """What each row costs if it is left out."""
+    own = problem.orders.unmatched_s
+    return own if len(own) else np.full(len(problem.orders.ids), problem.policy.unmatched_s)
+
+
 def _edges(
-    problem: Problem, left: IntArray, free: BoolArray, base_s: FloatArray, steps: IntArray, counts: IntArray | None
+    problem: Problem,
+    left: IntArray,
+    free: BoolArray,
+    base_s: FloatArray,
+    unmatched_s: FloatArray,
+    steps: IntArray,
+    counts: IntArray | None,
 ) -> _Edges:
     """Cheapest candidates of each order in ``left``; writes ``steps`` and (where given) ``counts``."""
     m = len(base_s)
@@ -93,7 +103,7 @@ def _edges(
         if counts is not None:
             counts[rows] = eligible.sum(axis=1)
         cost_s = cost.travel_s(problem.policy, distance_m) + base_s
-        eligible &= cost_s < problem.policy.unmatched_s
+        eligible &= cost_s < unmatched_s[rows][:, None]
         parts.append(_cheapest(rows, eligible, cost_s, distance_m, problem.policy.candidates_len_max))
     return _Edges(
         np.concatenate([p.order for p in parts]),
@@ -115,13 +125,14 @@ def _cheapest(rows: IntArray, eligible: BoolArray, cost_s: FloatArray, distance_
 
 
 def assign(
-    order: IntArray, technician: IntArray, cost_s: FloatArray, n: int, m: int, unmatched_s: float
+    order: IntArray, technician: IntArray, cost_s: FloatArray, n: int, m: int, unmatched_s: FloatArray | float
 ) -> tuple[IntArray, IntArray, IntArray]:
     """The cheapest set of edges in which nobody appears twice, leaving an order out costing ``unmatched_s``.
 
     Args:
-        order, technician, cost_s: The edges; costs below ``unmatched_s``, of either sign.
+        order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign.
         n, m: How many orders and technicians the indexes count.
+        unmatched_s: For each order, or one for all.
 
     Returns:
         Orders, their technicians, and the index of each chosen edge; orders ascending.
@@ -133,6 +144,7 @@ def assign(
         # "The best one, now": the usual round needs no graph, which would cost more than all the rest.
         best = np.argmin(cost_s, keepdims=True)
         return order[best], technician[best], best
+    unmatched_s = np.broadcast_to(np.asarray(unmatched_s, dtype=np.float64), (n,))
     graph = coo_matrix((np.ones(len(order), dtype=np.int8), (order, technician + n)), shape=(n + m, n + m))
     _, label = connected_components(graph.tocsr(), directed=False)
     by_label = np.argsort(label[order], kind="stable")
@@ -147,15 +159,16 @@ def assign(
 
 
 def _solve_component(
-    order: IntArray, technician: IntArray, cost_s: FloatArray, edges: IntArray, unmatched_s: float
+    order: IntArray, technician: IntArray, cost_s: FloatArray, edges: IntArray, unmatched_s: FloatArray
 ) -> IntArray:
     """Indexes of the chosen edges of one connected component."""
     if order[0] == order[-1] and (order == order[0]).all():
         return edges[[int(np.argmin(cost_s))]]
     rows, row = np.unique(order, return_inverse=True)
     columns, column = np.unique(technician, return_inverse=True)
-    matrix = np.full((len(rows), len(columns)), unmatched_s)
-    matrix[row, column] = cost_s
+    # What an edge is worth above leaving its order out; so an order left out, or one too many, counts nothing.
+    matrix = np.zeros((len(rows), len(columns)))
+    matrix[row, column] = cost_s - unmatched_s[order]
     edge_of = np.full(matrix.shape, -1, dtype=np.int64)
     edge_of[row, column] = edges
     taken = edge_of[linear_sum_assignment(matrix)]

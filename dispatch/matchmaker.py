@@ -12,10 +12,10 @@ from math import inf
 from typing import Final
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import matching, reach, rounds, technician
+from dispatch import matching, modes, reach, rounds, technician
 from dispatch.book import Book
 from dispatch.deadlines import Deadlines, Due
-from dispatch.events import Effect, RoundSolved, SendOffer, SolveRound
+from dispatch.events import Effect, RemindOffer, RoundSolved, SendOffer, SolveRound
 from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Technician
 from dispatch.news import technician_changed
 from dispatch.places import Places
@@ -95,12 +95,11 @@ class Matchmaker:
         return effects
 
     def _settle(self, now: float) -> list[Effect]:
-        waiting_len = len(self._book.waiting)
-        if not waiting_len:
+        if not self._book.waiting:
             self._wanted = False
             self._next_at = None
             return []
-        if waiting_len > len(self._book.idle):
+        if len(self._book.unasked) > len(self._book.idle):
             allowed_at = self._last_at + self._settings.round.round_min_ms / 1000.0
             if now < allowed_at:
                 self._again(allowed_at)
@@ -195,8 +194,11 @@ class Matchmaker:
     def _is_possible(self, pair: Pair) -> bool:
         """Whether the pair still stands: the book may have moved on while a thread was solving."""
         order_id, user = OrderId(pair.order_id), UserId(pair.technician)
+        order = self._book.orders.get(order_id)
         return (
-            order_id in self._book.waiting
+            order is not None
+            and order_id in self._book.waiting
+            and order.picked in (None, user)
             and user in self._book.idle
             and not self._book.has_refused(order_id, user)
             and self._places.slot(user) is not None
@@ -215,7 +217,7 @@ class Matchmaker:
                 version=0,
                 state=OfferState.PENDING,
                 offered_at=now,
-                expires_at=now + settings.offer_ttl_s,
+                expires_at=modes.offer_ends_at(order, now, settings),
                 changed_at=now,
                 round_id=round_id,
                 cost_s=pair.cost_s,
@@ -228,16 +230,37 @@ class Matchmaker:
         asked = book.put_technician(technician.advance(asked, WorkMove.ASK, now, book.story(order.order_id)))
         self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
         self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
+        self.arm_reminder(offer, now)
         book.note(order, now, "offered", "system", offer=offer.offer_id, technician=offer.technician)
         return [
             SendOffer(offer, order, _why(pair)),
             technician_changed(book, asked, "work", now, settings.rating),
         ]
 
+    # -- reminders ------------------------------------------------------------------------------------------
+
+    def arm_reminder(self, offer: Offer, now: float) -> None:
+        """See to it that whom the customer picked is reminded of the offer, as long as it is open."""
+        if self._book.orders[offer.order_id].picked is None:
+            return
+        number = modes.reminders_due(offer, now, self._settings) + 1
+        at = offer.offered_at + number * self._settings.directed.remind_every_s
+        if at < offer.expires_at:
+            self._deadlines.set(at, Due.REMIND, offer.offer_id)
+
+    def remind(self, offer: Offer, now: float) -> list[Effect]:
+        """Show an open offer again."""
+        order = self._book.orders[offer.order_id]
+        self._book.note(order, now, "reminded", "system", offer=offer.offer_id, technician=offer.technician)
+        self.arm_reminder(offer, now)
+        return [RemindOffer(offer, order, modes.reminders_due(offer, now, self._settings))]
+
+    # -- afterwards -----------------------------------------------------------------------------------------
+
     def _keep(self, round_id: str, problem: Problem, inputs: bytes | None, made_any: bool, now: float) -> None:
         """Store the round when it made an offer, or when one of its orders was not in a stored one for a while."""
         keep_every_s = self._settings.round.keep_every_s
-        ids: Sequence[OrderId] = [OrderId(i) for i in problem.orders.ids]
+        ids: Sequence[OrderId] = [OrderId(i) for i in dict.fromkeys(problem.orders.ids)]
         if not made_any and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
             return
         for order_id in ids:
@@ -262,7 +285,7 @@ class Matchmaker:
             return
         round_ = self._settings.round
         self._again(now + (round_.round_min_ms / 1000.0 if missed else round_.retry_s))
-        for order_id in (OrderId(i) for i in problem.orders.ids):
+        for order_id in (OrderId(i) for i in dict.fromkeys(problem.orders.ids)):
             if order_id in self._book.waiting:
                 widens_at = reach.widens_at(self._book.orders[order_id], now, self._settings)
                 self._again(max(widens_at, now + DEADLINE_GRACE_S))

@@ -55,6 +55,16 @@ class Mode(StrEnum):
     """How an order finds its technician."""
 
     AUTO = "auto"
+    BROADCAST = "broadcast"
+    DIRECTED = "directed"
+    MANUAL = "manual"
+
+
+class Fallback(StrEnum):
+    """What becomes of a directed order that the picked technician does not take, as the customer chose."""
+
+    AUTO = "auto"
+    CANCEL = "cancel"
 
 
 class Gender(StrEnum):
@@ -113,6 +123,15 @@ class Order:
     """Travel estimate of the accepted offer."""
     scheduled_for: float | None = None
     """When the service shall begin; None for as soon as possible."""
+    picked: UserId | None = None
+    """Who alone may be asked (mode ``directed``)."""
+    fallback: Fallback = Fallback.AUTO
+    offers_len_max: int = 1
+    """How many technicians it may be offered to at once."""
+    pinned_by: UserId | None = None
+    """Who of the staff gave it to its technician; None when the technician accepted an offer."""
+    lost_by: tuple[UserId, ...] = ()
+    """Technicians it was taken from; they are not asked again."""
 
 
 @dataclass(frozen=True, slots=True)

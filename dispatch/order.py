@@ -37,6 +37,10 @@ class OrderMove(StrEnum):
     TAKE_BACK = "take_back"
     SHELVE = "shelve"
     """Taken back while its lead time has not begun."""
+    SWITCH = "switch"
+    """Its mode changes."""
+    REOPEN = "reopen"
+    """Staff have it looked for again."""
 
 
 _S = OrderState
@@ -47,8 +51,11 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.PLACED, _M.SCHEDULE): _S.SCHEDULED,
     (_S.PLACED, _M.CANCEL): _S.CANCELLED,
     (_S.SCHEDULED, _M.OPEN): _S.MATCHING,
+    (_S.SCHEDULED, _M.SWITCH): _S.SCHEDULED,
+    (_S.SCHEDULED, _M.GIVE_UP): _S.UNFILLED,
     (_S.SCHEDULED, _M.CANCEL): _S.CANCELLED,
     (_S.MATCHING, _M.ASSIGN): _S.ASSIGNED,
+    (_S.MATCHING, _M.SWITCH): _S.MATCHING,
     (_S.MATCHING, _M.GIVE_UP): _S.UNFILLED,
     (_S.MATCHING, _M.CANCEL): _S.CANCELLED,
     (_S.ASSIGNED, _M.EN_ROUTE): _S.EN_ROUTE,
@@ -65,6 +72,7 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     # The customer may be quicker than the technician's last tap.
     (_S.FINISHED, _M.CONFIRM): _S.CONFIRMED,
     (_S.DEPARTED_SAFE, _M.CONFIRM): _S.CONFIRMED,
+    (_S.UNFILLED, _M.REOPEN): _S.MATCHING,
 }
 
 STEPS: Final = (_M.EN_ROUTE, _M.ARRIVE, _M.START, _M.FINISH, _M.DEPART)
@@ -87,7 +95,7 @@ JOB_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_SERVI
 """States in which the technician is busy with the order."""
 
 SETTLED_STATES: Final = frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNFILLED})
-"""States that dispatch itself never leaves."""
+"""States that dispatch itself never leaves; staff may reopen an unfilled order."""
 
 
 def can(order: Order, move: OrderMove) -> bool:

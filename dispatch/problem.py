@@ -6,6 +6,7 @@ or a replay: ``matching.solve(problem)`` is a pure function of it.
 
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,16 @@ CodeArray = NDArray[np.uint8]
 MaskArray = NDArray[np.uint64]
 
 
+ANYBODY: Final = -1
+NOBODY_IN_REACH: Final = -2
+
+
 def _nobody() -> IntArray:
     return np.zeros(0, dtype=np.int64)
+
+
+def _no_price() -> FloatArray:
+    return np.zeros(0, dtype=np.float64)
 
 
 class Exclusion(IntEnum):
@@ -38,11 +47,12 @@ class Exclusion(IntEnum):
     STALE_POSITION = 11
     TOO_FAR = 12
     OWN_ORDER = 13
+    NOT_PICKED = 14
 
 
 @dataclass(frozen=True, slots=True)
 class OrderColumns:
-    """n orders, each column of length n.
+    """n orders, each column of length n. One that may be offered to several at once has a row for each of them.
 
     Attributes:
         lat_deg, lng_deg: Site, in the platform's frame.
@@ -50,6 +60,10 @@ class OrderColumns:
         skills: Bit mask of the skills needed.
         skill_unknown: True where a needed skill is held by nobody in the shard.
         gender: Code of the gender asked for (``GENDER_CODES``), 0 for no preference.
+        only: Row of the technician who alone may be asked, ``ANYBODY``, or ``NOBODY_IN_REACH`` when that technician
+            is none of these; empty when all are ``ANYBODY``.
+        unmatched_s: Cost of leaving the row out, which is also the most that a pair may cost; empty when it is
+            ``Policy.unmatched_s`` for all.
     """
 
     ids: tuple[str, ...]
@@ -59,6 +73,8 @@ class OrderColumns:
     skills: MaskArray
     skill_unknown: BoolArray
     gender: CodeArray
+    only: IntArray = field(default_factory=_nobody)
+    unmatched_s: FloatArray = field(default_factory=_no_price)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ Few orders: the neighbours of each, by the index. Many: everybody on duty, as co
 otherwise the orders are taken in slices, and the next slice follows in the next turn.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -16,6 +16,8 @@ from dispatch.candidates import GENDER_CODES
 from dispatch.model import DutyState, Order, Technician, WorkState
 from dispatch.places import Places
 from dispatch.problem import (
+    ANYBODY,
+    NOBODY_IN_REACH,
     Exclusion,
     FloatArray,
     IntArray,
@@ -51,6 +53,7 @@ def build(
         users = [user for user in book.technicians if places.slot(user) is not None]
     technicians = _technician_columns(users, book, places, now, settings)
     row_of = {user: row for row, user in enumerate(users)}
+    orders, is_extra = _rows(orders, book)
     refused = [
         (i, row_of[user])
         for i, order in enumerate(orders)
@@ -63,13 +66,25 @@ def build(
         at=now,
         seed=seed,
         policy=_policy(settings, travel),
-        orders=_order_columns(orders, book, now, settings),
+        orders=_order_columns(orders, is_extra, row_of, book, now, settings),
         technicians=technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
         own_order=np.ascontiguousarray(own_pairs[:, 0]),
         own_technician=np.ascontiguousarray(own_pairs[:, 1]),
     )
+
+
+def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:
+    """The orders, each as often as it may be offered once more, and which of the rows are not their order's first."""
+    rows: list[Order] = []
+    is_extra: list[bool] = []
+    for order in orders:
+        live_len = len(book.live_of_order.get(order.order_id, ()))
+        more = max(order.offers_len_max - live_len, 1)
+        rows.extend([order] * more)
+        is_extra.extend(live_len + number > 0 for number in range(more))
+    return rows, is_extra
 
 
 def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
@@ -94,8 +109,8 @@ def step_limit(order: Order, now: float, settings: DispatchSettings) -> int:
     """Last radius step that a round may try for the order, by how long it has been in matching."""
     last = len(settings.round.radius_steps_m) - 1
     widen_s = settings.round.widen_s
-    # While an order is in matching, changed_at is when its matching began.
-    return last if widen_s == 0.0 else min(int((now - order.changed_at) / widen_s), last)
+    # While an order is in matching, changed_at is when its matching began. Who was picked may come from afar.
+    return last if widen_s == 0.0 or order.picked is not None else min(int((now - order.changed_at) / widen_s), last)
 
 
 def widens_at(order: Order, now: float, settings: DispatchSettings) -> float:
@@ -106,8 +121,17 @@ def widens_at(order: Order, now: float, settings: DispatchSettings) -> float:
     return order.changed_at + (step + 1) * settings.round.widen_s
 
 
-def _order_columns(orders: Sequence[Order], book: Book, now: float, settings: DispatchSettings) -> OrderColumns:
+def _order_columns(
+    orders: Sequence[Order],
+    is_extra: Sequence[bool],
+    row_of: Mapping[UserId, int],
+    book: Book,
+    now: float,
+    settings: DispatchSettings,
+) -> OrderColumns:
     bits = book.skill_bits
+    only = [ANYBODY if order.picked is None else row_of.get(order.picked, NOBODY_IN_REACH) for order in orders]
+    unmatched_s = [settings.broadcast.extra_max_s if extra else settings.round.unmatched_s for extra in is_extra]
     return OrderColumns(
         ids=tuple(order.order_id for order in orders),
         lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
@@ -119,6 +143,8 @@ def _order_columns(orders: Sequence[Order], book: Book, now: float, settings: Di
             [GENDER_CODES[order.gender_preference] if order.gender_preference else 0 for order in orders],
             dtype=np.uint8,
         ),
+        only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
+        unmatched_s=np.array(unmatched_s if any(is_extra) else [], dtype=np.float64),
     )
 
 
@@ -132,7 +158,11 @@ def _neighbours(
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
-        if book.idle and book.skill_bits.knows(order.skills):
+        if order.picked is not None:
+            slot = places.slot(order.picked)
+            if slot is not None:
+                found[slot] = None
+        elif book.idle and book.skill_bits.knows(order.skills):
             eligible = places.nearest_eligible(
                 order.site.point,
                 settings.round.candidates_len_max,
@@ -177,7 +207,7 @@ def _technician_columns(
         rating=_ratings(people, city_mean, now, settings.rating),
         tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
         idle_at=_floats(people, lambda p: p.idle_since, inf),
-        hard=np.array([_hard(p, book) for p in people], dtype=np.uint8),
+        hard=np.array([next(iter(hard_reasons(p, book)), Exclusion.NONE) for p in people], dtype=np.uint8),
     )
 
 
@@ -196,16 +226,16 @@ def _floats(people: Sequence[Technician], of: Callable[[Technician], float | Non
     return np.array([missing if v is None else v for v in values], dtype=np.float64)
 
 
-def _hard(technician: Technician, book: Book) -> Exclusion:
-    """What speaks against a technician whatever the order; by the book, which knows this turn's decisions."""
-    if technician.duty is not DutyState.ON or not book.on_duty_here(technician):
-        return Exclusion.OFF_DUTY
-    if technician.work is WorkState.BUSY:
-        return Exclusion.BUSY
-    if technician.work is WorkState.OFFERED:
-        return Exclusion.OFFERED
-    if not technician.verified:
-        return Exclusion.UNVERIFIED
-    if book.shard.city not in technician.cities:
-        return Exclusion.CITY
-    return Exclusion.NONE
+def hard_reasons(technician: Technician, book: Book) -> list[Exclusion]:
+    """What speaks against a technician whatever the order, the most telling first.
+
+    By the book, which knows this turn's decisions.
+    """
+    reasons = {
+        Exclusion.OFF_DUTY: technician.duty is not DutyState.ON or not book.on_duty_here(technician),
+        Exclusion.BUSY: technician.work is WorkState.BUSY,
+        Exclusion.OFFERED: technician.work is WorkState.OFFERED,
+        Exclusion.UNVERIFIED: not technician.verified,
+        Exclusion.CITY: book.shard.city not in technician.cities,
+    }
+    return [reason for reason, speaks_against in reasons.items() if speaks_against]

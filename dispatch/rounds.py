@@ -12,11 +12,12 @@ from dispatch import candidates, cost, matching
 from dispatch.model import OfferTerm, StoredRound
 from dispatch.problem import Exclusion, OrderColumns, Policy, Problem, Solution, TechnicianColumns
 
-POLICY: Final = "auto/2"
+POLICY: Final = "auto/3"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
 
-_REPEATABLE: Final = frozenset({"auto/1", POLICY})
-"""Rules whose rounds are recomputed exactly: ``auto/1`` is this without ``Problem.own``, which its rounds lack."""
+_REPEATABLE: Final = frozenset({"auto/1", "auto/2", POLICY})
+"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/2`` knew no
+``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""

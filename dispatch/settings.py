@@ -125,6 +125,48 @@ class ScheduleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class BroadcastSettings:
+    """Mode `broadcast`: several technicians are asked at once, and the first accept wins."""
+
+    offers_len: int = 5
+    """Technicians asked at once for one order; whoever declines is replaced by the next; a number."""
+    extra_max_s: float = 1_800.0
+    """Cost up to which a second and further technician is asked, in seconds; no order goes without for them."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("offers_len", self.offers_len, 1, 50)
+        _between("extra_max_s", self.extra_max_s, 1, 1_000_000)
+
+
+@dataclass(frozen=True, slots=True)
+class DirectedSettings:
+    """Mode `directed`: the technician whom the customer picked is asked first, and alone."""
+
+    window_s: float = 120.0
+    """How long the picked technician may think, in seconds; then the order falls back as its customer chose."""
+    remind_every_s: float = 30.0
+    """How often their offer is shown again meanwhile, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("window_s", self.window_s, 1, 86_400)
+        _between("remind_every_s", self.remind_every_s, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
+class ManualSettings:
+    """Mode `manual`: staff give the order to somebody."""
+
+    unfilled_after_s: float = 3_600.0
+    """An order that nobody was given by then is unfilled, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("unfilled_after_s", self.unfilled_after_s, 1, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How orders find technicians."""
 
@@ -155,6 +197,12 @@ class DispatchSettings:
     """Orders for later, and technicians' time."""
     head_start: HeadStartSettings = HeadStartSettings()
     """What counts besides travel time."""
+    broadcast: BroadcastSettings = BroadcastSettings()
+    """Orders offered to several at once."""
+    directed: DirectedSettings = DirectedSettings()
+    """Orders whose customer picked a technician."""
+    manual: ManualSettings = ManualSettings()
+    """Orders that staff give to somebody."""
     rating: RatingSettings = RatingSettings()
     """How ratings are averaged."""
 

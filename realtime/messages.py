@@ -338,6 +338,8 @@ class Offer(Struct, tag="offer", frozen=True, omit_defaults=True):
     why: Annotated[list[Text], Meta(max_length=16)]
     scheduled_for: EpochS | None = None
     """When the service shall begin; absent for as soon as possible."""
+    reminder: Count = 0
+    """Which reminder of this offer it is; absent on the offer itself."""
 
 
 class OfferClosed(Struct, tag="offer.closed", frozen=True):

@@ -1,0 +1,62 @@
+"""How an order finds its technician, as rules: whom it may ask at once, for how long, and what follows.
+
+::
+
+    auto        one offer at a time, best first
+    broadcast   several at once; the first accept wins
+    directed    only whom the customer picked may be asked, for a while; then auto, or the end
+    manual      nobody is asked: staff give it to somebody
+
+All four live in the same tables and events (docs/adr/0013); a change of mode is the arrow ``switch`` of ``order.py``.
+"""
+
+from dispatch.model import Fallback, Mode, Offer, Order
+from dispatch.settings import DispatchSettings
+
+
+def offers_len_max(mode: Mode, settings: DispatchSettings) -> int:
+    """How many technicians an order in this mode may be offered to at once."""
+    match mode:
+        case Mode.BROADCAST:
+            return settings.broadcast.offers_len
+        case Mode.MANUAL:
+            return 0
+        case Mode.AUTO | Mode.DIRECTED:
+            return 1
+
+
+def search_ends_at(order: Order, settings: DispatchSettings) -> float:
+    """When an order in matching is given up in its mode, unless a live offer is still open then."""
+    # While an order is in matching, changed_at is when its matching began, or when its mode was changed.
+    if order.mode is Mode.DIRECTED:
+        return order.changed_at + settings.directed.window_s
+    search_s = settings.manual.unfilled_after_s if order.mode is Mode.MANUAL else settings.unfilled_after_s
+    return max(order.changed_at + search_s, order.scheduled_for or 0.0)
+
+
+def offer_ends_at(order: Order, now: float, settings: DispatchSettings) -> float:
+    """Until when an offer made now may be answered: the whole window for whom the customer picked."""
+    usual_at = now + settings.offer_ttl_s
+    return max(usual_at, search_ends_at(order, settings)) if order.mode is Mode.DIRECTED else usual_at
+
+
+def reminders_due(offer: Offer, now: float, settings: DispatchSettings) -> int:
+    """How many reminders of an offer are due by now."""
+    # A deadline that fires at its very moment must count as reached whatever the subtraction rounds to.
+    return int((now - offer.offered_at) / settings.directed.remind_every_s + 1e-3)
+
+
+def falls_back(order: Order) -> bool:
+    """Whether an order whose search has failed is tried in mode ``auto`` next."""
+    return order.mode is Mode.DIRECTED and order.fallback is Fallback.AUTO
+
+
+def why_unfilled(order: Order, *, was_refused: bool) -> str:
+    """Why the search has failed, as a stable word."""
+    match order.mode:
+        case Mode.DIRECTED:
+            return "picked_refused" if was_refused else "picked_unavailable"
+        case Mode.MANUAL:
+            return "nobody_assigned"
+        case Mode.AUTO | Mode.BROADCAST:
+            return "nobody_accepted" if was_refused else "nobody_available"

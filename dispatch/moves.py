@@ -1,0 +1,189 @@
+"""What each arrow drags along: a moved order is noted and its deadline set, a closed offer frees its technician.
+
+Part of the engine, shared by its handlers; pure. Who may cause what is theirs to say.
+"""
+
+from typing import Any, Final
+
+from core.ids import OfferId, OrderId, UserId
+from dispatch import modes, schedule, technician
+from dispatch import offer as offers
+from dispatch import order as orders
+from dispatch.book import Book
+from dispatch.deadlines import Deadlines, Due
+from dispatch.errors import no_such_order
+from dispatch.events import CloseOffer, CloseReason, Effect
+from dispatch.matchmaker import Matchmaker
+from dispatch.model import Mode, Offer, Order, OrderState
+from dispatch.news import order_changed, technician_changed
+from dispatch.offer import REFUSALS, OfferMove
+from dispatch.order import SETTLED_STATES, OrderMove
+from dispatch.settings import DispatchSettings
+from dispatch.technician import WorkMove
+
+SYSTEM: Final = UserId("system")
+"""Who did what nobody asked for: deadlines and rounds."""
+
+_NOTED_AS: Final = {
+    OrderMove.TAKE_BACK: OrderMove.TAKE_BACK,
+    OrderMove.SHELVE: OrderMove.TAKE_BACK,
+    OrderMove.SWITCH: OrderMove.SWITCH,
+    OrderMove.REOPEN: OrderMove.REOPEN,
+}
+"""Arrows that the history does not name by the state they lead to."""
+
+
+class Moves:
+    """Changes of one shard's book that several handlers make."""
+
+    def __init__(self, book: Book, deadlines: Deadlines, matchmaker: Matchmaker, settings: DispatchSettings) -> None:
+        self._book = book
+        self._deadlines = deadlines
+        self._matchmaker = matchmaker
+        self._settings = settings
+
+    # -- orders ---------------------------------------------------------------------------------------------
+
+    def order_for(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
+        """An order that ``by`` may act on. Raises ``NotFound``."""
+        order = self._book.orders.get(order_id)
+        if order is None or not (staff or order.customer == by):
+            raise no_such_order()
+        return order
+
+    def move(
+        self, order: Order, move: OrderMove, now: float, by: UserId, detail: dict[str, Any] | None = None, **facts: Any
+    ) -> Order:
+        """Move an order; ``facts`` are other fields that change with it, ``detail`` is for its history."""
+        order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
+        order = self._book.put_order(order)
+        if facts.get("reason"):
+            detail = {**(detail or {}), "reason": facts["reason"]}
+        self._book.note(order, now, _NOTED_AS.get(move, order.state), by, **(detail or {}))
+        self.arm(order)
+        return order
+
+    def tell(self, order: Order, what: str, now: float, lost_by: UserId | None = None) -> Effect:
+        """The news of an order."""
+        return order_changed(self._book, order, str(what), now, self._settings.rating, lost_by)
+
+    def arm(self, order: Order) -> None:
+        """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
+        id_ = order.order_id
+        for due in (Due.OPEN, Due.GIVE_UP, Due.CONFIRM, Due.FORGET):
+            self._deadlines.drop(due, id_)
+        if order.state is OrderState.SCHEDULED:
+            self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
+        elif order.state is OrderState.MATCHING:
+            self._deadlines.set(modes.search_ends_at(order, self._settings), Due.GIVE_UP, id_)
+        elif order.state is OrderState.DEPARTED_SAFE:
+            self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
+        elif order.state in SETTLED_STATES:
+            self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
+
+    def switch(self, order: Order, mode: Mode, now: float, by: UserId, **facts: Any) -> Order:
+        """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""
+        move = OrderMove.REOPEN if order.state is OrderState.UNFILLED else OrderMove.SWITCH
+        detail = {"mode": mode.value}
+        if facts.get("picked") is not None:
+            detail["technician"] = facts["picked"]
+        order = self.move(
+            order,
+            move,
+            now,
+            by,
+            detail,
+            mode=mode,
+            offers_len_max=modes.offers_len_max(mode, self._settings),
+            **({"picked": None, "reason": ""} | facts),
+        )
+        self._matchmaker.want()
+        return order
+
+    def take_back(self, order: Order, now: float, by: UserId, reason: str) -> tuple[Order, list[Effect]]:
+        """Take an order from its technician, who is not asked for it again, and look for another.
+
+        The order must have the arrow ``take_back`` and a technician. Who alone was to do it is not bound to it any
+        more: a customer who wanted nobody else gets nobody.
+        """
+        lost_by = order.technician
+        assert lost_by is not None  # noqa: S101 - the caller has looked
+        self._book.refuse(order.order_id, lost_by)
+        order = self.move(
+            order,
+            schedule.taking_back(order, now, self._settings.schedule),
+            now,
+            by,
+            technician=None,
+            eta_s=None,
+            radius_step=0,
+            pinned_by=None,
+            lost_by=tuple(dict.fromkeys((*order.lost_by, lost_by))),
+            reason=reason,
+        )
+        effects = [self.tell(order, "reassigned", now, lost_by=lost_by), *self.free(lost_by, order, now)]
+        if order.mode is Mode.DIRECTED:
+            effects.extend(self.end_search(order, now))
+        elif order.mode is Mode.MANUAL:
+            self.switch(order, Mode.AUTO, now, by, reason=reason)
+        self._matchmaker.want()
+        return self._book.orders[order.order_id], effects
+
+    def end_search(self, order: Order, now: float) -> list[Effect]:
+        """Nobody was found in the order's mode: go on in the next one, or give up."""
+        if order.state not in (OrderState.MATCHING, OrderState.SCHEDULED) or order.order_id in self._book.live_of_order:
+            return []  # a live offer may still be accepted; its end comes back here
+        was_refused = bool(self._book.refused.get(order.order_id))
+        why = modes.why_unfilled(order, was_refused=was_refused)
+        if modes.falls_back(order):
+            self.switch(order, Mode.AUTO, now, SYSTEM, reason=why)
+            return []
+        order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
+        return [self.tell(order, "unfilled", now)]
+
+    # -- offers ---------------------------------------------------------------------------------------------
+
+    def close(self, offer: Offer, move: OfferMove, now: float, **facts: Any) -> Offer:
+        """Settle an offer."""
+        for due in (Due.EXPIRE, Due.UNDELIVERED, Due.REMIND):
+            self._deadlines.drop(due, offer.offer_id)
+        return self._book.put_offer(offers.advance(offer, move, now, self._book.story(offer.order_id), **facts))
+
+    def next_best(self, offer: Offer, what: str, who: UserId, now: float) -> list[Effect]:
+        """An offer came to nothing: free its technician and go on to the next, or end the search."""
+        order = self._book.orders[offer.order_id]
+        detail = {"reason": offer.reason} if offer.reason else {}
+        self._book.note(order, now, what, who, offer=offer.offer_id, technician=offer.technician, **detail)
+        effects = self.free(offer.technician, order, now)
+        self._matchmaker.want()
+        picked_refused = offer.technician == order.picked and offer.state in REFUSALS
+        if picked_refused or now >= modes.search_ends_at(order, self._settings):
+            effects.extend(self.end_search(order, now))
+        return effects
+
+    def revoke_live(
+        self, order: Order, reason: CloseReason, now: float, keep: frozenset[OfferId] = frozenset()
+    ) -> list[Effect]:
+        """Withdraw the order's live offers, except those to ``keep``; their technicians are free again."""
+        effects: list[Effect] = []
+        for offer in self._book.live_offers_of(order.order_id):
+            if offer.offer_id not in keep:
+                offer = self.close(offer, OfferMove.REVOKE, now)
+                effects += [CloseOffer(offer, reason), *self.free(offer.technician, order, now)]
+        return effects
+
+    # -- technicians ----------------------------------------------------------------------------------------
+
+    def free(self, user: UserId, order: Order, now: float) -> list[Effect]:
+        """The order does not need its technician, or whom it was offered to, any more."""
+        self._matchmaker.want()
+        return self.work(user, WorkMove.FREE, order, now)
+
+    def work(self, user: UserId, move: WorkMove, order: Order, now: float) -> list[Effect]:
+        """Move a technician's work."""
+        book = self._book
+        known = book.technicians.get(user)
+        if known is None:
+            return []  # left the city while in a job, and the server was restarted since
+        who = technician.advance(known, move, now, book.story(order.order_id))
+        return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]
