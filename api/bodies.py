@@ -83,6 +83,10 @@ class CancelIn(Struct, frozen=True):
     """Why an order is called off."""
 
     reason: Word = ""
+    fee_fen_max: Fen | None = None
+    """The fee that the preview named: when it has risen meanwhile nothing is done (``fee_changed``)."""
+    waive_fee: bool = False
+    """Staff only: the platform bears the cost."""
 
 
 class RatingIn(Struct, frozen=True):

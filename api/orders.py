@@ -24,7 +24,7 @@ from api.inbound import Inbound
 from api.listing import Listing, asked_filter
 from api.ports import Tracks
 from api.tracks import track_body
-from api.views import TECHNICIAN_STATES, Reader, is_staff_of, order_view
+from api.views import TECHNICIAN_STATES, Reader, cancellation_view, is_staff_of, order_view
 from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
 from core.principal import Principal, Role
@@ -119,8 +119,20 @@ class Orders:
         body: CancelIn = request.data
         part, order = await self._own(who, request.path["id"])
         staff = _is_staff(who, order)
-        await part.dispatch.ask(events.OrderCancelled(order.order_id, who.user, body.reason, staff=staff))
+        if body.waive_fee and not staff:
+            raise Forbidden("only staff may waive a fee")
+        await part.dispatch.ask(
+            events.OrderCancelled(
+                order.order_id, who.user, body.reason, staff=staff, fee_fen_max=body.fee_fen_max, waive=body.waive_fee
+            )
+        )
         return await self.read(who, request)
+
+    async def cancellation(self, who: Principal, request: Request) -> Response:
+        """GET /v1/orders/{id}/cancellation: what ``cancel`` would cost now."""
+        part, order = await self._own(who, request.path["id"])
+        outcome = part.dispatch.cancellation(order, staff=_is_staff(who, order))
+        return answer(cancellation_view(outcome, _reader(who, order)))
 
     async def confirm(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/confirm."""

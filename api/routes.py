@@ -13,7 +13,7 @@ from api.phones import Phones
 from api.safety import IncidentPage, Safety
 from api.technicians import Technicians
 from core.principal import Role
-from realtime.messages import IncidentView, OrderView, PingAck, SosAck
+from realtime.messages import CancellationView, IncidentView, OrderView, PingAck, SosAck
 
 TECHNICIAN: Final = Role.TECHNICIAN
 CUSTOMER: Final = Role.CUSTOMER
@@ -59,6 +59,11 @@ def order_routes(orders: Orders) -> list[Route]:
         Route(
             "order_cancel", "POST", "/v1/orders/{id}/cancel", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
             "Call an order off. Idempotent.", orders.cancel, body=bodies.CancelIn, result=OrderView, location=True,
+        ),
+        Route(
+            "order_cancellation", "GET", "/v1/orders/{id}/cancellation", frozenset({CUSTOMER, SERVICE, OPS}),
+            _OWN_ORDERS, "What calling the order off would cost now; refused as `cancel` would be.",
+            orders.cancellation, result=CancellationView,
         ),
         Route(
             "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from api.bodies import OfferRow
 from core.ids import CityId
 from core.principal import Principal, Role
-from dispatch.model import Offer, Order, OrderState, Technician
+from dispatch.model import Cancellation, Offer, Order, OrderState, Technician
 from dispatch.order import JOB_STATES
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
@@ -84,6 +84,19 @@ def order_view(
         price_fen=order.service_fen + order.travel_fen,
         eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
         reason=order.reason or UNSET,
+        cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
+    )
+
+
+def cancellation_view(cancellation: Cancellation, reader: Reader) -> messages.CancellationView:
+    """What calling an order off costs; what the technician gets of it is not the customer's business."""
+    return messages.CancellationView(
+        stage=cancellation.stage.value,
+        fee_fen=cancellation.fee_fen,
+        refund_fen=cancellation.refund_fen,
+        is_waived=cancellation.is_waived,
+        technician_fen=cancellation.technician_fen if reader is not Reader.CUSTOMER else UNSET,
+        rises_at=stamp(cancellation.rises_at) if cancellation.rises_at is not None else UNSET,
     )
 
 

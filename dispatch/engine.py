@@ -6,13 +6,13 @@ done. The round that a turn made due runs in ``settle``, so that an order and it
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
+from dispatch import cancellation, modes, rating, schedule, technician
 from dispatch import events as e
-from dispatch import modes, rating, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch.book import Book, in_order
@@ -22,6 +22,7 @@ from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book
 from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
 from dispatch.model import (
+    Cancellation,
     DutyState,
     IdempotencyRecord,
     Offer,
@@ -41,14 +42,6 @@ from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
 from dispatch.stored import Stored
 from dispatch.technician import WorkMove
-
-_CANCEL_REFUSALS: Final = {
-    OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
-    OrderState.FINISHED: ("order_finished", "the service is over"),
-    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
-    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
-    OrderState.UNFILLED: ("order_unfilled", "nobody took the order"),
-}
 
 
 class DispatchEngine:
@@ -272,11 +265,23 @@ class DispatchEngine:
         order = self._moves.order_for(event.order_id, event.by, staff=event.staff)
         if order.state is OrderState.CANCELLED:
             return []
-        if not orders.can(order, OrderMove.CANCEL):
-            raise conflict(*_CANCEL_REFUSALS[order.state])
+        outcome = self.cancellation(order, now, staff=event.staff, waive=event.waive)
+        if event.fee_fen_max is not None and outcome.fee_fen > event.fee_fen_max:
+            raise conflict("fee_changed", f"it costs {outcome.fee_fen} fen now, not {event.fee_fen_max}")
+        return self._call_off(order, outcome, event.by, event.reason, now)
+
+    def cancellation(self, order: Order, now: float, *, staff: bool, waive: bool = False) -> Cancellation:
+        """What calling the order off would cost now. Raises ``Conflict`` when it cannot be called off."""
+        cancellation.check(order, staff=staff)
+        decide = cancellation.waived if staff and waive else cancellation.quote
+        return decide(order, now, self._settings.cancellation)
+
+    def _call_off(self, order: Order, outcome: Cancellation, by: UserId, reason: str, now: float) -> list[Effect]:
         effects = self._moves.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
-        order = self._moves.move(order, OrderMove.CANCEL, now, event.by, reason=event.reason)
+        cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
+        outcome = replace(outcome, rises_at=None)
+        order = self._moves.move(order, OrderMove.CANCEL, now, by, cost, reason=reason, cancellation=outcome)
         if was_job is not None:
             effects.extend(self._moves.free(was_job, order, now))
         return [self._moves.tell(order, "cancelled", now, lost_by=was_job), *effects]
@@ -346,7 +351,8 @@ class DispatchEngine:
             expected = reached[0] if reached else "nothing"
             raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
         detail = {"evidence": event.evidence} if event.evidence else {}
-        order = self._moves.move(order, move, now, event.technician, detail)
+        facts = {"started_at": now} if move is OrderMove.START else {}
+        order = self._moves.move(order, move, now, event.technician, detail, **facts)
         effects: list[Effect] = [self._moves.tell(order, order.state, now)]
         if order.state is OrderState.DEPARTED_SAFE:
             effects.extend(self._moves.free(event.technician, order, now))

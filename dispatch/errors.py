@@ -1,8 +1,8 @@
 """Dispatch's refusals. Each is one of core's families with a stable code; the text tells a developer why.
 
 Codes: ``offer_expired, offer_taken, offer_revoked, offer_declined, offer_accepted, order_cancelled, order_unfilled,
-order_in_service, order_finished, order_confirmed, step_out_of_order, not_assigned, not_finished, already_rated,
-busy, unverified, city_not_allowed, on_duty_elsewhere, idempotency_key_reused, scheduled_in_past,
+order_in_service, order_finished, order_confirmed, fee_changed, step_out_of_order, not_assigned, not_finished,
+already_rated, busy, unverified, city_not_allowed, on_duty_elsewhere, idempotency_key_reused, scheduled_in_past,
 scheduled_too_far``.
 """
 

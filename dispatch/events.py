@@ -121,14 +121,18 @@ class OrderCancelled:
     Args:
         by: Who says so; must be the customer unless ``staff``.
         staff: The edge has checked that ``by`` may act for the platform (ops, service).
+        fee_fen_max: The highest fee that ``by`` agrees to; None for any.
+        waive: Staff only: the platform bears the cost.
 
-    Refused: ``not_found``, ``order_in_service`` and later states (``order_finished`` …).
+    Refused: ``not_found``, ``fee_changed``, ``order_in_service`` (the customer), ``order_finished`` and later states.
     """
 
     order_id: OrderId
     by: UserId
     reason: str = ""
     staff: bool = False
+    fee_fen_max: int | None = None
+    waive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

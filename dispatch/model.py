@@ -67,6 +67,18 @@ class Fallback(StrEnum):
     CANCEL = "cancel"
 
 
+class CancellationStage(StrEnum):
+    """How far an order had come when it was called off: the rows of ``dispatch.cancellation``."""
+
+    UNASSIGNED = "unassigned"
+    ASSIGNED_EARLY = "assigned_early"
+    ASSIGNED_LATE = "assigned_late"
+    EN_ROUTE = "en_route"
+    ARRIVED = "arrived"
+    NO_SHOW = "no_show"
+    IN_SERVICE = "in_service"
+
+
 class Gender(StrEnum):
     """As far as it is needed for a stated preference."""
 
@@ -89,6 +101,24 @@ class Site:
     unit: str = ""
     entrance_note: str = ""
     district: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cancellation:
+    """What calling an order off costs its customer. ``fee_fen`` + ``refund_fen`` is the order's price.
+
+    Attributes:
+        technician_fen: The technician's part of the fee.
+        is_waived: Staff took the fee back.
+        rises_at: When time alone makes it dearer; None when it does not.
+    """
+
+    stage: CancellationStage
+    fee_fen: int
+    refund_fen: int
+    technician_fen: int
+    is_waived: bool = False
+    rises_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +162,10 @@ class Order:
     """Who of the staff gave it to its technician; None when the technician accepted an offer."""
     lost_by: tuple[UserId, ...] = ()
     """Technicians it was taken from; they are not asked again."""
+    started_at: float | None = None
+    """When the service began."""
+    cancellation: Cancellation | None = None
+    """What calling it off has cost."""
 
 
 @dataclass(frozen=True, slots=True)

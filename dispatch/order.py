@@ -6,7 +6,7 @@
        |       ^ |  ^        |  |         |
        |       | |  +--------|--+---------+  (taken from its technician)
        |       | +-> unfilled|
-       +-> scheduled <-------+               cancelled: from everything before in_service
+       +-> scheduled <-------+               cancelled: from everything before finished
                       (taken from its technician long before its time)
 """
 
@@ -68,6 +68,7 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.ARRIVED, _M.START): _S.IN_SERVICE,
     (_S.ARRIVED, _M.CANCEL): _S.CANCELLED,
     (_S.IN_SERVICE, _M.FINISH): _S.FINISHED,
+    (_S.IN_SERVICE, _M.CANCEL): _S.CANCELLED,
     (_S.FINISHED, _M.DEPART): _S.DEPARTED_SAFE,
     # The customer may be quicker than the technician's last tap.
     (_S.FINISHED, _M.CONFIRM): _S.CONFIRMED,

@@ -19,7 +19,7 @@ from dispatch import events, rounds
 from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
 from dispatch.events import DispatchEvent, Effect, Recalled
-from dispatch.model import DutyState, Offer, Order, Technician
+from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, TravelRate, Watchers
 from dispatch.problem import Problem, Solution
@@ -116,6 +116,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     def check_skills(self, skills: Iterable[str], technician: UserId) -> None:
         """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
         self._engine.check_skills(skills, technician)
+
+    def cancellation(self, order: Order, *, staff: bool) -> Cancellation:
+        """What calling the order off would cost now. Raises ``Conflict`` when it cannot be called off."""
+        return self._engine.cancellation(order, self._clock.now(), staff=staff)
 
     async def recall(self, order_id: OrderId) -> Recalled | None:
         """Read an order that memory has let go of, to rate it. Raises ``Unavailable``."""

@@ -167,6 +167,50 @@ class ManualSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class StageFee:
+    """What is kept of an order that is called off, each part rounded down to whole fen."""
+
+    service_percent: int = 0
+    """Part of the service's price that is kept, in percent; in service, of the price of the minutes used."""
+    travel_percent: int = 0
+    """Part of the travel price that is kept, in percent."""
+    technician_percent: int = 0
+    """Part of the fee that is the technician's, in percent."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("service_percent", self.service_percent, 0, 100)
+        _between("travel_percent", self.travel_percent, 0, 100)
+        _between("technician_percent", self.technician_percent, 0, 100)
+
+
+@dataclass(frozen=True, slots=True)
+class CancellationSettings:
+    """What is kept when an order is called off, by how far it had come."""
+
+    late_s: float = 3_600.0
+    """An accepted order is called off late from this long before its time, in seconds; one for now always is."""
+    unassigned: StageFee = StageFee()
+    """Before a technician has accepted."""
+    assigned_early: StageFee = StageFee()
+    """Accepted, and its time is far off."""
+    assigned_late: StageFee = StageFee(service_percent=10, travel_percent=10)
+    """Accepted, and its time is near."""
+    en_route: StageFee = StageFee(service_percent=20, travel_percent=100, technician_percent=100)
+    """The technician is on the way."""
+    arrived: StageFee = StageFee(service_percent=50, travel_percent=100, technician_percent=100)
+    """The technician is there."""
+    no_show: StageFee = StageFee(service_percent=50, travel_percent=100, technician_percent=100)
+    """The technician has waited for the customer and left."""
+    in_service: StageFee = StageFee(service_percent=100, travel_percent=100, technician_percent=100)
+    """The service has begun; only staff can end it early, and whole minutes used are paid."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("late_s", self.late_s, 0, 604_800)
+
+
+@dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How orders find technicians."""
 
@@ -195,6 +239,8 @@ class DispatchSettings:
     """Matching rounds."""
     schedule: ScheduleSettings = ScheduleSettings()
     """Orders for later, and technicians' time."""
+    cancellation: CancellationSettings = CancellationSettings()
+    """What is kept of the price of an order that is called off."""
     head_start: HeadStartSettings = HeadStartSettings()
     """What counts besides travel time."""
     broadcast: BroadcastSettings = BroadcastSettings()

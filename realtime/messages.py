@@ -369,6 +369,20 @@ class TechnicianCard(Struct, frozen=True, omit_defaults=True):
     verified: bool = False
 
 
+class CancellationView(Struct, frozen=True, omit_defaults=True):
+    """What calling an order off costs, or has cost; fee and refund add up to its price."""
+
+    stage: Literal["unassigned", "assigned_early", "assigned_late", "en_route", "arrived", "no_show", "in_service"]
+    fee_fen: Fen
+    refund_fen: Fen
+    is_waived: bool = False
+    """Staff took the fee back."""
+    technician_fen: Fen | UnsetType = UNSET
+    """The technician's part of the fee; not for the customer."""
+    rises_at: EpochS | UnsetType = UNSET
+    """When time alone makes it dearer."""
+
+
 class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """An order as its reader may see it."""
 
@@ -389,6 +403,8 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     price_fen: Fen | UnsetType = UNSET
     eta_s: DurationS | UnsetType = UNSET
     reason: Word | UnsetType = UNSET
+    cancellation: CancellationView | UnsetType = UNSET
+    """What calling it off has cost."""
 
 
 class Fix(Struct, frozen=True, omit_defaults=True):

@@ -527,3 +527,21 @@ async def test_people_of_a_city_that_is_served_no_more_work_in_their_others(
         phone = await server.session("tec_1", "technician", cities=cities)
         assert (await phone.ask("duty", on=True, city="shenzhen"))["result"]["city"] == "shenzhen"
         await phone.ask("duty", on=False)
+
+
+async def test_the_cancellation_preview_is_what_cancelling_costs(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token, ops = server.token("cus_1", "customer"), server.token("ops_1", "ops")
+        placed = (await server.call("POST", "/v1/orders", token, order()))[1]
+        path = f"/v1/orders/{placed['order']}"
+        price_fen = placed["price_fen"]
+        preview = (await server.call("GET", f"{path}/cancellation", token))[1]
+        assert preview == {"stage": "unassigned", "fee_fen": 0, "refund_fen": price_fen}
+        stranger = server.token("cus_2", "customer")
+        assert (await server.call("GET", f"{path}/cancellation", stranger))[0] == 404
+        assert (await server.call("GET", f"{path}/cancellation", server.token("tec_1", "technician")))[0] == 403
+        assert await _problem(server, "POST", f"{path}/cancel", token, {"waive_fee": True}) == (403, "forbidden")
+        cancelled = (await server.call("POST", f"{path}/cancel", token, {"fee_fen_max": preview["fee_fen"]}))[1]
+        assert cancelled["cancellation"] == preview
+        assert await _problem(server, "GET", f"{path}/cancellation", token) == (409, "order_cancelled")
+        assert (await server.call("GET", path, ops))[1]["cancellation"]["technician_fen"] == 0
