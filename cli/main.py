@@ -35,6 +35,7 @@ LIFE_S_MAX: Final = 315_360_000
 _LAZY: Final = {
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
+    "sim": "Compare matching policies in simulated cities.",
 }
 """Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`."""
 errors = Console(stderr=True, highlight=False)
@@ -45,7 +46,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, in the order of daily use."""
-        return ["serve", "demo", "replay", "token", "check-config", "print-config", "migrate"]
+        return ["serve", "demo", "replay", "sim", "token", "check-config", "print-config", "migrate"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""

@@ -129,8 +129,10 @@ def assign(
 ) -> tuple[IntArray, IntArray, IntArray]:
     """The cheapest set of edges in which nobody appears twice, leaving an order out costing ``unmatched_s``.
 
+    It knows edges and no city: rounds give it seconds, ``sim.policies`` the cells of a published toy city.
+
     Args:
-        order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign.
+        order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign, in any one unit.
         n, m: How many orders and technicians the indexes count.
         unmatched_s: For each order, or one for all.
 
@@ -156,6 +158,33 @@ def assign(
     chosen = np.concatenate(picked)
     chosen = chosen[np.argsort(order[chosen], kind="stable")]
     return order[chosen], technician[chosen], chosen
+
+
+def assign_in_turn(
+    order: IntArray, technician: IntArray, cost_s: FloatArray, m: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """What ``assign`` is measured against: one order after the other takes its cheapest technician still free.
+
+    Args:
+        order, technician, cost_s: The edges; who comes first is the order of the indexes in ``order``.
+        m: How many technicians the indexes count.
+
+    Returns:
+        As ``assign``: orders, their technicians, and the index of each chosen edge; orders ascending.
+
+    Cost:
+        A sort of the edges and one look at each.
+    """
+    taken = np.zeros(m, dtype=np.bool_)
+    chosen: list[int] = []
+    served = -1
+    for edge in np.lexsort((cost_s, order)).tolist():
+        if order[edge] != served and not taken[technician[edge]]:
+            served = order[edge]
+            taken[technician[edge]] = True
+            chosen.append(edge)
+    edges = np.asarray(chosen, dtype=np.int64)
+    return order[edges], technician[edges], edges
 
 
 def _solve_component(
