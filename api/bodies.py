@@ -139,6 +139,20 @@ class OfferPage(Struct, frozen=True, omit_defaults=True):
     """Give as ``after`` to get the next page; absent on the last."""
 
 
+class OrderEventOut(Struct, frozen=True):
+    """The body of a webhook: an order as it was after the change."""
+
+    id: Id
+    """The same in every attempt."""
+    type: Word
+    """`order.` and what happened."""
+    at: EpochS
+    tenant: Id
+    version: Count
+    """Rises with each change of the order: events may overtake each other."""
+    order: OrderView
+
+
 class TimelineEntry(Struct, frozen=True, omit_defaults=True):
     """One thing that happened to an order or incident."""
 

@@ -28,6 +28,7 @@ from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
 from server.version import version
+from server.webhook_secrets import load_webhook_secrets
 
 DEFAULT_CONFIG: Final = "config.yaml"
 LIFE_S_MAX: Final = 315_360_000
@@ -89,9 +90,9 @@ def serve(config_file: Path | None) -> None:
     (`export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`). SIGTERM drains: no event is lost.
     """
     settings, folder = _settings(config_file)
-    keys = _keys(settings, folder)
+    keys, secrets = _keys(settings, folder), _webhook_secrets(settings, folder)
     set_up_logs(settings.log)
-    app = App(settings, keys=keys, folder=folder)
+    app = App(settings, keys=keys, folder=folder, webhook_secrets=secrets)
     try:
         run(app.run())
     except ConfigError as error:
@@ -167,6 +168,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     settings, folder = _settings(config_file)
     if not without_secrets:
         _keys(settings, folder)
+        _webhook_secrets(settings, folder)
     try:
         check_start(settings, folder)
         load_maps(settings.cities, settings.coordinates, folder)
@@ -216,6 +218,14 @@ def _settings(config_file: Path | None) -> tuple[Settings, Path]:
 def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
     try:
         return load_keys(settings.auth, os.environ, folder)
+    except ConfigError as error:
+        _stop_for(error)
+        raise
+
+
+def _webhook_secrets(settings: Settings, folder: Path) -> dict[str, tuple[bytes, ...]]:
+    try:
+        return load_webhook_secrets(settings.webhooks, os.environ, folder)
     except ConfigError as error:
         _stop_for(error)
         raise

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from core.ids import OrderId, TenantId, UserId
+from core.notice import Notice
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
 from dispatch.listing import ListFilter, Place
@@ -24,6 +25,8 @@ class DispatchChanges:
     events: list[OrderEvent] = field(default_factory=list)
     rounds: list[StoredRound] = field(default_factory=list)
     idempotency: list[IdempotencyRecord] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    """What programs outside are to be told of these changes; put in by the service, stored with them."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
@@ -124,6 +127,18 @@ class Outbound(Protocol):
 
     def drafts(self, effects: Sequence["Effect"], now: float) -> Sequence[OutboxDraft]:
         """Messages that these effects mean, roles already expanded to users."""
+        ...
+
+
+class Outside(Protocol):
+    """Tells programs outside of order events (``api/notices.py``)."""
+
+    def notices(self, effects: Sequence["Effect"], now: float) -> list[Notice]:
+        """What these effects mean to whom, to be stored with the change."""
+        ...
+
+    def committed(self, notices: Sequence[Notice]) -> None:
+        """They are stored: deliver them. Never blocks; what it does not hear it finds in the store."""
         ...
 
 

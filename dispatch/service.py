@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 
 from core.clock import Clock
 from core.ids import CityId, IdSource, OfferId, OrderId, UserId
+from core.notice import Notice
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
@@ -21,7 +22,7 @@ from dispatch.engine import DispatchEngine
 from dispatch.events import DispatchEvent, Effect, Recalled
 from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
 from dispatch.places import Places
-from dispatch.ports import DispatchStore, Fleet, Outbound, TravelRate, Watchers
+from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
 from dispatch.problem import Problem, Solution
 from dispatch.settings import DispatchSettings
 
@@ -50,12 +51,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         settings: DispatchSettings,
         executor: Executor | None = None,
         served: Collection[CityId] | None = None,
+        outside: Outside | None = None,
     ) -> None:
         """Prepare.
 
         Args:
             executor: Solves large rounds; None for the loop's own.
             served: Cities of the tenant that are served: duty in any other has ended. None for all.
+            outside: Tells programs outside; None when there are none.
         """
         super().__init__(
             clock,
@@ -70,12 +73,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._delivery = delivery
         self._fleet = fleet
         self._places = places
+        self._outside = outside
         self._executor = executor
         self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
             shard, settings=settings, places=places, travel=travel, ids=ids, served=served
         )
         self._engine = self._make()
         self._rows: Sequence[OutboxRow] = ()
+        self._notices: Sequence[Notice] = ()
         self._failing: dict[tuple[Due, str], float] = {}
 
     # -- look-ups, as committed (call from the loop, between turns or while a commit is in flight) ---------
@@ -194,11 +199,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
 
     async def commit(self, effects: Sequence[Effect], now: float) -> None:
         """Store the turn's changes with the messages they mean."""
-        self._rows = ()
+        self._rows, self._notices = (), ()
         changes = self._engine.changes
         if changes:
+            if self._outside is not None:
+                changes.notices = self._outside.notices(effects, now)
             drafts = self._outbound.drafts(effects, now)
             self._rows = await self._store.commit(self.shard, changes, drafts, now)
+            self._notices = changes.notices
         self._engine.committed()
 
     async def discard(self) -> None:
@@ -211,11 +219,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     def perform(self, effects: Sequence[Effect], now: float) -> None:
         """Rights first, then messages, then the fleet, the index and the solver; one that fails holds up no other."""
         rows, self._rows = self._rows, ()
+        notices, self._notices = self._notices, ()
         for effect in effects:
             if isinstance(effect, events.OrderChanged):
                 self._guard("watchers", self._watchers.tracking_changed, effect.order)
         if rows:
             self._guard("delivery", self._delivery.deliver, rows)
+        if notices and self._outside is not None:
+            self._guard("outside", self._outside.committed, notices)
         for effect in effects:
             self._guard(type(effect).__name__, self._perform_one, effect)
         late = self._engine.skill_bits.take_late()

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -31,6 +31,7 @@ from server.wiring import build_house
 from store.lock import FolderInUse
 from store.migrate import DatabaseRefused
 from store.sqlite import Stores, open_stores
+from transport.guarded_post import GuardedPost
 from transport.websocket import WebSocketListener
 
 _log = logging.getLogger(__name__)
@@ -50,8 +51,16 @@ class App:
         http_url, hub_url, admin_url: Where it is reached, once started (ports 0 are resolved).
     """
 
-    def __init__(self, settings: Settings, *, keys: Mapping[str, Key], folder: Path) -> None:
-        """``keys`` verify tokens; relative paths of the config start at ``folder``."""
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        keys: Mapping[str, Key],
+        folder: Path,
+        webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
+    ) -> None:
+        """``keys`` verify tokens, ``webhook_secrets`` sign; relative paths of the config start at ``folder``."""
+        self._webhook_secrets = webhook_secrets or {}
         self.settings = derived(settings)
         self._folder = folder
         self._clock = SystemClock()
@@ -162,6 +171,8 @@ class App:
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)
         solvers = stack.enter_context(ThreadPoolExecutor(1, "round"))
+        poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
+        stack.push_async_callback(poster.close)
         self.house = build_house(
             settings,
             tokens=self.tokens,
@@ -172,6 +183,8 @@ class App:
             seed=random_seed(),
             pick_key=random_key(),
             executor=solvers,
+            poster=poster,
+            webhook_secrets=self._webhook_secrets,
         )
         try:
             await self.house.load()

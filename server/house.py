@@ -23,6 +23,7 @@ from realtime.service import RealtimeService
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastSeen
+from webhooks.service import WebhookService
 
 _log = logging.getLogger(__name__)
 EXPIRE_EVERY_S = 5.0
@@ -61,6 +62,7 @@ class House:
         api: Api,
         directory: Staff,
         listings: Listings,
+        webhooks: WebhookService | None,
         last_seen: LastSeen,
         addresses: Addresses,
     ) -> None:
@@ -76,6 +78,7 @@ class House:
         self._fleet = fleet
         self._directory = directory
         self._listings = listings
+        self.webhooks = webhooks
         self._last_seen = last_seen
         self._expiry: asyncio.TimerHandle | None = None
         self._closed: dict[Shard, asyncio.Task[None] | None] = {}
@@ -121,6 +124,8 @@ class House:
         """Start every service in ``group``; an error in one ends them all."""
         group.create_task(self.hub.run(), name="hub")
         group.create_task(self.safety.run(), name="safety")
+        if self.webhooks is not None:
+            group.create_task(self.webhooks.run(), name="webhooks")
         for part in self.cities.all():
             is_closed = part.shard in self._closed
             work = self._open_and_run(part) if is_closed else part.dispatch.run()
@@ -161,6 +166,8 @@ class House:
         for part in self.cities.all():
             await part.dispatch.drain()
             part.dispatch.stop()
+        if self.webhooks is not None:
+            self.webhooks.stop()
         self._last_seen.note_all()
         await self.safety.drain()
         self.safety.stop()

@@ -54,6 +54,27 @@ METRICS: Final = (
     MetricRow("doorstep_database_bytes", "gauge", "bytes", "Size of a database file without its log.", ("file",)),
     MetricRow("doorstep_incidents_unacknowledged", "gauge", "incidents", "Incidents that no human has in hand."),
     MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the disk has not taken yet."),
+    MetricRow(
+        "doorstep_webhook_attempts", "counter", "attempts", "Attempts of webhooks, by outcome.", ("endpoint", "outcome")
+    ),
+    MetricRow(
+        "doorstep_webhook_dead",
+        "counter",
+        "events",
+        "Events that a webhook never took, by reason.",
+        ("endpoint", "reason"),
+    ),
+    MetricRow(
+        "doorstep_webhook_dropped",
+        "counter",
+        "events",
+        "Events not queued: the webhook's queue was full.",
+        ("endpoint",),
+    ),
+    MetricRow("doorstep_webhook_waiting", "gauge", "events", "Events that wait for a webhook.", ("endpoint",)),
+    MetricRow(
+        "doorstep_webhook_open", "gauge", "0 or 1", "Whether a webhook is left alone for a while.", ("endpoint",)
+    ),
     MetricRow("doorstep_ready", "gauge", "0 or 1", "Whether this process wants traffic."),
 )
 _LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)

@@ -1,12 +1,17 @@
 """Connects the metrics that are only looked up, at each scrape, to whoever counts them."""
 
+from collections.abc import Mapping
 from functools import partial
+from typing import TypeVar
 
 from server.house import House
 from server.metrics import Metrics
 from store.sqlite import Stores
 from transport.websocket import WebSocketListener
+from webhooks.breaker import BreakerState
+from webhooks.engine import WebhookCounters
 
+LabelsT = TypeVar("LabelsT", bound=tuple[str, ...])
 _GAUGES = ("sessions", "people", "topics", "shedding", "reading_paused")
 
 
@@ -45,6 +50,25 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
     )
+    webhooks = house.webhooks
+    counters = webhooks.counters if webhooks is not None else WebhookCounters()
+    metrics.read("doorstep_webhook_attempts", lambda: _floats(counters.attempts))
+    metrics.read("doorstep_webhook_dead", lambda: _floats(counters.dead))
+    metrics.read("doorstep_webhook_dropped", lambda: _floats(counters.dropped))
+
+    def lines() -> dict[tuple[str, ...], float]:
+        return {} if webhooks is None else {(name,): float(count) for name, count in webhooks.lines().items()}
+
+    def left_alone() -> dict[tuple[str, ...], float]:
+        states = {} if webhooks is None else webhooks.breakers()
+        return {(name,): float(state is BreakerState.OPEN) for name, state in states.items()}
+
+    metrics.read("doorstep_webhook_waiting", lines)
+    metrics.read("doorstep_webhook_open", left_alone)
+
+
+def _floats(counter: Mapping[LabelsT, int]) -> dict[tuple[str, ...], float]:
+    return {labels: float(count) for labels, count in counter.items()}
 
 
 def _gauge(house: House, name: str) -> dict[tuple[str, ...], float]:

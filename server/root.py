@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 
+from api.notices import KINDS
 from api.settings import ApiSettings
 from dispatch.settings import DispatchSettings
 from geo.settings import CoordinateSettings, PositionSettings, TravelSettings
@@ -19,6 +20,7 @@ from server.settings import (
 )
 from store.settings import StoreSettings
 from transport.settings import WebSocketSettings
+from webhooks.settings import EVERY_EVENT, WebhookSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,8 @@ class Settings:
     """Requests of apps and programs."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where data is kept and for how long."""
+    webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    """Programs outside that are told of order events, at least once each."""
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     """How the process ends."""
     log: LogSettings = field(default_factory=LogSettings)
@@ -103,6 +107,10 @@ class Settings:
         shards = [(city.tenant, city.city) for city in self.cities]
         if len(set(shards)) != len(shards):
             raise ValueError("cities must not name a city of a tenant twice")
+        for name, endpoint in self.webhooks.endpoints.items():
+            if unknown := set(endpoint.events) - KINDS - {EVERY_EVENT}:
+                kinds = ", ".join(sorted(KINDS))
+                raise ValueError(f"webhooks.endpoints.{name}.events: {min(unknown)!r} is none of {kinds}")
 
 
 def derived(settings: Settings) -> Settings:

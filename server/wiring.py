@@ -7,7 +7,7 @@ function below, in the order in which they need each other::
     ground (positions, rights, fleet) -> hub -> cities (dispatch of each shard) -> safety -> hub's ports -> page, api
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -16,6 +16,7 @@ from api.app import Api
 from api.cities import Cities, ShardParts
 from api.house import ApiParts, build_api
 from api.inbound import Inbound
+from api.notices import OrderNotices
 from api.outbound import DispatchOutbound, SafetyOutbound
 from api.ports import Staff, Tickets, Tracks
 from api.replay import ReplayedRows
@@ -45,6 +46,8 @@ from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from server.version import version
 from web.page import STYLE
+from webhooks.ports import DeliveryQueue, Poster
+from webhooks.service import WebhookService
 
 
 class KeptTracks(PositionLog, Tracks, LastPositions, Protocol):
@@ -58,6 +61,8 @@ class StoreSet(Protocol):
     def dispatch(self) -> DispatchStore: ...  # noqa: D102 - named by its type
     @property
     def listings(self) -> Listings: ...  # noqa: D102
+    @property
+    def webhooks(self) -> DeliveryQueue: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -112,6 +117,8 @@ def build_house(
     seed: int,
     pick_key: bytes,
     executor: Executor | None = None,
+    poster: Poster | None = None,
+    webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
 ) -> House:
     """Make every service and connect them.
 
@@ -125,11 +132,16 @@ def build_house(
         seed: For jitter.
         pick_key: Secret of the customers' pick tokens.
         executor: Solves large matching rounds; None for the loop's own.
+        poster: Reaches programs outside; without one nobody is told.
+        webhook_secrets: Of each endpoint in the config; ready to sign.
     """
-    given = _Given(derived(settings), tokens, stores, maps, clock, ids, seed, pick_key, executor)
+    given = _Given(
+        derived(settings), tokens, stores, maps, clock, ids, seed, pick_key, executor, poster, webhook_secrets or {}
+    )
     ground = _lay_ground(given)
     hub, hub_ports = _make_hub(given, ground)
-    cities = _make_cities(given, ground, hub)
+    webhooks = _make_webhooks(given)
+    cities = _make_cities(given, ground, hub, webhooks)
     safety = _make_safety(given, ground, hub, cities)
     inbound = Inbound(cities, safety, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety)
@@ -146,6 +158,7 @@ def build_house(
         api=_make_api(given, hub, cities, safety, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
+        webhooks=webhooks,
         last_seen=ground.last_seen,
         addresses=addresses,
     )
@@ -164,6 +177,8 @@ class _Given:
     seed: int
     pick_key: bytes
     executor: Executor | None
+    poster: Poster | None
+    webhook_secrets: Mapping[str, Sequence[bytes]]
 
     @property
     def frame(self) -> Frame:
@@ -217,17 +232,38 @@ def _complete_hub(ports: RealtimePorts, frame: Frame, inbound: Inbound, cities: 
     ports.rows = ReplayedRows(cities, safety)
 
 
-def _make_cities(given: _Given, ground: _Ground, hub: RealtimeService) -> Cities:
+def _make_webhooks(given: _Given) -> WebhookService | None:
+    """The queue of events for programs outside; None when nobody is to be told."""
+    settings = given.settings.webhooks
+    if given.poster is None or not settings.endpoints:
+        return None
+    return WebhookService(
+        given.clock,
+        settings=settings,
+        queue=given.stores.webhooks,
+        poster=given.poster,
+        secrets=given.webhook_secrets,
+        seed=given.seed,
+    )
+
+
+def _make_cities(given: _Given, ground: _Ground, hub: RealtimeService, webhooks: WebhookService | None) -> Cities:
     """Dispatch of each shard, known to the fleet, beside its positions and under its map."""
     outbound = DispatchOutbound(given.frame, given.stores.directory)
-    dispatch = {shard: _make_dispatch(shard, given, ground, hub, outbound) for shard in ground.positions}
+    outside = OrderNotices(given.settings.webhooks.endpoints, webhooks, given.frame) if webhooks is not None else None
+    dispatch = {shard: _make_dispatch(shard, given, ground, hub, outbound, outside) for shard in ground.positions}
     ground.fleet.connect(hub, dispatch)
     parts = [ShardParts(shard, dispatch[shard], positions) for shard, positions in ground.positions.items()]
     return Cities(parts, given.maps)
 
 
 def _make_dispatch(
-    shard: Shard, given: _Given, ground: _Ground, hub: RealtimeService, outbound: DispatchOutbound
+    shard: Shard,
+    given: _Given,
+    ground: _Ground,
+    hub: RealtimeService,
+    outbound: DispatchOutbound,
+    outside: OrderNotices | None,
 ) -> DispatchService:
     return DispatchService(
         shard,
@@ -243,6 +279,7 @@ def _make_dispatch(
         settings=given.settings.dispatch,
         executor=given.executor,
         served=frozenset(other.city for other in ground.positions if other.tenant == shard.tenant),
+        outside=outside,
     )
 
 

@@ -17,6 +17,7 @@ from store.database import Database
 from store.outbox import Outbox
 from store.rules import IDEMPOTENCY_HONOURED_S, SETTLED_ORDER_LOADED_S, cities_that_load, is_settled
 from store.statements import Statement, VersionedRows, insert_row, upsert
+from store.webhooks import add_notices
 
 _ORDER: Final = Blob(Order)
 _OFFER: Final = Blob(Offer)
@@ -203,6 +204,7 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
         connection,
         [(tenant, order_id, r.round_id, r.at) for r in changes.rounds for order_id in dict.fromkeys(r.orders)],
     )
+    add_notices(connection, changes.notices)
     _PUT_IDEMPOTENCY.change_many(
         connection, [(tenant, city, r.user, r.key, r.at, _IDEMPOTENCY.pack(r)) for r in changes.idempotency]
     )

@@ -5,6 +5,7 @@ services' answers to a failing database can be tested without breaking a real on
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from core.clock import Clock
@@ -31,6 +32,7 @@ from store.rules import (
 )
 from store.settings import RetentionSettings
 from store.track_points import LastPosition, TrackPoint, track_points
+from webhooks.model import Dead, Delivery, Settled
 
 
 class Faults:
@@ -144,6 +146,7 @@ class MemoryDispatchStore:
         self._events: dict[tuple[TenantId, OrderId], dict[int, OrderEvent]] = {}
         self._rounds: dict[tuple[TenantId, str], StoredRound] = {}
         self._idempotency: dict[tuple[Shard, UserId, str], IdempotencyRecord] = {}
+        self.webhook_events: dict[tuple[TenantId, str, str], Delivery] = {}
 
     async def load(self, shard: Shard, now: float) -> DispatchState:
         """See the port."""
@@ -197,6 +200,9 @@ class MemoryDispatchStore:
             self._rounds[shard.tenant, stored.round_id] = stored
         for record in changes.idempotency:
             self._idempotency[shard, record.user, record.key] = record
+        for notice in changes.notices:
+            key = (notice.tenant, notice.endpoint, notice.event_id)
+            self.webhook_events.setdefault(key, Delivery(notice, 0, notice.created_at))
         rows = self._outbox.append(drafts, now)
         self.faults.commits += 1
         if stored_anyway:
@@ -303,6 +309,50 @@ def _fits(wanted: ListFilter, row: Order | Offer, customer: UserId, at: float) -
         and (wanted.from_at is None or at >= wanted.from_at)
         and (wanted.to_at is None or at < wanted.to_at)
     )
+
+
+class MemoryDeliveryQueue:
+    """In-memory ``webhooks.ports.DeliveryQueue``; ``dead`` holds what died, and why."""
+
+    def __init__(self, store: MemoryDispatchStore) -> None:
+        self.faults = Faults()
+        self._events = store.webhook_events
+        self.dead: dict[tuple[TenantId, str, str], Dead] = {}
+
+    async def waiting(self) -> Mapping[str, int]:
+        """See the port."""
+        self.faults.before_read()
+        return Counter(endpoint for _, endpoint, _ in self._events)
+
+    async def due_first(self, endpoint: str, *, limit: int) -> Sequence[Delivery]:
+        """See the port."""
+        self.faults.before_read()
+        found = [delivery for (_, name, _), delivery in self._events.items() if name == endpoint]
+        return sorted(found, key=lambda d: (d.next_at, d.notice.event_id))[:limit]
+
+    async def keep(self, settled: Sequence[Settled], now: float) -> None:
+        """See the port."""
+        await self.faults.before_commit()
+        for done in settled:
+            notice = done.delivery.notice
+            key = (notice.tenant, notice.endpoint, notice.event_id)
+            if key not in self._events:
+                continue
+            if done.is_done or done.dead is not None:
+                del self._events[key]
+            else:
+                self._events[key] = done.delivery
+            if done.dead is not None:
+                self.dead[key] = done.dead
+        self.faults.commits += 1
+
+    async def abandon(self, known: Collection[str], now: float) -> int:
+        """See the port."""
+        gone = [key for key in self._events if key[1] not in known]
+        for key in gone:
+            del self._events[key]
+            self.dead[key] = Dead.ENDPOINT_REMOVED
+        return len(gone)
 
 
 class MemorySafetyStore:
@@ -518,6 +568,7 @@ class MemoryStores:
         self.directory = Directory(keep.device_seen_s)
         self.dispatch = MemoryDispatchStore(self.outboxes[Stream.MAIN])
         self.listings = MemoryListings(self.dispatch)
+        self.webhooks = MemoryDeliveryQueue(self.dispatch)
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY])
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()

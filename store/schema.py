@@ -198,6 +198,23 @@ devices: Final = Table(
     _body(),
 )
 
+webhook_events: Final = Table(
+    "webhook_events",
+    MAIN,
+    _key("tenant"),
+    _key("endpoint"),
+    _key("event_id"),
+    _text("kind"),
+    _real("created_at"),
+    _integer("attempts"),
+    _real("next_at"),
+    _real("dead_at", nullable=True),  # NULL while it is to be tried
+    _text("dead_because"),
+    _body(),
+    Index("webhook_events_due", "endpoint", "next_at", "event_id", sqlite_where=text("dead_at IS NULL")),
+    Index("webhook_events_dead", "dead_at"),
+)
+
 safety_meta: Final = _meta(SAFETY)
 safety_outbox: Final = _outbox(SAFETY)
 safety_streams: Final = _streams(SAFETY)

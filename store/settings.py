@@ -56,6 +56,8 @@ class RetentionSettings:
     """How long stored matching rounds are kept, seconds."""
     idempotency_s: float = 172_800.0
     """How long clients' idempotency keys are kept, seconds; at least the 24 h in which they are honoured."""
+    webhooks_dead_s: float = 604_800.0
+    """How long events are kept that a webhook never took, for whoever looks for them, seconds since they died."""
     tracks_s: float = 7_776_000.0
     """How long positions of jobs and incidents are kept, seconds."""
     prune_interval_s: float = 10.0
@@ -65,7 +67,15 @@ class RetentionSettings:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in ("device_seen_s", "outbox_s", "outbox_unread_s", "device_s", "rounds_s", "tracks_s"):
+        for name in (
+            "device_seen_s",
+            "outbox_s",
+            "outbox_unread_s",
+            "device_s",
+            "rounds_s",
+            "webhooks_dead_s",
+            "tracks_s",
+        ):
             _require(name, getattr(self, name), 60.0, 3_153_600_000.0)
         _require("idempotency_s", self.idempotency_s, IDEMPOTENCY_KEEP_S_MAX, 3_153_600_000.0)
         _require("prune_interval_s", self.prune_interval_s, 0.1, 86_400.0)

@@ -25,6 +25,7 @@ from store.settings import StoreSettings
 from store.statements import Statement
 from store.streams import SqlStreamStore, main_stream, safety_stream
 from store.tracks import SqlPositionLog
+from store.webhooks import SqlDeliveryQueue, forget_dead
 
 _rounds, _round_orders, _idempotency = schema.rounds, schema.round_orders, schema.idempotency
 
@@ -57,6 +58,7 @@ class Stores:
     Attributes:
         dispatch: ``dispatch.ports.DispatchStore``.
         listings: ``dispatch.ports.Listings``.
+        webhooks: ``webhooks.ports.DeliveryQueue``.
         safety: ``safety.ports.SafetyStore``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
@@ -79,6 +81,7 @@ class Stores:
         self.directory = Directory(self._keep.device_seen_s)
         self.dispatch = SqlDispatchStore(self._main, main_outbox)
         self.listings = SqlListings(self._main)
+        self.webhooks = SqlDeliveryQueue(self._main)
         self.safety = SqlSafetyStore(self._safety, safety_outbox)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
@@ -128,6 +131,7 @@ class Stores:
             old = _OLD_ROUNDS.all(connection, now - keep.rounds_s, _ROUNDS_PRUNED)
             _DROP_ROUND_ORDERS.change_many(connection, old)
             removed = _DROP_ROUND.change_many(connection, old)
+            removed += forget_dead(connection, now - keep.webhooks_dead_s, keep.prune_rows_max)
             return removed + _DROP_KEYS.change(connection, now - keep.idempotency_s, keep.prune_rows_max)
 
         return work

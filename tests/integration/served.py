@@ -147,7 +147,9 @@ async def served(folder: Path, **overrides: str) -> AsyncIterator[Served]:
         "DOORSTEP__CITIES": "[{tenant: demo, city: shenzhen}, {tenant: other, city: shenzhen}]",
     }
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})
-    app = App(load(Settings, None, environ, derived=DERIVED), keys={"main": KEY}, folder=folder)
+    settings = load(Settings, None, environ, derived=DERIVED)
+    secrets = dict.fromkeys(settings.webhooks.endpoints, (SECRET,))
+    app = App(settings, keys={"main": KEY}, folder=folder, webhook_secrets=secrets)
     await app.start()
     try:
         async with aiohttp.ClientSession(app.http_url) as http:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS: dict[str, dict[str, Any]] = {c["id"]: c for c in PYPROJECT["tool"]["importlinter"]["contracts"]}
 PACKAGES: list[str] = PYPROJECT["tool"]["importlinter"]["root_packages"]
-DOMAINS = {"core", "geo", "realtime", "dispatch", "safety"}
+DOMAINS = {"core", "geo", "realtime", "dispatch", "safety", "webhooks"}
 WORKSHOP = {"bench", "tests", "tools"}
 """Top-level folders of Python that are not part of the product."""
 
@@ -73,7 +73,7 @@ def test_every_domain_is_pure_by_contract() -> None:
     assert CONTRACTS["purity"]["ignore_imports"] == ["*.service -> asyncio"]
 
 
-@pytest.mark.parametrize("package", ["dispatch", "safety"])
+@pytest.mark.parametrize("package", ["dispatch", "safety", "webhooks"])
 def test_every_deciding_domain_has_the_same_inside(package: str) -> None:
     inside = {path.stem for path in (ROOT / package).glob("*.py")}
     assert inside >= {"engine", "service", "ports", "settings", "errors", "events", "model"}
