@@ -1,6 +1,7 @@
 """The part of the config that speaks of space: frame, track filter, travel estimate."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from geo.point import Frame
 
@@ -98,6 +99,56 @@ class TravelSettings:
             begin, _, end = span.partition("-")
             if not (begin.isdigit() and end.isdigit() and 0 <= int(begin) < int(end) <= 24):
                 raise ValueError(f"rush_hours must look like '07-09' with 0 <= from < to <= 24, is {span!r}")
+
+
+class RoadEngine(StrEnum):
+    """Who says how long a way takes."""
+
+    ESTIMATE = "estimate"
+    OSRM = "osrm"
+    VALHALLA = "valhalla"
+
+
+@dataclass(frozen=True, slots=True)
+class RoadEngineSettings:
+    """A road engine that is asked for travel tables; whatever it does not answer in time is estimated."""
+
+    use: RoadEngine = RoadEngine.ESTIMATE
+    """Which engine: `estimate` (none), `osrm` or `valhalla`."""
+    url: str = ""
+    """Where the engine answers, without the service's path: `http://127.0.0.1:5000`."""
+    profile: str = "driving"
+    """OSRM's profile, the word after `/table/v1/`; OSRM knows one, which should be that of `default_mode`."""
+    frame: Frame = Frame.WGS84
+    """Coordinate frame of the engine's map; OpenStreetMap is WGS-84."""
+    timeout_s: float = 0.3
+    """Time for a whole table, however many requests it needs, in seconds."""
+    block_len_max: int = 50
+    """Places on each side of one request; a larger table is split. Engines' own defaults allow 50 x 50."""
+    requests_max: int = 4
+    """Requests of one table at the same time, a number."""
+    pairs_max: int = 10_000
+    """Largest table asked for, in pairs; a larger one is estimated."""
+    body_bytes_max: int = 1_048_576
+    """Largest answer to one request, in bytes."""
+    failures_max: int = 3
+    """Failures in a row after which the engine is left alone for `rest_s`."""
+    rest_s: float = 10.0
+    """How long a failing engine is left alone before one table tries it again, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if self.use is not RoadEngine.ESTIMATE and not self.url.startswith(("http://", "https://")):
+            raise ValueError(f"url must begin with http:// or https:// for {self.use}, is {self.url!r}")
+        if not self.profile.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"profile must be one word, is {self.profile!r}")
+        _check_range("timeout_s", self.timeout_s, 0.01, 10)
+        _check_range("block_len_max", self.block_len_max, 1, 1_000)
+        _check_range("requests_max", self.requests_max, 1, 64)
+        _check_range("pairs_max", self.pairs_max, 1, 1_000_000)
+        _check_range("body_bytes_max", self.body_bytes_max, 1_024, 67_108_864)
+        _check_range("failures_max", self.failures_max, 1, 1_000)
+        _check_range("rest_s", self.rest_s, 0.1, 3_600)
 
 
 @dataclass(frozen=True, slots=True)

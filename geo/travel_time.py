@@ -44,12 +44,14 @@ class TravelTable:
         distance_m: Metres of the way.
         source: What was used: ``estimate``, ``learned``, ``osrm``, ``valhalla``.
         detail: One line for people who ask why.
+        instead_of: The engine that should have answered and did not, and why; empty when nothing is amiss.
     """
 
     duration_s: FloatArray
     distance_m: FloatArray
     source: str
     detail: str
+    instead_of: str = ""
 
 
 class TravelTimes(Protocol):
