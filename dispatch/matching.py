@@ -132,7 +132,7 @@ def assign(
     It knows edges and no city: rounds give it seconds, ``sim.policies`` the cells of a published toy city.
 
     Args:
-        order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign, in any one unit.
+        order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign, any one unit.
         n, m: How many orders and technicians the indexes count.
         unmatched_s: For each order, or one for all.
 
