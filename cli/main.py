@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Final
 
 import click
-from rich.console import Console
 
+from cli.config import config_option, errors, settings_of, stop_for
 from cli.options import FiniteRange
 from core.errors import Refused
 from core.ids import DeviceId
 from core.principal import Role
 from server.app import App, StartFailed
-from server.config import ConfigError, load
+from server.config import ConfigError
 from server.config_file import render
 from server.geography import load_maps
 from server.interleaving_loop import run
@@ -30,16 +30,15 @@ from server.tokens import Tokens, issue
 from server.version import version
 from server.webhook_secrets import load_webhook_secrets
 
-DEFAULT_CONFIG: Final = "config.yaml"
 LIFE_S_MAX: Final = 315_360_000
 """Ten years: longer than any key is kept."""
 _LAZY: Final = {
+    "dispatch": "Look at stored matching rounds: replay them.",
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
     "sim": "Compare matching policies in simulated cities.",
 }
 """Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`."""
-errors = Console(stderr=True, highlight=False)
 
 
 class Commands(click.Group):
@@ -47,7 +46,7 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, in the order of daily use."""
-        return ["serve", "demo", "replay", "sim", "token", "check-config", "print-config", "migrate"]
+        return ["serve", "demo", "replay", "dispatch", "sim", "token", "check-config", "print-config", "migrate"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""
@@ -64,12 +63,6 @@ class Commands(click.Group):
             rows.append((name, _LAZY[name] if name in _LAZY else known.get_short_help_str(80) if known else ""))
         with formatter.section("Commands"):
             formatter.write_dl(rows)
-
-
-config_option = click.option(
-    "--config", "-c", "config_file", type=click.Path(path_type=Path, dir_okay=False), default=None,
-    help=f"Config file. Default: {DEFAULT_CONFIG} in the working directory if there is one, else all defaults.",
-)  # fmt: skip
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -89,14 +82,14 @@ def serve(config_file: Path | None) -> None:
     Token keys must be given: with the default config, put at least 32 random bytes into DOORSTEP_JWT_SECRET
     (`export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`). SIGTERM drains: no event is lost.
     """
-    settings, folder = _settings(config_file)
+    settings, folder = settings_of(config_file)
     keys, secrets = _keys(settings, folder), _webhook_secrets(settings, folder)
     set_up_logs(settings.log)
     app = App(settings, keys=keys, folder=folder, webhook_secrets=secrets)
     try:
         run(app.run())
     except ConfigError as error:
-        _stop_for(error)
+        stop_for(error)
     except StartFailed as error:
         errors.print(f"[bold red]Doorstep cannot start:[/] {error}")
         sys.exit(1)
@@ -131,7 +124,7 @@ def token(
 
     Programs of the platform sign their own tokens with the same key.
     """
-    settings, folder = _settings(config_file)
+    settings, folder = settings_of(config_file)
     keys = _keys(settings, folder)
     chosen_tenant = _tenant(settings, tenant)
     all_cities = [city.city for city in settings.cities if city.tenant == chosen_tenant]
@@ -165,7 +158,7 @@ def token(
 @click.option("--without-secrets", is_flag=True, help="Do not ask for token keys (in CI, say).")
 def check_config(config_file: Path | None, without_secrets: bool) -> None:
     """Say whether the server would start with this config; exit 2 with every problem if not."""
-    settings, folder = _settings(config_file)
+    settings, folder = settings_of(config_file)
     if not without_secrets:
         _keys(settings, folder)
         _webhook_secrets(settings, folder)
@@ -173,7 +166,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
         check_start(settings, folder)
         load_maps(settings.cities, settings.coordinates, folder)
     except ConfigError as error:
-        _stop_for(error)
+        stop_for(error)
     cities = ", ".join(f"{city.tenant}/{city.city}" for city in settings.cities) or "none"
     click.echo(f"The config is good. Cities: {cities}.")
 
@@ -183,7 +176,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
 @click.option("--default", "default", is_flag=True, help="Every key with its default, as in config.yaml.")
 def print_config(config_file: Path | None, default: bool) -> None:
     """Print the config as the server would see it: file and environment together, with comments."""
-    settings = Settings() if default else _settings(config_file)[0]
+    settings = Settings() if default else settings_of(config_file)[0]
     click.echo(render(settings, DERIVED), nl=False)
 
 
@@ -194,7 +187,7 @@ def migrate(config_file: Path | None, new_epoch: bool) -> None:
     """Make or upgrade the databases in the data folder. `serve` does the same when it starts."""
     from server.migration import migrate_folder
 
-    settings, _ = _settings(config_file)
+    settings, _ = settings_of(config_file)
     try:
         for line in migrate_folder(Path(settings.data_folder), new_epoch=new_epoch):
             click.echo(line)
@@ -203,23 +196,11 @@ def migrate(config_file: Path | None, new_epoch: bool) -> None:
         sys.exit(1)
 
 
-def _settings(config_file: Path | None) -> tuple[Settings, Path]:
-    """The config and the folder where its relative paths start."""
-    if config_file is None and Path(DEFAULT_CONFIG).is_file():
-        config_file = Path(DEFAULT_CONFIG)
-    folder = config_file.resolve().parent if config_file is not None else Path.cwd()
-    try:
-        return load(Settings, config_file, os.environ, derived=DERIVED), folder
-    except ConfigError as error:
-        _stop_for(error)
-        raise
-
-
 def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
     try:
         return load_keys(settings.auth, os.environ, folder)
     except ConfigError as error:
-        _stop_for(error)
+        stop_for(error)
         raise
 
 
@@ -227,7 +208,7 @@ def _webhook_secrets(settings: Settings, folder: Path) -> dict[str, tuple[bytes,
     try:
         return load_webhook_secrets(settings.webhooks, os.environ, folder)
     except ConfigError as error:
-        _stop_for(error)
+        stop_for(error)
         raise
 
 
@@ -250,14 +231,6 @@ def _signing_key(keys: dict[str, Key], kid: str | None) -> Key:
         if key.signing is not None and kid in (None, key.kid):
             return key
     raise click.UsageError("no key can sign: the config names public keys only")
-
-
-def _stop_for(error: ConfigError) -> None:
-    count = len(error.problems)
-    errors.print(f"[bold red]The config has {count} {'problem' if count == 1 else 'problems'}:[/]")
-    for found in error.problems:
-        errors.print(f"  {found}", markup=False, soft_wrap=True)
-    sys.exit(2)
 
 
 if __name__ == "__main__":

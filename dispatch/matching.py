@@ -2,12 +2,14 @@
 
 Each order keeps its cheapest candidates as edges; the graph falls into components; a component of one order takes
 the cheapest, a larger one is solved exactly and densely (docs/adr/0005). Orders left over are weighed against
-whoever is left, in wider circles if need be, until nothing more is found.
+whoever is left, in wider circles if need be, until nothing more is found. A round over its time budget is solved
+again greedily, which takes milliseconds at any size (docs/adr/0016).
 
 An order may stay unmatched at a price. The usual private dummy column for each order is not built: edges are priced
 by what they are worth above leaving their order out, and a missing edge is worth nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +18,16 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from dispatch import candidates, cost
-from dispatch.problem import BoolArray, FloatArray, IntArray, Pair, Problem, Solution
+from dispatch.problem import BoolArray, FloatArray, IntArray, Pair, Problem, Solution, Solver
 
 CHUNK_CELLS = 131_072
 """Cells of the pair matrix computed at a time: 1 MiB of float64, which stays in the cache and bounds memory."""
 PASSES_MAX = 8
 """More than radius steps that are ever used; a bound, not a tuning."""
+
+
+class GivenUp(Exception):
+    """Nobody waits for this solution any more."""
 
 
 @dataclass(slots=True)
@@ -32,11 +38,18 @@ class _Edges:
     distance_m: FloatArray
 
 
-def solve(problem: Problem) -> Solution:
-    """Decide one round. The same problem always gives the same solution.
+def solve(problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[], bool] | None = None) -> Solution:
+    """Decide one round. The same problem and solver always give the same solution.
+
+    Args:
+        is_wanted: Asked between components; once it says no, nothing more is computed.
+
+    Raises:
+        GivenUp: ``is_wanted`` said no.
 
     Cost:
-        O(n*m) for the columns, then O(k^3) for each component of k orders; releases the GIL in the large parts.
+        O(n*m) for the columns, then for ``EXACT`` O(k^3) for each component of k orders, which releases the GIL in
+        the large parts, and for ``GREEDY`` O(e log e) for e edges, 30 an order.
     """
     n, m = len(problem.orders.ids), len(problem.technicians.ids)
     steps = problem.orders.step_max.copy()
@@ -51,7 +64,13 @@ def solve(problem: Problem) -> Solution:
         for number in range(PASSES_MAX):
             left = np.flatnonzero(chosen < 0)
             edges = _edges(problem, left, free, base_s, unmatched_s, steps, counts if number == 0 else None)
-            rows, columns, picked = assign(edges.order, edges.technician, edges.cost_s, n, m, unmatched_s)
+            if solver is Solver.GREEDY:
+                worth_s = edges.cost_s - unmatched_s[edges.order]
+                rows, columns, picked = assign_greedily(edges.order, edges.technician, worth_s)
+            else:
+                rows, columns, picked = assign(
+                    edges.order, edges.technician, edges.cost_s, n, m, unmatched_s, is_wanted
+                )
             if not len(rows):
                 break
             chosen[rows], chosen_m[rows] = columns, edges.distance_m[picked]
@@ -63,6 +82,7 @@ def solve(problem: Problem) -> Solution:
         steps=tuple(steps.tolist()),
         candidates=tuple(counts.tolist()),
         refused=tuple(refused.tolist()),
+        solver=solver,
     )
 
 
@@ -125,7 +145,13 @@ def _cheapest(rows: IntArray, eligible: BoolArray, cost_s: FloatArray, distance_
 
 
 def assign(
-    order: IntArray, technician: IntArray, cost_s: FloatArray, n: int, m: int, unmatched_s: FloatArray | float
+    order: IntArray,
+    technician: IntArray,
+    cost_s: FloatArray,
+    n: int,
+    m: int,
+    unmatched_s: FloatArray | float,
+    is_wanted: Callable[[], bool] | None = None,
 ) -> tuple[IntArray, IntArray, IntArray]:
     """The cheapest set of edges in which nobody appears twice, leaving an order out costing ``unmatched_s``.
 
@@ -135,9 +161,13 @@ def assign(
         order, technician, cost_s: The edges; costs below their order's ``unmatched_s``, of either sign, any one unit.
         n, m: How many orders and technicians the indexes count.
         unmatched_s: For each order, or one for all.
+        is_wanted: See ``solve``.
 
     Returns:
         Orders, their technicians, and the index of each chosen edge; orders ascending.
+
+    Raises:
+        GivenUp: See ``solve``.
     """
     if not len(order):
         none = np.zeros(0, dtype=np.int64)
@@ -151,10 +181,11 @@ def assign(
     _, label = connected_components(graph.tocsr(), directed=False)
     by_label = np.argsort(label[order], kind="stable")
     cuts = np.flatnonzero(np.diff(label[order][by_label])) + 1
-    picked = [
-        _solve_component(order[edges], technician[edges], cost_s[edges], edges, unmatched_s)
-        for edges in np.split(by_label, cuts)
-    ]
+    picked = []
+    for edges in np.split(by_label, cuts):
+        if is_wanted is not None and not is_wanted():
+            raise GivenUp
+        picked.append(_solve_component(order[edges], technician[edges], cost_s[edges], edges, unmatched_s))
     chosen = np.concatenate(picked)
     chosen = chosen[np.argsort(order[chosen], kind="stable")]
     return order[chosen], technician[chosen], chosen
@@ -185,6 +216,23 @@ def assign_in_turn(
             chosen.append(edge)
     edges = np.asarray(chosen, dtype=np.int64)
     return order[edges], technician[edges], edges
+
+
+def assign_greedily(order: IntArray, technician: IntArray, cost_s: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
+    """The cheapest edge, then the cheapest among those whose ends are both free, and so on. Answers as ``assign``."""
+    by_cost = np.argsort(cost_s, kind="stable")
+    taken_orders: set[int] = set()
+    taken_technicians: set[int] = set()
+    picked = []
+    rows, columns = order[by_cost].tolist(), technician[by_cost].tolist()
+    for edge, row, column in zip(by_cost.tolist(), rows, columns, strict=True):
+        if row not in taken_orders and column not in taken_technicians:
+            taken_orders.add(row)
+            taken_technicians.add(column)
+            picked.append(edge)
+    chosen = np.asarray(picked, dtype=np.int64)
+    chosen = chosen[np.argsort(order[chosen], kind="stable")]
+    return order[chosen], technician[chosen], chosen
 
 
 def _solve_component(

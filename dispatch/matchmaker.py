@@ -176,14 +176,13 @@ class Matchmaker:
         effects: list[Effect] = []
         for order_id, step in zip(problem.orders.ids, solution.steps, strict=True):
             self._set_step(OrderId(order_id), step)
-        missed = False
+        made: set[tuple[str, str]] = set()
         for pair in solution.pairs:
             if self._is_possible(pair):
                 effects.extend(self._offer(pair, round_id, now))
-            else:
-                missed = True
-        self._keep(round_id, problem, inputs, bool(effects), now)
-        self._after(problem, missed, now)
+                made.add((pair.order_id, pair.technician))
+        self._keep(round_id, problem, solution, inputs, made, now)
+        self._after(problem, len(made) < len(solution.pairs), now)
         return effects
 
     def _set_step(self, order_id: OrderId, step: int) -> None:
@@ -257,15 +256,25 @@ class Matchmaker:
 
     # -- afterwards -----------------------------------------------------------------------------------------
 
-    def _keep(self, round_id: str, problem: Problem, inputs: bytes | None, made_any: bool, now: float) -> None:
+    def _keep(
+        self,
+        round_id: str,
+        problem: Problem,
+        solution: Solution,
+        inputs: bytes | None,
+        made: set[tuple[str, str]],
+        now: float,
+    ) -> None:
         """Store the round when it made an offer, or when one of its orders was not in a stored one for a while."""
         keep_every_s = self._settings.round.keep_every_s
         ids: Sequence[OrderId] = [OrderId(i) for i in dict.fromkeys(problem.orders.ids)]
-        if not made_any and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
+        if not made and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
             return
         for order_id in ids:
             if order_id in self._book.waiting:
                 self._kept_at[order_id] = now
+        if inputs is None:
+            inputs = rounds.encode(problem)
         self._book.put_round(
             StoredRound(
                 tenant=self._book.shard.tenant,
@@ -275,7 +284,8 @@ class Matchmaker:
                 policy=rounds.POLICY,
                 seed=problem.seed,
                 orders=tuple(ids),
-                inputs=inputs if inputs is not None else rounds.encode(problem),
+                inputs=inputs,
+                decision=rounds.decision(solution, inputs, made),
             )
         )
 

@@ -241,10 +241,44 @@ class OrderEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class DecidedPair:
+    """One order that a round gave to one technician.
+
+    Attributes:
+        cost_s: Travel minus head starts.
+        made: Whether the offer was made; not when the book had moved on while a thread was solving.
+    """
+
+    order_id: OrderId
+    technician: UserId
+    cost_s: float
+    travel_s: float
+    made: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RoundDecision:
+    """What a round decided, as it was stored: ``replay`` compares it with what its inputs give.
+
+    Attributes:
+        solver: A ``Solver``.
+        pairs: In order of the round's orders; several for one that is offered to several at once.
+        steps: Radius step that each row of the problem came to.
+        digest: Of the inputs (``rounds.digest``).
+    """
+
+    solver: str
+    pairs: tuple[DecidedPair, ...]
+    steps: tuple[int, ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRound:
     """What one matching round saw and decided, so that it can be explained and replayed.
 
-    ``inputs`` is compressed (see ``rounds.py``); ops only, kept 7 days.
+    ``inputs`` is compressed (see ``rounds.py``); ops only, kept 7 days. ``decision`` is None in rounds of earlier
+    versions, which stored their inputs only.
     """
 
     tenant: TenantId
@@ -255,6 +289,7 @@ class StoredRound:
     seed: int
     orders: tuple[OrderId, ...]
     inputs: bytes
+    decision: RoundDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)

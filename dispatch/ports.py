@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from core.ids import OrderId, TenantId, UserId
+from core.ids import CityId, OrderId, TenantId, UserId
 from core.notice import Notice
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
@@ -87,6 +87,22 @@ class DispatchStore(Protocol):
 
     async def rounds(self, tenant: TenantId, order_id: OrderId) -> Sequence[StoredRound]:
         """Stored rounds that looked at this order, oldest first."""
+        ...
+
+    async def rounds_between(
+        self,
+        tenant: TenantId,
+        city: CityId,
+        *,
+        from_at: float,
+        to_at: float,
+        after: tuple[float, str] | None = None,
+        limit: int,
+    ) -> Sequence[StoredRound]:
+        """Stored rounds of a city in a window of time, both ends included.
+
+        Oldest first by (at, round_id), strictly after ``after``.
+        """
         ...
 
     async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:

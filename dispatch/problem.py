@@ -5,7 +5,7 @@ or a replay: ``matching.solve(problem)`` is a pure function of it.
 """
 
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Final
 
 import numpy as np
@@ -48,6 +48,15 @@ class Exclusion(IntEnum):
     TOO_FAR = 12
     OWN_ORDER = 13
     NOT_PICKED = 14
+
+
+class Solver(StrEnum):
+    """How a round's pairs were found; stored with each decision."""
+
+    EXACT = "exact"
+    """The least sum of costs."""
+    GREEDY = "greedy"
+    """The cheapest pair first, then the cheapest of the rest: for rounds over their time budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +173,11 @@ class Solution:
         steps: Radius step that each order of the problem has come to.
         candidates: How many technicians each order had to choose from.
         refused: Whether somebody in reach had refused the order before.
+        solver: How the pairs were found.
     """
 
     pairs: tuple[Pair, ...]
     steps: tuple[int, ...]
     candidates: tuple[int, ...]
     refused: tuple[bool, ...]
+    solver: Solver = Solver.EXACT

@@ -1,16 +1,19 @@
-"""Rounds on paper: what a round saw, compressed; and what it must have decided, recomputed from that alone."""
+"""Rounds on paper: what one saw, compressed, and what it decided. ``explaining.py`` and ``replaying.py`` read them."""
 
+import hashlib
 import zlib
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Collection
+from dataclasses import fields
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
 from core.errors import Invalid
-from dispatch import candidates, cost, matching
-from dispatch.model import OfferTerm, StoredRound
-from dispatch.problem import Exclusion, OrderColumns, Policy, Problem, Solution, TechnicianColumns
+from core.ids import OrderId, UserId
+from dispatch import matching
+from dispatch.model import DecidedPair, RoundDecision, StoredRound
+from dispatch.problem import OrderColumns, Policy, Problem, Solution, Solver, TechnicianColumns
 
 POLICY: Final = "auto/3"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
@@ -23,51 +26,36 @@ _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""
 
 
-@dataclass(frozen=True, slots=True)
-class RankedCandidate:
-    """An eligible technician of a round, as it saw them."""
-
-    technician: str
-    cost_s: float
-    travel_s: float
-    distance_m: float
-    terms: tuple[OfferTerm, ...]
+def solve_and_encode(
+    problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[], bool] | None = None
+) -> tuple[Solution, bytes]:
+    """Both halves of a round's work, for a thread. Raises ``matching.GivenUp`` once ``is_wanted`` says no."""
+    return matching.solve(problem, solver, is_wanted), encode(problem)
 
 
-@dataclass(frozen=True, slots=True)
-class ExcludedTechnician:
-    """A technician in reach who was no candidate. ``reason`` is an ``Exclusion`` in small letters."""
+def decision(solution: Solution, inputs: bytes, made: Collection[tuple[str, str]]) -> RoundDecision:
+    """What is stored of a solution. ``made`` are the pairs (order, technician) whose offers were made."""
+    pairs = tuple(
+        DecidedPair(OrderId(p.order_id), UserId(p.technician), p.cost_s, p.travel_s, (p.order_id, p.technician) in made)
+        for p in solution.pairs
+    )
+    return RoundDecision(solution.solver.value, pairs, solution.steps, digest(inputs))
 
-    technician: str
-    reason: str
-    distance_m: float
+
+def digest(inputs: bytes) -> str:
+    """Tells whether stored inputs are still those that were stored."""
+    return hashlib.blake2b(inputs, digest_size=16).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """One round's view of one order, recomputed from what was stored.
+def problem_of(stored: StoredRound) -> Problem:
+    """What the round saw.
 
-    Attributes:
-        radius_m: Search radius that the order came to.
-        chosen: Who got the offer, None for nobody.
-        ranking: Candidates, cheapest first. The chosen one is not always the first: another order may have
-            needed that one more.
-        excluded: Everyone else the round knew of, nearest first.
+    Raises:
+        Invalid: Its rules are not these (``policy_unknown``).
     """
-
-    round_id: str
-    at: float
-    policy: str
-    seed: int
-    radius_m: float
-    chosen: str | None
-    ranking: tuple[RankedCandidate, ...]
-    excluded: tuple[ExcludedTechnician, ...]
-
-
-def solve_and_encode(problem: Problem) -> tuple[Solution, bytes]:
-    """Both halves of a round's work, for a thread."""
-    return matching.solve(problem), encode(problem)
+    if stored.policy not in _REPEATABLE:
+        raise Invalid(f"the round was decided by {stored.policy}, this is {POLICY}", code="policy_unknown")
+    return decode(stored.inputs)
 
 
 def _columns_to_plain(columns: Any) -> dict[str, Any]:
@@ -119,50 +107,3 @@ def decode(inputs: bytes) -> Problem:
         own_order=np.frombuffer(own[0], dtype=np.int64).copy(),
         own_technician=np.frombuffer(own[1], dtype=np.int64).copy(),
     )
-
-
-def explain(stored: StoredRound, order_id: str) -> Explanation:
-    """Recompute what the round found out about one order.
-
-    Raises:
-        Invalid: The round did not look at this order, or its rules are not these (``policy_unknown``).
-    """
-    if stored.policy not in _REPEATABLE:
-        raise Invalid(f"the round was decided by {stored.policy}, this is {POLICY}", code="policy_unknown")
-    problem = decode(stored.inputs)
-    if order_id not in problem.orders.ids:
-        raise Invalid("the round did not look at this order", field="order")
-    row = problem.orders.ids.index(order_id)
-    solution = matching.solve(problem)
-    radius_m = problem.policy.radius_steps_m[solution.steps[row]]
-    chosen = next((pair.technician for pair in solution.pairs if pair.order_id == order_id), None)
-    ranking, excluded = _judge_all(problem, row, radius_m, chosen)
-    return Explanation(stored.round_id, stored.at, stored.policy, stored.seed, radius_m, chosen, ranking, excluded)
-
-
-def _judge_all(
-    problem: Problem, row: int, radius_m: float, chosen: str | None
-) -> tuple[tuple[RankedCandidate, ...], tuple[ExcludedTechnician, ...]]:
-    rows = np.asarray([row])
-    distance_m = candidates.distances_m(problem, rows)[0]
-    codes = candidates.exclusions(problem, rows)[0]
-    codes[(codes == 0) & (distance_m > radius_m)] = Exclusion.TOO_FAR
-    travel_s = cost.travel_s(problem.policy, distance_m)
-    starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
-    ties = cost.tie_breaks(problem.technicians.ids, problem.seed)
-    ranking, excluded = [], []
-    for i, technician in enumerate(problem.technicians.ids):
-        if codes[i]:
-            reason = Exclusion(int(codes[i])).name.lower()
-            excluded.append(ExcludedTechnician(technician, reason, float(distance_m[i])))
-            continue
-        terms = (
-            OfferTerm("travel", float(travel_s[i])),
-            *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
-        )
-        total_s = sum(term.seconds for term in terms)
-        candidate = RankedCandidate(technician, total_s, float(travel_s[i]), float(distance_m[i]), terms)
-        ranking.append((total_s + float(ties[i]), candidate))
-    ranking.sort(key=lambda pair: pair[0])
-    excluded.sort(key=lambda e: (e.distance_m, e.technician))
-    return tuple(candidate for _, candidate in ranking), tuple(excluded)

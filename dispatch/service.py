@@ -6,8 +6,10 @@ take rights away (``Watchers``), hand over messages (``Delivery``), and only the
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
+from functools import partial
 from typing import Final, TypeVar
 
 from core.clock import Clock
@@ -16,14 +18,14 @@ from core.notice import Notice
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
-from dispatch import events, rounds
+from dispatch import events, explaining, rounds
 from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
 from dispatch.events import DispatchEvent, Effect, Recalled
 from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
-from dispatch.problem import Problem, Solution
+from dispatch.problem import Problem, Solution, Solver
 from dispatch.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
@@ -81,6 +83,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._engine = self._make()
         self._rows: Sequence[OutboxRow] = ()
         self._notices: Sequence[Notice] = ()
+        self._round_budget_s = settings.round.budget_ms / 1000.0
+        self._overdue: _Solving | None = None
+        self.rounds_solved: Counter[str] = Counter()
+        """Large rounds by how they ended: ``exact``, ``greedy`` (over the budget) or ``failed``."""
         self._failing: dict[tuple[Due, str], float] = {}
 
     # -- look-ups, as committed (call from the loop, between turns or while a commit is in flight) ---------
@@ -136,10 +142,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         told = await self._store.events(self.shard.tenant, order_id)
         return Recalled(order, len(told))
 
-    async def explain(self, order_id: OrderId) -> list[rounds.Explanation]:
-        """Each stored round that looked at the order, oldest first, recomputed. Raises ``Unavailable``."""
+    async def explain(self, order_id: OrderId) -> list[explaining.Explanation]:
+        """Each stored round that looked at the order, oldest first, recomputed in a thread. Raises ``Unavailable``."""
         stored = await self._store.rounds(self.shard.tenant, order_id)
-        return [rounds.explain(round_, order_id) for round_ in stored]
+        return await self._off_the_loop(lambda: [explaining.explain(round_, order_id) for round_ in stored])
+
+    async def _off_the_loop(self, work: Callable[[], T]) -> T:
+        """In one of the loop's own threads: the solver's are for rounds that people wait for."""
+        return await asyncio.get_running_loop().run_in_executor(None, work)
 
     # -- life ---------------------------------------------------------------------------------------------
 
@@ -271,18 +281,69 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     # -- large rounds -------------------------------------------------------------------------------------
 
     def _solve(self, round_id: str, problem: Problem) -> None:
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(self._executor, rounds.solve_and_encode, problem)
+        """In a thread; a round over its budget is answered greedily by another thread, and the first one gives up.
 
-        def solved(future: "asyncio.Future[tuple[Solution, bytes]]") -> None:
-            answer = events.RoundSolved(round_id, None)
-            if not future.cancelled():
-                error = future.exception()
-                if error is None:
-                    answer = events.RoundSolved(round_id, *future.result())
-                else:
-                    _log.error("a matching round failed", extra={"round_id": round_id}, exc_info=error)
-            if not self._stopping:
-                self.post(answer, urgent=True)
+        It can do so only between two components. Until it has, further rounds are greedy from the start, so that not
+        more than one thread of a city is busy with what nobody waits for.
+        """
+        solving = _Solving(round_id, problem)
+        if self._overdue is not None and not self._overdue.is_over:
+            self._start(solving, Solver.GREEDY)
+            return
+        self._overdue = None
+        self._start(solving, Solver.EXACT)
+        over_at = self._clock.monotonic() + self._round_budget_s
+        solving.budget = asyncio.get_running_loop().call_at(over_at, self._over_budget, solving)
 
-        job.add_done_callback(solved)
+    def _over_budget(self, solving: "_Solving") -> None:
+        if solving.is_wanted:
+            self._overdue = solving
+            self._start(solving, Solver.GREEDY)
+
+    def _start(self, solving: "_Solving", solver: Solver) -> None:
+        is_wanted = (lambda: solving.is_wanted) if solver is Solver.EXACT else None
+        work = partial(rounds.solve_and_encode, solving.problem, solver, is_wanted)
+        job = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        job.add_done_callback(partial(self._solved, solving, solver))
+
+    def _solved(self, solving: "_Solving", solver: Solver, job: "asyncio.Future[tuple[Solution, bytes]]") -> None:
+        if solver is Solver.EXACT:
+            solving.is_over = True
+        error = None if job.cancelled() else job.exception()
+        if not solving.is_wanted:
+            return  # the greedy answer was first, and this one was given up or comes too late
+        solving.is_wanted = False
+        if solving.budget is not None:
+            solving.budget.cancel()
+        answer = events.RoundSolved(solving.round_id, None)
+        if error is not None:
+            _log.error("a matching round failed", extra={"round_id": solving.round_id}, exc_info=error)
+        elif not job.cancelled():
+            answer = events.RoundSolved(solving.round_id, *job.result())
+            if solver is Solver.GREEDY:
+                _log.warning(
+                    "a matching round was over its budget and is solved greedily",
+                    extra={"round_id": solving.round_id, "city": self.shard.channel},
+                )
+        self.rounds_solved["failed" if answer.solution is None else solver.value] += 1
+        if not self._stopping:
+            self.post(answer, urgent=True)
+
+
+class _Solving:
+    """A large round in the hands of the solver's threads.
+
+    Attributes:
+        is_wanted: Nobody has answered it yet. Read by the thread, which gives up when it turns false.
+        is_over: The exact solver has let go of its thread.
+        budget: Rings when the round is over its time budget.
+    """
+
+    __slots__ = ("budget", "is_over", "is_wanted", "problem", "round_id")
+
+    def __init__(self, round_id: str, problem: Problem) -> None:
+        self.round_id = round_id
+        self.problem = problem
+        self.is_wanted = True
+        self.is_over = False
+        self.budget: asyncio.TimerHandle | None = None

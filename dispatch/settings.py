@@ -85,6 +85,8 @@ class RoundSettings:
     """Technicians on duty up to which a round of more orders takes all of both, as columns; a number."""
     inline_cells_max: int = 16_384
     """Orders times technicians up to which a round is solved at once, not in a thread; a number."""
+    budget_ms: int = 1_000
+    """Time for the exact solution of a round in a thread, in milliseconds; a round over it is solved greedily."""
     unmatched_s: float = 7_200.0
     """Cost of leaving an order unmatched in a round, in seconds; above any real cost, so that more orders win."""
     keep_every_s: float = 60.0
@@ -105,6 +107,7 @@ class RoundSettings:
         _between("slice_orders_max", self.slice_orders_max, 1, 1000)
         _between("columns_len_max", self.columns_len_max, 1, 100_000)
         _between("inline_cells_max", self.inline_cells_max, 1, 1_000_000)
+        _between("budget_ms", self.budget_ms, 1, 600_000)
         _between("unmatched_s", self.unmatched_s, 60, 1_000_000)
         _between("keep_every_s", self.keep_every_s, 0, 3600)
 

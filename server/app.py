@@ -170,7 +170,8 @@ class App:
         self.read_revoked()
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)
-        solvers = stack.enter_context(ThreadPoolExecutor(1, "round"))
+        # One thread, and one more for each city whose round is over its budget and has not given up yet.
+        solvers = stack.enter_context(ThreadPoolExecutor(1 + len(settings.cities), "round"))
         poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
         stack.push_async_callback(poster.close)
         self.house = build_house(

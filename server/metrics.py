@@ -49,6 +49,13 @@ METRICS: Final = (
     MetricRow("doorstep_hub_closed", "counter", "connections", "WebSockets ended, by close code.", ("code",)),
     MetricRow("doorstep_on_duty", "gauge", "people", "People on duty, by city.", ("tenant", "city")),
     MetricRow("doorstep_orders_open", "gauge", "orders", "Orders not settled, by city.", ("tenant", "city")),
+    MetricRow(
+        "doorstep_rounds_solved",
+        "counter",
+        "rounds",
+        "Matching rounds too large for the loop, by end: exact, greedy (over `dispatch.round.budget_ms`) or failed.",
+        ("tenant", "city", "solver"),
+    ),
     MetricRow("doorstep_mailbox_waiting", "gauge", "events", "Events waiting for a service.", ("service",)),
     MetricRow("doorstep_commit_seconds", "histogram", "seconds", "Time to commit, waiting included.", ("file",)),
     MetricRow("doorstep_database_bytes", "gauge", "bytes", "Size of a database file without its log.", ("file",)),

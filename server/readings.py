@@ -37,7 +37,15 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
         found.update({(part.shard.channel,): float(part.dispatch.waiting) for part in cities.all()})
         return found
 
+    def solved() -> dict[tuple[str, ...], float]:
+        return {
+            (*part.shard, how): float(count)
+            for part in cities.all()
+            for how, count in part.dispatch.rounds_solved.items()
+        }
+
     metrics.read("doorstep_hub_outcomes", outcomes)
+    metrics.read("doorstep_rounds_solved", solved)
     for name in ("sessions", "shedding", "reading_paused"):
         metrics.read(f"doorstep_hub_{name}", partial(_gauge, house, name))
     metrics.read("doorstep_hub_connections", lambda: {(): float(listener.connections)})

@@ -1,12 +1,13 @@
 """Dispatch's durable state in ``doorstep.db``: the SQL of ``dispatch.ports.DispatchStore``."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select
+from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
 
-from core.ids import OrderId, TenantId, UserId
+from core.ids import CityId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
 from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
@@ -94,6 +95,16 @@ _LOAD_IDEMPOTENCY: Final = Statement(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class RoundWindow:
+    """Which stored rounds are meant; ends are epoch seconds and included, None is any."""
+
+    from_at: float
+    to_at: float
+    tenant: TenantId | None = None
+    city: CityId | None = None
+
+
 class SqlDispatchStore:
     """``dispatch.ports.DispatchStore`` on ``doorstep.db``."""
 
@@ -133,6 +144,20 @@ class SqlDispatchStore:
         """See the port."""
         return [_ROUND.unpack(row[0]) for row in await self._all(_ROUNDS, tenant, order_id)]
 
+    async def rounds_between(
+        self,
+        tenant: TenantId,
+        city: CityId,
+        *,
+        from_at: float,
+        to_at: float,
+        after: tuple[float, str] | None = None,
+        limit: int,
+    ) -> Sequence[StoredRound]:
+        """See the port."""
+        window = RoundWindow(from_at, to_at, tenant, city)
+        return await self._database.read(lambda c: read_rounds(c, window, after, limit))
+
     async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
         """See the port."""
         row = await self._database.read(lambda c: _TECHNICIAN_BY_ID.one(c, tenant, technician))
@@ -140,6 +165,22 @@ class SqlDispatchStore:
 
     async def _all(self, statement: Statement, *values: Any) -> list[tuple[Any, ...]]:
         return await self._database.read(lambda c: statement.all(c, *values))
+
+
+def read_rounds(
+    connection: Connection, window: RoundWindow, after: tuple[float, str] | None, limit: int
+) -> list[StoredRound]:
+    """Stored rounds of a window, oldest first by (at, round_id), strictly after ``after``."""
+    r = schema.rounds.c
+    query = select(r.body).where(r.at >= window.from_at, r.at <= window.to_at)
+    if window.tenant is not None:
+        query = query.where(r.tenant == window.tenant)
+    if window.city is not None:
+        query = query.where(r.city == window.city)
+    if after is not None:
+        query = query.where(tuple_(r.at, r.round_id) > after)
+    query = query.order_by(r.at, r.round_id).limit(limit)
+    return [_ROUND.unpack(row[0]) for row in connection.execute(query)]
 
 
 def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:

@@ -249,6 +249,27 @@ class MemoryDispatchStore:
         found = [r for (owner, _), r in self._rounds.items() if owner == tenant and order_id in r.orders]
         return sorted(found, key=lambda stored: (stored.at, stored.round_id))
 
+    async def rounds_between(
+        self,
+        tenant: TenantId,
+        city: CityId,
+        *,
+        from_at: float,
+        to_at: float,
+        after: tuple[float, str] | None = None,
+        limit: int,
+    ) -> Sequence[StoredRound]:
+        """See the port."""
+        self.faults.before_read()
+        found = [
+            r
+            for (owner, _), r in self._rounds.items()
+            if (owner, r.city) == (tenant, city)
+            and from_at <= r.at <= to_at
+            and (after is None or (r.at, r.round_id) > after)
+        ]
+        return sorted(found, key=lambda stored: (stored.at, stored.round_id))[:limit]
+
     async def technician(self, tenant: TenantId, technician: UserId) -> Technician | None:
         """See the port."""
         self.faults.before_read()

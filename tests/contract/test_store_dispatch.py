@@ -1,5 +1,6 @@
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -224,3 +225,25 @@ async def test_a_caller_that_goes_away_does_not_stop_its_commit(node: Node) -> N
     if node.kind == "sqlite":  # the twin has no thread that could go on
         await node.stores.dispatch.commit(SHARD, DispatchChanges(), [], NOW)
         assert await node.stores.dispatch.technician(TENANT, UserId("tec_1")) is not None
+
+
+async def test_rounds_of_a_city_are_read_by_time_page_by_page(node: Node) -> None:
+    made = [make_round(str(number), at=NOW + number // 2) for number in range(6)]
+    await node.stores.dispatch.commit(SHARD, changes_of(*made), [], NOW)
+    elsewhere = Shard(SHARD.tenant, CityId("elsewhere"))
+    other = replace(make_round("x", at=NOW + 1), city=elsewhere.city)
+    await node.stores.dispatch.commit(elsewhere, changes_of(other), [], NOW)
+
+    async def read(**window: Any) -> list[str]:
+        wanted: dict[str, Any] = {"from_at": NOW, "to_at": NOW + 9, "limit": 10} | window
+        found = await node.stores.dispatch.rounds_between(SHARD.tenant, SHARD.city, **wanted)
+        return [stored.round_id[4:] for stored in found]
+
+    assert await read() == ["0", "1", "2", "3", "4", "5"]
+    assert await read(from_at=NOW + 1, to_at=NOW + 1) == ["2", "3"]
+    assert await read(limit=2) == ["0", "1"]
+    assert await read(limit=2, after=(NOW + 0.0, "rnd_1")) == ["2", "3"]
+    found = await node.stores.dispatch.rounds_between(
+        elsewhere.tenant, elsewhere.city, from_at=NOW, to_at=NOW + 9, limit=10
+    )
+    assert list(found) == [other]

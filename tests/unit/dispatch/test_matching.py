@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatch import candidates, cost, matching
-from dispatch.problem import Problem
+from dispatch.problem import Problem, Solver
 from tests.unit.dispatch.problems import orders, problem, random_problem, technicians
 
 
@@ -129,3 +129,49 @@ def test_nobody_and_nothing_are_solved_too() -> None:
 def test_the_same_problem_has_the_same_solution() -> None:
     p = random_problem(40, 40, 3)
     assert matching.solve(p) == matching.solve(p)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 10_000))
+def test_the_greedy_solution_takes_the_cheapest_pair_that_is_left_and_is_never_better_than_the_exact_one(
+    n: int, m: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    dense = np.where(rng.random((n, m)) < 0.3, rng.uniform(-100, 5_000, (n, m)), 7_200.0)
+    row, column = np.nonzero(dense < 7_200.0)
+    rows, columns, _ = matching.assign_greedily(row, column, dense[row, column])
+    expected, free = {}, dense.copy()
+    while free.min(initial=7_200.0) < 7_200.0:
+        i, j = np.unravel_index(int(np.argmin(free)), free.shape)
+        expected[int(i)] = int(j)
+        free[i, :] = free[:, j] = 7_200.0
+    assert dict(zip(rows.tolist(), columns.tolist(), strict=True)) == expected
+    best, best_columns, _ = matching.assign(row, column, dense[row, column], n, m, 7_200.0)
+
+    def total(of: np.ndarray, to: np.ndarray) -> float:
+        return float(dense[of, to].sum() + (n - len(of)) * 7_200.0)
+
+    assert total(rows, columns) >= total(best, best_columns) - 1e-6
+
+
+def test_a_greedy_round_obeys_the_same_filters_and_says_that_it_was_greedy() -> None:
+    p = random_problem(12, 9, 3)
+    p.technicians.hard[:4] = 2
+    solution = matching.solve(p, Solver.GREEDY)
+    assert solution.solver is Solver.GREEDY
+    assert len(solution.pairs) == 5
+    assert not {pair.technician for pair in solution.pairs} & {f"tec_{i}" for i in range(4)}
+    assert solution == matching.solve(p, Solver.GREEDY)
+
+
+def test_greedy_pays_for_the_second_order_what_the_exact_solution_saves() -> None:
+    # The nearest pair is the middle one, and taking it sends the second technician past everyone.
+    p = problem(orders([0.0, 1_000.0]), technicians([900.0, 3_000.0]), rating_max_s=0.0)
+    exact, greedy = matching.solve(p), matching.solve(p, Solver.GREEDY)
+    assert {q.order_id: q.technician for q in exact.pairs} == {"ord_0": "tec_0", "ord_1": "tec_1"}
+    assert {q.order_id: q.technician for q in greedy.pairs} == {"ord_0": "tec_1", "ord_1": "tec_0"}
+
+
+def test_a_solution_that_nobody_waits_for_is_given_up() -> None:
+    with pytest.raises(matching.GivenUp):
+        matching.solve(random_problem(5, 5, 1), Solver.EXACT, lambda: False)

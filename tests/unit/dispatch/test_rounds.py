@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from core.errors import Invalid
 from core.ids import CityId, OrderId, UserId
 from dispatch import events as e
-from dispatch import matching, rounds
+from dispatch import explaining, matching, rounds
 from dispatch.model import DutyState, Gender, StoredRound
 from dispatch.settings import RoundSettings
 from tests.unit.dispatch.problems import random_problem
@@ -45,8 +45,8 @@ def test_an_explanation_ranks_candidates_and_says_why_the_others_were_none() -> 
         world.seen(UserId(name), north(metres))
     order = world.place(gender_preference=Gender.FEMALE)
     world.feed(e.OfferDeclined(world.offer_of("near").offer_id, UserId("near")))
-    first, second = [rounds.explain(r, order.order_id) for r in world.ledger.rounds]
-    assert (first.chosen, second.chosen) == ("near", "far")
+    first, second = [explaining.explain(r, order.order_id) for r in world.ledger.rounds]
+    assert (first.chosen, second.chosen) == (("near",), ("far",))
     assert [c.technician for c in first.ranking] == ["near", "far"]
     assert {x.technician: x.reason for x in first.excluded} == {
         "hank": "gender",
@@ -66,8 +66,8 @@ def test_an_explanation_of_an_order_without_anybody_says_why() -> None:
     world.join("lea", 500)
     world.place()
     second = world.place()
-    (told,) = [rounds.explain(r, second.order_id) for r in world.ledger.rounds if second.order_id in r.orders]
-    assert (told.chosen, told.ranking) == (None, ())
+    (told,) = [explaining.explain(r, second.order_id) for r in world.ledger.rounds if second.order_id in r.orders]
+    assert (told.chosen, told.ranking) == ((), ())
     assert {x.technician: x.reason for x in told.excluded} == {"lea": "offered"}
 
 
@@ -76,7 +76,7 @@ def test_candidates_out_of_the_circle_are_too_far() -> None:
     world.join("near", 400)
     world.join("far", 4_000)
     order = world.place()
-    told = rounds.explain(world.ledger.rounds[0], order.order_id)
+    told = explaining.explain(world.ledger.rounds[0], order.order_id)
     assert {x.technician: x.reason for x in told.excluded} == {"far": "too_far"}
 
 
@@ -96,8 +96,8 @@ def test_who_is_no_longer_registered_for_the_city_is_not_asked_and_the_explanati
     world.tick(2)
     assert world.engine.live_offer(UserId("tina")) is None
     (order, *_) = world.engine.open_orders()
-    (told, *_) = [rounds.explain(r, order.order_id) for r in world.ledger.rounds if order.order_id in r.orders]
-    assert (told.chosen, told.ranking) == (None, ())
+    (told, *_) = [explaining.explain(r, order.order_id) for r in world.ledger.rounds if order.order_id in r.orders]
+    assert (told.chosen, told.ranking) == ((), ())
     assert {x.technician: x.reason for x in told.excluded} == {"tina": "city"}
 
 
@@ -114,10 +114,10 @@ def test_what_was_not_looked_at_or_decided_by_other_rules_cannot_be_explained() 
     p = random_problem(1, 1, 0)
     stored = StoredRound(*SHARD, "rnd_1", 0.0, rounds.POLICY, 1, (OrderId("ord_0"),), rounds.encode(p))
     with pytest.raises(Invalid, match="did not look"):
-        rounds.explain(stored, "ord_9")
+        explaining.explain(stored, OrderId("ord_9"))
     old = StoredRound(*SHARD, "rnd_1", 0.0, "auto/0", 1, (OrderId("ord_0"),), rounds.encode(p))
     with pytest.raises(Invalid) as caught:
-        rounds.explain(old, "ord_0")
+        explaining.explain(old, OrderId("ord_0"))
     assert caught.value.code == "policy_unknown"
 
 
@@ -126,7 +126,7 @@ def test_nobody_is_offered_their_own_order() -> None:
     world.join("tina", 100)
     order = world.place(by=UserId("tina"))
     assert world.engine.live_offer(UserId("tina")) is None
-    told = rounds.explain(world.ledger.rounds[0], order.order_id)
+    told = explaining.explain(world.ledger.rounds[0], order.order_id)
     assert {x.technician: x.reason for x in told.excluded} == {"tina": "own_order"}
     world.join("lea", 2_000)
     world.tick(2)
@@ -151,4 +151,4 @@ def test_rounds_of_the_first_rules_are_still_explained() -> None:
     del plain["own"]
     inputs = zlib.compress(msgspec.msgpack.encode(plain))
     stored = StoredRound(*SHARD, "rnd_1", 0.0, "auto/1", 1, (OrderId("ord_0"),), inputs)
-    assert rounds.explain(stored, "ord_0").chosen is not None
+    assert explaining.explain(stored, OrderId("ord_0")).chosen

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,10 +17,12 @@ from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.service import pause
 from core.shard import Shard
 from dispatch import events as e
+from dispatch import matching
 from dispatch.engine import DispatchEngine
 from dispatch.model import DutyState, Gender, Order, OrderState, Technician
 from dispatch.places import Places
 from dispatch.ports import DispatchChanges
+from dispatch.problem import Problem, Solution, Solver
 from dispatch.service import DispatchService
 from dispatch.settings import DispatchSettings, RoundSettings
 from geo.position_index import Flag, PositionIndex
@@ -228,7 +232,7 @@ async def test_a_large_round_is_solved_in_a_thread() -> None:
                 break
             await asyncio.sleep(0.005)
         (told,) = await service.explain(order.order_id)
-        assert told.chosen == TINA
+        assert told.chosen == (TINA,)
 
 
 @pytest.mark.parametrize("cities", [("hz", "sh"), ("hz",)], ids=["two cities", "the other one left"])
@@ -433,3 +437,47 @@ async def test_rights_to_an_order_that_was_settled_unheard_end_with_the_reload()
         with pytest.raises(Unavailable):
             await service.ask(e.OrderCancelled(order.order_id, ANNA))
         assert ("rights", OrderState.CANCELLED) in around.told
+
+
+async def test_a_large_round_over_its_budget_is_solved_greedily_while_the_exact_one_gives_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    budget = replace(RoundSettings(), inline_cells_max=1, budget_ms=20)
+    around = Surroundings(replace(DispatchSettings(), round=budget))
+    is_held, was_given_up = threading.Event(), threading.Event()
+    solve = matching.solve
+
+    def slow(problem: Problem, solver: Solver, is_wanted: Callable[[], bool] | None = None) -> Solution:
+        if solver is Solver.EXACT:
+            assert is_wanted is not None
+            while is_wanted() or is_held.is_set():
+                time.sleep(0.002)
+            was_given_up.set()
+        return solve(problem, solver, is_wanted)
+
+    monkeypatch.setattr(matching, "solve", slow)
+    is_held.set()
+    async with running(around) as service:
+        await around.join(TINA, 500)
+        await around.join(UserId("lea"), 900)
+        order = await place(service)
+        await until(lambda: service.live_offer(TINA) is not None)
+        assert service.rounds_solved == {"greedy": 1}
+        # The first thread has not let go: the next round does not wait for another budget.
+        await place(service)
+        await until(lambda: service.live_offer(UserId("lea")) is not None)
+        assert service.rounds_solved == {"greedy": 2}
+        assert not was_given_up.is_set()
+        is_held.clear()
+        await until(was_given_up.is_set)
+        monkeypatch.setattr(matching, "solve", solve)
+        (told,) = await service.explain(order.order_id)
+        assert (told.chosen, told.solver) == ((TINA,), "greedy")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError("it did not come to pass within 2 s")

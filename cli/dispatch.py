@@ -1,0 +1,121 @@
+"""``doorstep dispatch``: what the stored matching rounds of a data folder say."""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from cli.config import config_option, settings_of
+from cli.options import FiniteRange
+from core.ids import CityId, TenantId
+from core.units import EPOCH_S_MAX
+from dispatch.model import StoredRound
+from dispatch.replaying import Difference, replay
+from server.stored_rounds import NoRounds, RoundWindow, stored_rounds
+
+_SHOWN_MAX = 20
+"""Differences in the table; `--json` has them all."""
+
+
+@click.group(short_help="Look at stored matching rounds.")
+def dispatch() -> None:
+    """Look at the matching rounds that a data folder has stored (for seven days, `store.retention.rounds_s`).
+
+    A server may be running on the folder; nothing is written. Exit codes: 0 done, 1 a difference was found, 2 wrong
+    usage or no database.
+    """
+
+
+def _window_options(command: click.decorators.FC) -> click.decorators.FC:
+    """Options that choose rounds."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
+        click.option("--limit", type=click.IntRange(1), default=None, help="At most so many rounds, the oldest first."),
+        click.option("--to", "to_at", type=FiniteRange(0), default=EPOCH_S_MAX, help="Rounds until then, likewise."),
+        click.option("--from", "from_at", type=FiniteRange(0), default=0.0, help="Rounds since then, epoch seconds."),
+        click.option("--city", default=None, help="Only rounds of this city."),
+        click.option("--tenant", default=None, help="Only rounds of this tenant."),
+        click.option(
+            "--data", "folder", default=None, type=click.Path(path_type=Path, file_okay=False),
+            help="Data folder. Default: that of the config.",
+        ),
+        config_option,
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@dispatch.command("replay", short_help="Decide stored rounds again and compare.")
+@_window_options
+def replay_command(
+    config_file: Path | None,
+    folder: Path | None,
+    tenant: str | None,
+    city: str | None,
+    from_at: float,
+    to_at: float,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Decide stored rounds again from their stored inputs and report every difference.
+
+    There must be none: a difference means that a stored row was changed, or that this version decides by other rules
+    than the one that stored it. Exits with 1 then.
+    """
+    rounds = _rounds(config_file, folder, RoundWindow(from_at, to_at, _tenant(tenant), _city(city)), limit)
+    counts = {"rounds": 0, "decisions": 0, "without_decision": 0}
+    differences: list[Difference] = []
+    for stored in rounds:
+        replayed = replay(stored)
+        counts["rounds"] += 1
+        counts["decisions"] += replayed.decisions
+        counts["without_decision"] += replayed.is_old
+        differences.extend(replayed.differences)
+    if as_json:
+        click.echo(json.dumps(counts | {"differences": [asdict(found) for found in differences]}, indent=1))
+    else:
+        _tell(counts, differences)
+    if differences:
+        sys.exit(1)
+
+
+def _tenant(name: str | None) -> TenantId | None:
+    return None if name is None else TenantId(name)
+
+
+def _city(name: str | None) -> CityId | None:
+    return None if name is None else CityId(name)
+
+
+def _rounds(
+    config_file: Path | None, folder: Path | None, window: RoundWindow, limit: int | None
+) -> Iterator[StoredRound]:
+    """Rounds of the folder, or exit code 2 with the reason why there are none to be read."""
+    if folder is None:
+        folder = Path(settings_of(config_file)[0].data_folder)
+    try:
+        yield from islice(stored_rounds(folder, window), limit)
+    except NoRounds as error:
+        raise click.UsageError(str(error)) from error
+
+
+def _tell(counts: dict[str, int], differences: list[Difference]) -> None:
+    console = Console(highlight=False)
+    console.print(f"{counts['decisions']:,} decisions of {counts['rounds']:,} rounds were made again.")
+    if counts["without_decision"]:
+        console.print(f"{counts['without_decision']:,} rounds of an earlier version hold no decision to compare with.")
+    if not differences:
+        console.print("No difference.")
+        return
+    table = Table(title=f"{len(differences):,} differences", title_style="bold red")
+    for name in ("round", "order", "what", "stored", "computed"):
+        table.add_column(name, overflow="fold")
+    for found in differences[:_SHOWN_MAX]:
+        table.add_row(found.round_id, found.order or "", found.what, found.stored, found.computed)
+    console.print(table)

@@ -1,0 +1,85 @@
+"""``doorstep dispatch``: exit codes and what is said."""
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from cli.main import main
+from dispatch.model import StoredRound
+from dispatch.ports import DispatchChanges
+from store.sqlite import open_stores
+from tests.contract.store_values import CountedIds, ManualClock
+from tests.unit.dispatch.day import busy_day
+from tests.unit.dispatch.world import SHARD, T0
+
+
+def store(folder: Path, stored: Sequence[StoredRound]) -> None:
+    """Make a data folder that holds these rounds."""
+
+    async def write() -> None:
+        stores = open_stores(folder, ManualClock(T0), CountedIds())
+        await stores.start()
+        try:
+            await stores.dispatch.commit(SHARD, DispatchChanges(rounds=list(stored)), (), T0)
+        finally:
+            await stores.stop()
+
+    asyncio.run(write())
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["dispatch", "replay", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def day() -> Sequence[StoredRound]:
+    return busy_day(40, seed=2).ledger.rounds
+
+
+def test_rounds_that_come_out_again_end_with_0(tmp_path: Path, day: Sequence[StoredRound]) -> None:
+    store(tmp_path, day)
+    told = run("--data", tmp_path)
+    assert told.exit_code == 0, told.output
+    decisions = sum(len(stored.orders) for stored in day)
+    assert f"{decisions} decisions of {len(day)} rounds were made again.\nNo difference.\n" in told.output
+    report = json.loads(run("--data", tmp_path, "--json").output)
+    assert report == {"rounds": len(day), "decisions": decisions, "without_decision": 0, "differences": []}
+
+
+def test_one_edited_input_ends_with_1_and_names_the_round(tmp_path: Path, day: Sequence[StoredRound]) -> None:
+    edited = replace(day[3], inputs=day[4].inputs)
+    store(tmp_path, [*day[:3], edited, *day[4:]])
+    told = run("--data", tmp_path)
+    assert told.exit_code == 1
+    assert edited.round_id in told.output
+    report = json.loads(run("--data", tmp_path, "--json").output)
+    assert {found["round_id"] for found in report["differences"]} == {edited.round_id}
+    assert "inputs" in {found["what"] for found in report["differences"]}
+
+
+def test_rounds_are_chosen_by_time_city_and_number(tmp_path: Path, day: Sequence[StoredRound]) -> None:
+    store(tmp_path, day)
+    middle = day[len(day) // 2].at
+
+    def count(*arguments: object) -> int:
+        return int(json.loads(run("--data", tmp_path, "--json", *arguments).output)["rounds"])
+
+    assert count("--from", middle) == sum(stored.at >= middle for stored in day)
+    assert count("--to", middle) == sum(stored.at <= middle for stored in day)
+    assert count("--limit", 5) == 5
+    assert count("--city", SHARD.city, "--tenant", SHARD.tenant) == len(day)
+    assert count("--city", "elsewhere") == 0
+
+
+def test_a_folder_without_a_database_is_wrong_usage(tmp_path: Path) -> None:
+    told = run("--data", tmp_path)
+    assert told.exit_code == 2
+    assert "there is no doorstep.db" in told.output
+    (tmp_path / "doorstep.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
+    assert run("--data", tmp_path).exit_code == 2
+    assert run("--since", "yesterday").exit_code == 2
