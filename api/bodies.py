@@ -235,6 +235,52 @@ class DutyIn(Struct, frozen=True):
     city: Id | None = None
 
 
+DayName = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+ClockTime = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
+"""Hours and minutes by the city's clock."""
+
+
+class ShiftRow(Struct, frozen=True):
+    """Working hours that begin on these days; ``ends`` at or before ``begins`` is on the next day."""
+
+    days: Annotated[list[DayName], Meta(min_length=1, max_length=7)]
+    begins: ClockTime
+    ends: ClockTime
+
+
+class RestRow(Struct, frozen=True):
+    """Time in which the technician takes no work."""
+
+    begins_at: EpochS
+    ends_at: EpochS
+
+
+class CalendarIn(Struct, frozen=True):
+    """When a technician works and rests, whole. Without shifts they work at any hour."""
+
+    shifts: Annotated[list[ShiftRow], Meta(max_length=28)] = msgspec.field(default_factory=list)
+    rests: Annotated[list[RestRow], Meta(max_length=64)] = msgspec.field(default_factory=list)
+
+
+class BookingView(Struct, frozen=True):
+    """A job that the technician has accepted and begins with later."""
+
+    order: Id
+    begins_at: EpochS
+    ends_at: EpochS
+
+
+class CalendarView(Struct, frozen=True):
+    """A technician's time."""
+
+    technician: Id
+    timezone: Word
+    """By whose clocks the shifts are worked."""
+    shifts: Annotated[list[ShiftRow], Meta(max_length=28)]
+    rests: Annotated[list[RestRow], Meta(max_length=64)]
+    bookings: Annotated[list[BookingView], Meta(max_length=1_000)]
+
+
 class NearbyTechnician(Struct, frozen=True, omit_defaults=True):
     """A technician on the ops map."""
 

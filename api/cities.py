@@ -20,6 +20,8 @@ class ShardParts:
     shard: Shard
     dispatch: DispatchService
     positions: ShardPositions
+    timezone: str = "UTC"
+    """IANA name of the city's clock."""
 
 
 class Cities:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.app import Api
+from api.calendars import Calendars
 from api.cities import Cities
 from api.documents import Documents
 from api.inbound import Inbound
@@ -73,6 +74,7 @@ def build_api(parts: ApiParts) -> Api:
         *technician_routes(
             Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
             NearbyTechnicians(parts.cities, frame, settings, parts.token_key),
+            Calendars(parts.cities, parts.inbound),
         ),
         *safety_routes(Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings)),
         *phone_routes(Phones(parts.hub, parts.tokens, parts.hub_url)),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from api import bodies
+from api.calendars import Calendars
 from api.documents import Documents
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
@@ -105,7 +106,7 @@ def offer_routes(offers: Offers) -> list[Route]:
     ]  # fmt: skip
 
 
-def technician_routes(technicians: Technicians, nearby: NearbyTechnicians) -> list[Route]:
+def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calendars: Calendars) -> list[Route]:
     """Routes of ``/v1/technicians``."""
     staff = frozenset({OPS, SERVICE})
     return [
@@ -131,6 +132,16 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians) -> li
             "technician_duty", "POST", "/v1/technicians/{id}/duty", staff | {TECHNICIAN},
             "ops and service: of their cities; technician: themselves", "Go on or off duty.", technicians.duty,
             body=bodies.DutyIn, result=bodies.Done,
+        ),
+        Route(
+            "technician_calendar_read", "GET", "/v1/technicians/{id}/calendar", staff | {TECHNICIAN},
+            "ops and service: of their cities; technician: their own", "Read shifts, rests and booked jobs.",
+            calendars.read, result=bodies.CalendarView,
+        ),
+        Route(
+            "technician_calendar_put", "PUT", "/v1/technicians/{id}/calendar", staff | {TECHNICIAN},
+            "ops and service: of their cities; technician: their own", "Set shifts and rests, whole.",
+            calendars.put, body=bodies.CalendarIn, result=bodies.CalendarView,
         ),
         Route(
             "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities; logged",

@@ -30,6 +30,14 @@ def no_such_technician() -> NotFound:
     return NotFound("there is no such technician")
 
 
+def may_see(who: Principal, record: Technician) -> bool:
+    """Staff of one of their cities, and they themselves."""
+    if who.holds(Role.TECHNICIAN) and who.user == record.technician:
+        return True
+    everywhere = who.holds(Role.SERVICE) and not who.cities
+    return who.holds(Role.OPS, Role.SERVICE) and (everywhere or bool(set(record.cities) & who.cities))
+
+
 class Technicians:
     """Handlers of ``/v1/technicians/{id}``."""
 
@@ -127,10 +135,7 @@ class Technicians:
         record = found[1] if found is not None else await self._store.technician(who.tenant, technician)
         if record is None:
             raise no_such_technician()
-        staff = who.holds(Role.OPS, Role.SERVICE) and bool(
-            set(record.cities) & who.cities or (who.holds(Role.SERVICE) and not who.cities)
-        )
-        if not staff and not (who.holds(Role.TECHNICIAN) and who.user == technician):
+        if not may_see(who, record):
             raise no_such_technician()
         return record
 

@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
 from statistics import median
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from core.ids import UserId
 from dispatch import events as e
 from dispatch import matching, reach, rounds
+from dispatch.calendar import Hours
 from dispatch.model import DutyState, Gender, Order
 from dispatch.problem import Problem, Solution
 from geo.point import LatLng
@@ -123,6 +125,7 @@ def built(n: int, m: int, seed: int) -> Callable[[], Problem]:
         now=world.now,
         seed=seed,
         travel=(90.0, 0.27),
+        hours=Hours(UTC),
         settings=world.settings,
     )
 

@@ -12,6 +12,7 @@ MEANINGS: Final[dict[str, str]] = {
     "body_timeout": "The request's body did not arrive in time.",
     "bus_unavailable": "The bus between nodes cannot be reached.",
     "busy": "The technician has a job; duty ends after it.",
+    "calendar_conflict": "The technician's calendar leaves no room for it: a booked job, a rest or the end of a shift.",
     "city_not_allowed": "The token or the registration is not good for this city.",
     "conflict": "The thing is in another state by now.",
     "cursor_invalid": "The cursor is damaged, or belongs to a listing with other filters; begin again without it.",

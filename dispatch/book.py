@@ -26,7 +26,7 @@ from dispatch.model import (
     WorkState,
 )
 from dispatch.offer import REFUSALS
-from dispatch.order import JOB_STATES, SETTLED_STATES
+from dispatch.order import SETTLED_STATES, is_booking, is_job
 from dispatch.ports import DispatchChanges, DispatchState
 from dispatch.rating import Tally
 from dispatch.settings import RatingSettings
@@ -74,6 +74,8 @@ class Book:
         """Live offers of each order that has one, in the order in which they were made."""
         self.live_of_technician: dict[UserId, OfferId] = {}
         self.job_of: dict[UserId, OrderId] = {}
+        self.bookings_of: dict[UserId, dict[OrderId, None]] = {}
+        """Orders that a technician has accepted and begins with later."""
         self.waiting: dict[OrderId, None] = {}
         """Orders in matching that may be offered to one technician more (insertion order means nothing)."""
         self.unasked: dict[OrderId, None] = {}
@@ -121,16 +123,17 @@ class Book:
         return replace(technician, duty=DutyState.OFF, duty_city=None, work=WorkState.IDLE, idle_since=None)
 
     def _with_work(self, technician: Technician) -> Technician:
-        user = technician.technician
-        work = WorkState.IDLE
-        if user in self.job_of:
-            work = WorkState.BUSY
-        elif user in self.live_of_technician:
-            work = WorkState.OFFERED
+        work = self.work_of(technician.technician)
         elsewhere = technician.duty_city is not None and technician.duty_city != self.shard.city
         return technician if elsewhere or technician.work is work else replace(technician, work=work)
 
     # -- reading --------------------------------------------------------------------------------------------
+
+    def work_of(self, user: UserId) -> WorkState:
+        """What a technician is doing: a job goes before an offer."""
+        if user in self.job_of:
+            return WorkState.BUSY
+        return WorkState.OFFERED if user in self.live_of_technician else WorkState.IDLE
 
     def open_orders_of(self, user: UserId) -> list[Order]:
         """Open orders of a customer or technician, oldest first."""
@@ -264,8 +267,11 @@ class Book:
             for user in (order.customer, order.technician):
                 if user is not None:
                     self._open_of.setdefault(user, {})[order_id] = None
-        if order.state in JOB_STATES and order.technician is not None:
-            self.job_of[order.technician] = order_id
+        if order.technician is not None:
+            if is_job(order):
+                self.job_of[order.technician] = order_id
+            elif is_booking(order):
+                self.bookings_of.setdefault(order.technician, {})[order_id] = None
         for user in order.lost_by:
             self.refuse(order_id, user)
         self._index_waiting(order)
@@ -274,6 +280,10 @@ class Book:
         order_id = before.order_id
         if before.technician is not None and self.job_of.get(before.technician) == order_id:
             del self.job_of[before.technician]
+        if before.technician is not None and order_id in self.bookings_of.get(before.technician, ()):
+            del self.bookings_of[before.technician][order_id]
+            if not self.bookings_of[before.technician]:
+                del self.bookings_of[before.technician]
         for user in (before.customer, before.technician):
             if user is not None and user in self._open_of:
                 self._open_of[user].pop(order_id, None)

@@ -19,6 +19,11 @@ def travel_s(policy: Policy, distance_m: FloatArray) -> FloatArray:
     return policy.travel_start_s + policy.travel_s_per_m * distance_m
 
 
+def wait_s(technicians: TechnicianColumns) -> FloatArray:
+    """Seconds until each technician may set out, shape (m,)."""
+    return technicians.wait_s if len(technicians.wait_s) else np.zeros(len(technicians.ids))
+
+
 def head_starts(policy: Policy, technicians: TechnicianColumns, at: float) -> dict[str, FloatArray]:
     """Named head starts of each technician, seconds >= 0, each of shape (m,)."""
     share = (technicians.rating - policy.rating_floor) / (policy.rating_best - policy.rating_floor)

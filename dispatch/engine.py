@@ -6,6 +6,7 @@ done. The round that a turn made due runs in ``settle``, so that an order and it
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from datetime import UTC, tzinfo
 from typing import Any
 
 from core.errors import Invalid
@@ -16,6 +17,7 @@ from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch.book import Book, in_order
+from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
 from dispatch.events import CloseReason, DispatchEvent, Effect
@@ -41,7 +43,6 @@ from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
 from dispatch.stored import Stored
-from dispatch.technician import WorkMove
 
 
 class DispatchEngine:
@@ -56,6 +57,7 @@ class DispatchEngine:
         travel: TravelRate,
         ids: IdSource,
         served: Collection[CityId] | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
         self.shard = shard
         self._settings = settings
@@ -64,7 +66,8 @@ class DispatchEngine:
         self.stored = Stored(self._book, settings.rating)
         """What is committed; everything else here may be ahead of the store."""
         self._deadlines = Deadlines()
-        self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings)
+        self._calendars = Calendars(self._book, Hours(zone), travel, settings.schedule)
+        self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings, self._calendars)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
@@ -78,6 +81,7 @@ class DispatchEngine:
             e.OrderConfirmed: self._on_confirmed,
             e.OrderRated: self._on_rated,
             e.TechnicianPut: self._on_technician_put,
+            e.CalendarSet: self._on_calendar_set,
             e.TechnicianCopied: self._on_technician_copied,
             e.RoundSolved: self._matchmaker.solved,
         }
@@ -212,7 +216,7 @@ class DispatchEngine:
 
     def is_job(self, order: Order) -> bool:
         """Whether the order keeps its technician busy."""
-        return order.state in JOB_STATES
+        return orders.is_job(order)
 
     # -- orders ---------------------------------------------------------------------------------------------
 
@@ -351,12 +355,26 @@ class DispatchEngine:
             expected = reached[0] if reached else "nothing"
             raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
         detail = {"evidence": event.evidence} if event.evidence else {}
+        before: list[Effect] = self._set_out(event.technician, now) if orders.is_booking(order) else []
         facts = {"started_at": now} if move is OrderMove.START else {}
-        order = self._moves.move(order, move, now, event.technician, detail, **facts)
-        effects: list[Effect] = [self._moves.tell(order, order.state, now)]
+        order = self._moves.move(order, move, now, event.technician, detail, booked_for=None, **facts)
+        effects = [
+            self._moves.tell(order, order.state, now),
+            *before,
+            *self._moves.follow(event.technician, order, now),
+        ]
         if order.state is OrderState.DEPARTED_SAFE:
             effects.extend(self._moves.free(event.technician, order, now))
         return effects
+
+    def _set_out(self, user: UserId, now: float) -> list[Effect]:
+        """Refuse to begin a booked job beside another one; an offer that is open meanwhile is withdrawn."""
+        who = self._book.technicians.get(user)
+        if user in self._book.job_of:
+            raise conflict("busy", "another job is not over")
+        if who is None or not self._book.on_duty_here(who):
+            raise conflict("not_on_duty", "go on duty first")
+        return self._moves.withdraw_offer(user, now)
 
     # -- offers ---------------------------------------------------------------------------------------------
 
@@ -368,6 +386,13 @@ class DispatchEngine:
             return []
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
             raise offers.too_late(offer, order, now)
+        # The time for thinking is not held against them: what the round saw is judged by what has come since.
+        arrives_at = offer.offered_at + offer.travel_s
+        clash = self._calendars.clash(order, offer.technician, now, arrives_at)
+        if clash is not None:
+            raise conflict("calendar_conflict", f"it cannot be done beside the {clash.kind} at {clash.from_at:.0f}")
+        begins_at = service_begins_at(order, arrives_at)
+        is_later = offer.technician in book.job_of or begins_at - offer.travel_s > now
         offer = self._moves.close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
         order = self._moves.move(
             order,
@@ -377,6 +402,7 @@ class DispatchEngine:
             {"offer": offer.offer_id},
             technician=offer.technician,
             eta_s=offer.travel_s,
+            booked_for=begins_at if is_later else None,
             reason="",
         )
         # In the same turn, so that losers of a broadcast hear of it as soon as the winner does.
@@ -384,7 +410,7 @@ class DispatchEngine:
         return [
             e.OfferAnswered(offer),
             self._moves.tell(order, "assigned", now),
-            *self._moves.work(offer.technician, WorkMove.TAKE, order, now),
+            *self._moves.follow(offer.technician, order, now),
             *lost,
         ]
 
@@ -419,11 +445,7 @@ class DispatchEngine:
         if who.duty is event.duty:
             return []
         self._refuse_duty(who, event.duty)
-        effects: list[Effect] = []
-        offer = self.live_offer(event.technician)
-        if offer is not None:
-            offer = self._moves.close(offer, OfferMove.REVOKE, now)
-            effects = [e.CloseOffer(offer, CloseReason.REVOKED), *self._moves.next_best(offer, "revoked", SYSTEM, now)]
+        effects = self._moves.withdraw_offer(event.technician, now)
         who = technician.set_duty(book.technicians[event.technician], event.duty, self.shard.city, now)
         who = book.put_technician(who)
         self._matchmaker.want()
@@ -479,6 +501,23 @@ class DispatchEngine:
         who = book.put_technician(replace(who, changed_at=now))
         self._matchmaker.want()
         return [technician_changed(book, who, "put", now, self._settings.rating)]
+
+    def _on_calendar_set(self, event: e.CalendarSet, now: float) -> list[Effect]:
+        book = self._book
+        who = book.technicians.get(event.technician)
+        if who is None:
+            raise no_such_technician()
+        if (who.shifts, who.rests) == (event.shifts, event.rests):
+            return []
+        who = book.put_technician(replace(who, shifts=event.shifts, rests=event.rests, changed_at=now))
+        self._matchmaker.want()
+        effects: list[Effect] = [technician_changed(book, who, "calendar", now, self._settings.rating)]
+        offer = self.live_offer(event.technician)
+        if offer is not None:
+            arrives_at = offer.offered_at + offer.travel_s
+            if self._calendars.clash(book.orders[offer.order_id], event.technician, now, arrives_at) is not None:
+                effects.extend(self._moves.withdraw_offer(event.technician, now))
+        return effects
 
     def _on_technician_copied(self, event: e.TechnicianCopied, now: float) -> list[Effect]:
         book, copy = self._book, event.technician

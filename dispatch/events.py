@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from core.ids import OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, Site, Technician
+from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, Rest, Shift, Site, Technician
 from dispatch.problem import Problem, Solution
 
 # -- events ---------------------------------------------------------------------------------------------
@@ -55,7 +55,8 @@ class OfferAccepted:
     """A technician takes an offer. A repeat is no news.
 
     Refused: ``not_found`` (no such offer, or somebody else's), ``offer_expired``, ``offer_taken``,
-    ``offer_revoked``, ``offer_declined``, ``order_cancelled``.
+    ``offer_revoked``, ``offer_declined``, ``order_cancelled``, ``calendar_conflict`` (something that was not there when
+    it was offered).
     """
 
     offer_id: OfferId
@@ -105,7 +106,8 @@ class Step(StrEnum):
 class StepTaken:
     """The job has come to its next step. The step it stands on is no news.
 
-    Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``.
+    Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``; setting out for
+    a booked job ``busy`` (another is not over) and ``not_on_duty``.
     """
 
     order_id: OrderId
@@ -199,6 +201,18 @@ class TechnicianPut:
 
 
 @dataclass(frozen=True, slots=True)
+class CalendarSet:
+    """When a technician works and rests, whole. A live offer that does not fit any more is revoked.
+
+    Jobs that are booked already stay booked. Refused: ``not_found``.
+    """
+
+    technician: UserId
+    shifts: tuple[Shift, ...]
+    rests: tuple[Rest, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TechnicianCopied:
     """Another city's engine committed this technician; taken over when newer. Nothing is stored."""
 
@@ -227,6 +241,7 @@ DispatchEvent = (
     | OrderConfirmed
     | OrderRated
     | TechnicianPut
+    | CalendarSet
     | TechnicianCopied
     | RoundSolved
 )
@@ -328,7 +343,7 @@ class TechnicianChanged:
     technician: Technician
     rating: float
     what: str
-    """``put``, ``work``, ``rating``, ``duty``, or ``copied`` (from another city's engine)."""
+    """``put``, ``work``, ``rating``, ``duty``, ``calendar``, or ``copied`` (from another city's engine)."""
 
 
 @dataclass(frozen=True, slots=True)

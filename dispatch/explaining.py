@@ -144,6 +144,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     codes = candidates.exclusions(problem, rows)[0]
     codes[(codes == 0) & (distance_m > radius_m)] = Exclusion.TOO_FAR
     travel_s = cost.travel_s(problem.policy, distance_m)
+    wait_s = cost.wait_s(problem.technicians)
     starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
     ranking, excluded = [], []
@@ -154,10 +155,13 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
             continue
         terms = (
             OfferTerm("travel", float(travel_s[i])),
+            OfferTerm("wait", float(wait_s[i])),
             *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
         )
         total_s = sum(term.seconds for term in terms)
-        candidate = RankedCandidate(technician, total_s, float(travel_s[i]), float(distance_m[i]), terms, "")
+        candidate = RankedCandidate(
+            technician, total_s, float(travel_s[i] + wait_s[i]), float(distance_m[i]), terms, ""
+        )
         ranking.append((total_s + float(ties[i]), candidate))
     ranking.sort(key=lambda pair: pair[0])
     excluded.sort(key=lambda e: (e.distance_m, e.technician))

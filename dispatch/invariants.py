@@ -2,7 +2,7 @@
 
 from dispatch.book import Book
 from dispatch.model import DutyState, OfferState, OrderState, Technician, WorkState
-from dispatch.order import JOB_STATES
+from dispatch.order import JOB_STATES, is_job
 
 
 class BrokenInvariant(AssertionError):
@@ -62,11 +62,18 @@ def _check_waiting(book: Book) -> None:
 
 
 def _check_jobs(book: Book) -> None:
-    jobs = {o.order_id: o for o in book.orders.values() if o.state in JOB_STATES}
+    taken = {o.order_id: o for o in book.orders.values() if o.state in JOB_STATES}
+    jobs = [order_id for order_id, order in taken.items() if is_job(order)]
     _hold(sorted(book.job_of.values()) == sorted(jobs), "jobs", book.job_of, sorted(jobs))
-    for order in jobs.values():
+    booked = [order_id for order_ids in book.bookings_of.values() for order_id in order_ids]
+    _hold(sorted(booked) == sorted(taken.keys() - set(jobs)), "bookings", book.bookings_of, sorted(jobs))
+    for order in taken.values():
         story = book.story(order.order_id)
-        _hold(order.technician is not None and book.job_of[order.technician] == order.order_id, "job", story)
+        if is_job(order):
+            _hold(order.technician is not None and book.job_of[order.technician] == order.order_id, "job", story)
+        else:
+            mine = book.bookings_of.get(order.technician, ()) if order.technician is not None else ()
+            _hold(order.order_id in mine, "booking", story)
         accepted = [
             offer.technician
             for offer in (book.offers[i] for i in book.offers_of.get(order.order_id, ()))
@@ -78,11 +85,7 @@ def _check_jobs(book: Book) -> None:
 
 def _check_technician(book: Book, technician: Technician) -> None:
     user = technician.technician
-    work = WorkState.IDLE
-    if user in book.job_of:
-        work = WorkState.BUSY
-    elif user in book.live_of_technician:
-        work = WorkState.OFFERED
+    work = book.work_of(user)
     here = book.on_duty_here(technician)
     if here or work is not WorkState.IDLE:
         _hold(technician.work is work, user, "work is", technician.work, "should be", work)

@@ -87,11 +87,11 @@ def solve(problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[
 
 
 def _base_s(problem: Problem) -> FloatArray:
-    """What a technician costs before the way: minus their head starts, plus the tie-break."""
+    """What a technician costs before the way: what they must wait, minus head starts, plus the tie-break."""
     base = cost.tie_breaks(problem.technicians.ids, problem.seed)
     for seconds in cost.head_starts(problem.policy, problem.technicians, problem.at).values():
         base -= seconds
-    return base
+    return base + cost.wait_s(problem.technicians)
 
 
 def _unmatched_s(problem: Problem) -> FloatArray:
@@ -259,15 +259,16 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
         return ()
     columns = chosen[rows]
     travel_s = cost.travel_s(problem.policy, distance_m[rows])
+    wait_s = cost.wait_s(problem.technicians)[columns]
     starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
-    named = [("travel", travel_s), *((name, -seconds[columns]) for name, seconds in starts.items())]
+    named = [("travel", travel_s), ("wait", wait_s), *((name, -seconds[columns]) for name, seconds in starts.items())]
     lists = [(name, seconds.tolist()) for name, seconds in named]
     return tuple(
         Pair(
             order_id=problem.orders.ids[row],
             technician=problem.technicians.ids[column],
             cost_s=sum(seconds[i] for _, seconds in lists),
-            travel_s=lists[0][1][i],
+            travel_s=lists[0][1][i] + lists[1][1][i],
             distance_m=float(distance_m[row]),
             terms=tuple((name, seconds[i]) for name, seconds in lists),
         )

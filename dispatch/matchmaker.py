@@ -14,6 +14,7 @@ from typing import Final
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
 from dispatch import matching, modes, reach, rounds, technician
 from dispatch.book import Book
+from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
 from dispatch.events import Effect, RemindOffer, RoundSolved, SendOffer, SolveRound
 from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Technician
@@ -43,8 +44,10 @@ class Matchmaker:
         travel: TravelRate,
         ids: IdSource,
         settings: DispatchSettings,
+        calendars: Calendars,
     ) -> None:
         self._book = book
+        self._calendars = calendars
         self._deadlines = deadlines
         self._places = places
         self._travel = travel
@@ -125,6 +128,7 @@ class Matchmaker:
             now=now,
             seed=(self._settings.seed + zlib.crc32(round_id.encode())) % 2**31,
             travel=self._travel.rate(now),
+            hours=self._calendars.hours,
             settings=self._settings,
         )
         if more:
@@ -178,7 +182,7 @@ class Matchmaker:
             self._set_step(OrderId(order_id), step)
         made: set[tuple[str, str]] = set()
         for pair in solution.pairs:
-            if self._is_possible(pair):
+            if self._is_possible(pair, now):
                 effects.extend(self._offer(pair, round_id, now))
                 made.add((pair.order_id, pair.technician))
         self._keep(round_id, problem, solution, inputs, made, now)
@@ -190,7 +194,7 @@ class Matchmaker:
         if order is not None and order_id in self._book.waiting and order.radius_step != step:
             self._book.put_order(replace(order, radius_step=step))
 
-    def _is_possible(self, pair: Pair) -> bool:
+    def _is_possible(self, pair: Pair, now: float) -> bool:
         """Whether the pair still stands: the book may have moved on while a thread was solving."""
         order_id, user = OrderId(pair.order_id), UserId(pair.technician)
         order = self._book.orders.get(order_id)
@@ -201,6 +205,7 @@ class Matchmaker:
             and user in self._book.idle
             and not self._book.has_refused(order_id, user)
             and self._places.slot(user) is not None
+            and self._calendars.clash(self._book.orders[order_id], user, now, now + pair.travel_s) is None
         )
 
     def _offer(self, pair: Pair, round_id: str, now: float) -> list[Effect]:

@@ -166,6 +166,8 @@ class Order:
     """When the service began."""
     cancellation: Cancellation | None = None
     """What calling it off has cost."""
+    booked_for: float | None = None
+    """When the technician who has accepted it begins with it, while that is later than setting out now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +203,26 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """Working hours by the city's clock, in minutes after midnight.
+
+    ``days`` are those on which it begins, 0 for Monday. One that ends no later than it begins ends on the next day.
+    """
+
+    days: tuple[int, ...]
+    begins_min: int
+    ends_min: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Time in which a technician takes no work, UTC epoch seconds."""
+
+    begins_at: float
+    ends_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Technician:
     """A technician as dispatch knows them. Position is not here: it is in the shard's index."""
 
@@ -224,6 +246,9 @@ class Technician:
     """Sum of stars, each weighted by its age at ``rating_at``."""
     rating_weight: float = 0.0
     rating_at: float = 0.0
+    shifts: tuple[Shift, ...] = ()
+    """When they work; without any, always."""
+    rests: tuple[Rest, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

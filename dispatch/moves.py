@@ -14,7 +14,7 @@ from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import no_such_order
 from dispatch.events import CloseOffer, CloseReason, Effect
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import Mode, Offer, Order, OrderState
+from dispatch.model import Mode, Offer, Order, OrderState, WorkState
 from dispatch.news import order_changed, technician_changed
 from dispatch.offer import REFUSALS, OfferMove
 from dispatch.order import SETTLED_STATES, OrderMove
@@ -31,6 +31,8 @@ _NOTED_AS: Final = {
     OrderMove.REOPEN: OrderMove.REOPEN,
 }
 """Arrows that the history does not name by the state they lead to."""
+
+_WORK_MOVES: Final = {WorkState.BUSY: WorkMove.TAKE, WorkState.OFFERED: WorkMove.ASK, WorkState.IDLE: WorkMove.FREE}
 
 
 class Moves:
@@ -116,6 +118,7 @@ class Moves:
             by,
             technician=None,
             eta_s=None,
+            booked_for=None,
             radius_step=0,
             pinned_by=None,
             lost_by=tuple(dict.fromkeys((*order.lost_by, lost_by))),
@@ -172,18 +175,29 @@ class Moves:
                 effects += [CloseOffer(offer, reason), *self.free(offer.technician, order, now)]
         return effects
 
+    def withdraw_offer(self, user: UserId, now: float) -> list[Effect]:
+        """Withdraw the offer that a technician has, if they have one."""
+        offer_id = self._book.live_of_technician.get(user)
+        if offer_id is None:
+            return []
+        offer = self.close(self._book.offers[offer_id], OfferMove.REVOKE, now)
+        return [CloseOffer(offer, CloseReason.REVOKED), *self.next_best(offer, "revoked", SYSTEM, now)]
+
     # -- technicians ----------------------------------------------------------------------------------------
 
     def free(self, user: UserId, order: Order, now: float) -> list[Effect]:
         """The order does not need its technician, or whom it was offered to, any more."""
         self._matchmaker.want()
-        return self.work(user, WorkMove.FREE, order, now)
+        return self.follow(user, order, now)
 
-    def work(self, user: UserId, move: WorkMove, order: Order, now: float) -> list[Effect]:
-        """Move a technician's work."""
+    def follow(self, user: UserId, order: Order, now: float) -> list[Effect]:
+        """Let a technician's work be what the book says they do: a job before an offer before nothing."""
         book = self._book
         known = book.technicians.get(user)
         if known is None:
             return []  # left the city while in a job, and the server was restarted since
-        who = technician.advance(known, move, now, book.story(order.order_id))
+        work = book.work_of(user)
+        if known.work is work:
+            return []
+        who = technician.advance(known, _WORK_MOVES[work], now, book.story(order.order_id))
         return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]

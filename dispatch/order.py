@@ -93,7 +93,7 @@ PATH: Final = (
 """The way of an order that goes well."""
 
 JOB_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_SERVICE, _S.FINISHED})
-"""States in which the technician is busy with the order."""
+"""States in which the order has a technician who has not left yet."""
 
 SETTLED_STATES: Final = frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNFILLED})
 """States that dispatch itself never leaves; staff may reopen an unfilled order."""
@@ -102,6 +102,16 @@ SETTLED_STATES: Final = frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNFILLED})
 def can(order: Order, move: OrderMove) -> bool:
     """Whether the table has this arrow."""
     return (order.state, move) in TABLE
+
+
+def is_booking(order: Order) -> bool:
+    """Whether the order is in its technician's calendar while they do something else until they set out."""
+    return order.state is OrderState.ASSIGNED and order.booked_for is not None
+
+
+def is_job(order: Order) -> bool:
+    """Whether the order keeps its technician busy now."""
+    return order.state in JOB_STATES and not is_booking(order)
 
 
 def advance(order: Order, move: OrderMove, now: float, story: Sequence[str] = (), **facts: Any) -> Order:

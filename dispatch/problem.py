@@ -6,6 +6,7 @@ or a replay: ``matching.solve(problem)`` is a pure function of it.
 
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from math import inf
 from typing import Final
 
 import numpy as np
@@ -26,8 +27,12 @@ def _nobody() -> IntArray:
     return np.zeros(0, dtype=np.int64)
 
 
-def _no_price() -> FloatArray:
-    return np.zeros(0, dtype=np.float64)
+def _no_numbers() -> FloatArray:
+    return np.zeros(0)
+
+
+def _no_answers() -> BoolArray:
+    return np.zeros(0, dtype=np.bool_)
 
 
 class Exclusion(IntEnum):
@@ -48,6 +53,7 @@ class Exclusion(IntEnum):
     TOO_FAR = 12
     OWN_ORDER = 13
     NOT_PICKED = 14
+    CALENDAR = 15
 
 
 class Solver(StrEnum):
@@ -73,6 +79,9 @@ class OrderColumns:
             is none of these; empty when all are ``ANYBODY``.
         unmatched_s: Cost of leaving the row out, which is also the most that a pair may cost; empty when it is
             ``Policy.unmatched_s`` for all.
+        begins_at: When the service shall begin; -inf for as soon as possible. Empty, and ``duration_s`` too, when
+            nobody's calendar matters.
+        duration_s: How long the service takes.
     """
 
     ids: tuple[str, ...]
@@ -83,7 +92,9 @@ class OrderColumns:
     skill_unknown: BoolArray
     gender: CodeArray
     only: IntArray = field(default_factory=_nobody)
-    unmatched_s: FloatArray = field(default_factory=_no_price)
+    unmatched_s: FloatArray = field(default_factory=_no_numbers)
+    begins_at: FloatArray = field(default_factory=_no_numbers)
+    duration_s: FloatArray = field(default_factory=_no_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,7 @@ class TechnicianColumns:
         tier_s: Head start of their tier, seconds.
         idle_at: Since when they wait for work; +inf when unknown.
         hard: Exclusion code that holds for every order (duty, work, verified, city), 0 for none.
+        wait_s: Seconds until they may set out, from where the columns have them; empty when it is 0 for all.
     """
 
     ids: tuple[str, ...]
@@ -113,6 +125,24 @@ class TechnicianColumns:
     tier_s: FloatArray
     idle_at: FloatArray
     hard: CodeArray
+    wait_s: FloatArray = field(default_factory=_no_numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockColumns:
+    """Time that technicians have given away already, columns of one length (``calendar.Block``).
+
+    Attributes:
+        technician: Row of the technician.
+        placed: Whether it is at a place, ``lat_deg`` and ``lng_deg``.
+    """
+
+    technician: IntArray = field(default_factory=_nobody)
+    from_at: FloatArray = field(default_factory=_no_numbers)
+    until_at: FloatArray = field(default_factory=_no_numbers)
+    placed: BoolArray = field(default_factory=_no_answers)
+    lat_deg: FloatArray = field(default_factory=_no_numbers)
+    lng_deg: FloatArray = field(default_factory=_no_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +162,10 @@ class Policy:
     rating_best: float
     idle_s_per_s: float
     idle_max_s: float
+    buffer_s: float = 0.0
+    """Seconds between two jobs of one technician, besides the way."""
+    late_max_s: float = inf
+    """Seconds after its time at which a scheduled service may begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +184,15 @@ class Problem:
     refused_technician: IntArray
     own_order: IntArray = field(default_factory=_nobody)
     own_technician: IntArray = field(default_factory=_nobody)
+    blocks: BlockColumns = field(default_factory=BlockColumns)
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One order given to one technician, with the named terms of its cost in seconds."""
+    """One order given to one technician, with the named terms of its cost in seconds.
+
+    ``travel_s`` is how long until they are there, what they must finish before included.
+    """
 
     order_id: str
     technician: str

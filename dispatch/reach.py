@@ -5,13 +5,16 @@ otherwise the orders are taken in slices, and the next slice follows in the next
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
+from typing import TypeVar
 
 import numpy as np
 
 from core.ids import UserId
-from dispatch import rating
+from dispatch import calendar, rating
 from dispatch.book import Book
+from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
 from dispatch.model import DutyState, Order, Technician, WorkState
 from dispatch.places import Places
@@ -29,6 +32,8 @@ from dispatch.problem import (
 from dispatch.settings import DispatchSettings, RatingSettings
 from geo.position_index import Flag, slots_of
 
+_T = TypeVar("_T")
+
 
 def slice_len(waiting_len: int, on_duty_len: int, settings: DispatchSettings) -> int:
     """How many orders the next round may take."""
@@ -44,6 +49,7 @@ def build(
     now: float,
     seed: int,
     travel: tuple[float, float],
+    hours: Hours,
     settings: DispatchSettings,
 ) -> Problem:
     """The problem of these orders. Cost: about 0.1 ms an order, or 3 us a technician for a round in columns."""
@@ -61,17 +67,29 @@ def build(
         if user in row_of
     ]
     own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
+    blocks = calendar.columns(book, users, orders, hours, now, settings.schedule, settings.round.unmatched_s)
+    columns = _order_columns(orders, is_extra, row_of, book, now, settings)
+    ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     return Problem(
         at=now,
         seed=seed,
         policy=_policy(settings, travel),
-        orders=_order_columns(orders, is_extra, row_of, book, now, settings),
+        orders=_with_times(columns, orders) if ahead else columns,
         technicians=technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
         own_order=np.ascontiguousarray(own_pairs[:, 0]),
         own_technician=np.ascontiguousarray(own_pairs[:, 1]),
+        blocks=blocks,
+    )
+
+
+def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:
+    return replace(
+        columns,
+        begins_at=_floats(orders, lambda order: order.scheduled_for, -inf),
+        duration_s=np.array([order.duration_s for order in orders], dtype=np.float64),
     )
 
 
@@ -102,6 +120,8 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
         rating_best=head.rating_best,
         idle_s_per_s=head.idle_s_per_min / 60.0,
         idle_max_s=head.idle_max_s,
+        buffer_s=settings.schedule.buffer_s,
+        late_max_s=settings.schedule.late_max_s,
     )
 
 
@@ -221,8 +241,8 @@ def _ratings(people: Sequence[Technician], city_mean: float, now: float, setting
     return result
 
 
-def _floats(people: Sequence[Technician], of: Callable[[Technician], float | None], missing: float) -> FloatArray:
-    values = (of(p) for p in people)
+def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: float) -> FloatArray:
+    values = (of(thing) for thing in things)
     return np.array([missing if v is None else v for v in values], dtype=np.float64)
 
 

@@ -13,14 +13,14 @@ from core.errors import Invalid
 from core.ids import OrderId, UserId
 from dispatch import matching
 from dispatch.model import DecidedPair, RoundDecision, StoredRound
-from dispatch.problem import OrderColumns, Policy, Problem, Solution, Solver, TechnicianColumns
+from dispatch.problem import BlockColumns, OrderColumns, Policy, Problem, Solution, Solver, TechnicianColumns
 
-POLICY: Final = "auto/3"
+POLICY: Final = "auto/4"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
 
-_REPEATABLE: Final = frozenset({"auto/1", "auto/2", POLICY})
-"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/2`` knew no
-``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
+_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", POLICY})
+"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/3`` knew no
+calendars, ``auto/2`` no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""
@@ -59,10 +59,12 @@ def problem_of(stored: StoredRound) -> Problem:
 
 
 def _columns_to_plain(columns: Any) -> dict[str, Any]:
-    # Any: either kind of columns; both are dataclasses of ids and arrays.
-    plain: dict[str, Any] = {"ids": list(columns.ids)}
+    # Any: a kind of columns; all are dataclasses of arrays, most with ids.
+    plain: dict[str, Any] = {}
     for f in fields(columns):
-        if f.name != "ids":
+        if f.name == "ids":
+            plain["ids"] = list(columns.ids)
+        else:
             array: np.ndarray[Any, np.dtype[Any]] = getattr(columns, f.name)
             plain[f.name] = [array.dtype.str, array.tobytes()]
     return plain
@@ -82,6 +84,7 @@ def encode(problem: Problem) -> bytes:
         "technicians": _columns_to_plain(problem.technicians),
         "refused": [problem.refused_order.tobytes(), problem.refused_technician.tobytes()],
         "own": [problem.own_order.tobytes(), problem.own_technician.tobytes()],
+        "blocks": _columns_to_plain(problem.blocks),
     }
     return zlib.compress(msgspec.msgpack.encode(plain), _ZLIB_LEVEL)
 
@@ -106,4 +109,5 @@ def decode(inputs: bytes) -> Problem:
         refused_technician=np.frombuffer(plain["refused"][1], dtype=np.int64).copy(),
         own_order=np.frombuffer(own[0], dtype=np.int64).copy(),
         own_technician=np.frombuffer(own[1], dtype=np.int64).copy(),
+        blocks=BlockColumns(**columns(plain.get("blocks", {}))),  # nor did auto/2 of these
     )

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import Executor
+from datetime import UTC, tzinfo
 from functools import partial
 from typing import Final, TypeVar
 
@@ -54,6 +55,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         executor: Executor | None = None,
         served: Collection[CityId] | None = None,
         outside: Outside | None = None,
+        zone: tzinfo = UTC,
     ) -> None:
         """Prepare.
 
@@ -61,6 +63,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             executor: Solves large rounds; None for the loop's own.
             served: Cities of the tenant that are served: duty in any other has ended. None for all.
             outside: Tells programs outside; None when there are none.
+            zone: The city's clock, by which shifts are worked.
         """
         super().__init__(
             clock,
@@ -78,7 +81,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._outside = outside
         self._executor = executor
         self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
-            shard, settings=settings, places=places, travel=travel, ids=ids, served=served
+            shard, settings=settings, places=places, travel=travel, ids=ids, served=served, zone=zone
         )
         self._engine = self._make()
         self._rows: Sequence[OutboxRow] = ()

@@ -120,11 +120,17 @@ class ScheduleSettings:
     """How long before its service a scheduled order begins to look for a technician, in seconds."""
     ahead_max_s: float = 2_592_000.0
     """How far ahead an order may be scheduled, in seconds."""
+    buffer_s: float = 900.0
+    """Time that a technician has between two jobs besides the way, in seconds."""
+    late_max_s: float = 600.0
+    """A technician who would come later than this after the time of a scheduled order is not asked, in seconds."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         _between("lead_s", self.lead_s, 0, 604_800)
         _between("ahead_max_s", self.ahead_max_s, 60, 31_622_400)
+        _between("buffer_s", self.buffer_s, 0, 14_400)
+        _between("late_max_s", self.late_max_s, 0, 86_400)
 
 
 @dataclass(frozen=True, slots=True)

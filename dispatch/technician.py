@@ -32,6 +32,10 @@ DUTY_TABLE: Final[frozenset[tuple[DutyState, DutyState]]] = frozenset(
 WORK_TABLE: Final[dict[tuple[WorkState, WorkMove], WorkState]] = {
     (WorkState.IDLE, WorkMove.ASK): WorkState.OFFERED,
     (WorkState.OFFERED, WorkMove.TAKE): WorkState.BUSY,
+    # They set out for a job that they had booked.
+    (WorkState.IDLE, WorkMove.TAKE): WorkState.BUSY,
+    # The job is over while they think about the next one.
+    (WorkState.BUSY, WorkMove.ASK): WorkState.OFFERED,
     (WorkState.OFFERED, WorkMove.FREE): WorkState.IDLE,
     (WorkState.BUSY, WorkMove.FREE): WorkState.IDLE,
 }

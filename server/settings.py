@@ -7,6 +7,7 @@ the strings under their fields by ``config_file.py``.
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 PORT_MAX = 65_535
 
@@ -204,12 +205,18 @@ class CitySettings:
     of this name that comes with Doorstep (shenzhen)."""
     open: bool = True
     """Whether orders are taken; a closed city answers `outside_service_area`."""
+    timezone: str = "Asia/Shanghai"
+    """Clock of the city (IANA name), by which shifts are worked."""
 
     def __post_init__(self) -> None:
-        """Both names are needed."""
+        """Both names are needed, and a clock that is known here."""
         for name in ("tenant", "city"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        try:
+            ZoneInfo(self.timezone)
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ValueError(f"timezone must be an IANA name such as Asia/Shanghai, is {self.timezone!r}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
+from zoneinfo import ZoneInfo
 
 from api.app import Api
 from api.cities import Cities, ShardParts
@@ -184,6 +185,10 @@ class _Given:
     def frame(self) -> Frame:
         return self.settings.coordinates.frame
 
+    def timezone(self, shard: Shard) -> str:
+        """IANA name of a served city's clock."""
+        return next(c.timezone for c in self.settings.cities if (c.tenant, c.city) == shard)
+
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
@@ -253,7 +258,10 @@ def _make_cities(given: _Given, ground: _Ground, hub: RealtimeService, webhooks:
     outside = OrderNotices(given.settings.webhooks.endpoints, webhooks, given.frame) if webhooks is not None else None
     dispatch = {shard: _make_dispatch(shard, given, ground, hub, outbound, outside) for shard in ground.positions}
     ground.fleet.connect(hub, dispatch)
-    parts = [ShardParts(shard, dispatch[shard], positions) for shard, positions in ground.positions.items()]
+    parts = [
+        ShardParts(shard, dispatch[shard], positions, given.timezone(shard))
+        for shard, positions in ground.positions.items()
+    ]
     return Cities(parts, given.maps)
 
 
@@ -280,6 +288,7 @@ def _make_dispatch(
         executor=given.executor,
         served=frozenset(other.city for other in ground.positions if other.tenant == shard.tenant),
         outside=outside,
+        zone=ZoneInfo(given.timezone(shard)),
     )
 
 

@@ -1,0 +1,287 @@
+"""Each technician's time: what is given away already, and whether one more job can be reached beside it. Pure.
+
+A block is time given away: a booked job with its place, a rest, or hours outside of the technician's shifts. Two jobs
+need the way between them and ``Policy.buffer_s`` on top; a rest and the end of a shift have no place, so a job may
+touch them. ``apart`` is the only place where this is decided: rounds use it on columns, an acceptance and a longer
+service on one pair.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from core.ids import OrderId, UserId
+from dispatch import cost
+from dispatch.book import Book
+from dispatch.model import Order, OrderState, Shift, Technician
+from dispatch.ports import TravelRate
+from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem
+from dispatch.settings import ScheduleSettings
+from geo.distance import haversine_m, table_m
+from geo.point import LatLng
+
+DAY_S: Final = 86_400.0
+_DAYS_REMEMBERED_MAX: Final = 10_000
+
+
+class BlockKind(StrEnum):
+    """Why the time is not free."""
+
+    BOOKING = "booking"
+    REST = "rest"
+    OFF_SHIFT = "off_shift"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Time of a technician that is given away, UTC epoch seconds. Only a booking has a place and an order."""
+
+    from_at: float
+    until_at: float
+    kind: BlockKind
+    point: LatLng | None = None
+    order_id: OrderId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How far apart in time two jobs must be: ``start_s`` and ``s_per_m`` of the way, and the buffer."""
+
+    start_s: float
+    s_per_m: float
+    buffer_s: float
+
+    def gap_s(self, one: LatLng, other: LatLng | None) -> float:
+        """Seconds between a job at ``one`` and a block at ``other``."""
+        if other is None:
+            return 0.0
+        return self.start_s + self.s_per_m * float(haversine_m(*one, *other)) + self.buffer_s
+
+
+def apart(
+    begins_at: FloatArray, ends_at: FloatArray, from_at: FloatArray, until_at: FloatArray, gap_s: FloatArray
+) -> BoolArray:
+    """Whether a job and a block leave each other the gap, whichever comes first. All shapes broadcast."""
+    result: BoolArray = (ends_at + gap_s <= from_at) | (until_at + gap_s <= begins_at)
+    return result
+
+
+# -- one technician ---------------------------------------------------------------------------------------
+
+
+class Hours:
+    """Shifts by the city's clock. Remembers what it has computed, up to a bound."""
+
+    def __init__(self, zone: tzinfo) -> None:
+        self._zone = zone
+        self._spans: dict[tuple[tuple[Shift, ...], int], tuple[tuple[float, float], ...]] = {}
+
+    def closed(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> list[tuple[float, float]]:
+        """When between two moments somebody with these shifts does not work; without shifts always works.
+
+        A shift that ends no later than it begins ends on the next day. On days on which the clocks change a shift
+        is as long as the clocks make it.
+        """
+        if not shifts:
+            return []
+        found = []
+        free_from = from_at
+        for begins_at, ends_at in sorted(self._open(shifts, from_at, until_at)):
+            if begins_at > free_from:
+                found.append((free_from, min(begins_at, until_at)))
+            free_from = max(free_from, ends_at)
+            if free_from >= until_at:
+                return found
+        found.append((free_from, until_at))
+        return found
+
+    def _open(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> Iterator[tuple[float, float]]:
+        first = datetime.fromtimestamp(from_at, self._zone).date().toordinal() - 1  # last night's shift
+        last = datetime.fromtimestamp(until_at, self._zone).date().toordinal()
+        for day in range(first, last + 1):
+            for span in self._of_day(shifts, day):
+                if span[1] > from_at and span[0] < until_at:
+                    yield span
+
+    def _of_day(self, shifts: tuple[Shift, ...], day: int) -> tuple[tuple[float, float], ...]:
+        key = (shifts, day)
+        spans = self._spans.get(key)
+        if spans is None:
+            if len(self._spans) >= _DAYS_REMEMBERED_MAX:
+                self._spans.clear()
+            weekday = date.fromordinal(day).weekday()
+            today = (shift for shift in shifts if weekday in shift.days)
+            spans = tuple(
+                (
+                    self._moment(day, shift.begins_min),
+                    self._moment(day + (shift.ends_min <= shift.begins_min), shift.ends_min),
+                )
+                for shift in today
+            )
+            self._spans[key] = spans
+        return spans
+
+    def _moment(self, day: int, minute: int) -> float:
+        midnight = datetime.combine(date.fromordinal(day), time(), self._zone)
+        return (midnight + timedelta(minutes=minute)).timestamp()
+
+
+def blocks(
+    book: Book, technician: Technician, hours: Hours, from_at: float, until_at: float, without: OrderId | None = None
+) -> list[Block]:
+    """What a technician has given away between two moments, in order of time.
+
+    Args:
+        without: An order that is not counted: the one that is being asked about.
+    """
+    found = [
+        _booking(book.orders[order_id], from_at)
+        for order_id in book.bookings_of.get(technician.technician, ())
+        if order_id != without
+    ]
+    found += [Block(rest.begins_at, rest.ends_at, BlockKind.REST) for rest in technician.rests]
+    found += [Block(*span, BlockKind.OFF_SHIFT) for span in hours.closed(technician.shifts, from_at, until_at)]
+    found = [block for block in found if block.until_at > from_at and block.from_at < until_at]
+    return sorted(found, key=lambda b: (b.from_at, b.until_at, b.kind, b.order_id or ""))
+
+
+def _booking(order: Order, now: float) -> Block:
+    # A booking whose time has come and whose technician has not set out takes as long as ever, from now.
+    begins_at = order.booked_for if order.booked_for is not None else now
+    ends_at = max(begins_at, now) + order.duration_s
+    return Block(begins_at, ends_at, BlockKind.BOOKING, order.site.point, order.order_id)
+
+
+def ends_at(order: Order, now: float) -> float:
+    """When the service of a running job will be over, as far as was agreed; never before ``now``."""
+    if order.state is not OrderState.IN_SERVICE:
+        return now
+    started_at = order.started_at if order.started_at is not None else order.changed_at
+    return max(started_at + order.duration_s, now)
+
+
+def service_begins_at(order: Order, arrives_at: float) -> float:
+    """When the service begins of somebody who could be there at ``arrives_at``."""
+    return arrives_at if order.scheduled_for is None else max(order.scheduled_for, arrives_at)
+
+
+def clash(taken: Sequence[Block], point: LatLng, begins_at: float, finishes_at: float, way: Way) -> Block | None:
+    """The first block that a job at this place and time would not leave enough room; None when it fits."""
+    gap_s = np.array([way.gap_s(point, block.point) for block in taken], dtype=np.float64)
+    from_at = np.array([block.from_at for block in taken], dtype=np.float64)
+    until_at = np.array([block.until_at for block in taken], dtype=np.float64)
+    clashing = ~apart(np.asarray(begins_at), np.asarray(finishes_at), from_at, until_at, gap_s)
+    return next((block for block, clashes in zip(taken, clashing, strict=True) if clashes), None)
+
+
+# -- many at once -----------------------------------------------------------------------------------------
+
+
+def columns(
+    book: Book,
+    users: Sequence[UserId],
+    orders: Sequence[Order],
+    hours: Hours,
+    now: float,
+    settings: ScheduleSettings,
+    reach_s: float,
+) -> BlockColumns:
+    """Blocks of these technicians that may matter to these orders, as columns.
+
+    Args:
+        reach_s: Nobody who takes longer than this to come is a candidate.
+    """
+    last_at = max((max(order.scheduled_for or now, now) + order.duration_s for order in orders), default=now)
+    until_at = last_at + reach_s + settings.buffer_s + DAY_S
+    rows: list[int] = []
+    found: list[Block] = []
+    for row, user in enumerate(users):
+        technician = book.technicians[user]
+        if user not in book.bookings_of and not technician.rests and not technician.shifts:
+            continue
+        for block in blocks(book, technician, hours, now, until_at):
+            rows.append(row)
+            found.append(block)
+    return BlockColumns(
+        technician=np.array(rows, dtype=np.int64),
+        from_at=np.array([b.from_at for b in found], dtype=np.float64),
+        until_at=np.array([b.until_at for b in found], dtype=np.float64),
+        placed=np.array([b.point is not None for b in found], dtype=np.bool_),
+        lat_deg=np.array([b.point.lat_deg if b.point else 0.0 for b in found], dtype=np.float64),
+        lng_deg=np.array([b.point.lng_deg if b.point else 0.0 for b in found], dtype=np.float64),
+    )
+
+
+def clashes(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArray:
+    """Which technicians cannot reach which of these orders in time, or not without missing something else.
+
+    Args:
+        distance_m: Great-circle metres of these orders to each technician, shape (len(rows), m).
+
+    Returns:
+        Shape (len(rows), m).
+
+    Cost:
+        A few passes over (len(rows), number of blocks).
+    """
+    policy, taken = problem.policy, problem.blocks
+    against = np.zeros(distance_m.shape, dtype=np.bool_)
+    if not len(problem.orders.begins_at):
+        return against  # nobody has a calendar, and every order is for now
+    wanted_at = problem.orders.begins_at[rows][:, None]
+    arrives_at = problem.at + cost.wait_s(problem.technicians) + cost.travel_s(policy, distance_m)
+    # Once its time has passed an order takes whoever comes first.
+    against |= (wanted_at > problem.at) & (arrives_at - wanted_at > policy.late_max_s)
+    if not len(taken.technician):
+        return against
+    begins_at = np.maximum(arrives_at, wanted_at)[:, taken.technician]
+    finishes_at = begins_at + problem.orders.duration_s[rows][:, None]
+    o = problem.orders
+    between_m = table_m(o.lat_deg[rows], o.lng_deg[rows], taken.lat_deg, taken.lng_deg)
+    gap_s = np.where(taken.placed, cost.travel_s(policy, between_m) + policy.buffer_s, 0.0)
+    clashing = ~apart(begins_at, finishes_at, taken.from_at, taken.until_at, gap_s)
+    order, block = np.nonzero(clashing)
+    against[order, taken.technician[block]] = True
+    return against
+
+
+class Calendars:
+    """The calendars of a shard's technicians, for questions about one of them."""
+
+    def __init__(self, book: Book, hours: Hours, travel: TravelRate, settings: ScheduleSettings) -> None:
+        self._book = book
+        self.hours = hours
+        self._travel = travel
+        self._settings = settings
+
+    def clash(self, order: Order, user: UserId, now: float, arrives_at: float) -> Block | None:
+        """What speaks in a technician's calendar against an order that they could be at by ``arrives_at``."""
+        technician = self._book.technicians.get(user)
+        if technician is None:
+            return None  # left the city; whoever asks finds that out by other means
+        begins_at = service_begins_at(order, arrives_at)
+        finishes_at = begins_at + order.duration_s
+        taken = self._taken(technician, now, finishes_at, order.order_id)
+        return clash(taken, order.site.point, begins_at, finishes_at, self._way(now))
+
+    def room_s(self, order: Order, now: float) -> tuple[float, Block | None]:
+        """How much longer the running service of an order may take, in seconds, and what ends it; inf for nothing."""
+        technician = self._book.technicians.get(order.technician) if order.technician is not None else None
+        if technician is None:
+            return np.inf, None
+        finishes_at = ends_at(order, now)
+        way = self._way(now)
+        later = [b for b in self._taken(technician, now, finishes_at, order.order_id) if b.until_at > finishes_at]
+        rooms = [(b.from_at - way.gap_s(order.site.point, b.point) - finishes_at, b) for b in later]
+        return min(rooms, key=lambda room: room[0], default=(np.inf, None))
+
+    def _taken(self, technician: Technician, now: float, finishes_at: float, without: OrderId) -> list[Block]:
+        until_at = finishes_at + self._settings.buffer_s + DAY_S
+        return blocks(self._book, technician, self.hours, now, until_at, without)
+
+    def _way(self, now: float) -> Way:
+        return Way(*self._travel.rate(now), self._settings.buffer_s)

@@ -1,0 +1,44 @@
+"""Orders for later and technicians' calendars, over HTTP on a real server."""
+
+import time
+from pathlib import Path
+
+from tests.integration.served import CITY, order, served
+
+TECHNICIAN = "/v1/technicians/tec_1"
+RECORD = {"name": "W", "cities": [CITY], "verified": True}
+
+
+async def test_an_order_for_later_waits_over_a_restart_and_bad_times_name_the_field(tmp_path: Path) -> None:
+    later = round(time.time()) + 86_400.0
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        status, placed, _ = await server.call("POST", "/v1/orders", token, order(scheduled_for=later))
+        assert (status, placed["state"], placed["scheduled_for"]) == (201, "scheduled", later)
+        for at, code in ((later - 90_000, "scheduled_in_past"), (later + 90 * 86_400, "scheduled_too_far")):
+            status, body, _ = await server.call("POST", "/v1/orders", token, order(scheduled_for=at))
+            assert (status, body["code"], body["field"]) == (422, code, "scheduled_for")
+    async with served(tmp_path) as server:
+        status, body, _ = await server.call("GET", f"/v1/orders/{placed['order']}", server.token("cus_1", "customer"))
+        assert (body["state"], body["scheduled_for"]) == ("scheduled", later)
+
+
+async def test_a_calendar_is_set_and_read_and_survives_a_restart(tmp_path: Path) -> None:
+    night = {"days": ["fri", "sat"], "begins": "20:00", "ends": "04:00"}
+    rest = {"begins_at": 2e9, "ends_at": 2e9 + 3_600}
+    path = f"{TECHNICIAN}/calendar"
+    async with served(tmp_path) as server:
+        await server.call("PUT", TECHNICIAN, server.token("s", "service"), RECORD)
+        own = server.token("tec_1", "technician")
+        status, body, _ = await server.call("PUT", path, own, {"shifts": [night], "rests": [rest]})
+        assert (status, body["shifts"], body["rests"], body["bookings"]) == (200, [night], [rest], [])
+        assert body["timezone"] == "Asia/Shanghai"
+        assert (await server.call("GET", path, server.token("tec_2", "technician")))[0] == 404
+        assert (await server.call("GET", path, server.token("cus_1", "customer")))[0] == 403
+        bad = await server.call("PUT", path, own, {"shifts": [night | {"begins": "25:00"}]})
+        assert (bad[0], bad[1]["field"]) == (422, "shifts[0].begins")
+        bad = await server.call("PUT", path, own, {"rests": [{"begins_at": 2e9, "ends_at": 2e9}]})
+        assert (bad[0], bad[1]["field"]) == (422, "rests[0].ends_at")
+    async with served(tmp_path) as server:
+        status, body, _ = await server.call("GET", path, server.token("ops_1", "ops"))
+        assert (status, body["shifts"], body["rests"]) == (200, [night], [rest])
