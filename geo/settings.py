@@ -84,6 +84,12 @@ class TravelSettings:
     """Local time minus UTC, h."""
     default_mode: str = "ebike"
     """Mode of people who have named none: walk, ebike, transit or car."""
+    learn_every_s: float = 3_600.0
+    """How often each city's speeds are learned anew from its kept tracks, in seconds; 0 for never."""
+    learn_orders_max: int = 1_000
+    """Newest orders of a city whose ways are learned from, a number."""
+    learn_trips_min: int = 50
+    """With fewer trips the speeds above are used, a number."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -93,6 +99,10 @@ class TravelSettings:
         _check_range("rush_factor", self.rush_factor, 0.1, 1)
         _check_range("setup_s", self.setup_s, 0, 3_600)
         _check_range("utc_offset_h", self.utc_offset_h, -14, 14)
+        if self.learn_every_s:
+            _check_range("learn_every_s", self.learn_every_s, 60, 604_800)
+        _check_range("learn_orders_max", self.learn_orders_max, 1, 100_000)
+        _check_range("learn_trips_min", self.learn_trips_min, 1, 1_000_000)
         if self.default_mode not in {"walk", "ebike", "transit", "car"}:
             raise ValueError(f"default_mode must be walk, ebike, transit or car, is {self.default_mode!r}")
         for span in self.rush_hours:

@@ -23,6 +23,7 @@ from realtime.service import RealtimeService
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastSeen
+from server.travel import SpeedLearner, Travel
 from webhooks.service import WebhookService
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class House:
         listings: Listings,
         webhooks: WebhookService | None,
         last_seen: LastSeen,
+        travel: Travel,
+        learner: SpeedLearner,
         addresses: Addresses,
     ) -> None:
         """Keep the parts."""
@@ -80,6 +83,9 @@ class House:
         self._listings = listings
         self.webhooks = webhooks
         self._last_seen = last_seen
+        self.travel = travel
+        self._learner = learner
+        self._learning: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closed: dict[Shard, asyncio.Task[None] | None] = {}
         """Cities that are not open yet, each with what tries to open it."""
@@ -126,6 +132,7 @@ class House:
         group.create_task(self.safety.run(), name="safety")
         if self.webhooks is not None:
             group.create_task(self.webhooks.run(), name="webhooks")
+        self._learning = group.create_task(self._learner.run(), name="speeds")
         for part in self.cities.all():
             is_closed = part.shard in self._closed
             work = self._open_and_run(part) if is_closed else part.dispatch.run()
@@ -160,7 +167,7 @@ class House:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        for task in self._closed.values():
+        for task in (*self._closed.values(), self._learning):
             if task is not None:
                 task.cancel()
         for part in self.cities.all():

@@ -56,6 +56,13 @@ METRICS: Final = (
         "Matching rounds too large for the loop, by end: exact, greedy (over `dispatch.round.budget_ms`) or failed.",
         ("tenant", "city", "solver"),
     ),
+    MetricRow(
+        "doorstep_travel_trips_learned",
+        "gauge",
+        "trips",
+        "Trips that the travel speeds in use were learned from, by city; 0: those of the config.",
+        ("tenant", "city"),
+    ),
     MetricRow("doorstep_mailbox_waiting", "gauge", "events", "Events waiting for a service.", ("service",)),
     MetricRow("doorstep_commit_seconds", "histogram", "seconds", "Time to commit, waiting included.", ("file",)),
     MetricRow("doorstep_database_bytes", "gauge", "bytes", "Size of a database file without its log.", ("file",)),

@@ -58,6 +58,7 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
     )
+    metrics.read("doorstep_travel_trips_learned", house.travel.trips_learned)
     webhooks = house.webhooks
     counters = webhooks.counters if webhooks is not None else WebhookCounters()
     metrics.read("doorstep_webhook_attempts", lambda: _floats(counters.attempts))

@@ -30,10 +30,8 @@ from dispatch.places import Places
 from dispatch.ports import DispatchStore, Listings
 from dispatch.service import DispatchService
 from geo.city import CityMap
-from geo.point import Frame, LatLng
-from geo.settings import TravelSettings
+from geo.point import Frame
 from geo.shard_positions import ShardPositions
-from geo.travel_time import EstimateTravelTimes
 from realtime.ports import PositionLog, RealtimePorts, StreamStore
 from realtime.service import RealtimeService
 from safety.ports import SafetyStore
@@ -45,6 +43,7 @@ from server.last_seen import LastPositions, LastSeen
 from server.root import Settings, derived
 from server.settings import is_loopback
 from server.surroundings import CitySurroundings
+from server.travel import SpeedLearner, Travel
 from server.version import version
 from web.page import STYLE
 from webhooks.ports import DeliveryQueue, Poster
@@ -72,24 +71,6 @@ class StoreSet(Protocol):
     def tracks(self) -> KeptTracks: ...  # noqa: D102
     @property
     def directory(self) -> Staff: ...  # noqa: D102
-
-
-class LinearTravel:
-    """The default travel estimate, as a rate for matching rounds and as arrival times for watchers."""
-
-    def __init__(self, settings: TravelSettings) -> None:
-        """Keep the numbers."""
-        self._settings = settings
-        self._estimate = EstimateTravelTimes(settings)
-
-    def rate(self, now: float) -> tuple[float, float]:
-        """See ``dispatch.ports.TravelRate``."""
-        return self._settings.setup_s, self._settings.detour_factor / self._estimate.speed_mps(now)
-
-    def eta_s(self, shard: Shard, origin: LatLng, destination: LatLng, now: float) -> float | None:
-        """See ``realtime.ports.Arrivals``."""
-        del shard
-        return self._estimate.between_s(origin, destination, now)
 
 
 class _RaiserLink:
@@ -161,6 +142,16 @@ def build_house(
         listings=stores.listings,
         webhooks=webhooks,
         last_seen=ground.last_seen,
+        travel=ground.travel,
+        learner=SpeedLearner(
+            ground.travel,
+            listings=stores.listings,
+            orders=stores.dispatch,
+            tracks=stores.tracks,
+            clock=clock,
+            settings=given.settings.travel,
+            executor=executor,
+        ),
         addresses=addresses,
     )
 
@@ -202,7 +193,7 @@ class _Ground:
     rights: Rights
     last_seen: LastSeen
     fleet: Fleet
-    travel: LinearTravel
+    travel: Travel
 
 
 def _lay_ground(given: _Given) -> _Ground:
@@ -212,7 +203,7 @@ def _lay_ground(given: _Given) -> _Ground:
     rights = Rights(frozenset(shards))
     last_seen = LastSeen(positions, stores.tracks)
     fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock)
-    return _Ground(positions, rights, last_seen, fleet, LinearTravel(settings.travel))
+    return _Ground(positions, rights, last_seen, fleet, Travel(settings.travel, shards))
 
 
 def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, RealtimePorts]:
@@ -281,7 +272,7 @@ def _make_dispatch(
         delivery=hub,
         fleet=ground.fleet,
         places=Places(ground.positions[shard].index),
-        travel=ground.travel,
+        travel=ground.travel.cities[shard],
         clock=given.clock,
         ids=given.ids,
         settings=given.settings.dispatch,
