@@ -89,6 +89,20 @@ class CancelIn(Struct, frozen=True):
     """Staff only: the platform bears the cost."""
 
 
+class AddTimeIn(Struct, frozen=True):
+    """How much longer a running service shall take."""
+
+    minutes: Annotated[int, Meta(ge=1, le=1_440)]
+    price_fen: Fen | None = None
+    """What it costs (staff); when absent, the price of a minute as agreed so far."""
+
+
+class ReassignIn(Struct, frozen=True):
+    """Why the order needs somebody else."""
+
+    reason: Word = ""
+
+
 class RatingIn(Struct, frozen=True):
     """Stars for a finished job."""
 

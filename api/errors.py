@@ -44,6 +44,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: bool = msgspec.field(default=False)
     request_id: str = ""
     field: str | None = None
+    facts: dict[str, object] = {}
+    """What a program needs to ask for something else instead; what it holds depends on the code."""
 
 
 def status_of(error: DoorstepError) -> int:
@@ -65,6 +67,7 @@ def problem(error: DoorstepError, request_id: str) -> Response:
         retry=error.retry,
         request_id=request_id,
         field=error.field,
+        facts=error.facts,
     )
     headers: dict[str, str] = {"Cache-Control": "no-store"}
     if status == 401:

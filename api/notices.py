@@ -17,7 +17,8 @@ from webhooks.service import WebhookService
 from webhooks.settings import EVERY_EVENT, EndpointSettings
 
 _encode = msgspec.json.Encoder().encode
-KINDS: Final = frozenset({f"order.{state}" for state in OrderState} | {"order.reassigned", "order.rated"})
+_MORE_KINDS: Final = {"order.reassigned", "order.rated", "order.time_added"}
+KINDS: Final = frozenset({f"order.{state}" for state in OrderState} | _MORE_KINDS)
 """Kinds that the config may name."""
 
 

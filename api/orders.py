@@ -8,11 +8,13 @@ from dataclasses import asdict
 import msgspec
 
 from api.bodies import (
+    AddTimeIn,
     CancelIn,
     Done,
     Explanation,
     OrderIn,
     RatingIn,
+    ReassignIn,
     StepIn,
     Timeline,
     TimelineEntry,
@@ -133,6 +135,29 @@ class Orders:
         part, order = await self._own(who, request.path["id"])
         outcome = part.dispatch.cancellation(order, staff=_is_staff(who, order))
         return answer(cancellation_view(outcome, _reader(who, order)))
+
+    async def add_time(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/add-time. A repeat with the same Idempotency-Key adds nothing."""
+        body: AddTimeIn = request.data
+        part, order = await self._visible(who, request.path["id"])
+        staff = _is_staff(who, order)
+        if body.price_fen is not None and not staff:
+            raise Forbidden("only staff may name a price", field="price_fen")
+        key = _idempotency_key(request)
+        fingerprint = hashlib.sha256(b"add-time" + order.order_id.encode() + msgspec.json.encode(body)).hexdigest()
+        added_s = body.minutes * 60.0
+        await part.dispatch.ask(
+            events.TimeAdded(order.order_id, who.user, added_s, body.price_fen, staff, key, fingerprint)
+        )
+        return await self.read(who, request)
+
+    async def reassign(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/reassign. The technician who gives it away cannot read it any more."""
+        body: ReassignIn = request.data
+        part, order = await self._visible(who, request.path["id"])
+        staff = _is_staff(who, order)
+        await part.dispatch.ask(events.OrderReassigned(order.order_id, who.user, body.reason, staff=staff))
+        return answer(Done({"order": order.order_id}))
 
     async def confirm(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/confirm."""

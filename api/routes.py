@@ -67,6 +67,17 @@ def order_routes(orders: Orders) -> list[Route]:
             orders.cancellation, result=CancellationView,
         ),
         Route(
+            "order_add_time", "POST", "/v1/orders/{id}/add-time", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}),
+            _OWN_ORDERS, "Make a running service longer; refused with what fits (`facts`).", orders.add_time,
+            body=bodies.AddTimeIn, result=OrderView, location=True, idempotency_key=True,
+        ),
+        Route(
+            "order_reassign", "POST", "/v1/orders/{id}/reassign", frozenset({TECHNICIAN, SERVICE, OPS}),
+            "technician: their own, before they arrive; ops and service: of their cities",
+            "Give the order to somebody else; its technician is not asked again.", orders.reassign,
+            body=bodies.ReassignIn, result=bodies.Done,
+        ),
+        Route(
             "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
             "Agree that the job was done. Idempotent.", orders.confirm, result=OrderView, location=True,
         ),

@@ -6,6 +6,7 @@
 from typing import Final
 
 MEANINGS: Final[dict[str, str]] = {
+    "add_time_clash": "The service cannot be made so much longer; `facts` says how much, and what else could be done.",
     "already_acknowledged": "Somebody else acknowledged the incident first and owns it.",
     "already_rated": "The order was rated before.",
     "already_resolved": "The incident has ended.",
@@ -33,6 +34,7 @@ MEANINGS: Final[dict[str, str]] = {
     "not_assigned": "The order has no technician to take it from, or is not yours to work on.",
     "not_finished": "The order must be finished first.",
     "not_found": "There is no such thing, or it is not yours.",
+    "not_in_service": "The service is not running.",
     "not_on_duty": "The person is not on duty.",
     "not_owner": "Only the incident's owner or ops may do this.",
     "offer_accepted": "You have accepted this offer; it cannot be declined any more.",

@@ -14,6 +14,7 @@
 Exceptions hold facts. Edges translate them once: ``api/errors.py`` to HTTP, ``realtime/session.py`` to frames.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from core.codes import MEANINGS
@@ -27,18 +28,27 @@ class DoorstepError(Exception):
         message: One sentence for a developer; holds no personal data.
         field: Path of the offending field, where there is one.
         retry: Whether the same request may succeed later.
+        facts: What a program needs to ask for something else instead.
     """
 
     default_code: ClassVar[str] = "internal"
     retry: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, code: str | None = None, field: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        field: str | None = None,
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
         """Keep the facts; ``code`` narrows the family's own code."""
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         assert self.code in MEANINGS, f"{self.code!r} is not in core.codes"  # noqa: S101 - a bug, not an input
         self.field = field
+        self.facts = dict(facts or {})
 
 
 class Refused(DoorstepError):

@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import cancellation, modes, rating, schedule, technician
+from dispatch import add_time, cancellation, modes, rating, schedule, technician
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -78,6 +78,7 @@ class DispatchEngine:
             e.StepTaken: self._on_step,
             e.OrderCancelled: self._on_cancelled,
             e.OrderReassigned: self._on_reassigned,
+            e.TimeAdded: self._on_time_added,
             e.OrderConfirmed: self._on_confirmed,
             e.OrderRated: self._on_rated,
             e.TechnicianPut: self._on_technician_put,
@@ -222,10 +223,8 @@ class DispatchEngine:
 
     def _on_placed(self, event: e.OrderPlaced, now: float) -> list[Effect]:
         book = self._book
-        used = book.key(event.by, event.key)
-        if used is not None and now - used.at <= self._settings.idempotency_keep_s:
-            if used.fingerprint != event.fingerprint:
-                raise conflict("idempotency_key_reused", "this key was used for a different order")
+        used = self._used_before(event.by, event.key, event.fingerprint, now)
+        if used is not None:
             return [e.OrderRepeated(used.order_id, book.orders.get(used.order_id))]
         draft = event.draft
         schedule.check(draft.scheduled_for, now, self._settings.schedule)
@@ -291,10 +290,47 @@ class DispatchEngine:
         return [self._moves.tell(order, "cancelled", now, lost_by=was_job), *effects]
 
     def _on_reassigned(self, event: e.OrderReassigned, now: float) -> list[Effect]:
-        order = self._moves.order_for(event.order_id, event.by, staff=True)
+        order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
+        if not (event.staff or order.technician == event.by):
+            raise no_such_order()
         if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
         return self._moves.take_back(order, now, event.by, event.reason)[1]
+
+    def _order_of_a_side(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
+        order = self._book.orders.get(order_id)
+        if order is None or not (staff or by in (order.customer, order.technician)):
+            raise no_such_order()
+        return order
+
+    def _on_time_added(self, event: e.TimeAdded, now: float) -> list[Effect]:
+        book, settings = self._book, self._settings
+        order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
+        if self._used_before(event.by, event.key, event.fingerprint, now) is not None:
+            return []
+        room = self._calendars.room_s(order, now)
+        before, most_s = order, settings.schedule.added_max_s
+        order = book.put_order(add_time.longer(order, event.added_s, event.price_fen, now, room, most_s))
+        added = {"added_s": event.added_s, "price_fen": order.service_fen - before.service_fen}
+        book.note(order, now, "time_added", event.by, **added)
+        if event.key:
+            book.put_key(
+                IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, order.order_id, now)
+            )
+        effects: list[Effect] = [self._moves.tell(order, "time_added", now)]
+        if order.technician is not None:
+            # An offer for afterwards was made for an earlier end.
+            effects.extend(self._moves.withdraw_offer(order.technician, now))
+        return effects
+
+    def _used_before(self, by: UserId, key: str, fingerprint: str, now: float) -> IdempotencyRecord | None:
+        """What a client's key was used for. Raises ``Conflict`` when that was something else."""
+        used = self._book.key(by, key)
+        if used is None or now - used.at > self._settings.idempotency_keep_s:
+            return None
+        if used.fingerprint != fingerprint:
+            raise conflict("idempotency_key_reused", "this key was used for something different")
+        return used
 
     def _on_confirmed(self, event: e.OrderConfirmed, now: float) -> list[Effect]:
         order = self._moves.order_for(event.order_id, event.by, staff=event.staff)

@@ -139,11 +139,36 @@ class OrderCancelled:
 
 @dataclass(frozen=True, slots=True)
 class OrderReassigned:
-    """Staff take the order from its technician, who is not asked again. Refused: ``not_found``, ``not_assigned``."""
+    """The order is taken from its technician, by staff or at their own wish; they are not asked for it again.
+
+    Refused: ``not_found`` (neither ``staff`` nor their order), ``not_assigned``.
+    """
 
     order_id: OrderId
     by: UserId
     reason: str = ""
+    staff: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAdded:
+    """A running service is made longer, for more money. Answered as ``OrderPlaced`` is when ``key`` is used again.
+
+    Attributes:
+        by: Who says so; must be the customer or the technician unless ``staff``.
+        price_fen: What it costs; None for the price of a minute as agreed so far.
+
+    Refused: ``not_found``, ``not_in_service``, ``invalid`` (more than ``added_max_s`` in all), ``add_time_clash``,
+    ``idempotency_key_reused``.
+    """
+
+    order_id: OrderId
+    by: UserId
+    added_s: float
+    price_fen: int | None = None
+    staff: bool = False
+    key: str = ""
+    fingerprint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +263,7 @@ DispatchEvent = (
     | StepTaken
     | OrderCancelled
     | OrderReassigned
+    | TimeAdded
     | OrderConfirmed
     | OrderRated
     | TechnicianPut
@@ -266,7 +292,7 @@ class OrderChanged:
     Attributes:
         order: The order as it is now.
         what: ``placed, matching, assigned, en_route, arrived, in_service, finished, departed_safe, confirmed,
-            cancelled, unfilled, reassigned, rated``.
+            cancelled, unfilled, reassigned, rated, time_added``.
         technician: The order's technician, None while there is none.
         rating: Mean rating of ``technician`` (1 to 5) as a customer may see it, None for a new one.
         previous_technician: Who lost the order with this change, None for nobody.

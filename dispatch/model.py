@@ -166,6 +166,8 @@ class Order:
     """When the service began."""
     cancellation: Cancellation | None = None
     """What calling it off has cost."""
+    added_s: float = 0.0
+    """How much of ``duration_s`` was added while in service."""
     booked_for: float | None = None
     """When the technician who has accepted it begins with it, while that is later than setting out now."""
 

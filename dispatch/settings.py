@@ -124,6 +124,8 @@ class ScheduleSettings:
     """Time that a technician has between two jobs besides the way, in seconds."""
     late_max_s: float = 600.0
     """A technician who would come later than this after the time of a scheduled order is not asked, in seconds."""
+    added_max_s: float = 14_400.0
+    """How much may be added to a service while it runs, in all, in seconds."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -131,6 +133,7 @@ class ScheduleSettings:
         _between("ahead_max_s", self.ahead_max_s, 60, 31_622_400)
         _between("buffer_s", self.buffer_s, 0, 14_400)
         _between("late_max_s", self.late_max_s, 0, 86_400)
+        _between("added_max_s", self.added_max_s, 0, 86_400)
 
 
 @dataclass(frozen=True, slots=True)

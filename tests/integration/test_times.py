@@ -42,3 +42,45 @@ async def test_a_calendar_is_set_and_read_and_survives_a_restart(tmp_path: Path)
     async with served(tmp_path) as server:
         status, body, _ = await server.call("GET", path, server.token("ops_1", "ops"))
         assert (status, body["shifts"], body["rests"]) == (200, [night], [rest])
+
+
+async def test_a_running_service_is_made_longer_and_a_clash_says_what_fits(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phone = await server.technician()
+        token = server.token("cus_1", "customer")
+        _, placed, _ = await server.call("POST", "/v1/orders", token, order())
+        offer = await phone.until("offer")
+        await phone.ask("offer.accept", offer=offer["offer"])
+        path = f"/v1/orders/{placed['order']}/add-time"
+        early = await server.call("POST", path, token, {"minutes": 30})
+        assert (early[0], early[1]["code"]) == (409, "not_in_service")
+        for step in ("en_route", "arrived", "in_service"):
+            await phone.ask("job.step", order=placed["order"], step=step)
+        key = {"Idempotency-Key": "k"}
+        for _ in range(2):
+            status, body, _ = await server.call("POST", path, token, {"minutes": 30}, **key)
+            assert (status, body["duration_s"]) == (200, 5_400.0)
+            assert body["price_fen"] == placed["price_fen"] * 3 // 2
+        named = await server.call("POST", path, token, {"minutes": 30, "price_fen": 1})
+        assert (named[0], named[1]["field"]) == (403, "price_fen")
+        rest = {"begins_at": round(time.time()) + 6_000.0, "ends_at": round(time.time()) + 9_000.0}
+        await server.call("PUT", f"{TECHNICIAN}/calendar", server.token("ops_1", "ops"), {"rests": [rest]})
+        status, body, _ = await server.call("POST", path, token, {"minutes": 30})
+        assert (status, body["code"], body["facts"]["clash"]) == (409, "add_time_clash", "rest")
+        assert body["facts"]["longest_minutes"] in (9, 10)
+
+
+async def test_a_technician_gives_an_order_away_over_http(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phone = await server.technician()
+        token = server.token("cus_1", "customer")
+        _, placed, _ = await server.call("POST", "/v1/orders", token, order())
+        offer = await phone.until("offer")
+        await phone.ask("offer.accept", offer=offer["offer"])
+        path = f"/v1/orders/{placed['order']}/reassign"
+        assert (await server.call("POST", path, token, {}))[0] == 403
+        stranger = server.token("tec_2", "technician")
+        assert (await server.call("POST", path, stranger, {}))[0] == 404
+        own = server.token("tec_1", "technician")
+        assert (await server.call("POST", path, own, {"reason": "ill"}))[0] == 200
+        assert (await server.call("GET", f"/v1/orders/{placed['order']}", token))[1]["state"] == "matching"

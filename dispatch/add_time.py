@@ -1,0 +1,65 @@
+"""A service that is made longer while it runs: how much fits, what it costs, and what else could be done. Pure."""
+
+from dataclasses import replace
+from math import isfinite
+from typing import Final
+
+from core.errors import Conflict, Invalid
+from dispatch.calendar import Block, BlockKind, ends_at
+from dispatch.errors import conflict
+from dispatch.model import Order, OrderState
+
+_OTHER_WAYS: Final = {
+    BlockKind.BOOKING: ("delay_next", "reassign_next"),
+    BlockKind.REST: ("shorten_rest",),
+    BlockKind.OFF_SHIFT: ("extend_shift",),
+}
+"""What could be done instead, by what is in the way."""
+
+
+def longer(
+    order: Order, added_s: float, price_fen: int | None, now: float, room: tuple[float, Block | None], most_s: float
+) -> Order:
+    """The order with its service ``added_s`` longer. What ran over its time so far is not paid for.
+
+    Args:
+        price_fen: What it costs; None for the price of a minute as agreed so far.
+        room: From ``Calendars.room_s``.
+        most_s: How much may be added in all.
+
+    Raises:
+        Conflict: ``not_in_service``; ``add_time_clash`` with what fits in ``facts``.
+        Invalid: More than ``most_s``.
+    """
+    if order.state is not OrderState.IN_SERVICE:
+        raise conflict("not_in_service", f"the order is {order.state}: only a running service can be made longer")
+    if order.added_s + added_s > most_s:
+        left_min = int((most_s - order.added_s) // 60)
+        raise Invalid(f"at most {left_min} more minutes can be added", field="minutes")
+    room_s, block = room
+    if block is not None and added_s > room_s:
+        raise _clash(room_s, block)
+    started_at = order.started_at if order.started_at is not None else order.changed_at
+    if price_fen is None:
+        price_fen = (2 * order.service_fen * round(added_s) + round(order.duration_s)) // (2 * round(order.duration_s))
+    return replace(
+        order,
+        duration_s=ends_at(order, now) + added_s - started_at,
+        added_s=order.added_s + added_s,
+        service_fen=order.service_fen + price_fen,
+    )
+
+
+def longest_min(room_s: float) -> int:
+    """Whole minutes that fit."""
+    return max(0, int(room_s // 60)) if isfinite(room_s) else 0
+
+
+def _clash(room_s: float, block: Block) -> Conflict:
+    minutes = longest_min(room_s)
+    ways = (("shorter",) if minutes else ()) + _OTHER_WAYS[block.kind]
+    return Conflict(
+        f"a {block.kind.replace('_', ' ')} follows: at most {minutes} minutes fit",
+        code="add_time_clash",
+        facts={"longest_minutes": minutes, "clash": block.kind.value, "alternatives": list(ways)},
+    )

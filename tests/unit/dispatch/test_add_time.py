@@ -1,0 +1,143 @@
+"""A service that is made longer while it runs, and one that its technician gives away."""
+
+import pytest
+
+from core.errors import Conflict, DoorstepError, Invalid, NotFound
+from core.ids import UserId
+from dispatch import events as e
+from dispatch.events import Step
+from dispatch.model import Order, OrderState, Rest, Shift
+from dispatch.settings import DispatchSettings, ScheduleSettings
+from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, heard, north, tells
+
+HOUR = 3_600.0
+TINA = UserId("tina")
+STARTS = (Step.EN_ROUTE, Step.ARRIVED, Step.IN_SERVICE)
+
+
+def in_service() -> tuple[World, Order]:
+    """Tina has begun with an hour of work at the beginning of the world."""
+    world = World()
+    world.join("tina")
+    order = world.place()
+    world.accept("tina")
+    world.steps(order, *STARTS)
+    return world, world.order(order.order_id)
+
+
+def add(order: Order, minutes: float, by: UserId = ANNA, **facts: object) -> e.TimeAdded:
+    return e.TimeAdded(order.order_id, by, minutes * 60.0, **facts)  # type: ignore[arg-type]
+
+
+def refused(world: World, event: e.DispatchEvent) -> DoorstepError:
+    with pytest.raises(DoorstepError) as caught:
+        world.feed(event)
+    return caught.value
+
+
+@pytest.mark.parametrize("by", [ANNA, TINA], ids=["customer", "technician"])
+def test_either_side_makes_a_running_service_longer_at_the_price_of_a_minute(by: UserId) -> None:
+    world, order = in_service()
+    assert heard(world.feed(add(order, 30, by))) == [tells("time_added")]
+    longer = world.order(order.order_id)
+    assert (longer.duration_s, longer.added_s) == (1.5 * HOUR, 0.5 * HOUR)
+    assert longer.service_fen == order.service_fen * 3 // 2
+    told = world.ledger.events[-1]
+    assert (told.what, told.detail) == ("time_added", {"added_s": 1_800.0, "price_fen": order.service_fen // 2})
+
+
+def test_staff_name_a_price_and_half_a_fen_is_rounded_up() -> None:
+    world, order = in_service()
+    world.feed(add(order, 30, OPS, staff=True, price_fen=1))
+    assert world.order(order.order_id).service_fen == order.service_fen + 1
+    world, order = in_service()
+    world.feed(add(order, 7))
+    assert world.order(order.order_id).service_fen == order.service_fen + 30_000 * 7 // 60
+
+
+@pytest.mark.parametrize(("minutes", "fits"), [(33, True), (34, False)], ids=["the longest that fits", "a minute more"])
+def test_a_booked_job_afterwards_bounds_what_can_be_added(minutes: int, fits: bool) -> None:
+    world = World(DispatchSettings(schedule=ScheduleSettings(lead_s=6 * HOUR)))
+    world.join("tina")
+    # 1,000 m away: 60 + 250 s of way and 900 s of buffer before it begins
+    following = world.place(at=north(1_000), scheduled_for=T0 + HOUR + 33 * 60 + 60 + 251 + 900)
+    world.accept("tina")
+    order = world.place()
+    world.accept("tina")
+    world.steps(order, *STARTS)
+    order = world.order(order.order_id)
+    if fits:
+        assert heard(world.feed(add(order, minutes))) == [tells("time_added")]
+        return
+    error = refused(world, add(order, minutes))
+    assert isinstance(error, Conflict)
+    assert error.code == "add_time_clash"
+    ways = ["shorter", "delay_next", "reassign_next"]
+    assert error.facts == {"longest_minutes": 33, "clash": "booking", "alternatives": ways}
+    assert world.order(order.order_id) == order
+    world.feed(e.OrderReassigned(following.order_id, OPS))
+    assert heard(world.feed(add(order, minutes))) == [tells("time_added")]
+
+
+def test_a_rest_and_the_end_of_a_shift_bound_it_too() -> None:
+    world, order = in_service()
+    world.feed(e.CalendarSet(TINA, (), (Rest(T0 + HOUR + 600, T0 + 3 * HOUR),)))
+    assert refused(world, add(order, 11)).facts == {
+        "longest_minutes": 10,
+        "clash": "rest",
+        "alternatives": ["shorter", "shorten_rest"],
+    }
+    ends_min = int((T0 % 86_400) // 60) + 65
+    world.feed(e.CalendarSet(TINA, (Shift(tuple(range(7)), ends_min - 300, ends_min),), ()))
+    error = refused(world, add(order, 30))
+    assert (error.facts["clash"], error.facts["longest_minutes"]) == ("off_shift", 4)
+
+
+def test_what_ran_over_is_not_paid_and_time_is_added_from_now() -> None:
+    world, order = in_service()
+    world.tick(HOUR + 600)
+    world.feed(add(order, 20))
+    longer = world.order(order.order_id)
+    assert longer.started_at is not None
+    assert longer.started_at + longer.duration_s == pytest.approx(T0 + HOUR + 600 + 1_200)
+    assert longer.service_fen == order.service_fen * 4 // 3
+
+
+def test_only_a_running_service_of_ones_own_is_made_longer_and_not_without_end() -> None:
+    world = World()
+    world.join("tina")
+    order = world.place()
+    assert refused(world, add(order, 10)).code == "not_in_service"
+    world.accept("tina")
+    world.steps(order, *STARTS)
+    assert isinstance(refused(world, add(order, 10, UserId("cus_other"))), NotFound)
+    world.feed(add(order, 235))
+    error = refused(world, add(order, 6))
+    assert isinstance(error, Invalid)
+    assert error.field == "minutes"
+    world.feed(add(order, 5))
+    world.steps(order, Step.FINISHED)
+    assert refused(world, add(order, 1)).code == "not_in_service"
+
+
+def test_a_repeat_with_the_same_key_adds_nothing_and_a_different_one_is_refused() -> None:
+    world, order = in_service()
+    world.feed(add(order, 10, key="k", fingerprint="a"))
+    world.restart()
+    assert heard(world.feed(add(order, 10, key="k", fingerprint="a"))) == []
+    assert world.order(order.order_id).added_s == 600.0
+    assert refused(world, add(order, 20, key="k", fingerprint="b")).code == "idempotency_key_reused"
+
+
+def test_a_technician_gives_an_order_away_before_they_arrive_and_keeps_no_claim() -> None:
+    world = World()
+    world.join("tina")
+    order = world.place()
+    world.accept("tina")
+    world.join("ben", 3_000)
+    mine = e.OrderReassigned(order.order_id, TINA, "car broke down", staff=False)
+    assert isinstance(refused(world, e.OrderReassigned(order.order_id, ANNA, staff=False)), NotFound)
+    effects = heard(world.feed(mine))
+    assert effects == [tells("reassigned", previous_technician="tina", order__state=OrderState.MATCHING), asks("ben")]
+    assert isinstance(refused(world, mine), NotFound)
+    assert world.order(order.order_id).placed_at == order.placed_at
