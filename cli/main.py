@@ -23,12 +23,12 @@ from server.geography import load_maps
 from server.interleaving_loop import run
 from server.keys import Key, load_keys
 from server.logs import set_up_logs
+from server.outgoing_secrets import OutgoingSecrets, load_outgoing_secrets
 from server.preflight import check_start
 from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
 from server.version import version
-from server.webhook_secrets import load_webhook_secrets
 
 LIFE_S_MAX: Final = 315_360_000
 """Ten years: longer than any key is kept."""
@@ -83,9 +83,9 @@ def serve(config_file: Path | None) -> None:
     (`export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`). SIGTERM drains: no event is lost.
     """
     settings, folder = settings_of(config_file)
-    keys, secrets = _keys(settings, folder), _webhook_secrets(settings, folder)
+    keys, secrets = _keys(settings, folder), _outgoing_secrets(settings, folder)
     set_up_logs(settings.log)
-    app = App(settings, keys=keys, folder=folder, webhook_secrets=secrets)
+    app = App(settings, keys=keys, folder=folder, secrets=secrets)
     try:
         run(app.run())
     except ConfigError as error:
@@ -161,7 +161,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     settings, folder = settings_of(config_file)
     if not without_secrets:
         _keys(settings, folder)
-        _webhook_secrets(settings, folder)
+        _outgoing_secrets(settings, folder)
     try:
         check_start(settings, folder)
         load_maps(settings.cities, settings.coordinates, folder)
@@ -204,9 +204,9 @@ def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
         raise
 
 
-def _webhook_secrets(settings: Settings, folder: Path) -> dict[str, tuple[bytes, ...]]:
+def _outgoing_secrets(settings: Settings, folder: Path) -> OutgoingSecrets:
     try:
-        return load_webhook_secrets(settings.webhooks, os.environ, folder)
+        return load_outgoing_secrets(settings.webhooks, settings.push, os.environ, folder)
     except ConfigError as error:
         stop_for(error)
         raise

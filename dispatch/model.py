@@ -329,3 +329,48 @@ class IdempotencyRecord:
     fingerprint: str
     order_id: OrderId
     at: float
+
+
+class WakeReason(StrEnum):
+    """Why a phone is woken."""
+
+    NO_SOCKET = "no_socket"
+    """An offer was sent and no device of the technician has a session."""
+    UNDELIVERED = "undelivered"
+    """A device seemed to be there, and did not take the offer."""
+
+
+class WakeOutcome(StrEnum):
+    """What became of the wish to wake a phone."""
+
+    CONNECTED = "connected"
+    """It has a session: nothing to do."""
+    OFF = "off"
+    """Nothing is configured that could wake it."""
+    SENT = "sent"
+    """Whoever wakes phones has taken it."""
+    FAILED = "failed"
+    """They have not."""
+    REPEATED = "repeated"
+    """It was woken a moment ago."""
+    CROWDED = "crowded"
+    """Too many are being woken."""
+    LATE = "late"
+    """The offer is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """A phone that is to open its socket.
+
+    Attributes:
+        at: When this was decided, UTC epoch seconds.
+        expires_at: When the offer ends; waking later is of no use.
+    """
+
+    tenant: TenantId
+    technician: UserId
+    offer_id: OfferId
+    reason: WakeReason
+    at: float
+    expires_at: float

@@ -1,6 +1,6 @@
 """What dispatch needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,7 +9,7 @@ from core.notice import Notice
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
 from dispatch.listing import ListFilter, Place
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
+from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician, Wake, WakeOutcome
 
 if TYPE_CHECKING:
     from dispatch.events import Effect
@@ -155,6 +155,22 @@ class Outside(Protocol):
 
     def committed(self, notices: Sequence[Notice]) -> None:
         """They are stored: deliver them. Never blocks; what it does not hear it finds in the store."""
+        ...
+
+
+class Reach(Protocol):
+    """Knows who has a session (the hub)."""
+
+    def online(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether any device of the user has a session."""
+        ...
+
+
+class Notifier(Protocol):
+    """Wakes phones (``transport/notifiers.py``)."""
+
+    def wake(self, wake: Wake, done: Callable[[WakeOutcome], None]) -> None:
+        """Try to wake one, and tell once what became of it: ``off``, ``sent`` or ``failed``. Never blocks."""
         ...
 
 

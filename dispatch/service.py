@@ -28,6 +28,7 @@ from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
 from dispatch.problem import Problem, Solution, Solver
 from dispatch.settings import DispatchSettings
+from dispatch.wakes import WakeDesk
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         served: Collection[CityId] | None = None,
         outside: Outside | None = None,
         zone: tzinfo = UTC,
+        wakes: WakeDesk | None = None,
     ) -> None:
         """Prepare.
 
@@ -64,6 +66,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             served: Cities of the tenant that are served: duty in any other has ended. None for all.
             outside: Tells programs outside; None when there are none.
             zone: The city's clock, by which shifts are worked.
+            wakes: Wakes phones that an offer does not find; None for never.
         """
         super().__init__(
             clock,
@@ -79,6 +82,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._fleet = fleet
         self._places = places
         self._outside = outside
+        self._wakes = wakes
         self._executor = executor
         self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
             shard, settings=settings, places=places, travel=travel, ids=ids, served=served, zone=zone
@@ -242,6 +246,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             self._guard("outside", self._outside.committed, notices)
         for effect in effects:
             self._guard(type(effect).__name__, self._perform_one, effect)
+        if self._wakes is not None:
+            self._wake_phones(self._wakes, effects, now)
         late = self._engine.skill_bits.take_late()
         for technician in self._engine.technicians() if late else ():
             if late & technician.skills:
@@ -277,6 +283,15 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 self._solve(round_id, problem)
             case events.OrderRepeated():
                 pass
+
+    def _wake_phones(self, wakes: WakeDesk, effects: Sequence[Effect], now: float) -> None:
+        """After all else: what can be delivered has been handed over."""
+        for effect in effects:
+            match effect:
+                case events.SendOffer(offer):
+                    self._guard("wake", partial(wakes.offer_sent, now=now), offer)
+                case events.CloseOffer(offer, events.CloseReason.UNDELIVERED):
+                    self._guard("wake", partial(wakes.offer_undelivered, now=now), offer)
 
     def _write(self, technician: Technician, rating: float) -> None:
         self._places.write(technician, self._engine.skill_bits.mask(technician.skills), rating)

@@ -5,13 +5,14 @@ import logging
 import os
 import signal
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 from api.app import make_app, make_refusal
 from core.errors import DoorstepError
+from dispatch.ports import Notifier
 from server.admin import make_admin_app
 from server.garbage import Collector
 from server.geography import load_maps
@@ -20,6 +21,7 @@ from server.http import HttpListener, address_of, keeping, tls_context, torn
 from server.interleaving_loop import InterleavingLoop
 from server.keys import Key
 from server.metrics import Metrics
+from server.outgoing_secrets import OutgoingSecrets
 from server.preflight import check_start
 from server.read_lag import ReadLag
 from server.readings import connect_readings, connect_stores
@@ -32,6 +34,7 @@ from store.lock import FolderInUse
 from store.migrate import DatabaseRefused
 from store.sqlite import Stores, open_stores
 from transport.guarded_post import GuardedPost
+from transport.notifiers import NoNotifier, PushWebhook
 from transport.websocket import WebSocketListener
 
 _log = logging.getLogger(__name__)
@@ -57,10 +60,10 @@ class App:
         *,
         keys: Mapping[str, Key],
         folder: Path,
-        webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
+        secrets: OutgoingSecrets | None = None,
     ) -> None:
-        """``keys`` verify tokens, ``webhook_secrets`` sign; relative paths of the config start at ``folder``."""
-        self._webhook_secrets = webhook_secrets or {}
+        """``keys`` verify tokens, ``secrets`` sign what is sent; relative paths of the config start at ``folder``."""
+        self._secrets = secrets or OutgoingSecrets()
         self.settings = derived(settings)
         self._folder = folder
         self._clock = SystemClock()
@@ -185,12 +188,21 @@ class App:
             pick_key=random_key(),
             executor=solvers,
             poster=poster,
-            webhook_secrets=self._webhook_secrets,
+            webhook_secrets=self._secrets.webhooks,
+            notifier=self._notifier(poster, stack),
         )
         try:
             await self.house.load()
         except DoorstepError as error:
             raise StartFailed(f"stored state cannot be read: {error.message}") from error
+
+    def _notifier(self, poster: GuardedPost, stack: AsyncExitStack) -> Notifier:
+        push = self.settings.push
+        if not push.url:
+            return NoNotifier()
+        notifier = PushWebhook(poster, self._clock, url=push.url, secrets=self._secrets.push, timeout_s=push.timeout_s)
+        stack.push_async_callback(notifier.close)
+        return notifier
 
     async def _open_stores(self, stack: AsyncExitStack) -> Stores:
         folder = Path(self.settings.data_folder)

@@ -19,6 +19,7 @@ from core.service import pause
 from core.shard import Shard
 from dispatch.ports import Listings
 from dispatch.unserved import open_orders_unserved
+from dispatch.wakes import WakeDesk
 from realtime.service import RealtimeService
 from safety.service import SafetyService
 from server.fleet import Fleet
@@ -64,6 +65,7 @@ class House:
         directory: Staff,
         listings: Listings,
         webhooks: WebhookService | None,
+        wakes: WakeDesk | None,
         last_seen: LastSeen,
         travel: Travel,
         learner: SpeedLearner,
@@ -82,6 +84,7 @@ class House:
         self._directory = directory
         self._listings = listings
         self.webhooks = webhooks
+        self.wakes = wakes
         self._last_seen = last_seen
         self.travel = travel
         self._learner = learner

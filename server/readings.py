@@ -1,9 +1,11 @@
 """Connects the metrics that are only looked up, at each scrape, to whoever counts them."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import TypeVar
 
+from dispatch.model import WakeOutcome
 from server.house import House
 from server.metrics import Metrics
 from store.sqlite import Stores
@@ -72,6 +74,8 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
         states = {} if webhooks is None else webhooks.breakers()
         return {(name,): float(state is BreakerState.OPEN) for name, state in states.items()}
 
+    wakes = house.wakes.counts if house.wakes is not None else Counter[WakeOutcome]()
+    metrics.read("doorstep_wakes", lambda: {(outcome.value,): float(count) for outcome, count in wakes.items()})
     metrics.read("doorstep_webhook_waiting", lines)
     metrics.read("doorstep_webhook_open", left_alone)
 

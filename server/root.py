@@ -20,7 +20,7 @@ from server.settings import (
 )
 from store.settings import StoreSettings
 from transport.settings import WebSocketSettings
-from webhooks.settings import EVERY_EVENT, WebhookSettings
+from webhooks.settings import EVERY_EVENT, PushSettings, WebhookSettings, check_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,8 @@ class Settings:
     """Where data is kept and for how long."""
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
     """Programs outside that are told of order events, at least once each."""
+    push: PushSettings = field(default_factory=PushSettings)
+    """The platform's push service, which wakes a phone that an offer does not find."""
     lifecycle: LifecycleSettings = field(default_factory=LifecycleSettings)
     """How the process ends."""
     log: LogSettings = field(default_factory=LogSettings)
@@ -107,6 +109,11 @@ class Settings:
         shards = [(city.tenant, city.city) for city in self.cities]
         if len(set(shards)) != len(shards):
             raise ValueError("cities must not name a city of a tenant twice")
+        if self.push.url:
+            try:
+                check_url(self.push.url, self.webhooks.private_hosts)
+            except ValueError as error:
+                raise ValueError(f"push.{error}") from None
         for name, endpoint in self.webhooks.endpoints.items():
             if unknown := set(endpoint.events) - KINDS - {EVERY_EVENT}:
                 kinds = ", ".join(sorted(KINDS))

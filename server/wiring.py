@@ -27,8 +27,9 @@ from core.clock import Clock
 from core.ids import CityId, IdSource, TenantId, UserId
 from core.shard import Shard
 from dispatch.places import Places
-from dispatch.ports import DispatchStore, Listings
+from dispatch.ports import DispatchStore, Listings, Notifier
 from dispatch.service import DispatchService
+from dispatch.wakes import WakeDesk
 from geo.city import CityMap
 from geo.point import Frame
 from geo.shard_positions import ShardPositions
@@ -101,6 +102,7 @@ def build_house(
     executor: Executor | None = None,
     poster: Poster | None = None,
     webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
+    notifier: Notifier | None = None,
 ) -> House:
     """Make every service and connect them.
 
@@ -116,14 +118,27 @@ def build_house(
         executor: Solves large matching rounds; None for the loop's own.
         poster: Reaches programs outside; without one nobody is told.
         webhook_secrets: Of each endpoint in the config; ready to sign.
+        notifier: Wakes phones; None for nobody.
     """
     given = _Given(
-        derived(settings), tokens, stores, maps, clock, ids, seed, pick_key, executor, poster, webhook_secrets or {}
+        derived(settings),
+        tokens,
+        stores,
+        maps,
+        clock,
+        ids,
+        seed,
+        pick_key,
+        executor,
+        poster,
+        webhook_secrets or {},
+        notifier,
     )
     ground = _lay_ground(given)
     hub, hub_ports = _make_hub(given, ground)
     webhooks = _make_webhooks(given)
-    cities = _make_cities(given, ground, hub, webhooks)
+    wakes = _make_wakes(given, hub)
+    cities = _make_cities(given, ground, hub, webhooks, wakes)
     safety = _make_safety(given, ground, hub, cities)
     inbound = Inbound(cities, safety, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety)
@@ -141,6 +156,7 @@ def build_house(
         directory=stores.directory,
         listings=stores.listings,
         webhooks=webhooks,
+        wakes=wakes,
         last_seen=ground.last_seen,
         travel=ground.travel,
         learner=SpeedLearner(
@@ -171,6 +187,7 @@ class _Given:
     executor: Executor | None
     poster: Poster | None
     webhook_secrets: Mapping[str, Sequence[bytes]]
+    notifier: Notifier | None
 
     @property
     def frame(self) -> Frame:
@@ -243,11 +260,26 @@ def _make_webhooks(given: _Given) -> WebhookService | None:
     )
 
 
-def _make_cities(given: _Given, ground: _Ground, hub: RealtimeService, webhooks: WebhookService | None) -> Cities:
+def _make_wakes(given: _Given, hub: RealtimeService) -> WakeDesk | None:
+    settings = given.settings.push
+    if given.notifier is None:
+        return None
+    return WakeDesk(given.notifier, hub, quiet_s=settings.quiet_s, under_way_max=settings.under_way_max)
+
+
+def _make_cities(
+    given: _Given,
+    ground: _Ground,
+    hub: RealtimeService,
+    webhooks: WebhookService | None,
+    wakes: WakeDesk | None,
+) -> Cities:
     """Dispatch of each shard, known to the fleet, beside its positions and under its map."""
     outbound = DispatchOutbound(given.frame, given.stores.directory)
     outside = OrderNotices(given.settings.webhooks.endpoints, webhooks, given.frame) if webhooks is not None else None
-    dispatch = {shard: _make_dispatch(shard, given, ground, hub, outbound, outside) for shard in ground.positions}
+    dispatch = {
+        shard: _make_dispatch(shard, given, ground, hub, outbound, outside, wakes) for shard in ground.positions
+    }
     ground.fleet.connect(hub, dispatch)
     parts = [
         ShardParts(shard, dispatch[shard], positions, given.timezone(shard))
@@ -263,6 +295,7 @@ def _make_dispatch(
     hub: RealtimeService,
     outbound: DispatchOutbound,
     outside: OrderNotices | None,
+    wakes: WakeDesk | None,
 ) -> DispatchService:
     return DispatchService(
         shard,
@@ -280,6 +313,7 @@ def _make_dispatch(
         served=frozenset(other.city for other in ground.positions if other.tenant == shard.tenant),
         outside=outside,
         zone=ZoneInfo(given.timezone(shard)),
+        wakes=wakes,
     )
 
 

@@ -105,3 +105,29 @@ class WebhookSettings:
                 check_url(endpoint.url, self.private_hosts)
             except ValueError as error:
                 raise ValueError(f"endpoints.{name}.{error}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class PushSettings:
+    """The platform's push service, which wakes a phone that an offer does not find."""
+
+    url: str = ""
+    """Where a wake is posted: https, or http to one of `webhooks.private_hosts`. Empty: phones are not woken."""
+    secret_env: str = ""
+    """Name of the environment variable that holds the secret of the signature, as for a webhook."""
+    secret_file: str = ""
+    """File that holds it, instead of the environment; a relative path starts at the config file's folder."""
+    timeout_s: float = 3.0
+    """Seconds for the service to take a wake; never longer than the offer lasts."""
+    quiet_s: float = 15.0
+    """Seconds after a wake in which the same technician is not woken again."""
+    under_way_max: int = 64
+    """Wakes at the same time; one more is left out, and counted as crowded."""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot work."""
+        if bool(self.secret_env) + bool(self.secret_file) != bool(self.url):
+            raise ValueError("needs exactly one of secret_env and secret_file with a url, and none without")
+        _require("timeout_s", self.timeout_s, 0.1, 60.0)
+        _require("quiet_s", self.quiet_s, 0.0, 3_600.0)
+        _require("under_way_max", self.under_way_max, 1, 10_000)

@@ -14,6 +14,7 @@ from core.principal import Role
 from server.app import App
 from server.config import load
 from server.keys import Key
+from server.outgoing_secrets import OutgoingSecrets
 from server.root import DERIVED, Settings
 from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
@@ -148,8 +149,8 @@ async def served(folder: Path, **overrides: str) -> AsyncIterator[Served]:
     }
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})
     settings = load(Settings, None, environ, derived=DERIVED)
-    secrets = dict.fromkeys(settings.webhooks.endpoints, (SECRET,))
-    app = App(settings, keys={"main": KEY}, folder=folder, webhook_secrets=secrets)
+    secrets = OutgoingSecrets(dict.fromkeys(settings.webhooks.endpoints, (SECRET,)), (SECRET,))
+    app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets)
     await app.start()
     try:
         async with aiohttp.ClientSession(app.http_url) as http:
