@@ -243,6 +243,8 @@ async def _streamed(http: web.Request, response: Response, request_id: str, time
 
 
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_LOOKED_AT_BYTES_MAX: Final = 16_384
+"""A longer body is not asked whether it is whole: each asking reads all of it, and a body may come byte by byte."""
 SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""
 
@@ -294,7 +296,7 @@ class _Bodies:
 
 def _is_whole(body: bytearray) -> bool:
     """Whether this is a JSON object already, whatever length was promised: help must not wait for nothing."""
-    if not body.rstrip().endswith(b"}"):
+    if len(body) > _LOOKED_AT_BYTES_MAX or not body.rstrip().endswith(b"}"):
         return False
     try:
         _OBJECT.decode(body)
