@@ -151,6 +151,9 @@ def print_summary(console: Console, state: DemoState) -> None:
         highlight=False,
     )
     console.print(verdict_table(state))
+    unheard = counts["pings"] - sum(counts[f"verdict.{verdict.word}"] for verdict in Verdict)
+    if unheard > 0:
+        _say(console, "dim", f"Of the last ones {unheard:,} had no answer yet: it is given once in a few seconds.")
     if counts["second_job"]:
         _say(console, "red", f"{_counted(counts['second_job'], 'technician')} got a second job while at work.")
     if state.order_errors:

@@ -26,6 +26,7 @@ def test_the_summary_says_what_became_of_the_positions_in_words() -> None:
     assert [cell.strip() for cell in rows["live"][2:5]] == ["3,000", "75.0 %", "where the person now is"]
     assert rows["duplicate"][2].strip() == "1,000"
     assert rows["all"][2].strip() == "4,000"
+    assert "Of the last ones 49 had no answer yet" in text
     assert "shed" not in rows
     assert "{" not in text
     assert "The demo succeeded: 1 order served, and the SOS was stored and acknowledged." in text
