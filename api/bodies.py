@@ -28,6 +28,8 @@ from realtime.messages import (
 
 Words = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(max_length=64)]
 Phone = Annotated[str, Meta(min_length=1, max_length=32)]
+ModeName = Literal["auto", "broadcast", "directed", "manual"]
+FallbackName = Literal["auto", "cancel"]
 GenderName = Literal["female", "male", "other"]
 Stars = Annotated[float, Meta(ge=0.0, le=5.0)]
 CursorText = Annotated[str, Meta(max_length=CURSOR_LEN_MAX)]
@@ -73,10 +75,32 @@ class OrderIn(Struct, frozen=True):
     customer: Id | None = None
     """Whose order it is; a customer may leave it out."""
     skills: Words = msgspec.field(default_factory=list)
-    mode: Literal["auto", "broadcast", "directed", "manual"] = "auto"
+    mode: ModeName = "auto"
     technician: Id | None = None
+    """Whom the customer picked; for mode ``directed``, which needs it."""
+    fallback: FallbackName = "auto"
+    """What becomes of a directed order that the picked technician does not take."""
     scheduled_for: EpochS | None = None
     gender_preference: GenderName | None = None
+
+
+class AssignIn(Struct, frozen=True):
+    """Give an order to a technician without asking them."""
+
+    technician: Id
+    reason: Annotated[str, Meta(min_length=1, max_length=512)]
+    override: Words = msgspec.field(default_factory=list)
+    """Filters to pass over, by name."""
+
+
+class ModeIn(Struct, frozen=True):
+    """Have a technician looked for in another way."""
+
+    mode: ModeName
+    technician: Id | None = None
+    """Whom to ask; for mode ``directed``, which needs it."""
+    fallback: FallbackName = "auto"
+    reason: Text = ""
 
 
 class CancelIn(Struct, frozen=True):

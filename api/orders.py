@@ -9,9 +9,11 @@ import msgspec
 
 from api.bodies import (
     AddTimeIn,
+    AssignIn,
     CancelIn,
     Done,
     Explanation,
+    ModeIn,
     OrderIn,
     RatingIn,
     ReassignIn,
@@ -31,7 +33,7 @@ from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
 from core.principal import Principal, Role
 from dispatch import events
-from dispatch.model import Gender, Mode, Order, OrderState, Site
+from dispatch.model import Fallback, Gender, Mode, Order, OrderState, Site
 from dispatch.ports import DispatchStore
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
@@ -70,13 +72,15 @@ class Orders:
     async def place(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders. A repeat with the same Idempotency-Key answers 200 with the order as it is now."""
         body: OrderIn = request.data
-        _refuse_later_features(body)
+        _check_mode(body)
         key = _idempotency_key(request)
         location = body.location
         raw = LatLng(location.lat, location.lng)
         point = convert_point(raw, Frame(location.crs), self._frame)
         part, district = self._cities.open_city(who.tenant, point)
         customer = _customer(who, body, part.shard.city)
+        if body.mode == "manual" and not is_staff_of(who, part.shard.city):
+            raise Invalid("mode manual is for staff: nobody is asked in it", code="mode_unsupported", field="mode")
         draft = events.OrderDraft(
             customer=customer,
             service=body.service,
@@ -88,7 +92,9 @@ class Orders:
             service_fen=body.price.service_fen,
             travel_fen=body.price.travel_fen,
             gender_preference=Gender(body.gender_preference) if body.gender_preference is not None else None,
-            mode=Mode.AUTO,
+            mode=Mode(body.mode),
+            technician=UserId(body.technician) if body.technician is not None else None,
+            fallback=Fallback(body.fallback),
             scheduled_for=body.scheduled_for,
         )
         fingerprint = hashlib.sha256(msgspec.json.encode(body)).hexdigest() if key else ""
@@ -158,6 +164,39 @@ class Orders:
         staff = _is_staff(who, order)
         await part.dispatch.ask(events.OrderReassigned(order.order_id, who.user, body.reason, staff=staff))
         return answer(Done({"order": order.order_id}))
+
+    async def assign(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/assign: who did it and why is kept in the order's history."""
+        body: AssignIn = request.data
+        part, order = await self._visible(who, request.path["id"], _is_ops)
+        await part.dispatch.ask(
+            events.OrderAssigned(
+                order.order_id,
+                UserId(body.technician),
+                who.user,
+                body.reason,
+                tuple(dict.fromkeys(body.override)),
+                await part.dispatch.recall(order.order_id),
+            )
+        )
+        return await self.read(who, request)
+
+    async def set_mode(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/mode."""
+        body: ModeIn = request.data
+        part, order = await self._visible(who, request.path["id"], _is_staff)
+        await part.dispatch.ask(
+            events.ModeSet(
+                order.order_id,
+                Mode(body.mode),
+                who.user,
+                body.reason,
+                UserId(body.technician) if body.technician is not None else None,
+                Fallback(body.fallback),
+                await part.dispatch.recall(order.order_id),
+            )
+        )
+        return await self.read(who, request)
 
     async def confirm(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/confirm."""
@@ -258,11 +297,9 @@ def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:
     return who.user
 
 
-def _refuse_later_features(body: OrderIn) -> None:
-    if body.mode != "auto":
-        raise Invalid("only mode auto is supported", code="mode_unsupported", field="mode")
-    if body.technician is not None:
-        raise Invalid("a technician can be named in mode directed only", code="mode_unsupported", field="technician")
+def _check_mode(body: OrderIn) -> None:
+    if (body.mode == "directed") != (body.technician is not None):
+        raise Invalid("is needed for mode directed and for no other", field="technician")
 
 
 def _idempotency_key(request: Request) -> str:

@@ -78,6 +78,16 @@ def order_routes(orders: Orders) -> list[Route]:
             body=bodies.ReassignIn, result=bodies.Done,
         ),
         Route(
+            "order_assign", "POST", "/v1/orders/{id}/assign", frozenset({OPS}), "ops: of their cities",
+            "Give an order to a technician, or pin it to the one it has. Idempotent.", orders.assign,
+            body=bodies.AssignIn, result=OrderView, location=True,
+        ),
+        Route(
+            "order_mode", "POST", "/v1/orders/{id}/mode", frozenset({OPS, SERVICE}), _STAFF_ORDERS,
+            "Have a technician looked for in another way, also again. Idempotent.", orders.set_mode,
+            body=bodies.ModeIn, result=OrderView, location=True,
+        ),
+        Route(
             "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
             "Agree that the job was done. Idempotent.", orders.confirm, result=OrderView, location=True,
         ),

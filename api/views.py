@@ -84,6 +84,7 @@ def order_view(
         price_fen=order.service_fen + order.travel_fen,
         eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
         reason=order.reason or UNSET,
+        mode=order.mode.value if whole else UNSET,
         cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
     )
 

@@ -6,7 +6,7 @@ turn is set aside, for those who may read only what is stored (``stored.py``).
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -220,9 +220,11 @@ class Book:
         """Store a round."""
         self.changes.rounds.append(stored)
 
-    def recall(self, order: Order, event_seq: int) -> None:
-        """Take a settled order back into memory."""
+    def recall(self, order: Order, event_seq: int, offers: Sequence[Offer] = ()) -> None:
+        """Take a settled order back into memory; with its offers it is known again who refused it."""
         self._index_order(None, order)
+        for offer in offers:
+            self._index_offer(None, offer)
         self._event_seqs[order.order_id] = event_seq
 
     def note(self, order: Order, now: float, what: str, who: str, **detail: str | float | int | None) -> None:

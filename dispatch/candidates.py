@@ -17,6 +17,12 @@ GENDER_CODES: Final = {"female": 1, "male": 2, "other": 3}
 """Codes of gender columns; 0 is no preference."""
 
 
+BY_PLACE: Final = frozenset(
+    {Exclusion.STALE_POSITION, Exclusion.UNHEARD, Exclusion.DISCONNECTED, Exclusion.TOO_FAR, Exclusion.CALENDAR}
+)
+"""Reasons that come from the shard's index: they mean nothing for somebody who is not in it."""
+
+
 def distances_m(problem: Problem, rows: IntArray) -> FloatArray:
     """Great-circle metres from each of these orders to each technician, shape (len(rows), m)."""
     o, t = problem.orders, problem.technicians

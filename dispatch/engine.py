@@ -19,6 +19,7 @@ from dispatch import order as orders
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
+from dispatch.desk import Desk
 from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
 from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book
@@ -69,6 +70,7 @@ class DispatchEngine:
         self._calendars = Calendars(self._book, Hours(zone), travel, settings.schedule)
         self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings, self._calendars)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, settings)
+        self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
             e.OfferAccepted: self._on_accepted,
@@ -79,6 +81,8 @@ class DispatchEngine:
             e.OrderCancelled: self._on_cancelled,
             e.OrderReassigned: self._on_reassigned,
             e.TimeAdded: self._on_time_added,
+            e.OrderAssigned: self._desk.assign,
+            e.ModeSet: self._desk.set_mode,
             e.OrderConfirmed: self._on_confirmed,
             e.OrderRated: self._on_rated,
             e.TechnicianPut: self._on_technician_put,
@@ -253,6 +257,8 @@ class DispatchEngine:
             fallback=draft.fallback,
             offers_len_max=modes.offers_len_max(draft.mode, self._settings),
         )
+        if placed.picked is not None:
+            self._desk.check_pick(placed, placed.picked, now)
         book.note(placed, now, "placed", event.by)
         opened = book.put_order(orders.advance(placed, schedule.opening(placed, now, self._settings.schedule), now))
         book.note(opened, now, opened.state, SYSTEM)

@@ -3,6 +3,7 @@
 Effects carry whole values: nobody has to look anything up to render them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -172,6 +173,56 @@ class TimeAdded:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """An order that the engine let go of long ago, read back by the edge (``DispatchService.recall``)."""
+
+    order: Order
+    event_seq: int
+    offers: Sequence[Offer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OrderAssigned:
+    """Staff give the order to a technician without asking them; nobody but staff moves it from there.
+
+    An order that has a technician who is not at the door yet is taken from them; an unfilled one begins again.
+    To whom has it already it is only pinned. A repeat is no news.
+
+    Attributes:
+        override: Filters to pass over, by name (``desk.OVERRIDABLE``).
+
+    Refused: ``not_found`` (order or technician), ``filter_failed`` (a filter speaks against it that was not named),
+    ``filter_holds`` (one that cannot be overridden), ``order_arrived`` and later states.
+    """
+
+    order_id: OrderId
+    technician: UserId
+    by: UserId
+    reason: str
+    override: tuple[str, ...] = ()
+    recalled: Recalled | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModeSet:
+    """Staff have an order without a technician looked for in another mode, from now on; also an unfilled one.
+
+    Live offers that the mode would not have made are revoked. The mode it is in already is no news.
+
+    Refused: ``not_found``, ``already_assigned``, ``order_arrived`` and later states, ``filter_failed`` (a pick that
+    cannot succeed), ``invalid`` (a technician without mode ``directed`` or the other way round).
+    """
+
+    order_id: OrderId
+    mode: Mode
+    by: UserId
+    reason: str = ""
+    technician: UserId | None = None
+    fallback: Fallback = Fallback.AUTO
+    recalled: Recalled | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class OrderConfirmed:
     """The customer (or ``staff``) agrees that the job was done. A repeat is no news.
 
@@ -181,14 +232,6 @@ class OrderConfirmed:
     order_id: OrderId
     by: UserId
     staff: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Recalled:
-    """An order that the engine let go of long ago, read back by the edge (``DispatchService.recall``)."""
-
-    order: Order
-    event_seq: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +307,8 @@ DispatchEvent = (
     | OrderCancelled
     | OrderReassigned
     | TimeAdded
+    | OrderAssigned
+    | ModeSet
     | OrderConfirmed
     | OrderRated
     | TechnicianPut
@@ -292,7 +337,7 @@ class OrderChanged:
     Attributes:
         order: The order as it is now.
         what: ``placed, matching, assigned, en_route, arrived, in_service, finished, departed_safe, confirmed,
-            cancelled, unfilled, reassigned, rated, time_added``.
+            cancelled, unfilled, reassigned, rated, time_added, pinned, switched``.
         technician: The order's technician, None while there is none.
         rating: Mean rating of ``technician`` (1 to 5) as a customer may see it, None for a new one.
         previous_technician: Who lost the order with this change, None for nobody.

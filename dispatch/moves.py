@@ -83,10 +83,10 @@ class Moves:
         elif order.state in SETTLED_STATES:
             self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
 
-    def switch(self, order: Order, mode: Mode, now: float, by: UserId, **facts: Any) -> Order:
+    def switch(self, order: Order, mode: Mode, now: float, by: UserId, why: str = "", **facts: Any) -> Order:
         """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""
         move = OrderMove.REOPEN if order.state is OrderState.UNFILLED else OrderMove.SWITCH
-        detail = {"mode": mode.value}
+        detail = {"mode": mode.value} | ({"reason": why} if why else {})
         if facts.get("picked") is not None:
             detail["technician"] = facts["picked"]
         order = self.move(
@@ -108,12 +108,24 @@ class Moves:
         The order must have the arrow ``take_back`` and a technician. Who alone was to do it is not bound to it any
         more: a customer who wanted nobody else gets nobody.
         """
+        was = order.mode
+        order, freed = self.release(order, schedule.taking_back(order, now, self._settings.schedule), now, by, reason)
+        effects = [self.tell(order, "reassigned", now, lost_by=order.lost_by[-1]), *freed]
+        if was is Mode.DIRECTED:
+            effects.extend(self.end_search(order, now))
+        elif was is Mode.MANUAL:
+            self.switch(order, Mode.AUTO, now, by, reason=reason)
+        self._matchmaker.want()
+        return self._book.orders[order.order_id], effects
+
+    def release(self, order: Order, move: OrderMove, now: float, by: UserId, reason: str) -> tuple[Order, list[Effect]]:
+        """Take an order from its technician by ``move``; what follows is the caller's."""
         lost_by = order.technician
         assert lost_by is not None  # noqa: S101 - the caller has looked
         self._book.refuse(order.order_id, lost_by)
         order = self.move(
             order,
-            schedule.taking_back(order, now, self._settings.schedule),
+            move,
             now,
             by,
             technician=None,
@@ -121,16 +133,10 @@ class Moves:
             booked_for=None,
             radius_step=0,
             pinned_by=None,
-            lost_by=tuple(dict.fromkeys((*order.lost_by, lost_by))),
+            lost_by=(*(user for user in order.lost_by if user != lost_by), lost_by),
             reason=reason,
         )
-        effects = [self.tell(order, "reassigned", now, lost_by=lost_by), *self.free(lost_by, order, now)]
-        if order.mode is Mode.DIRECTED:
-            effects.extend(self.end_search(order, now))
-        elif order.mode is Mode.MANUAL:
-            self.switch(order, Mode.AUTO, now, by, reason=reason)
-        self._matchmaker.want()
-        return self._book.orders[order.order_id], effects
+        return order, self.free(lost_by, order, now)
 
     def end_search(self, order: Order, now: float) -> list[Effect]:
         """Nobody was found in the order's mode: go on in the next one, or give up."""
@@ -139,7 +145,7 @@ class Moves:
         was_refused = bool(self._book.refused.get(order.order_id))
         why = modes.why_unfilled(order, was_refused=was_refused)
         if modes.falls_back(order):
-            self.switch(order, Mode.AUTO, now, SYSTEM, reason=why)
+            self.switch(order, Mode.AUTO, now, SYSTEM, why)
             return []
         order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
         return [self.tell(order, "unfilled", now)]

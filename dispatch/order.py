@@ -51,6 +51,7 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.PLACED, _M.SCHEDULE): _S.SCHEDULED,
     (_S.PLACED, _M.CANCEL): _S.CANCELLED,
     (_S.SCHEDULED, _M.OPEN): _S.MATCHING,
+    (_S.SCHEDULED, _M.ASSIGN): _S.ASSIGNED,
     (_S.SCHEDULED, _M.SWITCH): _S.SCHEDULED,
     (_S.SCHEDULED, _M.GIVE_UP): _S.UNFILLED,
     (_S.SCHEDULED, _M.CANCEL): _S.CANCELLED,

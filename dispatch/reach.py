@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from core.ids import UserId
-from dispatch import calendar, rating
+from dispatch import calendar, candidates, cost, rating
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
@@ -51,12 +51,16 @@ def build(
     travel: tuple[float, float],
     hours: Hours,
     settings: DispatchSettings,
+    users: Sequence[UserId] | None = None,
 ) -> Problem:
-    """The problem of these orders. Cost: about 0.1 ms an order, or 3 us a technician for a round in columns."""
-    if len(orders) <= settings.round.slice_orders_max:
-        users = _neighbours(orders, book, places, now, settings)
-    else:
-        users = [user for user in book.technicians if places.slot(user) is not None]
+    """The problem of these orders, with ``users`` or whoever is in reach.
+
+    Cost:
+        About 0.1 ms an order, or 3 us a technician for a round in columns.
+    """
+    if users is None:
+        is_small = len(orders) <= settings.round.slice_orders_max
+        users = _neighbours(orders, book, places, now, settings) if is_small else _everybody(book, places)
     technicians = _technician_columns(users, book, places, now, settings)
     row_of = {user: row for row, user in enumerate(users)}
     orders, is_extra = _rows(orders, book)
@@ -91,6 +95,36 @@ def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:
         begins_at=_floats(orders, lambda order: order.scheduled_for, -inf),
         duration_s=np.array([order.duration_s for order in orders], dtype=np.float64),
     )
+
+
+def against(
+    order: Order,
+    who: Technician,
+    book: Book,
+    places: Places,
+    *,
+    now: float,
+    travel: tuple[float, float],
+    hours: Hours,
+    settings: DispatchSettings,
+) -> tuple[list[Exclusion], float]:
+    """Everything that speaks against one pair, the most telling first, and the way there in seconds.
+
+    Of somebody who is not on duty here the place is not known, so nothing is said about it.
+    """
+    order = replace(order, picked=None)
+    problem = build(
+        [order], book, places, now=now, seed=0, travel=travel, hours=hours, settings=settings, users=[who.technician]
+    )
+    row = np.zeros(1, dtype=np.int64)
+    found = [reason for reason, mask in candidates.filters(problem, row) if mask.any()]
+    found = [*hard_reasons(who, book), *reversed(found)]
+    if places.slot(who.technician) is None:
+        return [reason for reason in found if reason not in candidates.BY_PLACE], 0.0
+    distance_m = candidates.distances_m(problem, row)
+    if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
+        found.append(Exclusion.TOO_FAR)
+    return found, float(cost.travel_s(problem.policy, distance_m)[0, 0])
 
 
 def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:
@@ -166,6 +200,11 @@ def _order_columns(
         only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
         unmatched_s=np.array(unmatched_s if any(is_extra) else [], dtype=np.float64),
     )
+
+
+def _everybody(book: Book, places: Places) -> list[UserId]:
+    """All technicians who have a place in the index."""
+    return [user for user in book.technicians if places.slot(user) is not None]
 
 
 def _neighbours(

@@ -140,14 +140,14 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         return self._engine.cancellation(order, self._clock.now(), staff=staff)
 
     async def recall(self, order_id: OrderId) -> Recalled | None:
-        """Read an order that memory has let go of, to rate it. Raises ``Unavailable``."""
+        """Read an order that memory has let go of, to rate it or to look for somebody again. Raises ``Unavailable``."""
         if self._engine.order(order_id) is not None:
             return None
         order = await self._store.order(self.shard.tenant, order_id)
         if order is None or order.city != self.shard.city:
             return None
         told = await self._store.events(self.shard.tenant, order_id)
-        return Recalled(order, len(told))
+        return Recalled(order, len(told), await self._store.offers(self.shard.tenant, order_id))
 
     async def explain(self, order_id: OrderId) -> list[explaining.Explanation]:
         """Each stored round that looked at the order, oldest first, recomputed in a thread. Raises ``Unavailable``."""

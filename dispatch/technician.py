@@ -32,7 +32,7 @@ DUTY_TABLE: Final[frozenset[tuple[DutyState, DutyState]]] = frozenset(
 WORK_TABLE: Final[dict[tuple[WorkState, WorkMove], WorkState]] = {
     (WorkState.IDLE, WorkMove.ASK): WorkState.OFFERED,
     (WorkState.OFFERED, WorkMove.TAKE): WorkState.BUSY,
-    # They set out for a job that they had booked.
+    # They set out for a job that they had booked, or were given one by hand.
     (WorkState.IDLE, WorkMove.TAKE): WorkState.BUSY,
     # The job is over while they think about the next one.
     (WorkState.BUSY, WorkMove.ASK): WorkState.OFFERED,

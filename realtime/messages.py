@@ -405,6 +405,8 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     reason: Word | UnsetType = UNSET
     cancellation: CancellationView | UnsetType = UNSET
     """What calling it off has cost."""
+    mode: Word | UnsetType = UNSET
+    """How its technician is found; for customers and staff."""
 
 
 class Fix(Struct, frozen=True, omit_defaults=True):

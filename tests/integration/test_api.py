@@ -84,7 +84,11 @@ async def test_bodies_that_do_not_fit_name_the_field(tmp_path: Path) -> None:
             ({"location": {"lat": True, "lng": 0, "address": "x"}}, "location.lat"),
             ({"service": "mas\x00sage"}, "service"),
             ({"skills": ["x" * 65]}, "skills[0]"),
-            ({"mode": "broadcast"}, "mode"),
+            ({"mode": "loud"}, "mode"),
+            ({"mode": "manual"}, "mode"),
+            ({"mode": "directed"}, "technician"),
+            ({"technician": "tec_1"}, "technician"),
+            ({"mode": "directed", "technician": "tec_1", "fallback": "never"}, "fallback"),
             ({"scheduled_for": 1}, "scheduled_for"),
             ({"price": {"service_fen": -1}}, "price.service_fen"),
         ):

@@ -140,9 +140,7 @@ async def test_an_sos_that_is_whole_does_not_wait_for_the_bytes_that_were_promis
         long = TAP[:-1] + b',"note":"' + b"x" * 20_000 + b'"}'  # not looked at before its time
         for length, part in ((len(TAP), TAP[:-9]), (len(long) + 40, long)):
             async with asyncio.timeout(4):
-                (answer,) = await talk(
-                    server, head(server, "/v1/sos"), b"Content-Length: %d\r\n\r\n" % length + part
-                )
+                (answer,) = await talk(server, head(server, "/v1/sos"), b"Content-Length: %d\r\n\r\n" % length + part)
             assert answer.status == 200
 
 

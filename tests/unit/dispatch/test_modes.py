@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 
-from core.errors import Conflict
+from core.errors import Conflict, DoorstepError
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason
-from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState, WorkState
-from dispatch.settings import BroadcastSettings, DirectedSettings, RoundSettings
+from dispatch.model import DutyState, Fallback, Gender, Mode, OfferState, Order, OrderState, WorkState
+from dispatch.settings import BroadcastSettings, DirectedSettings, ManualSettings, RoundSettings
 from tests.unit.dispatch.world import (
+    ALL_STEPS,
     ANNA,
     OPS,
     T0,
@@ -158,7 +159,7 @@ def test_an_order_taken_back_may_be_offered_to_losers_of_its_broadcast_but_not_t
 WINDOW = DirectedSettings(window_s=100.0, remind_every_s=30.0)
 
 
-def directed(world: World, picked: str, fallback: Fallback = Fallback.AUTO) -> Any:
+def directed(world: World, picked: str, fallback: Fallback = Fallback.AUTO) -> Order:
     return world.place(mode=Mode.DIRECTED, technician=UserId(picked), fallback=fallback)
 
 
@@ -253,3 +254,232 @@ def test_a_directed_order_taken_back_goes_on_as_its_customer_chose() -> None:
         world.feed(e.OrderReassigned(order.order_id, OPS))
         assert world.order(order.order_id).state is state
         assert live(world) == (["t1"] if fallback is Fallback.AUTO else [])
+
+
+def test_a_pick_that_cannot_succeed_is_refused_and_each_filter_is_named() -> None:
+    world = a_city(1)
+    world.join("raw", skills=frozenset(), gender=Gender.MALE)
+    with pytest.raises(Conflict, match="skill, gender") as caught:
+        world.place(mode=Mode.DIRECTED, technician=UserId("raw"), gender_preference=Gender.FEMALE)
+    assert (caught.value.code, caught.value.field) == ("filter_failed", "technician")
+    with pytest.raises(DoorstepError) as unknown:
+        world.place(mode=Mode.DIRECTED, technician=UserId("nobody"))
+    assert unknown.value.code == "not_found"
+    assert not world.ledger.orders
+    assert not world.engine.changes
+
+
+# -- manual ---------------------------------------------------------------------------------------------------
+
+
+def give(world: World, order: Order, to: str, *override: str) -> list[e.Effect]:
+    return world.feed(e.OrderAssigned(order.order_id, UserId(to), OPS, "the customer asked", override))
+
+
+def refused(world: World, event: e.DispatchEvent) -> DoorstepError:
+    """The refusal of an event, which has changed nothing."""
+    with pytest.raises(DoorstepError) as caught:
+        world.engine.handle(event, world.now)
+    assert not world.engine.changes
+    return caught.value
+
+
+def test_nobody_is_asked_for_a_manual_order_and_it_ends_when_staff_give_it_to_nobody() -> None:
+    world = a_city(manual=ManualSettings(unfilled_after_s=300.0))
+    order = world.place(mode=Mode.MANUAL)
+    assert live(world) == []
+    assert heard(world.tick(299)) == []
+    assert heard(world.tick(300)) == [tells("unfilled", order__reason="nobody_assigned")]
+    assert world.order(order.order_id).state is OrderState.UNFILLED
+
+
+def test_staff_give_an_order_to_somebody_without_asking_them() -> None:
+    world = a_city()
+    order = world.place(mode=Mode.MANUAL)
+    effects = give(world, order, "t3")
+    assert heard(effects) == [tells("assigned", order__technician="t3")]
+    now = world.order(order.order_id)
+    assert (now.state, now.pinned_by) == (OrderState.ASSIGNED, OPS)
+    assert now.eta_s == pytest.approx(360.0, abs=1.0)
+    line = world.ledger.events[-1]
+    assert (line.what, line.who, line.detail["reason"]) == ("assigned", OPS, "the customer asked")
+    assert give(world, order, "t3") == []
+    world.restart()
+    world.steps(order, *ALL_STEPS)
+    assert world.order(order.order_id).state is OrderState.DEPARTED_SAFE
+
+
+def test_an_order_given_by_hand_takes_its_live_offers_back() -> None:
+    world = a_city(broadcast=THREE)
+    order = world.place(mode=Mode.BROADCAST)
+    first = world.offer_of("t1")
+    effects = heard(give(world, order, "t2"))
+    assert effects[0] == tells("assigned", order__technician="t2")
+    assert set(closed(effects)) == {"t1", "t2", "t3"}
+    assert refused(world, e.OfferAccepted(first.offer_id, UserId("t1"))).code == "offer_taken"
+
+
+def test_staff_give_an_order_to_another_before_its_technician_is_at_the_door() -> None:
+    world = a_city()
+    order = world.place()
+    world.accept("t1")
+    world.steps(order, e.Step.EN_ROUTE)
+    assert heard(give(world, order, "t2")) == [tells("assigned", order__technician="t2", previous_technician="t1")]
+    assert [x.what for x in world.ledger.events][-2:] == ["take_back", "assigned"]
+    world.steps(order, e.Step.EN_ROUTE, e.Step.ARRIVED)
+    late = e.OrderAssigned(order.order_id, UserId("t1"), OPS, "no")
+    assert refused(world, late).code == "order_arrived"
+    world.steps(order, e.Step.IN_SERVICE)
+    assert refused(world, late).code == "order_in_service"
+
+
+def test_a_technician_who_has_accepted_may_be_pinned() -> None:
+    world = a_city()
+    order = world.place()
+    world.accept("t1")
+    assert heard(give(world, order, "t1")) == [tells("pinned", order__mode=Mode.MANUAL)]
+    assert give(world, order, "t1") == []
+
+
+def test_each_failing_filter_is_named_and_passed_over_only_by_name() -> None:
+    world = a_city(1)
+    world.join("raw", 30_000.0, skills=frozenset(), gender=Gender.MALE)
+    order = world.place(mode=Mode.MANUAL, gender_preference=Gender.FEMALE)
+    world.seen(UserId("raw"), north(30_000.0), connected=False)
+    error = refused(world, e.OrderAssigned(order.order_id, UserId("raw"), OPS, "why", ("skill",)))
+    assert (error.code, error.field) == ("filter_failed", "override")
+    assert "fails gender, disconnected, too_far:" in error.message
+    give(world, order, "raw", "skill", "gender", "disconnected", "too_far")
+    assert world.ledger.events[-1].detail["override"] == "disconnected, gender, skill, too_far"
+    assert world.order(order.order_id).technician == "raw"
+
+
+def test_a_second_job_papers_and_duty_are_never_passed_over() -> None:
+    world = a_city(2)
+    world.put("raw", verified=False, skills=frozenset())
+    first, second = world.place(), world.place(mode=Mode.MANUAL)
+    world.accept("t1")
+    error = refused(world, e.OrderAssigned(second.order_id, UserId("t1"), OPS, "why"))
+    assert (error.code, "fails busy, which cannot" in error.message) == ("filter_holds", True)
+    error = refused(world, e.OrderAssigned(second.order_id, UserId("raw"), OPS, "why"))
+    assert "fails off_duty, unverified, which cannot be overridden; and fails skill, which may" in error.message
+    for name in ("busy", "unverified", "own_order", "nonsense"):
+        error = refused(world, e.OrderAssigned(second.order_id, UserId("t2"), OPS, "why", (name,)))
+        assert (error.code, error.field) == ("filter_holds", "override")
+    assert world.order(first.order_id).technician == "t1"
+
+
+def test_somebody_being_asked_for_another_order_loses_that_offer_only_by_name() -> None:
+    world = a_city(2)
+    asked = world.place()
+    order = world.place(mode=Mode.MANUAL)
+    assert refused(world, e.OrderAssigned(order.order_id, UserId("t1"), OPS, "why")).code == "filter_failed"
+    effects = heard(give(world, order, "t1", "offered"))
+    assert closed(effects) == {"t1": CloseReason.REVOKED}
+    assert asks("t2", order__order_id=asked.order_id) in effects
+
+
+def test_an_order_given_by_hand_and_taken_back_is_looked_after_by_rounds_again() -> None:
+    world = a_city()
+    order = world.place(mode=Mode.MANUAL)
+    give(world, order, "t3")
+    world.feed(e.OrderReassigned(order.order_id, OPS, "ill"))
+    assert live(world) == ["t1"]
+    world.restart()
+    assert world.engine.live_offer(UserId("t3")) is None
+    error = refused(world, e.OrderAssigned(order.order_id, UserId("t3"), OPS, "why"))
+    assert "refused" in error.message
+
+
+# -- changes of mode ------------------------------------------------------------------------------------------
+
+
+def switch(world: World, order: Order, mode: Mode, **facts: Any) -> list[e.Effect]:
+    return world.feed(e.ModeSet(order.order_id, mode, OPS, "busy evening", **facts))
+
+
+def test_an_order_goes_from_mode_to_mode_and_keeps_the_offers_that_fit() -> None:
+    world = a_city(broadcast=THREE)
+    order = world.place()
+    assert live(world) == ["t1"]
+    effects = heard(switch(world, order, Mode.BROADCAST))
+    assert effects[0] == tells("switched", order__mode=Mode.BROADCAST)
+    assert live(world) == ["t1", "t2", "t3"]
+    assert closed(switch(world, order, Mode.AUTO)) == dict.fromkeys(("t2", "t3"), CloseReason.REVOKED)
+    assert live(world) == ["t1"]
+    switch(world, order, Mode.DIRECTED, technician=UserId("t4"))
+    assert live(world) == ["t4"]
+    switch(world, order, Mode.MANUAL)
+    assert live(world) == []
+    assert switch(world, order, Mode.MANUAL) == []
+    switch(world, order, Mode.AUTO)
+    assert live(world) == ["t1"]
+    assert [x.what for x in world.ledger.events].count("switch") == 5
+
+
+def test_a_change_of_mode_begins_the_search_anew() -> None:
+    world = World(unfilled_after_s=60.0)
+    order = world.place()
+    world.tick(50)
+    switch(world, order, Mode.BROADCAST)
+    assert heard(world.tick(109)) == []
+    assert heard(world.tick(110)) == [tells("unfilled")]
+
+
+def test_staff_have_an_unfilled_order_looked_for_again_and_refusals_still_count() -> None:
+    world = a_city(2, unfilled_after_s=60.0)
+    order = world.place()
+    for name in ("t1", "t2"):
+        world.feed(e.OfferDeclined(world.offer_of(name).offer_id, UserId(name)))
+    world.tick(60)
+    world.join("late", 900.0)
+    effects = heard(switch(world, order, Mode.AUTO))
+    assert effects == [tells("switched", order__state=OrderState.MATCHING), asks("late")]
+    world.tick(5_000)
+    assert world.engine.order(order.order_id) is None  # unfilled again, and forgotten
+
+
+def test_an_unfilled_order_that_memory_has_forgotten_is_reopened_from_the_store() -> None:
+    world = a_city(2, unfilled_after_s=60.0)
+    order = world.place()
+    world.feed(e.OfferDeclined(world.offer_of("t1").offer_id, UserId("t1")))
+    world.feed(e.OfferDeclined(world.offer_of("t2").offer_id, UserId("t2")))
+    world.tick(5_000)
+    assert refused(world, e.ModeSet(order.order_id, Mode.AUTO, OPS)).code == "not_found"
+    offers = [o for o in world.ledger.offers.values() if o.order_id == order.order_id]
+    seq = max(x.seq for x in world.ledger.events)
+    recalled = e.Recalled(world.ledger.orders[order.order_id], seq, offers)
+    world.join("late", 900.0)
+    for name in ("t1", "t2"):
+        world.seen(UserId(name), north(400.0))
+    assert asks("late") in switch(world, order, Mode.AUTO, recalled=recalled)
+    assert live(world) == ["late"]
+
+
+def test_an_order_with_a_technician_changes_no_mode() -> None:
+    world = a_city()
+    order = world.place()
+    world.accept("t1")
+    change = e.ModeSet(order.order_id, Mode.BROADCAST, OPS)
+    assert refused(world, change).code == "already_assigned"
+    world.steps(order, *ALL_STEPS)
+    assert refused(world, change).code == "order_finished"
+    world.feed(e.OrderConfirmed(order.order_id, ANNA))
+    assert refused(world, change).code == "order_confirmed"
+    for mode, technician in ((Mode.DIRECTED, None), (Mode.AUTO, UserId("t1"))):
+        assert refused(world, replace(change, mode=mode, technician=technician)).field == "technician"
+
+
+def test_an_order_for_later_may_change_its_mode_before_its_time_or_be_booked_by_hand() -> None:
+    world = a_city(broadcast=THREE)
+    order = world.place(scheduled_for=T0 + 10_000.0)
+    switch(world, order, Mode.BROADCAST)
+    assert world.order(order.order_id).state is OrderState.SCHEDULED
+    assert live(world) == []
+    give(world, order, "t1")
+    now = world.order(order.order_id)
+    assert (now.state, now.booked_for) == (OrderState.ASSIGNED, T0 + 10_000.0)
+    another = world.place(mode=Mode.MANUAL, scheduled_for=T0 + 9_000.0)
+    error = refused(world, e.OrderAssigned(another.order_id, UserId("t1"), OPS, "why"))
+    assert "fails calendar, which cannot be overridden" in error.message
+    assert world.engine.technician(UserId("t1")).work is WorkState.IDLE  # type: ignore[union-attr]

@@ -1,0 +1,237 @@
+"""What staff do with an order by hand: give it to somebody, or have it looked for in another way.
+
+Part of the engine; pure. Nothing here passes over a filter in silence: staff name what they override, and what keeps
+people safe or a promise true cannot be overridden at all.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from typing import Final
+
+from core.errors import Conflict, Invalid
+from core.ids import OrderId, UserId
+from dispatch import modes, reach
+from dispatch.book import Book
+from dispatch.calendar import Hours, service_begins_at
+from dispatch.errors import conflict, no_such_order, no_such_technician
+from dispatch.events import CloseOffer, CloseReason, Effect, ModeSet, OrderAssigned, Recalled
+from dispatch.model import Mode, Order, OrderState, Technician
+from dispatch.moves import Moves
+from dispatch.offer import OfferMove
+from dispatch.order import JOB_STATES, OrderMove
+from dispatch.places import Places
+from dispatch.ports import TravelRate
+from dispatch.problem import Exclusion
+from dispatch.settings import DispatchSettings
+
+OVERRIDABLE: Final = frozenset(
+    {
+        Exclusion.OFFERED,
+        Exclusion.SKILL,
+        Exclusion.GENDER,
+        Exclusion.REFUSED,
+        Exclusion.DISCONNECTED,
+        Exclusion.UNHEARD,
+        Exclusion.STALE_POSITION,
+        Exclusion.TOO_FAR,
+    }
+)
+"""Filters that staff may override by name: wishes, estimates, and what a telephone call can settle.
+
+Every other holds: papers and cities (``unverified``, ``city``), a second job (``busy``, ``calendar``), somebody who is
+not working (``off_duty``) or is the customer (``own_order``), and whatever is added later until it is named here.
+"""
+
+_LASTING: Final = frozenset(
+    {Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.SKILL, Exclusion.GENDER, Exclusion.REFUSED, Exclusion.OWN_ORDER}
+)
+"""Filters that waiting does not change: with one of them a pick cannot succeed."""
+
+_REFUSALS: Final = {
+    OrderState.ARRIVED: ("order_arrived", "the technician is at the door"),
+    OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
+    OrderState.FINISHED: ("order_finished", "the service is over"),
+    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
+    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
+    OrderState.CANCELLED: ("order_cancelled", "the order was cancelled"),
+}
+
+
+class Desk:
+    """Assignments and changes of mode of one shard."""
+
+    def __init__(
+        self, book: Book, moves: Moves, places: Places, travel: TravelRate, hours: Hours, settings: DispatchSettings
+    ) -> None:
+        self._book = book
+        self._moves = moves
+        self._places = places
+        self._travel = travel
+        self._hours = hours
+        self._settings = settings
+
+    # -- giving an order to somebody ------------------------------------------------------------------------
+
+    def assign(self, event: OrderAssigned, now: float) -> list[Effect]:
+        """Give an order to a technician without asking them. See ``OrderAssigned`` for refusals."""
+        overridden = _overridden(event.override)
+        order = self._order(event.order_id, event.recalled)
+        who = self._technician(event.technician)
+        if order.technician == who.technician and order.state in JOB_STATES:
+            return self._pin(order, event, now)
+        if order.state in _REFUSALS:
+            raise conflict(*_REFUSALS[order.state])
+        reasons, travel_s = self._against(order, who, now)
+        _refuse(who, reasons, overridden)
+        lost_by = order.technician
+        effects: list[Effect] = []
+        if order.state is OrderState.UNFILLED:
+            order = self._moves.switch(order, Mode.MANUAL, now, event.by)
+        if lost_by is not None:
+            order, effects = self._moves.release(order, OrderMove.TAKE_BACK, now, event.by, event.reason)
+        effects += self._moves.revoke_live(order, CloseReason.TAKEN, now)
+        effects += self._revoke_other_offer(who, event.by, now)
+        detail = {"technician": who.technician, "reason": event.reason}
+        if overridden:
+            detail["override"] = ", ".join(sorted(reason.name.lower() for reason in overridden))
+        begins_at = service_begins_at(order, now + travel_s)
+        is_later = who.technician in self._book.job_of or begins_at - travel_s > now
+        order = self._moves.move(
+            order,
+            OrderMove.ASSIGN,
+            now,
+            event.by,
+            detail,
+            technician=who.technician,
+            eta_s=travel_s,
+            booked_for=begins_at if is_later else None,
+            mode=Mode.MANUAL,
+            picked=None,
+            offers_len_max=modes.offers_len_max(Mode.MANUAL, self._settings),
+            pinned_by=event.by,
+            reason="",
+        )
+        taken = self._moves.follow(who.technician, order, now)
+        return [self._moves.tell(order, "assigned", now, lost_by=lost_by), *taken, *effects]
+
+    def _pin(self, order: Order, event: OrderAssigned, now: float) -> list[Effect]:
+        """They have it already: from now on nobody but staff moves it."""
+        if order.pinned_by is not None:
+            return []
+        order = self._book.put_order(replace(order, mode=Mode.MANUAL, offers_len_max=0, pinned_by=event.by))
+        self._book.note(order, now, "pinned", event.by, technician=event.technician, reason=event.reason)
+        return [self._moves.tell(order, "pinned", now)]
+
+    def _revoke_other_offer(self, who: Technician, by: UserId, now: float) -> list[Effect]:
+        offer_id = self._book.live_of_technician.get(who.technician)
+        if offer_id is None:
+            return []
+        offer = self._moves.close(self._book.offers[offer_id], OfferMove.REVOKE, now)
+        return [CloseOffer(offer, CloseReason.REVOKED), *self._moves.next_best(offer, "revoked", by, now)]
+
+    # -- another way of looking for somebody ----------------------------------------------------------------
+
+    def set_mode(self, event: ModeSet, now: float) -> list[Effect]:
+        """Look for a technician in another mode. See ``ModeSet`` for refusals."""
+        if (event.mode is Mode.DIRECTED) != (event.technician is not None):
+            raise Invalid("is needed for mode directed and for no other", field="technician")
+        order = self._order(event.order_id, event.recalled)
+        if order.state not in (OrderState.MATCHING, OrderState.SCHEDULED, OrderState.UNFILLED):
+            if order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE):
+                raise conflict("already_assigned", f"the order is {order.state}: take it from its technician first")
+            raise conflict(*_REFUSALS[order.state])
+        picked = event.technician
+        unchanged = order.mode is event.mode and order.picked == picked and order.fallback is event.fallback
+        if unchanged and order.state is not OrderState.UNFILLED:
+            return []
+        if picked is not None:
+            self.check_pick(order, picked, now)
+        keep_len = 0 if event.mode is Mode.DIRECTED else modes.offers_len_max(event.mode, self._settings)
+        cheapest = sorted(self._book.live_offers_of(order.order_id), key=lambda o: (o.cost_s, o.offer_id))
+        keep = frozenset(offer.offer_id for offer in cheapest[:keep_len])
+        revoked = self._moves.revoke_live(order, CloseReason.REVOKED, now, keep)
+        order = self._moves.switch(
+            order, event.mode, now, event.by, event.reason, picked=picked, fallback=event.fallback
+        )
+        return [self._moves.tell(order, "switched", now), *revoked]
+
+    def check_pick(self, order: Order, picked: UserId, now: float) -> None:
+        """Refuse a pick that cannot succeed however long one waits.
+
+        Raises:
+            NotFound: The city does not know the technician.
+            Conflict: ``filter_failed``, naming each filter that fails.
+        """
+        reasons, _ = self._against(order, self._technician(picked), now)
+        lasting = [reason.name.lower() for reason in reasons if reason in _LASTING]
+        if lasting:
+            raise Conflict(
+                f"the technician cannot do this order: {', '.join(lasting)}", code="filter_failed", field="technician"
+            )
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _order(self, order_id: OrderId, recalled: Recalled | None) -> Order:
+        order = self._book.orders.get(order_id)
+        if order is None and recalled is not None and recalled.order.order_id == order_id:
+            self._book.recall(recalled.order, recalled.event_seq, recalled.offers)
+            self._moves.arm(recalled.order)
+            order = recalled.order
+        if order is None:
+            raise no_such_order()
+        return order
+
+    def _technician(self, user: UserId) -> Technician:
+        who = self._book.technicians.get(user)
+        if who is None:
+            raise no_such_technician()
+        return who
+
+    def _against(self, order: Order, who: Technician, now: float) -> tuple[list[Exclusion], float]:
+        """Everything that speaks against the pair, and the way there in seconds (0 when their place is not known)."""
+        reasons, travel_s = reach.against(
+            order,
+            who,
+            self._book,
+            self._places,
+            now=now,
+            travel=self._travel.rate(now),
+            hours=self._hours,
+            settings=self._settings,
+        )
+        own = self._book.live_of_technician.get(who.technician)
+        if own is not None and self._book.offers[own].order_id == order.order_id:
+            reasons.remove(Exclusion.OFFERED)  # of this very order
+        return reasons, travel_s
+
+
+def _overridden(names: Collection[str]) -> frozenset[Exclusion]:
+    known = {reason.name.lower(): reason for reason in OVERRIDABLE}
+    unknown = sorted(set(names) - known.keys())
+    if unknown:
+        raise Invalid(
+            f"{unknown[0][:64]} cannot be overridden: only {', '.join(sorted(known))}",
+            code="filter_holds",
+            field="override",
+        )
+    return frozenset(known[name] for name in names)
+
+
+def _refuse(who: Technician, reasons: Sequence[Exclusion], overridden: frozenset[Exclusion]) -> None:
+    """Raise when a filter fails that was not overridden, naming each."""
+    failing = [reason for reason in reasons if reason not in overridden]
+    holding = [reason.name.lower() for reason in failing if reason not in OVERRIDABLE]
+    named = [reason.name.lower() for reason in failing if reason in OVERRIDABLE]
+    if holding:
+        more = f"; and fails {', '.join(named)}, which may be overridden by name" if named else ""
+        raise Conflict(
+            f"{who.technician} fails {', '.join(holding)}, which cannot be overridden{more}",
+            code="filter_holds",
+            field="technician",
+        )
+    if named:
+        raise Conflict(
+            f"{who.technician} fails {', '.join(named)}: name each in override to assign all the same",
+            code="filter_failed",
+            field="override",
+        )
