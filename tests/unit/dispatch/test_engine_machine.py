@@ -13,13 +13,25 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from core.errors import DoorstepError
 from core.ids import OfferId, OrderId, UserId
 from dispatch import events as e
-from dispatch.model import DutyState, OfferState, OrderState
-from dispatch.settings import RoundSettings
+from dispatch.desk import OVERRIDABLE
+from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState
+from dispatch.order import JOB_STATES
+from dispatch.settings import BroadcastSettings, DirectedSettings, ManualSettings, RoundSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, draft, north
 
 NAMES = [UserId(f"t{i}") for i in range(4)]
 technicians = st.sampled_from(NAMES)
+OVERRIDES = tuple(sorted(reason.name.lower() for reason in OVERRIDABLE))
 SETTLED = (OfferState.ACCEPTED, OfferState.DECLINED, OfferState.EXPIRED, OfferState.REVOKED, OfferState.UNDELIVERED)
+
+
+QUICK: dict[str, Any] = {
+    "unfilled_after_s": 60.0,
+    "confirm_after_s": 300.0,
+    "broadcast": BroadcastSettings(offers_len=3),
+    "directed": DirectedSettings(window_s=30.0, remind_every_s=10.0),
+    "manual": ManualSettings(unfilled_after_s=120.0),
+}
 
 
 class DispatchMachine(RuleBasedStateMachine):
@@ -29,7 +41,7 @@ class DispatchMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(unfilled_after_s=60.0, confirm_after_s=300.0)
+        self.world = World(**QUICK)
         self.settled: dict[str, Any] = {}
         self.winners: dict[OrderId, set[UserId]] = {}
         self.taken_back: dict[OrderId, int] = {}
@@ -51,10 +63,19 @@ class DispatchMachine(RuleBasedStateMachine):
             return False
         return True
 
-    @rule(target=orders, metres=st.integers(-2_000, 2_000), key=st.sampled_from(["", "a", "b"]))
-    def place(self, metres: int, key: str) -> OrderId:
+    @rule(
+        target=orders,
+        metres=st.integers(-2_000, 2_000),
+        key=st.sampled_from(["", "a", "b"]),
+        mode=st.sampled_from(Mode),
+        picked=technicians,
+    )
+    def place(self, metres: int, key: str, mode: Mode, picked: UserId) -> OrderId:
         before = set(self.world.ledger.orders)
-        effects = self.world.feed(e.OrderPlaced(draft(north(metres)), ANNA, key, "f"))
+        facts: dict[str, Any] = {"mode": mode, "fallback": Fallback.AUTO if metres % 2 else Fallback.CANCEL}
+        if mode is Mode.DIRECTED:
+            facts["technician"] = picked
+        effects = self.world.feed(e.OrderPlaced(draft(north(metres), **facts), ANNA, key, "f"))
         repeated = [x.order_id for x in effects if isinstance(x, e.OrderRepeated)]
         new = set(self.world.ledger.orders) - before
         assert len(new) + len(repeated) == 1
@@ -121,6 +142,22 @@ class DispatchMachine(RuleBasedStateMachine):
     def take_back(self, order: OrderId) -> None:
         if self.feed(e.OrderReassigned(order, OPS)):
             self.taken_back[order] = self.taken_back.get(order, 0) + 1
+
+    @rule(order=orders, technician=technicians, overrides=st.booleans())
+    def assign(self, order: OrderId, technician: UserId, overrides: bool) -> None:
+        before = self.world.ledger.orders[order]
+        taken = self.feed(e.OrderAssigned(order, technician, OPS, "why", OVERRIDES if overrides else ()))
+        if taken:
+            now = self.world.ledger.orders[order]
+            assert (now.technician, now.mode, now.pinned_by) == (technician, Mode.MANUAL, OPS)
+            lost = before.state in JOB_STATES and before.technician != technician
+            self.taken_back[order] = self.taken_back.get(order, 0) + lost
+
+    @rule(order=orders, mode=st.sampled_from(Mode), technician=technicians)
+    def set_mode(self, order: OrderId, mode: Mode, technician: UserId) -> None:
+        picked = technician if mode is Mode.DIRECTED else None
+        if self.feed(e.ModeSet(order, mode, OPS, "why not", picked)):
+            assert self.world.ledger.orders[order].state not in JOB_STATES
 
     @rule(order=orders, step=st.sampled_from(e.Step), technician=st.none() | technicians)
     def step(self, order: OrderId, step: e.Step, technician: UserId | None) -> None:
@@ -202,6 +239,12 @@ class DispatchMachine(RuleBasedStateMachine):
         self.world.engine.check()
 
     @invariant()
+    def every_order_that_looks_for_somebody_has_a_next_event(self) -> None:
+        engine = self.world.engine
+        if any(order.technician is None for order in engine.open_orders()):
+            assert engine.next_deadline() is not None
+
+    @invariant()
     def settled_offers_never_change(self) -> None:
         for offer_id, offer in self.world.ledger.offers.items():
             if offer_id in self.settled:
@@ -236,6 +279,8 @@ ACTIONS = (
     ("accept_at_the_deadline", 3),
     ("cancel", 1),
     ("take_back", 1),
+    ("assign", 3),
+    ("set_mode", 3),
     ("step", 4),
     ("go_on", 20),
     ("confirm", 6),
@@ -254,9 +299,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
     machine = DispatchMachine()
     world = machine.world
     if in_thread:
-        world = machine.world = World(
-            unfilled_after_s=60.0, round=replace(RoundSettings(), inline_cells_max=1), confirm_after_s=300.0
-        )
+        world = machine.world = World(**QUICK, round=replace(RoundSettings(), inline_cells_max=1))
     machine.begin()
     world.solve_later = in_thread
     names, weights = zip(*ACTIONS, strict=True)
@@ -268,7 +311,9 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             known = jobs
         order = rng.choice(known) if known else None
         arguments: dict[str, tuple[Any, ...]] = {
-            "place": (rng.randrange(-2_000, 2_000), ""),
+            "place": (rng.randrange(-2_000, 2_000), "", rng.choice(list(Mode)), rng.choice(NAMES)),
+            "assign": (order, rng.choice(NAMES), rng.random() < 0.5),
+            "set_mode": (order, rng.choice(list(Mode)), rng.choice(NAMES)),
             "cancel": (order, rng.random() < 0.3),
             "step": (order, rng.choice(list(e.Step)), rng.choice([None, *NAMES])),
             "rate": (order, rng.randint(1, 5)),
@@ -289,6 +334,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
         machine.the_book_is_sound()
         machine.settled_offers_never_change()
         machine.the_store_holds_what_the_engine_holds()
+        machine.every_order_that_looks_for_somebody_has_a_next_event()
     machine.one_accept_wins()
     return Counter(o.state for o in world.ledger.orders.values())
 
