@@ -77,7 +77,7 @@ class OrderIn(Struct, frozen=True):
     skills: Words = msgspec.field(default_factory=list)
     mode: ModeName = "auto"
     technician: Id | None = None
-    """Whom the customer picked; for mode ``directed``, which needs it."""
+    """Whom the customer picked, by id or by the ``pick`` of a card; for mode ``directed``, which needs it."""
     fallback: FallbackName = "auto"
     """What becomes of a directed order that the picked technician does not take."""
     scheduled_for: EpochS | None = None

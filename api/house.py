@@ -14,6 +14,7 @@ from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
 from api.phones import Phones
+from api.picks import Picks
 from api.ports import Tickets, Tracks
 from api.routes import offer_routes, order_routes, phone_routes, public_routes, safety_routes, technician_routes
 from api.safety import Safety
@@ -59,6 +60,7 @@ def build_api(parts: ApiParts) -> Api:
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)
+    picks = Picks(parts.token_key, settings.pick_token_life_s)
     routes = [
         *order_routes(
             Orders(
@@ -68,12 +70,14 @@ def build_api(parts: ApiParts) -> Api:
                 parts.inbound,
                 frame,
                 order_listing(parts.listings, exports, settings),
+                picks,
+                settings.nearby_radius_m,
             )
         ),
         *offer_routes(Offers(offer_listing(parts.listings, exports, settings))),
         *technician_routes(
             Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
-            NearbyTechnicians(parts.cities, frame, settings, parts.token_key),
+            NearbyTechnicians(parts.cities, frame, settings, picks),
             Calendars(parts.cities, parts.inbound),
         ),
         *safety_routes(Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings)),

@@ -5,15 +5,12 @@ are ordered by it and then by their token: neither the answer nor its order or i
 a cell anybody is.
 """
 
-import hashlib
-import hmac
-
 from api.bodies import Nearby, NearbyCard, NearbyTechnician
 from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer, number, whole
+from api.picks import Picks
 from api.settings import ApiSettings
 from core.errors import NotFound
-from core.ids import UserId
 from core.principal import Principal, Role
 from core.units import LAT_DEG_MAX, LNG_DEG_MAX
 from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snapped_distance_m
@@ -32,12 +29,12 @@ CELL_REACH_M = 800.0
 class NearbyTechnicians:
     """Handler of ``GET /v1/technicians/nearby``."""
 
-    def __init__(self, cities: Cities, frame: Frame, settings: ApiSettings, token_key: bytes) -> None:
-        """``token_key`` makes pick tokens that cannot be guessed; it need not survive a restart."""
+    def __init__(self, cities: Cities, frame: Frame, settings: ApiSettings, picks: Picks) -> None:
+        """Keep what the handler needs."""
         self._cities = cities
         self._frame = frame
         self._settings = settings
-        self._token_key = token_key
+        self._picks = picks
 
     def listing(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/nearby?lat&lng[&crs][&limit][&skill]."""
@@ -88,7 +85,7 @@ class NearbyTechnicians:
         index = part.positions.index
         centre = cell_center(cell_of(point, CARD_RESOLUTION))
         ranked = [
-            (distance_m, self._pick(who, index.user(slot), now), index.user(slot))
+            (distance_m, self._picks.token(who, index.user(slot), now), index.user(slot))
             for slot, distance_m in self._snapped(index, centre, limit, now)
         ]
         cards = []
@@ -126,12 +123,6 @@ class NearbyTechnicians:
         slots, _ = index.within(centre, last_m + CELL_REACH_M, require=wanted, seen_after=seen_after)
         found = ((slot, snapped_m(slot)) for slot in slots.tolist())
         return [(slot, distance_m) for slot, distance_m in found if distance_m <= last_m]
-
-    def _pick(self, who: Principal, technician: UserId, now: float) -> str:
-        """Stands for a technician towards one customer, for one period."""
-        period = int(now // self._settings.pick_token_life_s)
-        text = "\0".join((who.tenant, who.user, technician, str(period)))
-        return "pck_" + hmac.new(self._token_key, text.encode(), hashlib.sha256).hexdigest()[:24]
 
 
 def _work(flags: int) -> str:

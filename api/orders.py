@@ -26,6 +26,8 @@ from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer
 from api.inbound import Inbound
 from api.listing import Listing, asked_filter
+from api.nearby import CELL_REACH_M
+from api.picks import CANDIDATES_MAX, Picks
 from api.ports import Tracks
 from api.tracks import track_body
 from api.views import TECHNICIAN_STATES, Reader, cancellation_view, is_staff_of, order_view
@@ -37,6 +39,7 @@ from dispatch.model import Fallback, Gender, Mode, Order, OrderState, Site
 from dispatch.ports import DispatchStore
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
+from geo.position_index import Flag
 from realtime.messages import JobStep, OrderView
 
 _log = logging.getLogger(__name__)
@@ -58,14 +61,18 @@ class Orders:
         inbound: Inbound,
         frame: Frame,
         listing: Listing[Order],
+        picks: Picks,
+        nearby_radius_m: float,
     ) -> None:
-        """Keep what the handlers need."""
+        """Keep what the handlers need; within ``nearby_radius_m`` of an order its customer may have seen cards."""
         self._cities = cities
         self._store = store
         self._tracks = tracks
         self._inbound = inbound
         self._frame = frame
         self._listing = listing
+        self._picks = picks
+        self._nearby_radius_m = nearby_radius_m
 
     # -- handlers ---------------------------------------------------------------------------------------
 
@@ -93,7 +100,7 @@ class Orders:
             travel_fen=body.price.travel_fen,
             gender_preference=Gender(body.gender_preference) if body.gender_preference is not None else None,
             mode=Mode(body.mode),
-            technician=UserId(body.technician) if body.technician is not None else None,
+            technician=self._picked(who, body.technician, part, point, request.now),
             fallback=Fallback(body.fallback),
             scheduled_for=body.scheduled_for,
         )
@@ -265,6 +272,15 @@ class Orders:
         if not (_is_staff(who, order) or (who.holds(Role.CUSTOMER) and order.customer == who.user)):
             raise no_such_order()
         return part, order
+
+    def _picked(self, who: Principal, named: str | None, part: ShardParts, point: LatLng, now: float) -> UserId | None:
+        if named is None:
+            return None
+        index = part.positions.index
+        slots, _ = index.nearest(
+            point, CANDIDATES_MAX, require=int(Flag.TECHNICIAN), within_m=self._nearby_radius_m + CELL_REACH_M
+        )
+        return self._picks.technician(who, named, (index.user(slot) for slot in slots.tolist()), now)
 
     def _view(self, order: Order, reader: Reader, now: float) -> OrderView:
         part = self._cities.get(order.tenant, order.city)

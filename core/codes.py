@@ -54,6 +54,7 @@ MEANINGS: Final[dict[str, str]] = {
     "order_unfilled": "Nobody was found for the order; it has ended.",
     "outside_service_area": "The point lies in no open city.",
     "overloaded": "Too much is waiting; ask again in a moment.",
+    "pick_unknown": "The pick token is too old, another customer's, or stands for nobody near.",
     "policy_unknown": "The round was made by a policy that this version cannot recompute.",
     "protocol": "The peer broke the wire contract.",
     "rate_limited": "More messages or requests than one connection or caller may send.",

@@ -183,7 +183,7 @@ class Recalled:
 
 @dataclass(frozen=True, slots=True)
 class OrderAssigned:
-    """Staff give the order to a technician without asking them; nobody but staff moves it from there.
+    """Staff give the order to a technician without asking them; no round moves it from there.
 
     An order that has a technician who is not at the door yet is taken from them; an unfilled one begins again.
     To whom has it already it is only pinned. A repeat is no news.

@@ -549,3 +549,40 @@ async def test_the_cancellation_preview_is_what_cancelling_costs(tmp_path: Path)
         assert cancelled["cancellation"] == preview
         assert await _problem(server, "GET", f"{path}/cancellation", token) == (409, "order_cancelled")
         assert (await server.call("GET", path, ops))[1]["cancellation"]["technician_fen"] == 0
+
+
+async def test_a_customer_picks_by_card_and_ops_give_the_order_to_another(tmp_path: Path) -> None:
+    async with served(tmp_path, dispatch__directed__remind_every_s="1") as server:
+        near, far = await server.technician("tec_1"), await server.technician("tec_2", LAT + 0.03)
+        customer, ops = server.token("cus_1", "customer"), server.token("ops_1", "ops")
+        _, shown, _ = await server.call("GET", f"/v1/technicians/nearby?lat={LAT}&lng={LNG}", customer)
+        picks = [card["pick"] for card in shown["cards"]]
+        status, placed, _ = await server.call(
+            "POST", "/v1/orders", customer, order(mode="directed", technician=picks[1])
+        )
+        assert (status, placed["mode"]) == (201, "directed")
+        offer = await far.until("offer", order=placed["order"])
+        assert "reminder" not in offer
+        reminder = await far.until("offer", order=placed["order"], reminder=1)
+        assert (reminder["offer"], reminder["remaining_ms"] < offer["remaining_ms"]) == (offer["offer"], True)
+
+        path = f"/v1/orders/{placed['order']}"
+        given = {"technician": "tec_1", "reason": "the customer telephoned"}
+        assert await _problem(server, "POST", f"{path}/assign", customer, given) == (403, "forbidden")
+        status, given_order, _ = await server.call("POST", f"{path}/assign", ops, given)
+        assert (status, given_order["state"], given_order["mode"]) == (200, "assigned", "manual")
+        assert (await far.until("offer.closed"))["reason"] == "taken"
+        mine = await near.until("order", order=placed["order"])
+        assert mine["location"]["address"] == "1 Secret Road"
+        assert "reason" not in mine
+
+        _, second, _ = await server.call("POST", "/v1/orders", ops, order(mode="manual", customer="cus_2"))
+        again = f"/v1/orders/{second['order']}"
+        assert await _problem(server, "POST", f"{again}/assign", ops, given) == (409, "filter_holds")
+        assert await _problem(server, "POST", f"{path}/mode", ops, {"mode": "auto"}) == (409, "already_assigned")
+        status, changed, _ = await server.call("POST", f"{again}/mode", ops, {"mode": "broadcast"})
+        assert (status, changed["mode"]) == (200, "broadcast")
+        assert (await far.until("offer", order=second["order"]))["remaining_ms"] > 0
+        assert await _problem(
+            server, "POST", "/v1/orders", customer, order(mode="directed", technician="pck_nobody")
+        ) == (422, "pick_unknown")

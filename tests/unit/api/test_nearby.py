@@ -10,6 +10,7 @@ import pytest
 from api.bodies import Nearby
 from api.exchange import Request
 from api.nearby import CELL_REACH_M, NearbyTechnicians
+from api.picks import Picks
 from api.settings import ApiSettings
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.principal import Principal, Role
@@ -52,7 +53,8 @@ class _Town:
         return None
 
     def cards(self, limit: int, key: bytes = b"key", **settings: Any) -> list[tuple[str, str]]:
-        nearby = NearbyTechnicians(cast(Any, self), Frame.WGS84, ApiSettings(**settings), key)
+        chosen = ApiSettings(**settings)
+        nearby = NearbyTechnicians(cast(Any, self), Frame.WGS84, chosen, Picks(key, chosen.pick_token_life_s))
         query = {"lat": str(MIDDLE.lat_deg), "lng": str(MIDDLE.lng_deg), "limit": str(limit)}
         sent = nearby.listing(WHO, Request(now=NOW, query=query)).body
         return [(card.pick, card.distance_band) for card in msgspec.json.decode(sent, type=Nearby).cards or ()]
