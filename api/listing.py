@@ -257,7 +257,10 @@ _ORDER_COLUMNS: Final[Mapping[str, str]] = {
     **{name: name for name in ("order", "state", "service", "city", "placed_at", "changed_at", "customer")},
     "technician": "technician.technician",
     "technician_name": "technician.name",
-    **{name: name for name in ("duration_s", "price_fen", "eta_s", "reason", "contact_name", "contact_phone")},
+    **{
+        name: name
+        for name in ("duration_s", "scheduled_for", "price_fen", "eta_s", "reason", "contact_name", "contact_phone")
+    },
     **{name: f"location.{name}" for name in ("address", "unit", "entrance_note", "lat", "lng", "crs")},
 }
 """Headings, and the fields of ``OrderView`` below them; what the caller may not see is an empty cell."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Select, Table, and_, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Select, Table, bindparam, func, select, tuple_
 
 from core.ids import TenantId
 from dispatch.listing import ListFilter, Place
@@ -138,7 +138,7 @@ def _offer_walks(
             given = {
                 "city": city,
                 "state": state,
-                "customer": wanted.customer,
+                "customer": None if wanted.customer is None else (tenant, wanted.customer),
                 "technician": wanted.technician,
                 "order_id": wanted.order,
                 "from": wanted.from_at,
@@ -158,7 +158,7 @@ def _asked(
     names = tuple(name for name, value in given.items() if value is not None)
     values: list[Any] = [tenant]
     for name in names:
-        values.extend(given[name]) if name == "before" else values.append(given[name])
+        values.extend(given[name] if isinstance(given[name], tuple) else (given[name],))
     return statement(index, names, counting), values
 
 
@@ -178,20 +178,21 @@ def orders_statement(index: str, names: tuple[str, ...], counting: bool) -> Stat
 
 @cache
 def offers_statement(index: str, names: tuple[str, ...], counting: bool) -> Statement:
-    """Likewise for offers; the customer is the order's, so these two tables are joined for it."""
-    query = select(_f.offered_at, _f.offer_id, _f.body)
-    if "customer" in names:
-        query = query.join_from(schema.offers, schema.orders, and_(_o.tenant == _f.tenant, _o.order_id == _f.order_id))
-    query = query.where(_f.tenant == bindparam("tenant"))
+    """Likewise for offers; the customer is the order's."""
+    query = select(_f.offered_at, _f.offer_id, _f.body).where(_f.tenant == bindparam("tenant"))
     for name in names:
         if name == "customer":
-            query = query.where(_o.customer == bindparam("customer"))
+            # Not a join: SQLite would rather begin with everything that was ever offered.
+            theirs = select(_o.order_id).where(
+                _o.tenant == bindparam("order_tenant"), _o.customer == bindparam("customer")
+            )
+            query = query.where(
+                _f.order_id.in_(theirs.with_hint(schema.orders, "INDEXED BY orders_by_customer", "sqlite"))
+            )
         else:
             query = query.where(_condition(name, schema.offers, _f.offered_at, _f.offer_id))
-    if index == "orders_by_customer":
-        query = query.with_hint(schema.orders, f"INDEXED BY {index}", "sqlite")
-        index = "offers_by_order"
-    query = query.with_hint(schema.offers, f"INDEXED BY {index}", "sqlite")
+    walked = "offers_by_order" if index == "orders_by_customer" else index
+    query = query.with_hint(schema.offers, f"INDEXED BY {walked}", "sqlite")
     return _bounded(query, _f.offered_at, _f.offer_id, counting)
 
 

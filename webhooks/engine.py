@@ -76,9 +76,9 @@ class WebhookEngine:
 
     # -- look-ups -----------------------------------------------------------------------------------------
 
-    def has_room(self, endpoint: str) -> bool:
-        """Whether one more event may be written for the endpoint."""
-        return self._lines[endpoint].waiting < self._settings.queue_len_max
+    def has_room(self, endpoint: str, coming: int = 0) -> bool:
+        """Whether one more event may be written for the endpoint, when so many are on their way to here."""
+        return self._lines[endpoint].waiting + coming < self._settings.queue_len_max
 
     def waiting(self) -> dict[str, int]:
         """Events that wait for each endpoint."""

@@ -6,6 +6,7 @@ the attempts under way: they are made again, so an event arrives at least once.
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -53,6 +54,8 @@ class WebhookService(EngineService[WebhookEvent, Effect]):
             settings.endpoints, settings, seed, self.counters, waiting, now
         )
         self._engine = self._make({}, clock.now())
+        self._coming: Counter[str] = Counter()
+        """Committed events that the engine has not heard of."""
         self._tasks: asyncio.TaskGroup | None = None
         self._under_way: set[asyncio.Task[None]] = set()
 
@@ -60,7 +63,7 @@ class WebhookService(EngineService[WebhookEvent, Effect]):
 
     def takes(self, endpoint: str) -> bool:
         """Whether one more event may be written for the endpoint; one that may not is counted as dropped."""
-        if self._engine.has_room(endpoint):
+        if self._engine.has_room(endpoint, coming=self._coming[endpoint]):
             return True
         if self.counters.dropped[(endpoint,)] == 0:
             _log.error("a webhook's queue is full: events are dropped", extra={"endpoint": endpoint})
@@ -71,6 +74,7 @@ class WebhookService(EngineService[WebhookEvent, Effect]):
         """They are stored. Never blocks, never raises: at the worst they are found at the next start."""
         with suppress(Unavailable):
             self.post(Queued(notices), urgent=True)
+            self._coming.update(notice.endpoint for notice in notices)
 
     def lines(self) -> dict[str, int]:
         """Events that wait for each endpoint."""
@@ -95,6 +99,8 @@ class WebhookService(EngineService[WebhookEvent, Effect]):
 
     def decide(self, event: WebhookEvent, now: float) -> list[Effect]:
         """See ``EngineService``."""
+        if isinstance(event, Queued):
+            self._coming.subtract(notice.endpoint for notice in event.notices)
         return self._engine.handle(event, now)
 
     def next_deadline(self) -> float | None:
