@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from core.errors import DoorstepError
 from core.ids import CityId, OfferId, OrderId, TenantId, UserId
 from core.shard import Shard
 from dispatch import events as e
@@ -164,6 +165,26 @@ class World:
         self._perform(effects)
         effects.extend(self._catch_up())
         return effects
+
+    def turn(self, events: Sequence[e.DispatchEvent]) -> tuple[list[e.Effect], list[bool]]:
+        """Several events in one turn as the service takes them: a refused one changes nothing, the others go on.
+
+        Returns:
+            The effects, and for each event whether it was taken.
+        """
+        effects: list[e.Effect] = []
+        taken: list[bool] = []
+        for event in events:
+            try:
+                effects.extend(self.engine.handle(event, self.now))
+            except DoorstepError:
+                taken.append(False)
+            else:
+                taken.append(True)
+        effects.extend(self._end_turn())
+        self._perform(effects)
+        effects.extend(self._catch_up())
+        return effects, taken
 
     def tick(self, at: float) -> list[e.Effect]:
         """Let time pass up to ``at`` seconds; each deadline is met when it is due."""
