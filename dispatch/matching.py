@@ -191,33 +191,6 @@ def assign(
     return order[chosen], technician[chosen], chosen
 
 
-def assign_in_turn(
-    order: IntArray, technician: IntArray, cost_s: FloatArray, m: int
-) -> tuple[IntArray, IntArray, IntArray]:
-    """What ``assign`` is measured against: one order after the other takes its cheapest technician still free.
-
-    Args:
-        order, technician, cost_s: The edges; who comes first is the order of the indexes in ``order``.
-        m: How many technicians the indexes count.
-
-    Returns:
-        As ``assign``: orders, their technicians, and the index of each chosen edge; orders ascending.
-
-    Cost:
-        A sort of the edges and one look at each.
-    """
-    taken = np.zeros(m, dtype=np.bool_)
-    chosen: list[int] = []
-    served = -1
-    for edge in np.lexsort((cost_s, order)).tolist():
-        if order[edge] != served and not taken[technician[edge]]:
-            served = order[edge]
-            taken[technician[edge]] = True
-            chosen.append(edge)
-    edges = np.asarray(chosen, dtype=np.int64)
-    return order[edges], technician[edges], edges
-
-
 def assign_greedily(order: IntArray, technician: IntArray, cost_s: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
     """The cheapest edge, then the cheapest among those whose ends are both free, and so on. Answers as ``assign``."""
     by_cost = np.argsort(cost_s, kind="stable")

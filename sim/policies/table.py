@@ -130,7 +130,8 @@ def _match(
     n, m = shape
     cost = distance + TIE_CELLS * ties.random(len(distance))
     if policy is Policy.GREEDY:
-        return matching.assign_in_turn(row, column, cost, m)[:2]
+        # A higher place in the line outweighs every distance, so the cheapest edge is always one of the oldest order.
+        return matching.assign_greedily(row, column, UNMATCHED_CELLS * row + cost)[:2]
     return matching.assign(row, column, cost, n, m, UNMATCHED_CELLS)[:2]
 
 

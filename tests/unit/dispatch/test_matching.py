@@ -61,32 +61,6 @@ def test_components_and_the_whole_matrix_agree(n: int, m: int, seed: int) -> Non
     assert len(set(columns.tolist())) == len(columns)
 
 
-@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 10_000))
-def test_orders_in_turn_each_take_the_cheapest_technician_still_free(n: int, m: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    dense = np.where(rng.random((n, m)) < 0.5, rng.uniform(-100, 5_000, (n, m)), np.inf)
-    row, column = np.nonzero(np.isfinite(dense))
-    mixed = rng.permutation(len(row))
-    row, column = row[mixed], column[mixed]
-    wanted, left = {}, dense.copy()
-    for order in range(n):
-        best = int(np.argmin(left[order]))
-        if np.isfinite(left[order, best]):
-            wanted[order] = best
-            left[:, best] = np.inf
-    rows, columns, chosen = matching.assign_in_turn(row, column, dense[row, column], m)
-    assert dict(zip(rows.tolist(), columns.tolist(), strict=True)) == wanted
-    assert rows.tolist() == sorted(wanted)
-    assert (row[chosen] == rows).all()
-    assert (column[chosen] == columns).all()
-    exact = matching.assign(row, column, dense[row, column], n, m, 7_200.0)[2]
-
-    def total(edges: np.ndarray) -> float:
-        return float(dense[row, column][edges].sum()) + (n - len(edges)) * 7_200.0
-
-    assert total(exact) <= total(chosen) + 1e-6
-
-
 def test_the_second_pass_finds_somebody_for_orders_whose_candidates_were_all_taken() -> None:
     # Four orders at one door; each keeps two candidates only, the same two.
     p = problem(orders([0.0] * 4), technicians([100.0, 200.0, 300.0, 400.0]), candidates_len_max=2)

@@ -79,7 +79,7 @@ def test_the_policies_decide_by_the_matching_code_of_dispatch(monkeypatch: pytes
     monkeypatch.setattr(matching, "assign", lambda *_: (nothing, nothing, nothing))
     assert live(Policy.GREEDY, orders, [(4, 4)]).served.sum() == 1
     assert live(Policy.BATCHED, orders, [(4, 4)]).served.sum() == 0
-    monkeypatch.setattr(matching, "assign_in_turn", lambda *_: (nothing, nothing, nothing))
+    monkeypatch.setattr(matching, "assign_greedily", lambda *_: (nothing, nothing, nothing))
     assert live(Policy.GREEDY, orders, [(4, 4)]).served.sum() == 0
 
 
