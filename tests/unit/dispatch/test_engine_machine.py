@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from core.errors import DoorstepError
 from core.ids import OfferId, OrderId, UserId
 from dispatch import events as e
-from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState
+from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState, Rest
 from dispatch.settings import DirectedSettings, ManualSettings, RoundSettings, ScheduleSettings
 from tests.unit.dispatch.witness import BUSY, Witness
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, draft, north
@@ -29,11 +29,11 @@ SETTINGS: dict[str, Any] = {
     "confirm_after_s": 300.0,
     "directed": replace(DirectedSettings(), window_s=50.0, remind_every_s=15.0),
     "manual": replace(ManualSettings(), unfilled_after_s=200.0),
-    "schedule": replace(ScheduleSettings(), lead_s=60.0),
+    "schedule": replace(ScheduleSettings(), lead_s=600.0, buffer_s=30.0),
 }
 Answer = type[e.OfferAccepted] | type[e.OfferDeclined] | type[e.OfferReceived]
 ANSWERS = st.sampled_from([e.OfferAccepted, e.OfferDeclined, e.OfferReceived])
-LONGEST_S = 3_600.0
+LONGEST_S = 10_000.0
 """Longer than any order can go on without anybody in these settings."""
 
 
@@ -82,7 +82,7 @@ class DispatchMachine(RuleBasedStateMachine):
         metres=st.integers(-2_000, 2_000),
         key=st.sampled_from(["", "a", "b"]),
         mode=st.sampled_from([Mode.AUTO, Mode.AUTO, Mode.BROADCAST, Mode.BROADCAST, Mode.DIRECTED, Mode.MANUAL]),
-        ahead_s=st.sampled_from([None, None, None, 30.0, 90.0]),
+        ahead_s=st.sampled_from([None, None, None, 90.0, 400.0, 590.0, 700.0]),
         picked=technicians,
         fallback=st.sampled_from(Fallback),
     )
@@ -91,6 +91,7 @@ class DispatchMachine(RuleBasedStateMachine):
     ) -> OrderId:
         wanted = draft(
             north(metres),
+            duration_s=180.0,
             mode=mode,
             scheduled_for=None if ahead_s is None else self.world.now + ahead_s,
             technician=picked if mode is Mode.DIRECTED else None,
@@ -203,9 +204,14 @@ class DispatchMachine(RuleBasedStateMachine):
         if self.feed(e.OrderCancelled(order, OPS if staff else ANNA, "why not", staff=staff)):
             assert self.world.ledger.orders[order].state is OrderState.CANCELLED
 
-    @rule(order=orders)
-    def take_back(self, order: OrderId) -> None:
-        self.feed(e.OrderReassigned(order, OPS))
+    @rule(order=orders, staff=st.booleans())
+    def take_back(self, order: OrderId, staff: bool) -> None:
+        """By staff, or by the technician."""
+        holder = self.world.ledger.orders[order].technician
+        if holder is None or staff:
+            self.feed(e.OrderReassigned(order, OPS))
+        else:
+            self.feed(e.OrderReassigned(order, holder, "unwell", staff=False))
 
     @rule(order=orders, technician=technicians, overrides=st.booleans())
     def assign(self, order: OrderId, technician: UserId, overrides: bool) -> None:
@@ -239,6 +245,18 @@ class DispatchMachine(RuleBasedStateMachine):
                 return
             if self.world.ledger.orders[order] != before:
                 return
+
+    @rule(order=orders, added_s=st.sampled_from([600.0, 7_200.0, 50_000.0]))
+    def add_time(self, order: OrderId, added_s: float) -> None:
+        before = self.world.ledger.orders[order]
+        if self.feed(e.TimeAdded(order, ANNA, added_s)):
+            assert before.state is OrderState.IN_SERVICE
+
+    @rule(technician=technicians, after_s=st.none() | st.sampled_from([0.0, 100.0, 300.0]))
+    def rest(self, technician: UserId, after_s: float | None) -> None:
+        begins_at = self.world.now + (after_s or 0.0)
+        rests = () if after_s is None else (Rest(begins_at, begins_at + 200.0),)
+        assert self.feed(e.CalendarSet(technician, (), rests))
 
     @rule(order=orders)
     def confirm(self, order: OrderId) -> None:
@@ -342,8 +360,8 @@ ACTIONS = (
     ("accept_at_the_deadline", 3),
     ("cancel", 1),
     ("take_back", 1),
-    ("assign", 3),
-    ("set_mode", 3),
+    ("add_time", 1),
+    ("rest", 1),
     ("step", 4),
     ("go_on", 20),
     ("confirm", 6),
@@ -378,7 +396,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
                 rng.randrange(-2_000, 2_000),
                 "",
                 rng.choice([Mode.AUTO, Mode.AUTO, Mode.BROADCAST, Mode.DIRECTED]),
-                rng.choice([None, None, None, 90.0]),
+                rng.choice([None, None, None, None, None, 90.0, 590.0]),
                 rng.choice(NAMES),
                 rng.choice(list(Fallback)),
             ),
@@ -386,13 +404,17 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "step": (order, rng.choice(list(e.Step)), rng.choice([None, *NAMES])),
             "rate": (order, rng.randint(1, 5)),
             "duty": (rng.choice(NAMES), rng.choice(list(DutyState))),
+            "add_time": (order, rng.choice([600.0, 7_200.0])),
+            "rest": (rng.choice(NAMES), rng.choice([None, None, 0.0, 100.0])),
             "ping": (rng.choice(NAMES), rng.random() < 0.8),
             "wait": (rng.choice([0.001, 0.2, 1.0, 2.5, 3.0, 20.001]), rng.random() < 0.9),
             "accept_at_the_deadline": (rng.randrange(4), rng.choice([-0.0005, 0.0, 0.0005])),
         }
         if name in ("accept_live", "decline_live", "cancel_while_asking"):
             arguments[name] = (rng.randrange(4),)
-        elif name in ("take_back", "go_on", "confirm"):
+        elif name == "take_back":
+            arguments[name] = (order, rng.random() < 0.5)
+        elif name in ("go_on", "confirm"):
             arguments[name] = (order,)
         if name == "solve":
             while world.to_solve:

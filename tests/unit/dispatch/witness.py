@@ -1,10 +1,11 @@
 """Somebody who hears everything that a shard tells people, remembers it across restarts, and never looks inside."""
 
+import itertools
 from collections.abc import Iterable
 
 from core.ids import OrderId, UserId
 from dispatch import events as e
-from dispatch.model import OfferState, OrderState
+from dispatch.model import OfferState, Order, OrderState
 from tests.unit.dispatch.world import Ledger
 
 BUSY = (OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED)
@@ -18,6 +19,8 @@ class Witness:
         """Who declined an order, let it lapse, or lost it."""
         self.holder: dict[OrderId, UserId] = {}
         """Who was told that an order is theirs, until told that it is not, or until they have left its door."""
+        self.busy: dict[UserId, OrderId] = {}
+        """Who is in a job now: bookings begin when their technician sets out."""
         self.ended: dict[OrderId, OrderState] = {}
         self.accepted: dict[OrderId, list[UserId]] = {}
         """Whose acceptance was taken, in turn."""
@@ -32,7 +35,7 @@ class Witness:
                     assert (order.order_id, offer.technician) not in self.refused, "asked again after a refusal"
                     assert order.order_id not in self.ended, "an offer of an order that has ended"
                     assert order.order_id not in self.holder, "an offer of an order that somebody has"
-                    assert offer.technician not in self.holder.values(), "an offer to somebody in a job"
+                    assert offer.technician not in self.busy, "an offer to somebody in a job"
                 case e.CloseOffer(offer, e.CloseReason.EXPIRED):
                     self.refused.add((offer.order_id, offer.technician))
                 case e.OfferAnswered(offer) if offer.state is OfferState.DECLINED:
@@ -48,24 +51,40 @@ class Witness:
             assert technician is not None
             assert order_id not in self.ended, "given to somebody after its end"
             assert order_id not in self.holder, "given to a second technician"
-            assert technician not in self.holder.values(), "a second job beside the first"
             self.holder[order_id] = technician
+            if news.order.booked_for is None:
+                self._begin(order_id, technician)
+        elif what == "en_route":
+            assert technician is not None
+            if self.busy.get(technician) != order_id:
+                self._begin(order_id, technician)
         elif what == "reassigned":
-            assert news.previous_technician == self.holder.pop(order_id)
+            assert news.previous_technician is not None
+            assert news.previous_technician == self._end(order_id)
             self.refused.add((order_id, news.previous_technician))
             self.taken_from[order_id] = self.taken_from.get(order_id, 0) + 1
         elif what in ("cancelled", "unfilled", "confirmed"):
             assert order_id not in self.ended, "ended twice"
             self.ended[order_id] = news.order.state
-            self.holder.pop(order_id, None)
+            self._end(order_id)
         elif what == "departed_safe":
-            self.holder.pop(order_id)
+            self._end(order_id)
+
+    def _begin(self, order_id: OrderId, technician: UserId) -> None:
+        assert technician not in self.busy, "a second job beside the first"
+        self.busy[technician] = order_id
+
+    def _end(self, order_id: OrderId) -> UserId | None:
+        technician = self.holder.pop(order_id, None)
+        if technician is not None and self.busy.get(technician) == order_id:
+            del self.busy[technician]
+        return technician
 
     def read(self, ledger: Ledger) -> None:
         """What is stored agrees with what was said."""
         stored = {o.order_id: o.technician for o in ledger.orders.values() if o.state in BUSY}
         assert stored == self.holder
-        assert len(set(stored.values())) == len(stored), "a technician with two jobs"
+        self._check_calendars([o for o in ledger.orders.values() if o.state in BUSY])
         for order_id, state in self.ended.items():
             assert ledger.orders[order_id].state is state, "an order left its end"
         accepted: dict[OrderId, set[UserId]] = {}
@@ -75,3 +94,15 @@ class Witness:
         assert accepted == {order_id: set(who) for order_id, who in self.accepted.items()}
         for order_id, who in self.accepted.items():
             assert len(who) == len(set(who)) <= 1 + self.taken_from.get(order_id, 0), "two acceptances for one job"
+
+    def _check_calendars(self, given: list[Order]) -> None:
+        booked: dict[UserId | None, list[tuple[float, float]]] = {}
+        for order in given:
+            if order.state is OrderState.ASSIGNED and order.booked_for is not None:
+                booked.setdefault(order.technician, []).append((order.booked_for, order.duration_s + order.booked_for))
+            else:
+                assert order.technician is not None
+                assert self.busy.get(order.technician) == order.order_id, "a technician with two jobs"
+        for spans in booked.values():
+            spans.sort()
+            assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans)), "bookings that overlap"
