@@ -13,8 +13,9 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from core.errors import DoorstepError
 from core.ids import OfferId, OrderId, UserId
 from dispatch import events as e
+from dispatch.desk import OVERRIDABLE
 from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState, Rest
-from dispatch.settings import DirectedSettings, ManualSettings, RoundSettings, ScheduleSettings
+from dispatch.settings import BroadcastSettings, DirectedSettings, ManualSettings, RoundSettings, ScheduleSettings
 from tests.unit.dispatch.witness import BUSY, Witness
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, draft, north
 
@@ -27,6 +28,7 @@ SETTLED = (OfferState.ACCEPTED, OfferState.DECLINED, OfferState.EXPIRED, OfferSt
 SETTINGS: dict[str, Any] = {
     "unfilled_after_s": 60.0,
     "confirm_after_s": 300.0,
+    "broadcast": replace(BroadcastSettings(), offers_len=3),
     "directed": replace(DirectedSettings(), window_s=50.0, remind_every_s=15.0),
     "manual": replace(ManualSettings(), unfilled_after_s=200.0),
     "schedule": replace(ScheduleSettings(), lead_s=600.0, buffer_s=30.0),
@@ -215,19 +217,15 @@ class DispatchMachine(RuleBasedStateMachine):
 
     @rule(order=orders, technician=technicians, overrides=st.booleans())
     def assign(self, order: OrderId, technician: UserId, overrides: bool) -> None:
-        before = self.world.ledger.orders[order]
-        taken = self.feed(e.OrderAssigned(order, technician, OPS, "why", OVERRIDES if overrides else ()))
-        if taken:
+        if self.feed(e.OrderAssigned(order, technician, OPS, "why", OVERRIDES if overrides else ())):
             now = self.world.ledger.orders[order]
             assert (now.technician, now.mode, now.pinned_by) == (technician, Mode.MANUAL, OPS)
-            lost = before.state in JOB_STATES and before.technician != technician
-            self.taken_back[order] = self.taken_back.get(order, 0) + lost
 
     @rule(order=orders, mode=st.sampled_from(Mode), technician=technicians)
     def set_mode(self, order: OrderId, mode: Mode, technician: UserId) -> None:
         picked = technician if mode is Mode.DIRECTED else None
         if self.feed(e.ModeSet(order, mode, OPS, "why not", picked)):
-            assert self.world.ledger.orders[order].state not in JOB_STATES
+            assert self.world.ledger.orders[order].state not in BUSY
 
     @rule(order=orders, step=st.sampled_from(e.Step), technician=st.none() | technicians)
     def step(self, order: OrderId, step: e.Step, technician: UserId | None) -> None:
@@ -360,6 +358,8 @@ ACTIONS = (
     ("accept_at_the_deadline", 3),
     ("cancel", 1),
     ("take_back", 1),
+    ("assign", 3),
+    ("set_mode", 3),
     ("add_time", 1),
     ("rest", 1),
     ("step", 4),
@@ -395,7 +395,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "place": (
                 rng.randrange(-2_000, 2_000),
                 "",
-                rng.choice([Mode.AUTO, Mode.AUTO, Mode.BROADCAST, Mode.DIRECTED]),
+                rng.choice(list(Mode)),
                 rng.choice([None, None, None, None, None, 90.0, 590.0]),
                 rng.choice(NAMES),
                 rng.choice(list(Fallback)),
@@ -404,6 +404,8 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "step": (order, rng.choice(list(e.Step)), rng.choice([None, *NAMES])),
             "rate": (order, rng.randint(1, 5)),
             "duty": (rng.choice(NAMES), rng.choice(list(DutyState))),
+            "assign": (order, rng.choice(NAMES), rng.random() < 0.5),
+            "set_mode": (order, rng.choice(list(Mode)), rng.choice(NAMES)),
             "add_time": (order, rng.choice([600.0, 7_200.0])),
             "rest": (rng.choice(NAMES), rng.choice([None, None, 0.0, 100.0])),
             "ping": (rng.choice(NAMES), rng.random() < 0.8),

@@ -25,7 +25,7 @@ class Witness:
         self.accepted: dict[OrderId, list[UserId]] = {}
         """Whose acceptance was taken, in turn."""
         self.taken_from: dict[OrderId, int] = {}
-        """How often staff took an order from somebody."""
+        """How often an order was taken from somebody, or given away by them."""
 
     def hear(self, effects: Iterable[e.Effect]) -> None:
         """Effects in the order in which they are performed."""
@@ -49,8 +49,13 @@ class Witness:
         order_id, what, technician = news.order.order_id, news.what, news.order.technician
         if what == "assigned":
             assert technician is not None
+            pinned = news.order.pinned_by is not None
+            self._may_begin_again(order_id, by_staff=pinned)
             assert order_id not in self.ended, "given to somebody after its end"
-            assert order_id not in self.holder, "given to a second technician"
+            assert pinned or order_id not in self.holder, "given to a second technician"
+            assert news.previous_technician == self._end(order_id)
+            if news.previous_technician is not None:
+                self._take_from(order_id, news.previous_technician)
             self.holder[order_id] = technician
             if news.order.booked_for is None:
                 self._begin(order_id, technician)
@@ -61,14 +66,24 @@ class Witness:
         elif what == "reassigned":
             assert news.previous_technician is not None
             assert news.previous_technician == self._end(order_id)
-            self.refused.add((order_id, news.previous_technician))
-            self.taken_from[order_id] = self.taken_from.get(order_id, 0) + 1
+            self._take_from(order_id, news.previous_technician)
+        elif what == "switched":
+            self._may_begin_again(order_id, by_staff=True)
         elif what in ("cancelled", "unfilled", "confirmed"):
             assert order_id not in self.ended, "ended twice"
             self.ended[order_id] = news.order.state
             self._end(order_id)
         elif what == "departed_safe":
             self._end(order_id)
+
+    def _may_begin_again(self, order_id: OrderId, *, by_staff: bool) -> None:
+        """Staff may have an order looked for again that nobody took."""
+        if by_staff and self.ended.get(order_id) is OrderState.UNFILLED:
+            del self.ended[order_id]
+
+    def _take_from(self, order_id: OrderId, technician: UserId) -> None:
+        self.refused.add((order_id, technician))
+        self.taken_from[order_id] = self.taken_from.get(order_id, 0) + 1
 
     def _begin(self, order_id: OrderId, technician: UserId) -> None:
         assert technician not in self.busy, "a second job beside the first"
@@ -99,6 +114,8 @@ class Witness:
         booked: dict[UserId | None, list[tuple[float, float]]] = {}
         for order in given:
             if order.state is OrderState.ASSIGNED and order.booked_for is not None:
+                if order.pinned_by is not None:
+                    continue  # staff may have passed over the calendar by name
                 booked.setdefault(order.technician, []).append((order.booked_for, order.duration_s + order.booked_for))
             else:
                 assert order.technician is not None
