@@ -209,11 +209,134 @@ class Timeline(Struct, frozen=True):
     events: Annotated[list[TimelineEntry], Meta(max_length=100_000)]
 
 
+class Term(Struct, frozen=True):
+    """One addend of a cost, in seconds; positive is worse."""
+
+    name: Word
+    seconds: float
+
+
+Terms = Annotated[list[Term], Meta(max_length=32)]
+Ids = Annotated[list[Id], Meta(max_length=1_000)]
+CostS = Annotated[float, Meta(ge=-1e9, le=1e9)]
+Rank = Annotated[int, Meta(ge=1, le=100_000)]
+
+
+class Candidate(Struct, frozen=True, omit_defaults=True):
+    """An eligible technician of a round."""
+
+    technician: Id
+    cost_s: CostS
+    travel_s: DurationS
+    distance_m: MetresM
+    terms: Terms
+    outcome: Literal["chosen", "given", "dearer", "too_dear"]
+    other_order: Id | None = None
+    """The order that got them in this round."""
+
+
+class Excluded(Struct, frozen=True):
+    """A technician in reach who was no candidate, with the one reason."""
+
+    technician: Id
+    reason: Word
+    distance_m: MetresM
+
+
+class RoundExplained(Struct, frozen=True):
+    """One round's view of one order: everyone in reach, who was chosen and why."""
+
+    round_id: Word
+    at: EpochS
+    policy: Word
+    seed: Count
+    solver: Word
+    radius_m: MetresM
+    chosen: Ids
+    why: Literal[
+        "cheapest", "cheapest_left", "withdrawn", "all_given", "too_dear", "nobody_eligible", "nobody_in_reach"
+    ]
+    ranking: Annotated[list[Candidate], Meta(max_length=100_000)]
+    excluded: Annotated[list[Excluded], Meta(max_length=100_000)]
+
+
 class Explanation(Struct, frozen=True):
     """Why the rounds decided as they did (ops)."""
 
     order: Id
-    rounds: Annotated[list[Any], Meta(max_length=10_000)]
+    rounds: Annotated[list[RoundExplained], Meta(max_length=10_000)]
+
+
+class PolicyIn(Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers of the policy that a question may change; the config's names, units and ranges."""
+
+    rating_max_s: CostS | UnsetType = UNSET
+    rating_floor: Stars | UnsetType = UNSET
+    rating_best: Stars | UnsetType = UNSET
+    tier_s: Annotated[dict[Word, CostS], Meta(max_length=32)] | UnsetType = UNSET
+    idle_s_per_min: CostS | UnsetType = UNSET
+    idle_max_s: CostS | UnsetType = UNSET
+    position_fresh_s: DurationS | UnsetType = UNSET
+    radius_steps_m: Annotated[list[MetresM], Meta(min_length=1, max_length=16)] | UnsetType = UNSET
+    candidates_len_max: Rank | UnsetType = UNSET
+    unmatched_s: DurationS | UnsetType = UNSET
+
+
+class WhatIfIn(Struct, frozen=True):
+    """A question about an open order."""
+
+    policy: PolicyIn = msgspec.field(default_factory=PolicyIn)
+    waive: Annotated[list[Word], Meta(max_length=32)] = msgspec.field(default_factory=list)
+    """Filters that shall not count, by their names in explanations."""
+
+
+class WhatIfOut(Struct, frozen=True):
+    """Whom a round for this order alone would choose now; nothing was changed."""
+
+    order: Id
+    as_is: RoundExplained
+    asked: RoundExplained
+
+
+class OrderSeen(Struct, frozen=True, omit_defaults=True):
+    """One order of a round as it looked to a technician."""
+
+    order: Id
+    distance_m: MetresM
+    outcome: Word
+    """`chosen`, `given`, `dearer`, `too_dear`, or the reason against them."""
+    chosen: Ids
+    cost_s: CostS | None = None
+    travel_s: DurationS | None = None
+    terms: Terms = msgspec.field(default_factory=list)
+    rank: Rank | None = None
+    best_cost_s: CostS | None = None
+
+
+class RoundSeen(Struct, frozen=True):
+    """One stored round that had a technician in reach."""
+
+    round_id: Word
+    at: EpochS
+    policy: Word
+    solver: Word
+    outcomes: dict[Word, Count]
+    nearest: Annotated[list[OrderSeen], Meta(max_length=64)]
+
+
+class WhyNoOffers(Struct, frozen=True, omit_defaults=True):
+    """A page of stored rounds from a technician's side, oldest first."""
+
+    technician: Id
+    city: Id
+    rounds: Count
+    """Stored rounds of this page, in reach or not."""
+    in_reach: Count
+    outcomes: dict[Word, Count]
+    """Sums over this page: how many orders of how many rounds came out how for the technician."""
+    seen: Annotated[list[RoundSeen], Meta(max_length=1_000)]
+    next: Word | None = None
+    """Give as ``after`` to get the next page; absent on the last."""
 
 
 class TrackPoint(Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,6 @@
 import hashlib
 import logging
 from collections.abc import Callable
-from dataclasses import asdict
 
 import msgspec
 
@@ -17,10 +16,13 @@ from api.bodies import (
     OrderIn,
     RatingIn,
     ReassignIn,
+    RoundExplained,
     StepIn,
     Timeline,
     TimelineEntry,
     Track,
+    WhatIfIn,
+    WhatIfOut,
 )
 from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer
@@ -35,6 +37,7 @@ from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CLIENT_KEY_LEN_MAX, CityId, OrderId, UserId
 from core.principal import Principal, Role
 from dispatch import events
+from dispatch.explaining import Explanation as RoundExplanation
 from dispatch.model import Fallback, Gender, Mode, Order, OrderState, Site
 from dispatch.ports import DispatchStore
 from geo.frames import convert_point
@@ -230,7 +233,15 @@ class Orders:
         """GET /v1/orders/{id}/explain: each round that looked at the order, recomputed from what was stored."""
         part, order = await self._visible(who, request.path["id"], _is_ops)
         rounds = await part.dispatch.explain(order.order_id)
-        return answer(Explanation(order.order_id, [msgspec.to_builtins(asdict(found)) for found in rounds]))
+        return answer(Explanation(order.order_id, [_explained(found) for found in rounds]))
+
+    async def what_if(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/what-if: whom a round would choose for this order alone; nothing is changed."""
+        body: WhatIfIn = request.data
+        part, order = await self._visible(who, request.path["id"], _is_ops)
+        numbers = msgspec.to_builtins(body.policy)
+        found = await part.dispatch.what_if(order.order_id, numbers, body.waive)
+        return answer(WhatIfOut(order.order_id, _explained(found.as_is), _explained(found.asked)))
 
     async def timeline(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/timeline."""
@@ -297,6 +308,10 @@ class Orders:
         if status == 201:
             return answer(view, 201, location=f"/v1/orders/{order.order_id}")
         return answer(view, status)
+
+
+def _explained(found: RoundExplanation) -> RoundExplained:
+    return msgspec.convert(found, RoundExplained, from_attributes=True)
 
 
 def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:

@@ -104,6 +104,11 @@ def order_routes(orders: Orders) -> list[Route]:
             "Why the matching rounds decided as they did.", orders.explain, result=bodies.Explanation, location=True,
         ),
         Route(
+            "order_what_if", "POST", "/v1/orders/{id}/what-if", frozenset({OPS}), "ops: of their cities",
+            "Whom a round would choose for an open order under other numbers; changes nothing.", orders.what_if,
+            body=bodies.WhatIfIn, result=bodies.WhatIfOut, location=True,
+        ),
+        Route(
             "order_timeline", "GET", "/v1/orders/{id}/timeline", frozenset({OPS, SERVICE}), _STAFF_ORDERS,
             "Everything that happened to an order.", orders.timeline, result=bodies.Timeline,
         ),
@@ -163,6 +168,15 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
             "technician_calendar_put", "PUT", "/v1/technicians/{id}/calendar", staff | {TECHNICIAN},
             "ops and service: of their cities; technician: their own", "Set shifts and rests, whole.",
             calendars.put, body=bodies.CalendarIn, result=bodies.CalendarView,
+        ),
+        Route(
+            "technician_why_no_offers", "GET", "/v1/technicians/{id}/why-no-offers", frozenset({OPS}),
+            "ops: of their cities", "What stored matching rounds had against a technician.",
+            technicians.why_no_offers, result=bodies.WhyNoOffers, location=True,
+            query=(Param("from", "number", "Epoch seconds; an hour before `to`."),
+                   Param("to", "number", "Epoch seconds; now."), Param("city", "string", "One of their cities."),
+                   Param("limit", "integer", "Stored rounds of the page, at most 500."),
+                   Param("after", "string", "`next` of the page before.")),
         ),
         Route(
             "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities; logged",

@@ -3,9 +3,10 @@
 import logging
 from typing import Final
 
-from api.bodies import Done, DutyIn, TechnicianIn, TechnicianView, Track
+from api.bodies import Done, DutyIn, OrderSeen, RoundSeen, TechnicianIn, TechnicianView, Term, Track, WhyNoOffers
 from api.cities import Cities
-from api.exchange import Request, Response, answer, number
+from api.cursor import next_cursor, read_cursor
+from api.exchange import Request, Response, answer, number, whole
 from api.inbound import Inbound
 from api.ports import Tracks
 from api.tracks import track_body
@@ -13,13 +14,15 @@ from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CityId, UserId
 from core.principal import Principal, Role
 from core.units import EPOCH_S_MAX
-from dispatch import events
+from dispatch import events, not_offered
 from dispatch.model import Gender, Technician
 from dispatch.ports import DispatchStore
 from geo.point import Frame
 from realtime.messages import Duty
 
 _log = logging.getLogger(__name__)
+ROUNDS_LEN_MAX: Final = 500
+"""Stored rounds that one page of ``why-no-offers`` may look at."""
 TRACK_SPAN_S_MAX: Final = 7 * 86_400.0
 """Longest time that one reading of a technician's track may cover."""
 _PRINTABLE_ID_MAX: Final = 64
@@ -130,6 +133,36 @@ class Technicians:
         points = await self._tracks.track_of(who.tenant, record.technician, from_at=start, to_at=end)
         return answer(Track(self._frame.value, track_body(points)))
 
+    async def why_no_offers(self, who: Principal, request: Request) -> Response:
+        """GET /v1/technicians/{id}/why-no-offers?from&to: stored rounds from their side, recomputed, page by page."""
+        record = await self._visible(who, UserId(request.path["id"]))
+        cities = [city for city in record.cities if who.holds(Role.OPS) and city in who.cities]
+        if not cities:
+            raise no_such_technician()
+        city = CityId(request.query.get("city", record.duty_city if record.duty_city in cities else cities[0]))
+        if city not in cities:
+            raise Invalid("is no city of the technician that your token is good for", field="city")
+        end = number(request, "to", 0, EPOCH_S_MAX, request.now)
+        start = number(request, "from", 0, EPOCH_S_MAX, max(0.0, end - 3_600))
+        if not 0 <= end - start <= TRACK_SPAN_S_MAX:
+            raise Invalid(f"must lie before `to`, at most {TRACK_SPAN_S_MAX:.0f} s", field="from")
+        limit = whole(request, "limit", 1, ROUNDS_LEN_MAX, 100)
+        asked = {"why": record.technician, "city": city}
+        after = read_cursor(request.query.get("after"), asked)
+        part = self._cities.require(who.tenant, city)
+        found = await part.dispatch.why_no_offers(record.technician, from_at=start, to_at=end, after=after, limit=limit)
+        return answer(
+            WhyNoOffers(
+                technician=record.technician,
+                city=city,
+                rounds=found.rounds_len,
+                in_reach=len(found.seen),
+                outcomes=found.outcomes,
+                seen=[_round_seen(seen) for seen in found.seen],
+                next=next_cursor(asked, *found.last) if found.last is not None else None,
+            )
+        )
+
     async def _visible(self, who: Principal, technician: UserId) -> Technician:
         found = self._cities.technician(who.tenant, technician)
         record = found[1] if found is not None else await self._store.technician(who.tenant, technician)
@@ -154,3 +187,21 @@ class Technicians:
             duty_city=record.duty_city,
             rating=round(rating, 2) if rating is not None else None,
         )
+
+
+def _round_seen(seen: not_offered.RoundSeen) -> RoundSeen:
+    nearest = [
+        OrderSeen(
+            order=order.order_id,
+            distance_m=order.distance_m,
+            outcome=order.outcome,
+            chosen=list(order.chosen),
+            cost_s=order.cost_s,
+            travel_s=order.travel_s,
+            terms=[Term(term.name, term.seconds) for term in order.terms],
+            rank=order.rank,
+            best_cost_s=order.best_cost_s,
+        )
+        for order in seen.nearest
+    ]
+    return RoundSeen(seen.round_id, seen.at, seen.policy, seen.solver, seen.outcomes, nearest)

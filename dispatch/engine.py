@@ -41,6 +41,7 @@ from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
 from dispatch.places import Places
 from dispatch.ports import DispatchChanges, DispatchState, TravelRate
+from dispatch.problem import Exclusion, Problem
 from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
 from dispatch.stored import Stored
@@ -122,6 +123,10 @@ class DispatchEngine:
     def handle(self, event: DispatchEvent, now: float) -> list[Effect]:
         """Decide one event. Raises ``DoorstepError`` for a refusal, having changed nothing."""
         return self._handlers[type(event)](event, now)
+
+    def question(self, order: Order, now: float, settings: DispatchSettings, waived: Collection[Exclusion]) -> Problem:
+        """See ``Matchmaker.question``: what a round for this order alone would see under these settings."""
+        return self._matchmaker.question(order, now, settings, waived)
 
     def next_deadline(self) -> float | None:
         """When ``on_deadline`` must be called; None for never."""

@@ -6,10 +6,10 @@ hear of (a phone connects, moves, or grows stale) are met by trying again every 
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
 from dispatch import matching, modes, reach, rounds, technician
@@ -21,7 +21,7 @@ from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Tec
 from dispatch.news import technician_changed
 from dispatch.places import Places
 from dispatch.ports import TravelRate
-from dispatch.problem import Pair, Problem, Solution
+from dispatch.problem import Exclusion, Pair, Problem, Solution
 from dispatch.settings import DispatchSettings
 from dispatch.technician import WorkMove
 
@@ -61,6 +61,10 @@ class Matchmaker:
         """Wave in which each waiting order was last looked at: slices go round."""
         self._kept_at: dict[OrderId, float] = {}
         """When each waiting order was last part of a stored round."""
+        self._told_at: dict[OrderId, float] = {}
+        """When each waiting order was last part of a stored round that had nobody for it and says so of everyone."""
+        self._half_told: dict[OrderId, None] = {}
+        """Waiting orders that the index had somebody for and the round nobody (a calendar): look at everyone next."""
         self._solving: tuple[str, Problem] | None = None
 
     # -- when -----------------------------------------------------------------------------------------------
@@ -130,6 +134,7 @@ class Matchmaker:
             travel=self._travel.rate(now),
             hours=self._calendars.hours,
             settings=self._settings,
+            whole={o.order_id: o.order_id in self._half_told for o in orders if self._is_to_be_told(o.order_id, now)},
         )
         if more:
             self._again(now)
@@ -141,13 +146,14 @@ class Matchmaker:
     def _choose_orders(self) -> tuple[list[Order], bool]:
         """Orders of this round, least recently tried first, and whether others are left for the next turn."""
         book = self._book
-        for memory in (self._tried, self._kept_at):
+        memories: tuple[dict[OrderId, Any], ...] = (self._tried, self._kept_at, self._told_at, self._half_told)
+        for memory in memories:
             for order_id in [i for i in memory if i not in book.waiting]:
                 del memory[order_id]
         waiting = [book.orders[order_id] for order_id in book.waiting]
         if not book.idle:
             # Nobody can be asked: only say so once for each order, for those who want to know why.
-            waiting = [order for order in waiting if order.order_id not in self._kept_at]
+            waiting = [order for order in waiting if order.order_id not in self._told_at]
         waiting.sort(key=lambda o: (self._tried.get(o.order_id, -1), o.placed_at, o.order_id))
         chosen = waiting[: reach.slice_len(len(waiting), len(self._places.index), self._settings)]
         rest = waiting[len(chosen) :]
@@ -273,11 +279,18 @@ class Matchmaker:
         """Store the round when it made an offer, or when one of its orders was not in a stored one for a while."""
         keep_every_s = self._settings.round.keep_every_s
         ids: Sequence[OrderId] = [OrderId(i) for i in dict.fromkeys(problem.orders.ids)]
-        if not made and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
+        fruitless = {
+            OrderId(id_) for id_, count in zip(problem.orders.ids, solution.candidates, strict=True) if count == 0
+        }
+        to_tell = [i for i in ids if i in fruitless and self._is_to_be_told(i, now)]
+        if not made and not to_tell and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
             return
         for order_id in ids:
             if order_id in self._book.waiting:
                 self._kept_at[order_id] = now
+        for order_id in to_tell:
+            if order_id in self._book.waiting:
+                self._tell(order_id, problem, now)
         if inputs is None:
             inputs = rounds.encode(problem)
         self._book.put_round(
@@ -292,6 +305,33 @@ class Matchmaker:
                 inputs=inputs,
                 decision=rounds.decision(solution, inputs, made),
             )
+        )
+
+    def _tell(self, order_id: OrderId, problem: Problem, now: float) -> None:
+        """Remember whether this round said of everyone why they were none for the order."""
+        order = self._book.orders[order_id]
+        if order_id in self._half_told or reach.is_whole(problem, order, self._places, now, self._settings):
+            self._told_at[order_id] = now
+            self._half_told.pop(order_id, None)
+        else:
+            self._half_told[order_id] = None
+
+    def _is_to_be_told(self, order_id: OrderId, now: float) -> bool:
+        """Whether a round that has nobody for the order would be the first for a while to say so of everyone."""
+        return now - self._told_at.get(order_id, -inf) >= self._settings.round.keep_every_s
+
+    def question(self, order: Order, now: float, settings: DispatchSettings, waived: Collection[Exclusion]) -> Problem:
+        """The round that would be run for this order alone, everyone in reach included; changes nothing."""
+        return reach.build(
+            [order],
+            self._book,
+            self._places,
+            now=now,
+            seed=(self._settings.seed + zlib.crc32(order.order_id.encode())) % 2**31,
+            travel=self._travel.rate(now),
+            hours=self._calendars.hours,
+            settings=settings,
+            waived=waived,
         )
 
     def _after(self, problem: Problem, missed: bool, now: float) -> None:

@@ -4,14 +4,15 @@ Few orders: the neighbours of each, by the index. Many: everybody on duty, as co
 otherwise the orders are taken in slices, and the next slice follows in the next turn.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
+from types import MappingProxyType
 from typing import TypeVar
 
 import numpy as np
 
-from core.ids import UserId
+from core.ids import OrderId, UserId
 from dispatch import calendar, candidates, cost, rating
 from dispatch.book import Book
 from dispatch.calendar import Hours
@@ -52,16 +53,23 @@ def build(
     hours: Hours,
     settings: DispatchSettings,
     users: Sequence[UserId] | None = None,
+    whole: Mapping[OrderId, bool] = MappingProxyType({}),
+    waived: Collection[Exclusion] = (),
 ) -> Problem:
     """The problem of these orders, with ``users`` or whoever is in reach.
+
+    Args:
+        whole: Orders for which everyone in reach is looked at, to be told why: always where it maps to True, else if
+            the index knows of nobody eligible.
+        waived: Reasons of ``hard_reasons`` that shall not count.
 
     Cost:
         About 0.1 ms an order, or 3 us a technician for a round in columns.
     """
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
-        users = _neighbours(orders, book, places, now, settings) if is_small else _everybody(book, places)
-    technicians = _technician_columns(users, book, places, now, settings)
+        users = _neighbours(orders, book, places, now, settings, whole) if is_small else _everybody(book, places)
+    technicians = _technician_columns(users, book, places, now, settings, waived)
     row_of = {user: row for row, user in enumerate(users)}
     orders, is_extra = _rows(orders, book)
     refused = [
@@ -208,7 +216,12 @@ def _everybody(book: Book, places: Places) -> list[UserId]:
 
 
 def _neighbours(
-    orders: Sequence[Order], book: Book, places: Places, now: float, settings: DispatchSettings
+    orders: Sequence[Order],
+    book: Book,
+    places: Places,
+    now: float,
+    settings: DispatchSettings,
+    whole: Mapping[OrderId, bool],
 ) -> list[UserId]:
     """The nearest eligible technicians of each order, and the nearest of any kind to explain the others."""
     seen_after = now - settings.position_fresh_s
@@ -217,6 +230,7 @@ def _neighbours(
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
+        reach_len = settings.round.columns_len_max if order.order_id in whole else settings.round.reach_len_max
         if order.picked is not None:
             slot = places.slot(order.picked)
             if slot is not None:
@@ -232,10 +246,20 @@ def _neighbours(
                 without=[*taken, *unheard, order.customer, *sorted(book.refused.get(order.order_id, ()))],
             )
             found.update(dict.fromkeys(eligible.tolist()))
-        others = places.nearest_any(order.site.point, settings.round.reach_len_max, within_m)
+            if len(eligible) and not whole.get(order.order_id):
+                reach_len = settings.round.reach_len_max
+        others = places.nearest_any(order.site.point, reach_len, within_m)
         found.update(dict.fromkeys(others.tolist()))
     users = (places.index.user(slot) for slot in found)
     return [user for user in users if user in book.technicians]
+
+
+def is_whole(problem: Problem, order: Order, places: Places, now: float, settings: DispatchSettings) -> bool:
+    """Whether a problem holds everyone in reach of an order, up to ``columns_len_max``."""
+    within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
+    slots = places.nearest_any(order.site.point, settings.round.columns_len_max, within_m)
+    known = set(problem.technicians.ids)
+    return all(places.index.user(slot) in known for slot in slots.tolist())
 
 
 def _is_heard(user: UserId, book: Book, places: Places) -> bool:
@@ -245,7 +269,12 @@ def _is_heard(user: UserId, book: Book, places: Places) -> bool:
 
 
 def _technician_columns(
-    users: Sequence[UserId], book: Book, places: Places, now: float, settings: DispatchSettings
+    users: Sequence[UserId],
+    book: Book,
+    places: Places,
+    now: float,
+    settings: DispatchSettings,
+    waived: Collection[Exclusion],
 ) -> TechnicianColumns:
     index = places.index
     slots: IntArray = slots_of(index, users)
@@ -266,7 +295,10 @@ def _technician_columns(
         rating=_ratings(people, city_mean, now, settings.rating),
         tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
         idle_at=_floats(people, lambda p: p.idle_since, inf),
-        hard=np.array([next(iter(hard_reasons(p, book)), Exclusion.NONE) for p in people], dtype=np.uint8),
+        hard=np.array(
+            [next((r for r in hard_reasons(p, book) if r not in waived), Exclusion.NONE) for p in people],
+            dtype=np.uint8,
+        ),
     )
 
 

@@ -7,11 +7,11 @@ take rights away (``Watchers``), hand over messages (``Delivery``), and only the
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, tzinfo
 from functools import partial
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from core.clock import Clock
 from core.ids import CityId, IdSource, OfferId, OrderId, UserId
@@ -19,11 +19,13 @@ from core.notice import Notice
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
-from dispatch import events, explaining, rounds
+from dispatch import events, explaining, not_offered, rounds, what_if
 from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
+from dispatch.errors import conflict, no_such_order
 from dispatch.events import DispatchEvent, Effect, Recalled
 from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
+from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
 from dispatch.problem import Problem, Solution, Solver
@@ -88,6 +90,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             shard, settings=settings, places=places, travel=travel, ids=ids, served=served, zone=zone
         )
         self._engine = self._make()
+        self._settings = settings
         self._rows: Sequence[OutboxRow] = ()
         self._notices: Sequence[Notice] = ()
         self._round_budget_s = settings.round.budget_ms / 1000.0
@@ -153,6 +156,36 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """Each stored round that looked at the order, oldest first, recomputed in a thread. Raises ``Unavailable``."""
         stored = await self._store.rounds(self.shard.tenant, order_id)
         return await self._off_the_loop(lambda: [explaining.explain(round_, order_id) for round_ in stored])
+
+    async def why_no_offers(
+        self, technician: UserId, *, from_at: float, to_at: float, after: tuple[float, str] | None, limit: int
+    ) -> not_offered.NotOffered:
+        """A page of the stored rounds of a window from a technician's side, oldest first. Raises ``Unavailable``."""
+        stored = await self._store.rounds_between(
+            self.shard.tenant, self.shard.city, from_at=from_at, to_at=to_at, after=after, limit=limit
+        )
+        return await self._off_the_loop(lambda: not_offered.page(list(stored), technician, limit))
+
+    async def what_if(self, order_id: OrderId, numbers: Mapping[str, Any], waive: Collection[str]) -> what_if.WhatIf:
+        """Whom a round for this order alone would choose now, as things are and as asked. Nothing is changed.
+
+        Raises:
+            NotFound: There is no such order here.
+            Conflict: It is settled.
+            Invalid: A number or a filter that cannot be changed.
+        """
+        order = self._engine.order(order_id)
+        if order is None:
+            raise no_such_order()
+        if order.state in SETTLED_STATES:
+            raise conflict("conflict", f"the order is {order.state}: nobody is looked for any more")
+        waived = what_if.waivers(waive)
+        settings = what_if.changed_settings(self._settings, numbers)
+        now = self._clock.now()
+        as_is = self._engine.question(order, now, what_if.changed_settings(self._settings, {}), ())
+        asked = self._engine.question(what_if.waived_order(order, waived), now, settings, waived)
+        asked = what_if.waived_problem(asked, waived)
+        return await self._off_the_loop(lambda: what_if.answer(order, as_is, asked))
 
     async def _off_the_loop(self, work: Callable[[], T]) -> T:
         """In one of the loop's own threads: the solver's are for rounds that people wait for."""

@@ -74,3 +74,26 @@ def test_a_choice_that_the_world_overtook_was_withdrawn() -> None:
     world.solve()
     (told, *_) = told_of(world, order)
     assert (told.chosen, told.why) == (("near",), "withdrawn")
+
+
+def test_an_order_that_found_nobody_names_everyone_in_reach_with_one_reason_however_many_they_are() -> None:
+    world = World()
+    for number in range(50):
+        world.join(f"t{number:02d}", 100 + 300 * number, skills=frozenset({"yoga"}))
+    world.join("beyond", 25_000, skills=frozenset({"yoga"}))
+    (told,) = told_of(world, world.place())
+    assert [x.technician for x in told.excluded] == [f"t{number:02d}" for number in range(50)]
+    assert {x.reason for x in told.excluded} == {"skill"}
+    assert told.why == "nobody_eligible"
+
+
+def test_an_order_that_lost_its_only_candidate_is_told_of_everyone_in_the_next_round() -> None:
+    world = World(round=replace(RoundSettings(), round_min_ms=0))
+    for number in range(50):
+        world.join(f"t{number:02d}", 1_000 + 100 * number, skills=frozenset({"yoga"}))
+    world.join("only", 300)
+    _, second = place_two(world)
+    world.tick(2)
+    last = told_of(world, second)[-1]
+    assert len(last.excluded) == 51
+    assert {x.reason for x in last.excluded} == {"skill", "offered"}
