@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from dispatch.problem import FloatArray, Policy, TechnicianColumns
+from dispatch.problem import FloatArray, IntArray, Policy, Problem, TechnicianColumns
 
 TIE_S = 1e-6
 """Largest weight of the seeded tie-break: far below any real difference, far above float noise in sums."""
@@ -17,6 +17,31 @@ TIE_S = 1e-6
 def travel_s(policy: Policy, distance_m: FloatArray) -> FloatArray:
     """Seconds to cover great-circle distances; any shape."""
     return policy.travel_start_s + policy.travel_s_per_m * distance_m
+
+
+def ways_s(problem: Problem, rows: IntArray, distance_m: FloatArray) -> FloatArray:
+    """Seconds of every way to these orders, shape (len(rows), m): as told, the others by their distance."""
+    seconds = travel_s(problem.policy, distance_m)
+    told = problem.ways
+    if len(told.order):
+        row_of = np.full(len(problem.orders.ids), -1, dtype=np.int64)
+        row_of[rows] = np.arange(len(rows))
+        here = row_of[told.order] >= 0
+        seconds[row_of[told.order[here]], told.technician[here]] = told.seconds[here]
+    return seconds
+
+
+def chosen_ways_s(problem: Problem, rows: IntArray, columns: IntArray, distance_m: FloatArray) -> FloatArray:
+    """``ways_s`` of single pairs: order ``rows[i]`` and technician ``columns[i]``."""
+    seconds = travel_s(problem.policy, distance_m)
+    told, m = problem.ways, len(problem.technicians.ids)
+    if len(told.order):
+        key = told.order * m + told.technician
+        by_key = np.argsort(key, kind="stable")
+        at = np.minimum(np.searchsorted(key[by_key], rows * m + columns), len(key) - 1)
+        found = key[by_key[at]] == rows * m + columns
+        seconds[found] = told.seconds[by_key[at[found]]]
+    return seconds
 
 
 def wait_s(technicians: TechnicianColumns) -> FloatArray:

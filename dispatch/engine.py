@@ -60,6 +60,7 @@ class DispatchEngine:
         ids: IdSource,
         served: Collection[CityId] | None = None,
         zone: tzinfo = UTC,
+        asks_roads: bool = False,
     ) -> None:
         self.shard = shard
         self._settings = settings
@@ -69,7 +70,9 @@ class DispatchEngine:
         """What is committed; everything else here may be ahead of the store."""
         self._deadlines = Deadlines()
         self._calendars = Calendars(self._book, Hours(zone), travel, settings.schedule)
-        self._matchmaker = Matchmaker(self._book, self._deadlines, places, travel, ids, settings, self._calendars)
+        self._matchmaker = Matchmaker(
+            self._book, self._deadlines, places, travel, ids, settings, self._calendars, asks_roads=asks_roads
+        )
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, settings)
         self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
@@ -89,6 +92,7 @@ class DispatchEngine:
             e.TechnicianPut: self._on_technician_put,
             e.CalendarSet: self._on_calendar_set,
             e.TechnicianCopied: self._on_technician_copied,
+            e.WaysTold: self._matchmaker.ways_told,
             e.RoundSolved: self._matchmaker.solved,
         }
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {

@@ -10,7 +10,7 @@ from enum import StrEnum
 from core.ids import OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, Rest, Shift, Site, Technician
-from dispatch.problem import Problem, Solution
+from dispatch.problem import IntArray, Problem, Solution, WayColumns
 
 # -- events ---------------------------------------------------------------------------------------------
 
@@ -288,6 +288,15 @@ class TechnicianCopied:
 
 
 @dataclass(frozen=True, slots=True)
+class WaysTold:
+    """The answer to ``AskWays``; empty ``ways`` when nobody could say, and then distances decide."""
+
+    round_id: str
+    ways: WayColumns
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class RoundSolved:
     """The answer to ``SolveRound``. ``solution`` is None when the solver failed; the orders are then tried again."""
 
@@ -314,6 +323,7 @@ DispatchEvent = (
     | TechnicianPut
     | CalendarSet
     | TechnicianCopied
+    | WaysTold
     | RoundSolved
 )
 
@@ -418,6 +428,19 @@ class TechnicianChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class AskWays:
+    """A round whose likely ways (rows of ``order`` and ``technician``) a road engine shall tell before it is solved.
+
+    Answer with ``WaysTold``. At most one round is asked for or solved at a time.
+    """
+
+    round_id: str
+    problem: Problem
+    order: IntArray
+    technician: IntArray
+
+
+@dataclass(frozen=True, slots=True)
 class SolveRound:
     """A round too large for the loop: solve it elsewhere and answer with ``RoundSolved``. At most one at a time."""
 
@@ -434,5 +457,6 @@ Effect = (
     | OfferAnswered
     | DutyChanged
     | TechnicianChanged
+    | AskWays
     | SolveRound
 )

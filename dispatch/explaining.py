@@ -143,7 +143,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     distance_m = candidates.distances_m(problem, rows)[0]
     codes = candidates.exclusions(problem, rows)[0]
     codes[(codes == 0) & (distance_m > radius_m)] = Exclusion.TOO_FAR
-    travel_s = cost.travel_s(problem.policy, distance_m)
+    travel_s = cost.ways_s(problem, rows, distance_m[None, :])[0]
     wait_s = cost.wait_s(problem.technicians)
     starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)

@@ -86,6 +86,17 @@ def solve(problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[
     )
 
 
+def likely(problem: Problem) -> tuple[IntArray, IntArray]:
+    """Each order's cheapest candidates by the policy's rate, as rows of order and technician: ways worth asking for."""
+    n, m = len(problem.orders.ids), len(problem.technicians.ids)
+    if not (n and m):
+        none = np.zeros(0, dtype=np.int64)
+        return none, none
+    everybody, steps = np.ones(m, dtype=np.bool_), problem.orders.step_max.copy()
+    edges = _edges(problem, np.arange(n), everybody, _base_s(problem), _unmatched_s(problem), steps, None)
+    return edges.order, edges.technician
+
+
 def _base_s(problem: Problem) -> FloatArray:
     """What a technician costs before the way: what they must wait, minus head starts, plus the tie-break."""
     base = cost.tie_breaks(problem.technicians.ids, problem.seed)
@@ -122,7 +133,7 @@ def _edges(
         eligible &= distance_m <= np.asarray(problem.policy.radius_steps_m)[step][:, None]
         if counts is not None:
             counts[rows] = eligible.sum(axis=1)
-        cost_s = cost.travel_s(problem.policy, distance_m) + base_s
+        cost_s = cost.ways_s(problem, rows, distance_m) + base_s
         eligible &= cost_s < unmatched_s[rows][:, None]
         parts.append(_cheapest(rows, eligible, cost_s, distance_m, problem.policy.candidates_len_max))
     return _Edges(
@@ -231,7 +242,7 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
     if not len(rows):
         return ()
     columns = chosen[rows]
-    travel_s = cost.travel_s(problem.policy, distance_m[rows])
+    travel_s = cost.chosen_ways_s(problem, rows, columns, distance_m[rows])
     wait_s = cost.wait_s(problem.technicians)[columns]
     starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
     named = [("travel", travel_s), ("wait", wait_s), *((name, -seconds[columns]) for name, seconds in starts.items())]

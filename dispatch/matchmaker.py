@@ -16,7 +16,7 @@ from dispatch import matching, modes, reach, rounds, technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
-from dispatch.events import Effect, RemindOffer, RoundSolved, SendOffer, SolveRound
+from dispatch.events import AskWays, Effect, RemindOffer, RoundSolved, SendOffer, SolveRound, WaysTold
 from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Technician
 from dispatch.news import technician_changed
 from dispatch.places import Places
@@ -45,6 +45,8 @@ class Matchmaker:
         ids: IdSource,
         settings: DispatchSettings,
         calendars: Calendars,
+        *,
+        asks_roads: bool = False,
     ) -> None:
         self._book = book
         self._calendars = calendars
@@ -66,6 +68,8 @@ class Matchmaker:
         self._half_told: dict[OrderId, None] = {}
         """Waiting orders that the index had somebody for and the round nobody (a calendar): look at everyone next."""
         self._solving: tuple[str, Problem] | None = None
+        """The round that is out of the engine's hands: its ways are asked for, or a thread solves it."""
+        self._asks_roads = asks_roads
 
     # -- when -----------------------------------------------------------------------------------------------
 
@@ -138,6 +142,14 @@ class Matchmaker:
         )
         if more:
             self._again(now)
+        if self._asks_roads:
+            order, asked = matching.likely(problem)
+            if len(order):
+                self._solving = (round_id, problem)
+                return [AskWays(round_id, problem, order, asked)]
+        return self._decide(round_id, problem, now)
+
+    def _decide(self, round_id: str, problem: Problem, now: float) -> list[Effect]:
         if len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max:
             self._solving = (round_id, problem)
             return [SolveRound(round_id, problem)]
@@ -166,6 +178,21 @@ class Matchmaker:
 
     # -- what becomes of it ---------------------------------------------------------------------------------
 
+    def ways_told(self, event: WaysTold, now: float) -> list[Effect]:
+        """Go on with the round whose ways were asked for; an answer to another question is ignored."""
+        if self._solving is None or self._solving[0] != event.round_id:
+            return []
+        round_id, problem = self._solving
+        self._solving = None
+        effects = self._decide(round_id, replace(problem, ways=event.ways, ways_from=event.source), now)
+        self._look_for_newcomers(problem)
+        return effects
+
+    def _look_for_newcomers(self, problem: Problem) -> None:
+        """Want another round for orders that came while this one was out of the engine's hands."""
+        if any(order_id not in problem.orders.ids for order_id in self._book.waiting):
+            self._wanted = True
+
     def solved(self, event: RoundSolved, now: float) -> list[Effect]:
         """Take over what a thread has found; an answer to another question is ignored."""
         if self._solving is None or self._solving[0] != event.round_id:
@@ -176,8 +203,7 @@ class Matchmaker:
             self._again(now + self._settings.round.retry_s)
             return []
         effects = self._apply(round_id, problem, event.solution, event.inputs, now)
-        if any(order_id not in problem.orders.ids for order_id in self._book.waiting):
-            self._wanted = True  # orders that came while the solver was busy
+        self._look_for_newcomers(problem)
         return effects
 
     def _apply(

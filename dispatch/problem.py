@@ -169,10 +169,22 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
+class WayColumns:
+    """Ways whose seconds were asked for, as rows of order and technician: three columns of equal length.
+
+    Every other way takes what the policy's rate says.
+    """
+
+    order: IntArray = field(default_factory=_nobody)
+    technician: IntArray = field(default_factory=_nobody)
+    seconds: FloatArray = field(default_factory=_no_numbers)
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One round. ``refused`` and ``own`` pair row of an order with row of a technician: arrays of equal length.
 
-    ``own`` are technicians who are the order's customer.
+    ``own`` are technicians who are the order's customer. ``ways_from`` says who told ``ways``, and what failed.
     """
 
     at: float
@@ -185,6 +197,8 @@ class Problem:
     own_order: IntArray = field(default_factory=_nobody)
     own_technician: IntArray = field(default_factory=_nobody)
     blocks: BlockColumns = field(default_factory=BlockColumns)
+    ways: WayColumns = field(default_factory=WayColumns)
+    ways_from: str = ""
 
 
 @dataclass(frozen=True, slots=True)

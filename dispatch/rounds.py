@@ -13,14 +13,24 @@ from core.errors import Invalid
 from core.ids import OrderId, UserId
 from dispatch import matching
 from dispatch.model import DecidedPair, RoundDecision, StoredRound
-from dispatch.problem import BlockColumns, OrderColumns, Policy, Problem, Solution, Solver, TechnicianColumns
+from dispatch.problem import (
+    BlockColumns,
+    OrderColumns,
+    Policy,
+    Problem,
+    Solution,
+    Solver,
+    TechnicianColumns,
+    WayColumns,
+)
 
-POLICY: Final = "auto/4"
+POLICY: Final = "auto/5"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
 
-_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", POLICY})
-"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/3`` knew no
-calendars, ``auto/2`` no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
+_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", POLICY})
+"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/4`` knew no
+ways that were asked for, ``auto/3`` no calendars, ``auto/2`` no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1``
+no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""
@@ -85,6 +95,8 @@ def encode(problem: Problem) -> bytes:
         "refused": [problem.refused_order.tobytes(), problem.refused_technician.tobytes()],
         "own": [problem.own_order.tobytes(), problem.own_technician.tobytes()],
         "blocks": _columns_to_plain(problem.blocks),
+        "ways": _columns_to_plain(problem.ways),
+        "ways_from": problem.ways_from,
     }
     return zlib.compress(msgspec.msgpack.encode(plain), _ZLIB_LEVEL)
 
@@ -110,4 +122,6 @@ def decode(inputs: bytes) -> Problem:
         own_order=np.frombuffer(own[0], dtype=np.int64).copy(),
         own_technician=np.frombuffer(own[1], dtype=np.int64).copy(),
         blocks=BlockColumns(**columns(plain.get("blocks", {}))),  # nor did auto/2 of these
+        ways=WayColumns(**columns(plain.get("ways", {}))),  # nor auto/4 of these
+        ways_from=plain.get("ways_from", ""),
     )

@@ -13,6 +13,8 @@ from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
 from core.clock import Clock
 from core.ids import CityId, IdSource, OfferId, OrderId, UserId
 from core.notice import Notice
@@ -28,9 +30,10 @@ from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
-from dispatch.problem import Problem, Solution, Solver
+from dispatch.problem import Problem, Solution, Solver, WayColumns
 from dispatch.settings import DispatchSettings
 from dispatch.wakes import WakeDesk
+from geo.travel_time import TravelTimes
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -60,6 +63,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         outside: Outside | None = None,
         zone: tzinfo = UTC,
         wakes: WakeDesk | None = None,
+        roads: TravelTimes | None = None,
     ) -> None:
         """Prepare.
 
@@ -69,6 +73,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             outside: Tells programs outside; None when there are none.
             zone: The city's clock, by which shifts are worked.
             wakes: Wakes phones that an offer does not find; None for never.
+            roads: Asked for the ways of each round before it is solved; None: distances decide.
         """
         super().__init__(
             clock,
@@ -87,8 +92,17 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self._wakes = wakes
         self._executor = executor
         self._make: Callable[[], DispatchEngine] = lambda: DispatchEngine(
-            shard, settings=settings, places=places, travel=travel, ids=ids, served=served, zone=zone
+            shard,
+            settings=settings,
+            places=places,
+            travel=travel,
+            ids=ids,
+            served=served,
+            zone=zone,
+            asks_roads=roads is not None,
         )
+        self._roads = roads
+        self._asking: asyncio.Task[None] | None = None
         self._engine = self._make()
         self._settings = settings
         self._rows: Sequence[OutboxRow] = ()
@@ -312,6 +326,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 if order.technician is not None:
                     active = self._engine.is_job(order)
                     self._fleet.attend(tenant, order.technician, order.order_id, active=active)
+            case events.AskWays():
+                self._asking = asyncio.get_running_loop().create_task(self._ask_ways(effect), name="travel table")
             case events.SolveRound(round_id, problem):
                 self._solve(round_id, problem)
             case events.OrderRepeated():
@@ -328,6 +344,32 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
 
     def _write(self, technician: Technician, rating: float) -> None:
         self._places.write(technician, self._engine.skill_bits.mask(technician.skills), rating)
+
+    # -- ways ---------------------------------------------------------------------------------------------
+
+    async def _ask_ways(self, ask: events.AskWays) -> None:
+        """One table for the round: its orders' likely technicians by its orders."""
+        ways, source = WayColumns(), ""
+        o, t = ask.problem.orders, ask.problem.technicians
+        rows, row = np.unique(ask.order, return_inverse=True)
+        columns, column = np.unique(ask.technician, return_inverse=True)
+        start = np.stack([t.lat_deg[columns], t.lng_deg[columns]], axis=1)
+        goal = np.stack([o.lat_deg[rows], o.lng_deg[rows]], axis=1)
+        try:
+            assert self._roads is not None  # noqa: S101 - the engine asks only then
+            table = await self._roads.table(start, goal, ask.problem.at)
+            ways = WayColumns(ask.order, ask.technician, table.duration_s[column, row])
+            source = f"{table.source} ({table.instead_of})" if table.instead_of else table.source
+        except Exception:  # noqa: BLE001 - whatever it is, the round must go on
+            _log.exception("a travel table failed", extra={"round_id": ask.round_id, "city": self.shard.channel})
+        if not self._stopping:
+            self.post(events.WaysTold(ask.round_id, ways, source), urgent=True)
+
+    def stop(self) -> None:
+        """See ``EngineService``."""
+        super().stop()
+        if self._asking is not None:
+            self._asking.cancel()
 
     # -- large rounds -------------------------------------------------------------------------------------
 

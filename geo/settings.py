@@ -60,57 +60,6 @@ class PositionSettings:
         _check_range("stale_s", self.stale_s, 10, 86_400)
 
 
-@dataclass(frozen=True, slots=True)
-class TravelSettings:
-    """The default estimate of travel time."""
-
-    detour_factor: float = 1.35
-    """Length of the way divided by the great circle."""
-    walk_kmh: float = 4.8
-    """Speed on foot, km/h."""
-    ebike_kmh: float = 18.0
-    """Speed on an electric bicycle, km/h."""
-    transit_kmh: float = 20.0
-    """Door-to-door speed by metro and bus, km/h."""
-    car_kmh: float = 28.0
-    """Speed by car or taxi outside the rush hours, km/h."""
-    rush_hours: tuple[str, ...] = ("07-09", "17-19")
-    """Local hours in which cars are slower: from-to, 0 to 24, the end not included."""
-    rush_factor: float = 0.65
-    """Speed of cars in the rush hours divided by that of other hours."""
-    setup_s: float = 90.0
-    """Time to set out and to find the door, added to every way, s."""
-    utc_offset_h: float = 8.0
-    """Local time minus UTC, h."""
-    default_mode: str = "ebike"
-    """Mode of people who have named none: walk, ebike, transit or car."""
-    learn_every_s: float = 3_600.0
-    """How often each city's speeds are learned anew from its kept tracks, in seconds; 0 for never."""
-    learn_orders_max: int = 1_000
-    """Newest orders of a city whose ways are learned from, a number."""
-    learn_trips_min: int = 50
-    """With fewer trips the speeds above are used, a number."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _check_range("detour_factor", self.detour_factor, 1, 5)
-        for name in ("walk_kmh", "ebike_kmh", "transit_kmh", "car_kmh"):
-            _check_range(name, getattr(self, name), 1, 200)
-        _check_range("rush_factor", self.rush_factor, 0.1, 1)
-        _check_range("setup_s", self.setup_s, 0, 3_600)
-        _check_range("utc_offset_h", self.utc_offset_h, -14, 14)
-        if self.learn_every_s:
-            _check_range("learn_every_s", self.learn_every_s, 60, 604_800)
-        _check_range("learn_orders_max", self.learn_orders_max, 1, 100_000)
-        _check_range("learn_trips_min", self.learn_trips_min, 1, 1_000_000)
-        if self.default_mode not in {"walk", "ebike", "transit", "car"}:
-            raise ValueError(f"default_mode must be walk, ebike, transit or car, is {self.default_mode!r}")
-        for span in self.rush_hours:
-            begin, _, end = span.partition("-")
-            if not (begin.isdigit() and end.isdigit() and 0 <= int(begin) < int(end) <= 24):
-                raise ValueError(f"rush_hours must look like '07-09' with 0 <= from < to <= 24, is {span!r}")
-
-
 class RoadEngine(StrEnum):
     """Who says how long a way takes."""
 
@@ -159,6 +108,59 @@ class RoadEngineSettings:
         _check_range("body_bytes_max", self.body_bytes_max, 1_024, 67_108_864)
         _check_range("failures_max", self.failures_max, 1, 1_000)
         _check_range("rest_s", self.rest_s, 0.1, 3_600)
+
+
+@dataclass(frozen=True, slots=True)
+class TravelSettings:
+    """The default estimate of travel time."""
+
+    detour_factor: float = 1.35
+    """Length of the way divided by the great circle."""
+    walk_kmh: float = 4.8
+    """Speed on foot, km/h."""
+    ebike_kmh: float = 18.0
+    """Speed on an electric bicycle, km/h."""
+    transit_kmh: float = 20.0
+    """Door-to-door speed by metro and bus, km/h."""
+    car_kmh: float = 28.0
+    """Speed by car or taxi outside the rush hours, km/h."""
+    rush_hours: tuple[str, ...] = ("07-09", "17-19")
+    """Local hours in which cars are slower: from-to, 0 to 24, the end not included."""
+    rush_factor: float = 0.65
+    """Speed of cars in the rush hours divided by that of other hours."""
+    setup_s: float = 90.0
+    """Time to set out and to find the door, added to every way, s."""
+    utc_offset_h: float = 8.0
+    """Local time minus UTC, h."""
+    default_mode: str = "ebike"
+    """Mode of people who have named none: walk, ebike, transit or car."""
+    learn_every_s: float = 3_600.0
+    """How often each city's speeds are learned anew from its kept tracks, in seconds; 0 for never."""
+    learn_orders_max: int = 1_000
+    """Newest orders of a city whose ways are learned from, a number."""
+    learn_trips_min: int = 50
+    """With fewer trips the speeds above are used, a number."""
+    engine: RoadEngineSettings = field(default_factory=RoadEngineSettings)
+    """A road engine that tells the ways of each matching round before it is solved."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _check_range("detour_factor", self.detour_factor, 1, 5)
+        for name in ("walk_kmh", "ebike_kmh", "transit_kmh", "car_kmh"):
+            _check_range(name, getattr(self, name), 1, 200)
+        _check_range("rush_factor", self.rush_factor, 0.1, 1)
+        _check_range("setup_s", self.setup_s, 0, 3_600)
+        _check_range("utc_offset_h", self.utc_offset_h, -14, 14)
+        if self.learn_every_s:
+            _check_range("learn_every_s", self.learn_every_s, 60, 604_800)
+        _check_range("learn_orders_max", self.learn_orders_max, 1, 100_000)
+        _check_range("learn_trips_min", self.learn_trips_min, 1, 1_000_000)
+        if self.default_mode not in {"walk", "ebike", "transit", "car"}:
+            raise ValueError(f"default_mode must be walk, ebike, transit or car, is {self.default_mode!r}")
+        for span in self.rush_hours:
+            begin, _, end = span.partition("-")
+            if not (begin.isdigit() and end.isdigit() and 0 <= int(begin) < int(end) <= 24):
+                raise ValueError(f"rush_hours must look like '07-09' with 0 <= from < to <= 24, is {span!r}")
 
 
 @dataclass(frozen=True, slots=True)

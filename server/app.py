@@ -25,6 +25,7 @@ from server.outgoing_secrets import OutgoingSecrets
 from server.preflight import check_start
 from server.read_lag import ReadLag
 from server.readings import connect_readings, connect_stores
+from server.roads import Roads
 from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
 from server.tokens import Tokens
@@ -74,6 +75,7 @@ class App:
         self.hub_url = ""
         self.admin_url = ""
         self.house: House
+        self.roads: Roads
         self._stop_asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._is_listening = False
@@ -177,6 +179,8 @@ class App:
         solvers = stack.enter_context(ThreadPoolExecutor(1 + len(settings.cities), "round"))
         poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
         stack.push_async_callback(poster.close)
+        self.roads = Roads(settings.travel, settings.coordinates.frame, self._clock)
+        stack.push_async_callback(self.roads.stop)
         self.house = build_house(
             settings,
             tokens=self.tokens,
@@ -190,6 +194,7 @@ class App:
             poster=poster,
             webhook_secrets=self._secrets.webhooks,
             notifier=self._notifier(poster, stack),
+            roads=self.roads,
         )
         try:
             await self.house.load()
@@ -276,6 +281,7 @@ class App:
         addresses = self.house.addresses
         addresses.http_url, addresses.hub_url, addresses.admin_url = self.http_url, self.hub_url, self.admin_url
         connect_readings(self.metrics, self.house, self._hub_listener)
+        self.metrics.read("doorstep_travel_tables", self.roads.tables)
         lag = ReadLag(self.metrics.observe_lag)
         stack.callback(lag.close)
         self.house.hub.read_lag = lag

@@ -57,6 +57,13 @@ METRICS: Final = (
         ("tenant", "city", "solver"),
     ),
     MetricRow(
+        "doorstep_travel_tables",
+        "counter",
+        "tables",
+        "Travel tables that a road engine was wanted for, by outcome; all but `answered` were estimated.",
+        ("outcome",),
+    ),
+    MetricRow(
         "doorstep_travel_trips_learned",
         "gauge",
         "trips",

@@ -41,6 +41,7 @@ from server.fleet import Fleet
 from server.front_page import FrontPage
 from server.house import Addresses, House
 from server.last_seen import LastPositions, LastSeen
+from server.roads import Roads
 from server.root import Settings, derived
 from server.settings import is_loopback
 from server.surroundings import CitySurroundings
@@ -103,6 +104,7 @@ def build_house(
     poster: Poster | None = None,
     webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
     notifier: Notifier | None = None,
+    roads: Roads | None = None,
 ) -> House:
     """Make every service and connect them.
 
@@ -119,6 +121,7 @@ def build_house(
         poster: Reaches programs outside; without one nobody is told.
         webhook_secrets: Of each endpoint in the config; ready to sign.
         notifier: Wakes phones; None for nobody.
+        roads: Makes the road engine that rounds ask; without one distances decide.
     """
     given = _Given(
         derived(settings),
@@ -133,6 +136,7 @@ def build_house(
         poster,
         webhook_secrets or {},
         notifier,
+        roads,
     )
     ground = _lay_ground(given)
     hub, hub_ports = _make_hub(given, ground)
@@ -188,6 +192,7 @@ class _Given:
     poster: Poster | None
     webhook_secrets: Mapping[str, Sequence[bytes]]
     notifier: Notifier | None
+    roads: Roads | None
 
     @property
     def frame(self) -> Frame:
@@ -306,6 +311,7 @@ def _make_dispatch(
         fleet=ground.fleet,
         places=Places(ground.positions[shard].index),
         travel=ground.travel.cities[shard],
+        roads=None if given.roads is None else given.roads.of(ground.travel.cities[shard].estimate),
         clock=given.clock,
         ids=given.ids,
         settings=given.settings.dispatch,

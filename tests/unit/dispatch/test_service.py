@@ -17,7 +17,7 @@ from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.service import pause
 from core.shard import Shard
 from dispatch import events as e
-from dispatch import matching
+from dispatch import matching, rounds
 from dispatch.engine import DispatchEngine
 from dispatch.model import DutyState, Gender, Order, OrderState, Technician
 from dispatch.places import Places
@@ -26,6 +26,7 @@ from dispatch.problem import Problem, Solution, Solver
 from dispatch.service import DispatchService
 from dispatch.settings import DispatchSettings, RoundSettings
 from geo.position_index import Flag, PositionIndex
+from geo.travel_time import Points, TravelMode, TravelTable, TravelTimes
 from store.memory import MemoryStores
 from tests.unit.dispatch.world import ANNA, SHARD, T0, Ids, Walk, draft, north
 
@@ -47,7 +48,8 @@ class LoopClock:
 class Surroundings:
     """Everything around the service, writing down what it is told in one list."""
 
-    def __init__(self, settings: DispatchSettings | None = None) -> None:
+    def __init__(self, settings: DispatchSettings | None = None, roads: TravelTimes | None = None) -> None:
+        self.roads = roads
         self.told: list[tuple[Any, ...]] = []
         self.index = PositionIndex()
         self.ids = Ids()
@@ -69,6 +71,7 @@ class Surroundings:
             clock=self.clock,
             ids=self.ids,
             settings=self.settings,
+            roads=self.roads,
         )
 
     def drafts(self, effects: Sequence[e.Effect], now: float) -> Sequence[OutboxDraft]:
@@ -481,3 +484,40 @@ async def until(condition: Callable[[], bool]) -> None:
             return
         await asyncio.sleep(0.005)
     raise AssertionError("it did not come to pass within 2 s")
+
+
+class Roads:
+    """A road engine on which everybody needs ten minutes; ``broken`` ones raise, which none should."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.shapes: list[tuple[int, int]] = []
+        self.broken = broken
+
+    async def table(
+        self, origins: Points, destinations: Points, now: float, mode: TravelMode | None = None
+    ) -> TravelTable:
+        self.shapes.append((len(origins), len(destinations)))
+        await pause(0.01)
+        if self.broken:
+            raise RuntimeError("a defect")
+        seconds = np.full((len(origins), len(destinations)), 600.0)
+        return TravelTable(seconds, seconds, "estimate", "", instead_of="osrm: no answer in 0.3 s")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_the_ways_of_a_round_are_asked_in_one_table(broken: bool) -> None:
+    roads = Roads(broken=broken)
+    around = Surroundings(roads=roads)
+    async with running(around) as service:
+        await around.join()
+        order = await place(service)
+        async with asyncio.timeout(3):
+            while service.live_offer(TINA) is None:
+                await pause(0.01)
+        offer = service.live_offer(TINA)
+        assert offer is not None
+        assert (offer.travel_s == 600.0) is not broken
+        stored = await around.stores.dispatch.rounds(SHARD.tenant, order.order_id)
+        said = rounds.decode(stored[-1].inputs).ways_from
+    assert roads.shapes == [(1, 1)]
+    assert said == ("" if broken else "estimate (osrm: no answer in 0.3 s)")

@@ -139,11 +139,19 @@ class World:
         self.solve_later = False
         self.served: frozenset[CityId] | None = None
         self.to_solve: list[e.SolveRound] = []
+        self.asks_roads = False
+        self.to_tell: list[e.AskWays] = []
         self.engine = self._new_engine()
 
     def _new_engine(self) -> DispatchEngine:
         return DispatchEngine(
-            SHARD, settings=self.settings, places=self.places, travel=Walk(), ids=self.ids, served=self.served
+            SHARD,
+            settings=self.settings,
+            places=self.places,
+            travel=Walk(),
+            ids=self.ids,
+            served=self.served,
+            asks_roads=self.asks_roads,
         )
 
     # -- turns ----------------------------------------------------------------------------------------------
@@ -221,6 +229,8 @@ class World:
             elif isinstance(effect, e.TechnicianChanged):
                 mask = self.engine.skill_bits.mask(effect.technician.skills)
                 self.places.write(effect.technician, mask, effect.rating)
+            elif isinstance(effect, e.AskWays):
+                self.to_tell.append(effect)
             elif isinstance(effect, e.SolveRound):
                 self.to_solve.append(effect)
         self.engine.check()
