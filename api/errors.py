@@ -1,7 +1,7 @@
 """Errors of the domains as HTTP answers: problem+json (RFC 9457) with the same stable codes as on the hub."""
 
 import re
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -44,7 +44,7 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
     retry: bool = msgspec.field(default=False)
     request_id: str = ""
     field: str | None = None
-    facts: dict[str, object] = {}
+    facts: dict[str, Any] = {}
     """What a program needs to ask for something else instead; what it holds depends on the code."""
 
 

@@ -192,6 +192,7 @@ def all_routes() -> list[Route]:
     unwired: Any = _Unwired()
     return [
         *route_table.order_routes(unwired),
+        *route_table.offer_routes(unwired),
         *route_table.technician_routes(unwired, unwired, unwired),
         *route_table.safety_routes(unwired),
         *route_table.phone_routes(unwired),
