@@ -138,6 +138,9 @@ class StepIn(Struct, frozen=True):
 
     step: StepName
     evidence: Text = ""
+    """A photo's reference (``photo:…``) or a note; kept in the order's history."""
+    reason: Text = ""
+    """Why staff take the step for the technician, whatever proof is missing; staff only, and needed."""
 
 
 class OrderPage(Struct, frozen=True, omit_defaults=True):

@@ -14,7 +14,7 @@ from core.ids import INCIDENT_PREFIX, OFFER_PREFIX, CityId, IncidentId, OfferId,
 from core.principal import Principal, Role
 from dispatch import events
 from dispatch.errors import conflict
-from dispatch.model import DutyState
+from dispatch.model import DutyState, OrderState
 from geo.point import Frame
 from realtime import messages
 from realtime.messages import Command
@@ -115,7 +115,8 @@ class Inbound:
             case messages.JobStep(order=order, step=step, evidence=evidence):
                 part = self._job(who, order)
                 taken = events.StepTaken(OrderId(order), who.user, events.Step(step), evidence or "")
-                _post(part, taken, reply, lambda effects: {"order": order, "state": step})
+                state = OrderState.CANCELLED.value if step == "no_show" else step
+                _post(part, taken, reply, lambda effects: {"order": order, "state": state})
             case messages.Duty(on=on, city=city):
                 self._duty(who, on, CityId(city) if city is not None else None, reply)
             case messages.IncidentAckIn(incident=incident):

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
@@ -224,10 +225,23 @@ class Orders:
         return answer(Done({"order": order.order_id, "stars": body.stars}))
 
     async def step(self, who: Principal, request: Request) -> Response:
-        """POST /v1/orders/{id}/step: the technician's ``job.step`` for phones whose socket cannot live."""
+        """POST /v1/orders/{id}/step: ``job.step`` for phones whose socket cannot live, and for staff in their place."""
         body: StepIn = request.data
+        part, order = await self._visible(who, request.path["id"])
+        if not (who.holds(Role.TECHNICIAN) and order.technician == who.user) and _is_staff(who, order):
+            return await self._override(who, part, order, body)
         message = JobStep(request.path["id"], body.step, body.evidence or None)
         return answer(Done(await self._inbound.ask(who, message, request.now)))
+
+    async def _override(self, who: Principal, part: ShardParts, order: Order, body: StepIn) -> Response:
+        """Staff take a step for the technician: nothing is proved, so somebody answers for it by name and reason."""
+        if not body.reason:
+            raise Invalid("staff say why they take the step", field="reason")
+        step = events.Step(body.step)
+        taken = events.StepTaken(order.order_id, who.user, step, body.evidence, staff=True, reason=body.reason)
+        await part.dispatch.ask(taken)
+        state = OrderState.CANCELLED.value if step is events.Step.NO_SHOW else body.step
+        return answer(Done({"order": order.order_id, "state": state}))
 
     async def explain(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/explain: each round that looked at the order, recomputed from what was stored."""
@@ -301,6 +315,8 @@ class Orders:
         if part is not None and order.technician is not None and order.state in shown:
             technician = part.dispatch.technician(order.technician)
             rating = part.dispatch.rating(order.technician, now)
+        if part is not None:
+            order = replace(order, eta_s=part.dispatch.eta_s(order))
         return order_view(order, reader, self._frame, technician, rating)
 
     def _answer(self, order: Order, now: float, reader: Reader, status: int = 200) -> Response:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import msgspec
 
 from api.ports import Staff
-from api.views import Reader, incident_update, incident_view, lost_order_view, offer_view, order_view
+from api.views import Reader, incident_update, incident_view, job_news, lost_order_view, offer_view, order_view
 from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, Stream
 from core.principal import Role
@@ -32,6 +32,8 @@ class DispatchOutbound:
             match effect:
                 case dispatch_events.OrderChanged():
                     drafts.extend(self._order_changed(effect, now))
+                case dispatch_events.JobNews():
+                    drafts.extend(self._job_news(effect, now))
                 case dispatch_events.SendOffer(offer, order, why):
                     body = _encode(offer_view(offer, order, why, now))
                     drafts.append(OutboxDraft(offer.tenant, offer.technician, Stream.MAIN, body, offer.offer_id))
@@ -58,6 +60,17 @@ class DispatchOutbound:
             order_view(order, Reader.CUSTOMER, self._frame, effect.technician, effect.rating)
         )
         return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
+
+    def _job_news(self, news: dispatch_events.JobNews, now: float) -> list[OutboxDraft]:
+        """The customer is told everything; the technician and ops what may need an act of theirs."""
+        order = news.order
+        told = {order.customer: None}
+        if news.what is not dispatch_events.News.NEAR:
+            told.update(dict.fromkeys(self._staff.users(order.tenant, Role.OPS, order.city, now)))
+            if order.technician is not None:
+                told[order.technician] = None
+        body = _encode(job_news(news))
+        return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user in told]
 
 
 class SafetyOutbound:

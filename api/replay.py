@@ -12,11 +12,12 @@ from api.cities import Cities
 from api.views import ADDRESS_STATES
 from core.ids import IncidentId, OrderId
 from core.principal import Principal, Role
-from realtime.messages import IncidentUpdate
+from realtime.messages import IncidentUpdate, JobNews
 from safety.access import may_see
 from safety.service import SafetyService
 
 _ORDER: Final = b'{"type":"order",'
+_JOB_NEWS: Final = b'{"type":"job.news",'
 _INCIDENT: Final = b'{"type":"incident",'
 _INCIDENT_UPDATE: Final = b'{"type":"incident.update",'
 _OF_STAFF: Final = frozenset({"customer", "technician"})
@@ -38,6 +39,8 @@ class ReplayedRows:
         """The message as ``who`` may read it now. Cost: one decoding for orders and incidents."""
         if body.startswith(_ORDER):
             return self._order(who, body)
+        if body.startswith(_JOB_NEWS):
+            return self._job_news(who, body)
         if body.startswith((_INCIDENT, _INCIDENT_UPDATE)):
             return self._incident(who, body)
         return body
@@ -53,6 +56,17 @@ class ReplayedRows:
         if hidden.isdisjoint(fields):
             return body
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in hidden})
+
+    def _job_news(self, who: Principal, body: bytes) -> bytes:
+        """Who came near belongs to the order's past as soon as somebody else has it, or nobody."""
+        fields: dict[str, Any] = msgspec.json.decode(body)
+        found = self._cities.order(who.tenant, OrderId(fields["order"]))
+        order = found[1] if found is not None else None
+        if order is not None and order.technician == fields.get("technician"):
+            sides = (order.customer, order.technician)
+            if who.user in sides or (who.holds(Role.OPS) and order.city in who.cities):
+                return body
+        return msgspec.json.encode(JobNews(fields["order"], "withdrawn", fields["at"]))
 
     def _incident(self, who: Principal, body: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(body)

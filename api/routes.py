@@ -96,7 +96,8 @@ def order_routes(orders: Orders) -> list[Route]:
             "Rate a finished job, once.", orders.rate, body=bodies.RatingIn, result=bodies.Done,
         ),
         Route(
-            "order_step", "POST", "/v1/orders/{id}/step", frozenset({TECHNICIAN}), "technician: their own job",
+            "order_step", "POST", "/v1/orders/{id}/step", frozenset({TECHNICIAN, SERVICE, OPS}),
+            "technician: their own job; ops and service: in their cities, with a reason",
             "Report the job's next step. Idempotent.", orders.step, body=bodies.StepIn, result=bodies.Done,
         ),
         Route(

@@ -4,6 +4,7 @@ A snapshot is sent at once, before anything else of its stream, so its size is a
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final, TypeVar
 
 import msgspec
@@ -87,6 +88,7 @@ class OpenThings:
         technician = part.dispatch.technician(order.technician) if order.technician is not None else None
         rating = part.dispatch.rating(technician.technician, now) if technician is not None else None
         card = technician if order.state in TECHNICIAN_STATES else None
+        order = replace(order, eta_s=part.dispatch.eta_s(order))
         return order_view(order, reader, self._frame, card, rating)
 
 

@@ -12,6 +12,7 @@ from msgspec import UNSET, UnsetType
 from api.bodies import OfferRow
 from core.ids import CityId
 from core.principal import Principal, Role
+from dispatch.events import JobNews
 from dispatch.model import Cancellation, Offer, Order, OrderState, Technician
 from dispatch.order import JOB_STATES
 from geo.cells import cell_of, distance_band
@@ -83,6 +84,9 @@ def order_view(
         scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else UNSET,
         price_fen=order.service_fen + order.travel_fen,
         eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
+        waits_until=stamp(order.waits_until)
+        if order.state is OrderState.ARRIVED and order.waits_until is not None
+        else UNSET,
         reason=order.reason or UNSET,
         mode=order.mode.value if whole else UNSET,
         cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
@@ -98,6 +102,19 @@ def cancellation_view(cancellation: Cancellation, reader: Reader) -> messages.Ca
         is_waived=cancellation.is_waived,
         technician_fen=cancellation.technician_fen if reader is not Reader.CUSTOMER else UNSET,
         rises_at=stamp(cancellation.rises_at) if cancellation.rises_at is not None else UNSET,
+    )
+
+
+def job_news(news: JobNews) -> messages.JobNews:
+    """News of a job. No place is in it: whoever may see one watches the order."""
+    technician = news.order.technician
+    return messages.JobNews(
+        order=news.order.order_id,
+        what=news.what.value,
+        at=stamp(news.at),
+        technician=technician if technician is not None else UNSET,
+        within_m=news.within_m if news.within_m is not None else UNSET,
+        eta_s=round(news.eta_s, 1) if news.eta_s is not None else UNSET,
     )
 
 

@@ -14,6 +14,8 @@ class Due(StrEnum):
     GIVE_UP = "give_up"
     REMIND = "remind"
     CONFIRM = "confirm"
+    LOOK = "look"
+    WAIT_OVER = "wait_over"
     FORGET = "forget"
 
 
@@ -50,6 +52,10 @@ class Deadlines:
         current = self._current.get((due, id_))
         if current is not None and current.at < at:
             self.set(at, due, id_)
+
+    def has(self, due: Due, id_: str) -> bool:
+        """Whether one is in force."""
+        return (due, id_) in self._current
 
     def drop(self, due: Due, id_: str) -> None:
         """Take one out of force. Idempotent."""

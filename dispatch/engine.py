@@ -4,7 +4,7 @@ Each handler first refuses (``DoorstepError``, nothing changed), then writes the
 done. The round that a turn made due runs in ``settle``, so that an order and its first offer are one commit.
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from typing import Any
@@ -23,9 +23,11 @@ from dispatch.desk import Desk
 from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
 from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book
+from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
 from dispatch.model import (
     Cancellation,
+    CancellationStage,
     DutyState,
     IdempotencyRecord,
     Offer,
@@ -73,7 +75,8 @@ class DispatchEngine:
         self._matchmaker = Matchmaker(
             self._book, self._deadlines, places, travel, ids, settings, self._calendars, asks_roads=asks_roads
         )
-        self._moves = Moves(self._book, self._deadlines, self._matchmaker, settings)
+        self._watch = JobWatch(self._book, self._deadlines, places, travel, settings)
+        self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
         self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
@@ -102,6 +105,8 @@ class DispatchEngine:
             Due.GIVE_UP: self._give_up,
             Due.REMIND: self._remind,
             Due.CONFIRM: self._confirm_by_time,
+            Due.LOOK: self._watch.look,
+            Due.WAIT_OVER: self._watch.wait_over,
             Due.FORGET: self._forget,
         }
         self.acting: tuple[Due, str] | None = None
@@ -228,6 +233,10 @@ class DispatchEngine:
             return rating.city_mean(self._book.city, self._settings.rating)
         return rating_now(self._book, known, now, self._settings.rating)
 
+    def eta_s(self, order: Order, now: float) -> float | None:
+        """Seconds until the order's technician is there, as far as is known now."""
+        return self._watch.eta_s(order, now)
+
     def is_job(self, order: Order) -> bool:
         """Whether the order keeps its technician busy."""
         return orders.is_job(order)
@@ -294,12 +303,22 @@ class DispatchEngine:
         decide = cancellation.waived if staff and waive else cancellation.quote
         return decide(order, now, self._settings.cancellation)
 
-    def _call_off(self, order: Order, outcome: Cancellation, by: UserId, reason: str, now: float) -> list[Effect]:
+    def _call_off(
+        self,
+        order: Order,
+        outcome: Cancellation,
+        by: UserId,
+        reason: str,
+        now: float,
+        detail: Mapping[str, Any] | None = None,
+    ) -> list[Effect]:
         effects = self._moves.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
         cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
         outcome = replace(outcome, rises_at=None)
-        order = self._moves.move(order, OrderMove.CANCEL, now, by, cost, reason=reason, cancellation=outcome)
+        order = self._moves.move(
+            order, OrderMove.CANCEL, now, by, {**(detail or {}), **cost}, reason=reason, cancellation=outcome
+        )
         if was_job is not None:
             effects.extend(self._moves.free(was_job, order, now))
         return [self._moves.tell(order, "cancelled", now, lost_by=was_job), *effects]
@@ -394,8 +413,10 @@ class DispatchEngine:
 
     def _on_step(self, event: e.StepTaken, now: float) -> list[Effect]:
         order = self._book.orders.get(event.order_id)
-        if order is None or order.technician != event.technician:
+        if order is None or not (event.staff or order.technician == event.by):
             raise no_such_order()
+        if event.step is e.Step.NO_SHOW:
+            return self._no_show(order, event, now)
         if order.state is OrderState.CANCELLED:
             raise conflict("order_cancelled", "the order was cancelled")
         move = OrderMove(event.step)
@@ -405,17 +426,21 @@ class DispatchEngine:
             reached = [step for step in STEPS if orders.can(order, step)]
             expected = reached[0] if reached else "nothing"
             raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
-        detail = {"evidence": event.evidence} if event.evidence else {}
-        before: list[Effect] = self._set_out(event.technician, now) if orders.is_booking(order) else []
-        facts = {"started_at": now} if move is OrderMove.START else {}
-        order = self._moves.move(order, move, now, event.technician, detail, booked_for=None, **facts)
+        technician_id = order.technician
+        assert technician_id is not None  # noqa: S101 - an order that can take a step has one
+        self._watch.check_step(order, event, now)
+        effects = self._set_out(technician_id, now) if orders.is_booking(order) else []
+        order, news, detail = self._watch.take_step(order, event, now)
+        facts = self._step_facts(order, move, now)
+        order = self._moves.move(order, move, now, event.by, detail, booked_for=None, **facts)
         effects = [
+            *news,
             self._moves.tell(order, order.state, now),
-            *before,
-            *self._moves.follow(event.technician, order, now),
+            *effects,
+            *self._moves.follow(technician_id, order, now),
         ]
         if order.state is OrderState.DEPARTED_SAFE:
-            effects.extend(self._moves.free(event.technician, order, now))
+            effects.extend(self._moves.free(technician_id, order, now))
         return effects
 
     def _set_out(self, user: UserId, now: float) -> list[Effect]:
@@ -426,6 +451,26 @@ class DispatchEngine:
         if who is None or not self._book.on_duty_here(who):
             raise conflict("not_on_duty", "go on duty first")
         return self._moves.withdraw_offer(user, now)
+
+    def _step_facts(self, order: Order, move: OrderMove, now: float) -> dict[str, Any]:
+        if move is OrderMove.EN_ROUTE:
+            return {"eta_s": self._watch.travel_s(order, now)}
+        if move is OrderMove.ARRIVE:
+            return {"waits_until": now + self._settings.arrival.no_show_wait_s}
+        return {"started_at": now} if move is OrderMove.START else {}
+
+    def _no_show(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:
+        """The customer was not there: the technician ends the order once they have waited long enough."""
+        ended = order.cancellation
+        if ended is not None and ended.stage is CancellationStage.NO_SHOW:
+            return []
+        if order.state is OrderState.CANCELLED:
+            raise conflict("order_cancelled", "the order was cancelled")
+        if order.state is not OrderState.ARRIVED:
+            raise conflict("step_out_of_order", f"the order is {order.state}: arrived comes before no_show")
+        detail = self._watch.proof_of_waiting(order, event, now)
+        outcome = cancellation.quote(order, now, self._settings.cancellation, CancellationStage.NO_SHOW)
+        return self._call_off(order, outcome, event.by, cancellation.NO_SHOW, now, detail)
 
     # -- offers ---------------------------------------------------------------------------------------------
 

@@ -101,6 +101,8 @@ class Step(StrEnum):
     IN_SERVICE = "in_service"
     FINISHED = "finished"
     DEPARTED_SAFE = "departed_safe"
+    NO_SHOW = "no_show"
+    """Not a step forward: the customer was not there, and the technician leaves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +110,22 @@ class StepTaken:
     """The job has come to its next step. The step it stands on is no news.
 
     Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``; setting out for
-    a booked job ``busy`` (another is not over) and ``not_on_duty``.
+    a booked job ``busy`` (another is not over) and ``not_on_duty``; for want of proof ``position_needed``,
+    ``not_at_place``, ``dwell_needed``, ``photo_needed``; ``no_show_too_early``.
+
+    Attributes:
+        by: Must be the order's technician unless ``staff``.
+        evidence: A photo's reference (``photo:…``) or a note; kept in the order's history.
+        staff: The edge has checked that ``by`` may act for the platform. Staff prove nothing, and say why.
+        reason: Of staff.
     """
 
     order_id: OrderId
-    technician: UserId
+    by: UserId
     step: Step
     evidence: str = ""
+    staff: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,6 +371,31 @@ class OrderChanged:
     previous_technician: UserId | None = None
 
 
+class News(StrEnum):
+    """What is told of a job besides its steps (the wire's words)."""
+
+    NEAR = "near"
+    AT_PLACE = "at_place"
+    LEFT_PLACE = "left_place"
+    WAIT_OVER = "wait_over"
+
+
+@dataclass(frozen=True, slots=True)
+class JobNews:
+    """Something worth telling happened in a job without a step.
+
+    Attributes:
+        within_m: How near, for ``NEAR``.
+        eta_s: The newest estimate, for ``NEAR``.
+    """
+
+    order: Order
+    what: News
+    at: float
+    within_m: float | None = None
+    eta_s: float | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class OrderRepeated:
     """An order was placed again with the same key: answer with the order as it is now; tell nobody.
@@ -453,6 +489,7 @@ Effect = (
     | OrderRepeated
     | SendOffer
     | RemindOffer
+    | JobNews
     | CloseOffer
     | OfferAnswered
     | DutyChanged

@@ -162,6 +162,14 @@ class Order:
     """Who of the staff gave it to its technician; None when the technician accepted an offer."""
     lost_by: tuple[UserId, ...] = ()
     """Technicians it was taken from; they are not asked again."""
+    at_place_since: float | None = None
+    """Since when the technician's positions say that they are at the place; None while they do not."""
+    near_told_m: float | None = None
+    """The narrowest distance of which the customer was told that the technician is that near."""
+    waits_until: float | None = None
+    """Until when the technician, who has arrived, waits for an absent customer."""
+    wait_over_told: bool = False
+    """Everybody was told that the wait is over."""
     started_at: float | None = None
     """When the service began."""
     cancellation: Cancellation | None = None

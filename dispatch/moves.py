@@ -13,6 +13,7 @@ from dispatch.book import Book
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import no_such_order
 from dispatch.events import CloseOffer, CloseReason, Effect
+from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import Mode, Offer, Order, OrderState, WorkState
 from dispatch.news import order_changed, technician_changed
@@ -38,10 +39,13 @@ _WORK_MOVES: Final = {WorkState.BUSY: WorkMove.TAKE, WorkState.OFFERED: WorkMove
 class Moves:
     """Changes of one shard's book that several handlers make."""
 
-    def __init__(self, book: Book, deadlines: Deadlines, matchmaker: Matchmaker, settings: DispatchSettings) -> None:
+    def __init__(
+        self, book: Book, deadlines: Deadlines, matchmaker: Matchmaker, watch: JobWatch, settings: DispatchSettings
+    ) -> None:
         self._book = book
         self._deadlines = deadlines
         self._matchmaker = matchmaker
+        self._watch = watch
         self._settings = settings
 
     # -- orders ---------------------------------------------------------------------------------------------
@@ -74,11 +78,12 @@ class Moves:
         id_ = order.order_id
         for due in (Due.OPEN, Due.GIVE_UP, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
+        self._watch.arm(order)
         if order.state is OrderState.SCHEDULED:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
             self._deadlines.set(modes.search_ends_at(order, self._settings), Due.GIVE_UP, id_)
-        elif order.state is OrderState.DEPARTED_SAFE:
+        elif order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE):
             self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
         elif order.state in SETTLED_STATES:
             self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
@@ -132,6 +137,8 @@ class Moves:
             eta_s=None,
             booked_for=None,
             radius_step=0,
+            at_place_since=None,
+            near_told_m=None,
             pinned_by=None,
             lost_by=(*(user for user in order.lost_by if user != lost_by), lost_by),
             reason=reason,

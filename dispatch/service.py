@@ -152,6 +152,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
         self._engine.check_skills(skills, technician)
 
+    def eta_s(self, order: Order) -> float | None:
+        """Seconds until the order's technician is there, by the newest position once they are on the way."""
+        return self._engine.eta_s(order, self._clock.now())
+
     def cancellation(self, order: Order, *, staff: bool) -> Cancellation:
         """What calling the order off would cost now. Raises ``Conflict`` when it cannot be called off."""
         return self._engine.cancellation(order, self._clock.now(), staff=staff)
@@ -330,7 +334,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 self._asking = asyncio.get_running_loop().create_task(self._ask_ways(effect), name="travel table")
             case events.SolveRound(round_id, problem):
                 self._solve(round_id, problem)
-            case events.OrderRepeated():
+            case events.OrderRepeated() | events.JobNews():
                 pass
 
     def _wake_phones(self, wakes: WakeDesk, effects: Sequence[Effect], now: float) -> None:

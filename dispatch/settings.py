@@ -1,6 +1,7 @@
 """Dispatch's part of the configuration: how long things wait, how far they reach, what a second is worth."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from math import isfinite
 from typing import Final
 
@@ -222,6 +223,58 @@ class CancellationSettings:
         _between("late_s", self.late_s, 0, 604_800)
 
 
+class DepartureProof(StrEnum):
+    """What "I am on my way" needs."""
+
+    NONE = "none"
+    POSITION = "position"
+
+
+class ArrivalProof(StrEnum):
+    """What "I have arrived" needs: to be at the place by one's positions, a photo's reference, or both."""
+
+    NONE = "none"
+    PLACE = "place"
+    PHOTO = "photo"
+    PLACE_OR_PHOTO = "place_or_photo"
+    PLACE_AND_PHOTO = "place_and_photo"
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivalSettings:
+    """How coming to the customer is seen, told and proved. Ops may take any step for a technician, with a reason."""
+
+    en_route_proof: DepartureProof = DepartureProof.POSITION
+    """What the step `en_route` needs: `none`, or a live `position`."""
+    arrived_proof: ArrivalProof = ArrivalProof.PLACE_OR_PHOTO
+    """What the step `arrived` needs: `none`, `place`, `photo`, `place_or_photo` or `place_and_photo`."""
+    arrive_m: float = 200.0
+    """Who is as near as this is at the place, in metres."""
+    leave_m: float = 300.0
+    """Who was at the place and is farther than this has left it, in metres; at least `arrive_m`."""
+    dwell_s: float = 10.0
+    """How long positions must say so before it counts, in seconds from the first to the last of them."""
+    accuracy_m_max: float = 100.0
+    """Positions that are less accurate are no evidence, in metres."""
+    near_m: tuple[float, ...] = (500.0, 100.0, 40.0)
+    """Distances at which the customer is told once that the technician comes near, in metres, falling."""
+    no_show_wait_s: float = 600.0
+    """How long a technician waits for an absent customer after `arrived` before the step `no_show`, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("arrive_m", self.arrive_m, 10, 5_000)
+        _between("leave_m", self.leave_m, self.arrive_m, 20_000)
+        _between("dwell_s", self.dwell_s, 0, 600)
+        _between("accuracy_m_max", self.accuracy_m_max, 5, 5_000)
+        _between("near_m, number of distances,", len(self.near_m), 0, 8)
+        for near_m in self.near_m:
+            _between("near_m", near_m, 5, 20_000)
+        if list(self.near_m) != sorted(set(self.near_m), reverse=True):
+            raise ValueError(f"near_m must fall from distance to distance, is {list(self.near_m)}")
+        _between("no_show_wait_s", self.no_show_wait_s, 0, 7_200)
+
+
 @dataclass(frozen=True, slots=True)
 class DispatchSettings:
     """How orders find technicians."""
@@ -233,8 +286,8 @@ class DispatchSettings:
     unfilled_after_s: float = 600.0
     """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began; a scheduled
     one not before its time."""
-    confirm_after_s: float = 86_400.0
-    """An order whose technician has left safely is confirmed by itself after this, in seconds."""
+    confirm_after_s: float = 172_800.0
+    """An order that the customer has not confirmed confirms itself after this, in seconds since its last step."""
     position_fresh_s: float = 60.0
     """Technicians whose last position is older are left out, in seconds."""
     settled_keep_s: float = 3_600.0
@@ -251,6 +304,8 @@ class DispatchSettings:
     """Matching rounds."""
     schedule: ScheduleSettings = ScheduleSettings()
     """Orders for later, and technicians' time."""
+    arrival: ArrivalSettings = ArrivalSettings()
+    """How coming to the customer is seen, told and proved."""
     cancellation: CancellationSettings = CancellationSettings()
     """What is kept of the price of an order that is called off."""
     head_start: HeadStartSettings = HeadStartSettings()

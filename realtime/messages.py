@@ -164,7 +164,8 @@ class OfferDecline(Struct, tag="offer.decline", frozen=True):
     ref: Key | None = None
 
 
-StepName = Literal["en_route", "arrived", "in_service", "finished", "departed_safe"]
+StepName = Literal["en_route", "arrived", "in_service", "finished", "departed_safe", "no_show"]
+"""`no_show` ends a job instead: the technician has waited for an absent customer."""
 
 
 class JobStep(Struct, tag="job.step", frozen=True):
@@ -173,6 +174,7 @@ class JobStep(Struct, tag="job.step", frozen=True):
     order: Id
     step: StepName
     evidence: Text | None = None
+    """A photo's reference (`photo:…`) or a note; kept in the order's history."""
     ref: Key | None = None
 
 
@@ -402,11 +404,26 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """When the service shall begin; absent for as soon as possible."""
     price_fen: Fen | UnsetType = UNSET
     eta_s: DurationS | UnsetType = UNSET
+    waits_until: EpochS | UnsetType = UNSET
+    """While arrived: until when the technician waits for an absent customer."""
     reason: Word | UnsetType = UNSET
     cancellation: CancellationView | UnsetType = UNSET
     """What calling it off has cost."""
     mode: Word | UnsetType = UNSET
     """How its technician is found; for customers and staff."""
+
+
+class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):
+    """Something happened in a job without a step; `withdrawn` is what is left of news that is not yours any more."""
+
+    order: Id
+    what: Literal["near", "at_place", "left_place", "wait_over", "withdrawn"]
+    at: EpochS
+    technician: Id | UnsetType = UNSET
+    within_m: Annotated[float, Meta(ge=0.0, le=100_000.0)] | UnsetType = UNSET
+    """For `near`: the distance that was passed."""
+    eta_s: DurationS | UnsetType = UNSET
+    """For `near`: the newest estimate."""
 
 
 class Fix(Struct, frozen=True, omit_defaults=True):
@@ -482,7 +499,7 @@ class Snapshot(Struct, tag="snapshot", frozen=True, omit_defaults=True):
     """Incidents that did not fit: first those that nobody has acknowledged; the rest is in ``GET /v1/incidents``."""
 
 
-ReliableMessage = Offer | OfferClosed | OrderView | IncidentView | IncidentUpdate | Snapshot
+ReliableMessage = Offer | OfferClosed | OrderView | JobNews | IncidentView | IncidentUpdate | Snapshot
 ServerMessage = (
     Welcome
     | Heartbeat

@@ -26,6 +26,8 @@ from doorstep_client.protocol import ClientProtocol
 from sim.agent import Agent, Tally
 from sim.motion import Mover, offset
 
+UNPROVED = frozenset({"position_needed", "not_at_place", "dwell_needed"})
+"""Refusals of a step that a later position cures."""
 NEXT_STEP = {
     "assigned": "en_route",
     "en_route": "arrived",
@@ -50,6 +52,8 @@ class Behaviour:
     settle_s: tuple[float, float] = (0.5, 2.0)
     """Between arriving and starting, and between finishing and leaving."""
     service_s: tuple[float, float] = (5.0, 15.0)
+    ask_again_s: float = 2.0
+    """Before a step is reported again that was not believed."""
     ping_interval_s: float | None = None
     """Fixed interval of reports; None follows the server's policy."""
     noise_m: float = 4.0
@@ -179,6 +183,9 @@ class TechnicianPhone(RovingPhone):
         what, asked_at = self._answers.pop(event.ref, ("", 0.0))
         if not what:
             return
+        if isinstance(event, RequestFailed) and event.code in UNPROVED and self.order is not None:
+            order, state = self.order, self.state
+            self.later(now + self._behaviour.ask_again_s, lambda at: self._step(order, state, at))
         self._tally.took(what, now - asked_at)
         self._tally.add(f"{what}.ok" if isinstance(event, RequestDone) else f"{what}.{event.code}")
 

@@ -193,7 +193,7 @@ async def test_an_order_is_offered_accepted_served_and_an_sos_reaches_ops(server
         assert position["technician"] == "tec_1"
 
         for step in ("arrived", "in_service"):
-            await phone.send("job.step", order=placed["order"], step=step, ref=step)
+            await phone.send("job.step", order=placed["order"], step=step, ref=step, evidence="photo:door")
             await phone.until("ok", ref=step)
 
         await phone.send("sos", key="help-1")

@@ -306,7 +306,10 @@ class Technician(Line):
     async def _work(self, order: str) -> None:
         for step in STEPS:
             await asyncio.sleep(self.rng.uniform(0.02, 0.12))
-            answer = await self.ask("job.step", order=order, step=step)
+            answer = await self.ask("job.step", order=order, step=step, evidence="photo:door")
+            while answer["type"] == "error" and answer["code"] == "position_needed":
+                await asyncio.sleep(0.2)  # the server has begun anew and has not heard a position yet
+                answer = await self.ask("job.step", order=order, step=step, evidence="photo:door")
             if answer["type"] == "ok":
                 self.ledger.raise_state(order, step)
             elif order in self.ledger.cancel_asked or (step == "departed_safe" and answer["code"] == "order_confirmed"):

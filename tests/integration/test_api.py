@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.ids import CityId, TenantId, UserId
+from core.ids import CityId, OrderId, TenantId, UserId
+from dispatch import events
 from tests.integration.served import CITY, LAT, LNG, Served, order, served
 
 pytestmark = pytest.mark.slow
@@ -586,3 +587,66 @@ async def test_a_customer_picks_by_card_and_ops_give_the_order_to_another(tmp_pa
         assert await _problem(
             server, "POST", "/v1/orders", customer, order(mode="directed", technician="pck_nobody")
         ) == (422, "pick_unknown")
+
+
+async def test_a_customer_is_told_of_coming_near_and_steps_need_the_place(tmp_path: Path) -> None:
+    async with served(tmp_path, dispatch__arrival__dwell_s="0.5", positions__speed_max_mps="1000") as server:
+        phone = await server.technician(lat=LAT + 0.01)
+        customer = await server.session("cus_1", "customer")
+        placed = (await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order()))[1]["order"]
+        await phone.ask("offer.accept", offer=(await phone.until("offer"))["offer"])
+        await phone.ask("job.step", order=placed, step="en_route")
+        await phone.send("job.step", ref="far", order=placed, step="arrived")
+        assert (await phone.until("error", ref="far"))["code"] == "not_at_place"
+        for seq, metres in enumerate((450, 90, 15), start=2):
+            await asyncio.sleep(1.1)
+            await server.ping(phone, seq, LAT + metres / 111_195, LNG)
+            near = await customer.until("job.news", what="near")
+            assert near["within_m"] == {450: 500, 90: 100, 15: 40}[metres]
+            assert near["technician"] == "tec_1"
+            assert not {"lat", "lng"} & set(near)
+        await asyncio.sleep(0.6)
+        await server.ping(phone, 9, LAT + 15 / 111_195, LNG)
+        await phone.ask("job.step", order=placed, step="arrived")
+        await customer.until("job.news", what="at_place")
+        arrived = await customer.until("order", state="arrived")
+        assert arrived["waits_until"] == pytest.approx(arrived["changed_at"] + 600, abs=0.01)
+        await phone.send("job.step", ref="early", order=placed, step="no_show")
+        assert (await phone.until("error", ref="early"))["code"] == "no_show_too_early"
+        path = f"/v1/orders/{placed}/step"
+        ops = server.token("ops_1", "ops")
+        assert await _problem(server, "POST", path, ops, {"step": "in_service"}) == (422, "invalid")
+        stranger = server.token("cus_1", "customer")
+        assert await _problem(server, "POST", path, stranger, {"step": "in_service"}) == (403, "forbidden")
+        body = {"step": "in_service", "reason": "the phone is broken"}
+        assert (await server.call("POST", path, ops, body))[1]["result"]["state"] == "in_service"
+        timeline = (await server.call("GET", f"/v1/orders/{placed}/timeline", ops))[1]["events"]
+        details = {event["what"]: event.get("detail", {}) for event in timeline}
+        assert details["in_service"]["override"] == "the phone is broken"
+        assert details["arrived"]["distance_m"] == pytest.approx(15, abs=1)
+
+
+async def test_after_a_reassignment_no_position_of_the_former_technician_reaches_the_customer(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        first = await server.technician("tec_1", lat=LAT + 0.004)
+        customer = await server.session("cus_1", "customer")
+        placed = (await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order()))[1]["order"]
+        await first.ask("offer.accept", offer=(await first.until("offer"))["offer"])
+        await first.ask("job.step", order=placed, step="en_route")
+        await customer.ask("watch", topic=f"order:{placed}")
+        assert (await customer.until("position"))["technician"] == "tec_1"
+        second = await server.technician("tec_2", lat=LAT - 0.004)
+        part = server.app.house.cities.require(TenantId("demo"), CityId(CITY))
+        await part.dispatch.ask(events.OrderReassigned(OrderId(placed), UserId("ops_1"), "flat tyre"))
+        await customer.until("order", state="matching")
+        await second.ask("offer.accept", offer=(await second.until("offer"))["offer"])
+        await second.ask("job.step", order=placed, step="en_route")
+        customer.seen.clear()
+        shown = []
+        for seq in range(2, 6):
+            await server.ping(first, seq, LAT + 0.004 - seq / 10_000, LNG)
+            await server.ping(second, seq, LAT - 0.004 + seq / 10_000, LNG)
+            shown.append(await customer.until("position"))
+        shown += [message for message in customer.seen if message["type"] == "position"]
+        assert {message["technician"] for message in shown} == {"tec_2"}
+        assert all(message["lat"] < LAT for message in shown)

@@ -67,6 +67,15 @@ class OrderChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class JobNews(Event):
+    """Something happened in a job without a step: ``near``, ``at_place``, ``left_place`` or ``wait_over``."""
+
+    order: str
+    what: str
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentRaised(Event):
     """Somebody needs help, and this user is asked to act."""
 

@@ -267,9 +267,14 @@ class ClientProtocol:
         """Refuse an offer."""
         return self.request("offer.decline", now, offer=offer, reason=reason)
 
-    def step(self, order: str, step: str, now: float) -> str:
-        """Report the job's next step."""
-        return self.request("job.step", now, order=order, step=step)
+    def step(self, order: str, step: str, now: float, evidence: str | None = None) -> str:
+        """Report the job's next step, or ``no_show``.
+
+        Args:
+            evidence: A photo's reference (``photo:…``) or a note.
+        """
+        fields = {} if evidence is None else {"evidence": evidence}
+        return self.request("job.step", now, order=order, step=step, **fields)
 
     def duty(self, on: bool, now: float, city: str | None = None) -> str:
         """Go on or off duty. Staff responders' duty lasts as long as the session and is repeated after each welcome."""

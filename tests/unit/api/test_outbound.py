@@ -125,3 +125,34 @@ def test_the_ack_says_how_far_the_tap_has_come() -> None:
     ack = safety_events.AckRaiser(INCIDENT, "k", DeviceId("d"), ("lat", "x" * 200), NOW, answer=True)
     message = msgspec.json.decode(SafetyOutbound(Frame.GCJ02).sos_ack(ack, durable=False), type=SosAck)
     assert (message.key, message.durable, message.delivered, message.seen, message.level) == ("k", False, 1, False, 1)
+
+
+def _news(what: events.News, technician: UserId | None = TECHNICIAN) -> dict[str, dict[str, Any]]:
+    order = replace(ORDER, state=OrderState.EN_ROUTE, technician=technician)
+    within_m = 100.0 if what is events.News.NEAR else None
+    return _told(events.JobNews(order, what, NOW, within_m=within_m, eta_s=61.23))
+
+
+def test_only_the_customer_hears_how_near_the_technician_is_and_nobody_a_place() -> None:
+    told = _news(events.News.NEAR)
+    assert told == {
+        CUSTOMER: {
+            "type": "job.news", "order": "ord_1", "what": "near", "at": NOW, "technician": TECHNICIAN,
+            "within_m": 100.0, "eta_s": 61.2,
+        }
+    }  # fmt: skip
+    assert not _knows(told[CUSTOMER])
+
+
+@pytest.mark.parametrize("what", [events.News.AT_PLACE, events.News.LEFT_PLACE, events.News.WAIT_OVER])
+def test_whom_it_concerns_hears_what_positions_show(what: events.News) -> None:
+    told = _news(what)
+    assert set(told) == {CUSTOMER, TECHNICIAN, "ops_1", "ops_2"}
+    assert {message["what"] for message in told.values()} == {what.value}
+
+
+def test_the_end_of_the_wait_stands_in_the_order_while_the_technician_waits() -> None:
+    for state in (OrderState.ARRIVED, OrderState.IN_SERVICE):
+        order = replace(ORDER, state=state, technician=TECHNICIAN, waits_until=NOW + 600)
+        told = _told(events.OrderChanged(order, state.value, RECORD))
+        assert told[CUSTOMER].get("waits_until") == (NOW + 600 if state is OrderState.ARRIVED else None)

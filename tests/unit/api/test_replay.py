@@ -8,9 +8,10 @@ import msgspec
 import pytest
 
 from api.replay import ReplayedRows
-from api.views import Reader, incident_update, incident_view, order_view
+from api.views import Reader, incident_update, incident_view, job_news, order_view
 from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
+from dispatch.events import JobNews, News
 from dispatch.model import Order, OrderState
 from geo.point import Frame
 from realtime.messages import ReliableMessage
@@ -103,3 +104,18 @@ def test_an_incident_tells_somebody_who_may_not_see_it_now_only_that_it_was() ->
 def test_other_messages_are_sent_as_they_were() -> None:
     body = b'{"type":"offer.closed","offer":"ofr_1","reason":"expired"}'
     assert ReplayedRows(cast(Any, _Kept()), cast(Any, _Kept())).current(TEC, body) is body
+
+
+@pytest.mark.parametrize("who", [TEC, _who(CUSTOMER, Role.CUSTOMER), _who("ops_1", Role.OPS)])
+def test_news_of_somebody_who_lost_the_order_are_withdrawn(who: Principal) -> None:
+    body = msgspec.json.encode(job_news(JobNews(JOB, News.NEAR, NOW, within_m=40.0, eta_s=60.0)))
+    kept = _Kept()
+    kept.kept = JOB
+    assert _sent(kept, who, body)["within_m"] == 40.0
+    kept.kept = replace(JOB, technician=UserId("tec_2"))
+    withdrawn = {"type": "job.news", "order": JOB.order_id, "what": "withdrawn", "at": NOW}
+    assert _sent(kept, who, body) == withdrawn
+    kept.kept = None
+    assert _sent(kept, who, body) == withdrawn
+    kept.kept = JOB
+    assert _sent(kept, _who("cus_2", Role.CUSTOMER), body) == withdrawn

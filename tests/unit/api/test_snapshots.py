@@ -65,6 +65,9 @@ class _Dispatch:
     def rating(self, user: UserId, now: float) -> float:
         return 4.7
 
+    def eta_s(self, order: Order) -> float | None:
+        return order.eta_s
+
 
 class _Safety:
     def __init__(self, incidents: Sequence[Incident]) -> None:

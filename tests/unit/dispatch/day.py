@@ -9,7 +9,7 @@ from dispatch import events as e
 from dispatch.model import Gender, OrderState
 from dispatch.settings import DispatchSettings, RoundSettings
 from geo.point import LatLng
-from tests.unit.dispatch.world import CENTRE, M_PER_DEG, T0, World, draft
+from tests.unit.dispatch.world import ALL_STEPS, CENTRE, M_PER_DEG, T0, World, draft
 
 
 def busy_day(decisions: int, seed: int, **settings: Any) -> World:
@@ -45,7 +45,7 @@ def busy_day(decisions: int, seed: int, **settings: Any) -> World:
             world.feed(answer(offer.offer_id, offer.technician))
         for order in list(world.engine.open_orders()):
             if order.state is OrderState.ASSIGNED and rng.random() < 0.7:
-                world.steps(order, *e.Step)
+                world.steps(order, *ALL_STEPS)
             elif order.state is OrderState.MATCHING and rng.random() < 0.5:
                 world.feed(e.OrderCancelled(OrderId(order.order_id), order.customer))
         made += sum(len(stored.orders) for stored in world.ledger.rounds[counted:])

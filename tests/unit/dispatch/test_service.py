@@ -28,7 +28,7 @@ from dispatch.settings import DispatchSettings, RoundSettings
 from geo.position_index import Flag, PositionIndex
 from geo.travel_time import Points, TravelMode, TravelTable, TravelTimes
 from store.memory import MemoryStores
-from tests.unit.dispatch.world import ANNA, SHARD, T0, Ids, Walk, draft, north
+from tests.unit.dispatch.world import ALL_STEPS, ANNA, ON_TRUST, SHARD, T0, Ids, Walk, draft, north
 
 TINA = UserId("tina")
 
@@ -55,7 +55,7 @@ class Surroundings:
         self.ids = Ids()
         self.clock = LoopClock()
         self.stores = MemoryStores(self.clock, self.ids)
-        self.settings = settings or DispatchSettings()
+        self.settings = replace(settings or DispatchSettings(), arrival=ON_TRUST)
         self.service = self.new_service()
 
     def new_service(self) -> DispatchService:
@@ -311,7 +311,7 @@ async def test_a_forgotten_order_is_recalled_to_be_rated() -> None:
         offer = service.live_offer(TINA)
         assert offer is not None
         await service.ask(e.OfferAccepted(offer.offer_id, TINA))
-        for step in e.Step:
+        for step in ALL_STEPS:
             await service.ask(e.StepTaken(order.order_id, TINA, step))
         await service.ask(e.OrderConfirmed(order.order_id, ANNA))
         service.engine._book.forget(order.order_id)
@@ -422,7 +422,7 @@ async def test_a_rating_counts_once_it_is_stored() -> None:
         offer = service.live_offer(TINA)
         assert offer is not None
         await service.ask(e.OfferAccepted(offer.offer_id, TINA))
-        for step in e.Step:
+        for step in ALL_STEPS:
             await service.ask(e.StepTaken(order.order_id, TINA, step))
         service.engine.handle(e.OrderRated(order.order_id, ANNA, 5), around.clock.now())
         assert service.rating(TINA, around.clock.now()) is None

@@ -1,0 +1,105 @@
+"""What positions say of a job: who is at the place, how near somebody has come, and what a step needs as proof. Pure.
+
+A fence has two circles: one is inside after ``dwell_s`` within the small one, and outside after ``dwell_s`` beyond the
+large one. Between the two nothing changes, so that a fix that jumps at the edge tells nobody anything. Time is that of
+the fixes: silence proves nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import ceil, inf
+from typing import Final
+
+from core.errors import Conflict
+from dispatch.errors import conflict
+from dispatch.settings import ArrivalProof, ArrivalSettings
+from geo.point import LatLng
+
+PHOTO_PREFIX: Final = "photo:"
+"""Evidence that begins so is the reference of a photo; anything else is a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """Where a technician was, by a position that counts as evidence.
+
+    Attributes:
+        seen_at: Server's time of the fix.
+        distance_m: From the order's place.
+        accuracy_m: None when unknown.
+    """
+
+    point: LatLng
+    seen_at: float
+    distance_m: float
+    accuracy_m: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """On which side of a place somebody is.
+
+    Attributes:
+        crossing_since: Time of the first of the fixes that say the other side; None when the last one does not.
+        seen_at: Time of the newest fix that was judged.
+    """
+
+    is_inside: bool = False
+    crossing_since: float | None = None
+    seen_at: float = -inf
+
+
+def judge(fence: Fence, seen: Sighting, settings: ArrivalSettings) -> Fence:
+    """The fence after one more fix; one that is not newer changes nothing."""
+    if seen.seen_at <= fence.seen_at:
+        return fence
+    says_other = seen.distance_m > settings.leave_m if fence.is_inside else seen.distance_m <= settings.arrive_m
+    if not says_other:
+        return replace(fence, crossing_since=None, seen_at=seen.seen_at)
+    since = seen.seen_at if fence.crossing_since is None else fence.crossing_since
+    if seen.seen_at - since >= settings.dwell_s:
+        return Fence(not fence.is_inside, None, seen.seen_at)
+    return Fence(fence.is_inside, since, seen.seen_at)
+
+
+def stage_reached(distance_m: float, told_m: float | None, stages_m: Sequence[float]) -> float | None:
+    """The narrowest stage that somebody has come into and that was not told; None for no news.
+
+    Args:
+        told_m: The narrowest that was told; wider ones count as told with it.
+    """
+    reached = [stage_m for stage_m in stages_m if distance_m <= stage_m and (told_m is None or stage_m < told_m)]
+    return min(reached, default=None)
+
+
+def refuse_arrival(
+    proof: ArrivalProof, evidence: str, fence: Fence, seen: Sighting | None, settings: ArrivalSettings
+) -> Conflict | None:
+    """Why "I have arrived" is not believed and what would do; None when it is."""
+    has_photo = evidence.startswith(PHOTO_PREFIX) and len(evidence) > len(PHOTO_PREFIX)
+    needs_photo = proof in (ArrivalProof.PHOTO, ArrivalProof.PLACE_AND_PHOTO)
+    if proof is ArrivalProof.NONE or (has_photo and proof in (ArrivalProof.PHOTO, ArrivalProof.PLACE_OR_PHOTO)):
+        return None
+    if needs_photo and not has_photo:
+        return conflict("photo_needed", f"give a photo's reference as evidence: {PHOTO_PREFIX}<reference>")
+    if fence.is_inside:
+        return None
+    instead = "" if needs_photo else f", or give a photo's reference as evidence ({PHOTO_PREFIX}<reference>)"
+    if seen is None:
+        return no_position(settings, instead)
+    if seen.distance_m > settings.arrive_m or fence.crossing_since is None:
+        return conflict(
+            "not_at_place",
+            f"the last position is {seen.distance_m:.0f} m from the place; come within {settings.arrive_m:.0f} m "
+            f"for {settings.dwell_s:.0f} s{instead}",
+        )
+    left_s = max(1, ceil(settings.dwell_s - (seen.seen_at - fence.crossing_since)))
+    return conflict("dwell_needed", f"at the place, but not for long: repeat with a position in {left_s} s{instead}")
+
+
+def no_position(settings: ArrivalSettings, instead: str = "") -> Conflict:
+    """Nobody knows where the technician is."""
+    return conflict(
+        "position_needed",
+        f"no live position good to {settings.accuracy_m_max:.0f} m is known: send one and repeat{instead}",
+    )
