@@ -17,6 +17,7 @@ from core.ids import CityId, TenantId
 from core.units import EPOCH_S_MAX
 from dispatch.model import StoredRound
 from dispatch.replaying import Difference, replay
+from dispatch.shadow import compare, shadow_of
 from server.stored_rounds import NoRounds, RoundWindow, stored_rounds
 
 _SHOWN_MAX = 20
@@ -83,6 +84,39 @@ def replay_command(
         _tell(counts, differences)
     if differences:
         sys.exit(1)
+
+
+@dispatch.command("shadow", short_help="Compare the shadow policy with the live one.")
+@_window_options
+def shadow_command(
+    config_file: Path | None,
+    folder: Path | None,
+    tenant: str | None,
+    city: str | None,
+    from_at: float,
+    to_at: float,
+    limit: int | None,
+    as_json: bool,
+) -> None:
+    """Compare what the shadow policy of the config (`dispatch.shadow`) would have decided with what was decided.
+
+    Decisions that were not computed beside the live ones (large rounds, another name) are computed now.
+    """
+    settings = settings_of(config_file)[0].dispatch.shadow
+    if not settings.name:
+        raise click.UsageError("the config names no shadow policy: set dispatch.shadow.name")
+    stored = _rounds(config_file, folder, RoundWindow(from_at, to_at, _tenant(tenant), _city(city)), limit)
+    found = ((round_, shadow_of(round_, settings)) for round_ in stored)
+    report = compare((round_, decided) for round_, decided in found if decided is not None)
+    if as_json:
+        click.echo(json.dumps({"name": settings.name} | asdict(report), indent=1))
+        return
+    table = Table(title=f"live and {settings.name}: {report.orders:,} orders of {report.rounds:,} rounds")
+    table.add_column("")
+    table.add_column("", justify="right")
+    for name, value in asdict(report).items():
+        table.add_row(name, "none" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}")
+    Console(highlight=False).print(table)
 
 
 def _tenant(name: str | None) -> TenantId | None:

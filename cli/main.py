@@ -33,7 +33,7 @@ from server.version import version
 LIFE_S_MAX: Final = 315_360_000
 """Ten years: longer than any key is kept."""
 _LAZY: Final = {
-    "dispatch": "Look at stored matching rounds: replay them.",
+    "dispatch": "Look at stored matching rounds: replay them, compare a shadow policy.",
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
     "sim": "Compare matching policies in simulated cities.",

@@ -12,12 +12,12 @@ from math import inf
 from typing import Any, Final
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import matching, modes, reach, rounds, technician
+from dispatch import matching, modes, reach, rounds, shadow, technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
 from dispatch.events import AskWays, Effect, RemindOffer, RoundSolved, SendOffer, SolveRound, WaysTold
-from dispatch.model import Offer, OfferState, OfferTerm, Order, StoredRound, Technician
+from dispatch.model import Offer, OfferState, OfferTerm, Order, ShadowDecision, StoredRound, Technician
 from dispatch.news import technician_changed
 from dispatch.places import Places
 from dispatch.ports import TravelRate
@@ -330,8 +330,16 @@ class Matchmaker:
                 orders=tuple(ids),
                 inputs=inputs,
                 decision=rounds.decision(solution, inputs, made),
+                shadow=self._shadow(problem),
             )
         )
+
+    def _shadow(self, problem: Problem) -> ShadowDecision | None:
+        """What the shadow policy would have decided; large rounds are left to the report, off the loop."""
+        is_large = len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max
+        if not self._settings.shadow.name or is_large:
+            return None
+        return shadow.decide(problem, self._settings.shadow)
 
     def _tell(self, order_id: OrderId, problem: Problem, now: float) -> None:
         """Remember whether this round said of everyone why they were none for the order."""

@@ -309,6 +309,15 @@ class RoundDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowDecision:
+    """What a shadow policy would have decided in a round; nobody was offered anything by it."""
+
+    name: str
+    numbers: dict[str, float]
+    decision: RoundDecision
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRound:
     """What one matching round saw and decided, so that it can be explained and replayed.
 
@@ -325,6 +334,7 @@ class StoredRound:
     orders: tuple[OrderId, ...]
     inputs: bytes
     decision: RoundDecision | None = None
+    shadow: ShadowDecision | None = None
 
 
 @dataclass(frozen=True, slots=True)

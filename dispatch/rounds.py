@@ -57,13 +57,18 @@ def digest(inputs: bytes) -> str:
     return hashlib.blake2b(inputs, digest_size=16).hexdigest()
 
 
+def is_repeatable(stored: StoredRound) -> bool:
+    """Whether this version has the rules that the round was decided by."""
+    return stored.policy in _REPEATABLE
+
+
 def problem_of(stored: StoredRound) -> Problem:
     """What the round saw.
 
     Raises:
         Invalid: Its rules are not these (``policy_unknown``).
     """
-    if stored.policy not in _REPEATABLE:
+    if not is_repeatable(stored):
         raise Invalid(f"the round was decided by {stored.policy}, this is {POLICY}", code="policy_unknown")
     return decode(stored.inputs)
 

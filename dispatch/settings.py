@@ -47,6 +47,31 @@ class HeadStartSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowSettings:
+    """Other numbers that rounds are decided by beside the live ones, to compare; nobody is offered anything by them."""
+
+    name: str = ""
+    """Name under which its decisions are stored; empty for no shadow policy."""
+    rating_max_s: float = 120.0
+    """Head start of a mean rating of `rating_best` or more, in seconds."""
+    idle_s_per_min: float = 2.0
+    """Head start for each minute without a job, in seconds."""
+    idle_max_s: float = 60.0
+    """Largest head start for waiting, in seconds."""
+    tier_factor: float = 1.0
+    """How many times the live head start of each tier; a number."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if len(self.name) > 64 or not self.name.isprintable():
+            raise ValueError("name must be at most 64 printable characters")
+        _between("rating_max_s", self.rating_max_s, 0, 1800)
+        _between("idle_s_per_min", self.idle_s_per_min, 0, 60)
+        _between("idle_max_s", self.idle_max_s, 0, 1800)
+        _between("tier_factor", self.tier_factor, 0, 100)
+
+
+@dataclass(frozen=True, slots=True)
 class RatingSettings:
     """How stars become a mean: old ones fade, few ones are pulled towards the city's mean."""
 
@@ -310,6 +335,8 @@ class DispatchSettings:
     """What is kept of the price of an order that is called off."""
     head_start: HeadStartSettings = HeadStartSettings()
     """What counts besides travel time."""
+    shadow: ShadowSettings = ShadowSettings()
+    """A policy that is computed beside the live one, for `doorstep dispatch shadow`."""
     broadcast: BroadcastSettings = BroadcastSettings()
     """Orders offered to several at once."""
     directed: DirectedSettings = DirectedSettings()

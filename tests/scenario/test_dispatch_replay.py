@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 def test_10_000_decisions_are_made_again_the_same_under_two_hash_seeds(tmp_path: Path) -> None:
     store(tmp_path, busy_day(10_000, seed=11).ledger.rounds)
     reports = [replayed(tmp_path, hash_seed) for hash_seed in ("0", "424242")]

@@ -83,3 +83,19 @@ def test_a_folder_without_a_database_is_wrong_usage(tmp_path: Path) -> None:
     (tmp_path / "doorstep.db").write_bytes(b"not a database, but long enough to be read as one" * 100)
     assert run("--data", tmp_path).exit_code == 2
     assert run("--since", "yesterday").exit_code == 2
+
+
+def test_a_shadow_policy_is_compared_and_must_be_named(tmp_path: Path, day: Sequence[StoredRound]) -> None:
+    store(tmp_path, day)
+    config = tmp_path / "doorstep.yaml"
+
+    def compared(shadow: str) -> Result:
+        config.write_text(f"dispatch: {{shadow: {shadow}}}\n")
+        return CliRunner().invoke(main, ["dispatch", "shadow", "-c", str(config), "--data", str(tmp_path), "--json"])
+
+    unnamed = compared("{}")
+    assert (unnamed.exit_code, "dispatch.shadow.name" in unnamed.output) == (2, True)
+    report = json.loads(compared("{name: far, idle_max_s: 0, rating_max_s: 0, tier_factor: 0}").output)
+    assert (report["name"], report["rounds"]) == ("far", len(day))
+    assert report["same"] + report["other"] + report["live_only"] + report["shadow_only"] == report["orders"]
+    assert report["shadow_travel_s"] <= report["live_travel_s"], "without head starts the nearest is chosen"

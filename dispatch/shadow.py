@@ -1,0 +1,97 @@
+"""A shadow policy: the same round by other numbers, decided beside the live one and compared with it. Pure."""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from core.ids import OrderId
+from dispatch import matching, rounds
+from dispatch.model import RoundDecision, ShadowDecision, StoredRound
+from dispatch.problem import Problem
+from dispatch.settings import ShadowSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Live and shadow decisions of the same orders in the same rounds.
+
+    Attributes:
+        rounds, orders: What was compared.
+        same: Orders for which both chose the same (or nobody).
+        other: Orders for which both chose somebody, and not the same.
+        live_only, shadow_only: Orders for which only one of them chose somebody.
+        live_travel_s, shadow_travel_s: Mean way of the chosen, seconds; None for nobody.
+        live_technicians, shadow_technicians: How many different people were chosen.
+    """
+
+    rounds: int
+    orders: int
+    same: int
+    other: int
+    live_only: int
+    shadow_only: int
+    live_travel_s: float | None
+    shadow_travel_s: float | None
+    live_technicians: int
+    shadow_technicians: int
+
+
+def decide(problem: Problem, settings: ShadowSettings) -> ShadowDecision:
+    """Decide a round by the shadow's numbers."""
+    policy = replace(
+        problem.policy,
+        rating_max_s=settings.rating_max_s,
+        idle_s_per_s=settings.idle_s_per_min / 60.0,
+        idle_max_s=settings.idle_max_s,
+    )
+    people = replace(problem.technicians, tier_s=problem.technicians.tier_s * settings.tier_factor)
+    solution = matching.solve(replace(problem, policy=policy, technicians=people))
+    numbers = {name: float(value) for name, value in asdict(settings).items() if name != "name"}
+    return ShadowDecision(settings.name, numbers, rounds.decision(solution, b"", ()))
+
+
+def shadow_of(stored: StoredRound, settings: ShadowSettings) -> ShadowDecision | None:
+    """The shadow's decision as stored, or computed now from the inputs where there is none of that name.
+
+    None for a round without a decision or by rules that this version does not have.
+    """
+    if stored.shadow is not None and stored.shadow.name == settings.name:
+        return stored.shadow
+    if stored.decision is None or not rounds.is_repeatable(stored):
+        return None
+    return decide(rounds.problem_of(stored), settings)
+
+
+def compare(decided: Iterable[tuple[StoredRound, ShadowDecision]]) -> Comparison:
+    """Sum up."""
+    count = dict.fromkeys(("rounds", "orders", "same", "other", "live_only", "shadow_only"), 0)
+    travel_s: tuple[list[float], list[float]] = ([], [])
+    people: tuple[set[str], set[str]] = (set(), set())
+    for stored, shadow in decided:
+        if stored.decision is None:
+            continue
+        count["rounds"] += 1
+        both = (stored.decision, shadow.decision)
+        for order_id in stored.orders:
+            live, other = (_chosen(decision, order_id) for decision in both)
+            count["orders"] += 1
+            if live == other:
+                count["same"] += 1
+            elif live and other:
+                count["other"] += 1
+            else:
+                count["live_only" if live else "shadow_only"] += 1
+        for side, decision in enumerate(both):
+            travel_s[side].extend(pair.travel_s for pair in decision.pairs)
+            people[side].update(pair.technician for pair in decision.pairs)
+    means = [sum(found) / len(found) if found else None for found in travel_s]
+    return Comparison(
+        **count,
+        live_travel_s=means[0],
+        shadow_travel_s=means[1],
+        live_technicians=len(people[0]),
+        shadow_technicians=len(people[1]),
+    )
+
+
+def _chosen(decision: RoundDecision, order_id: OrderId) -> set[str]:
+    return {pair.technician for pair in decision.pairs if pair.order_id == order_id}
