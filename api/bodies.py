@@ -30,6 +30,7 @@ Words = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(
 Phone = Annotated[str, Meta(min_length=1, max_length=32)]
 ModeName = Literal["auto", "broadcast", "directed", "manual"]
 FallbackName = Literal["auto", "cancel"]
+Papers = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], EpochS], Meta(max_length=32)]
 GenderName = Literal["female", "male", "other"]
 Stars = Annotated[float, Meta(ge=0.0, le=5.0)]
 CursorText = Annotated[str, Meta(max_length=CURSOR_LEN_MAX)]
@@ -82,6 +83,8 @@ class OrderIn(Struct, frozen=True):
     """What becomes of a directed order that the picked technician does not take."""
     scheduled_for: EpochS | None = None
     gender_preference: GenderName | None = None
+    tier_min: Word = ""
+    """Lowest tier that may be asked."""
 
 
 class AssignIn(Struct, frozen=True):
@@ -374,6 +377,10 @@ class TechnicianIn(Struct, frozen=True):
     gender: GenderName = "other"
     tier: Word = ""
     verified: bool = False
+    papers: Papers = msgspec.field(default_factory=dict)
+    """Until when each paper is valid, by name."""
+    own_transport: bool = False
+    """Comes and goes by a vehicle of their own."""
 
 
 class TechnicianView(Struct, frozen=True, omit_defaults=True):
@@ -390,6 +397,8 @@ class TechnicianView(Struct, frozen=True, omit_defaults=True):
     work: Word
     duty_city: Id | None = None
     rating: Stars | None = None
+    papers: Papers = msgspec.field(default_factory=dict)
+    own_transport: bool = False
 
 
 class DutyIn(Struct, frozen=True):

@@ -107,6 +107,7 @@ class Orders:
             technician=self._picked(who, body.technician, part, point, request.now),
             fallback=Fallback(body.fallback),
             scheduled_for=body.scheduled_for,
+            tier_min=body.tier_min,
         )
         fingerprint = hashlib.sha256(msgspec.json.encode(body)).hexdigest() if key else ""
         effects = await part.dispatch.ask(events.OrderPlaced(draft, who.user, key, fingerprint))

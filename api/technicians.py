@@ -87,6 +87,8 @@ class Technicians:
             cities=cities,
             verified=body.verified,
             stored=record if before is None else None,
+            papers=body.papers,
+            own_transport=body.own_transport,
         )
         owner = cities[0]
         if before is not None and before[1].duty_city is not None:
@@ -186,6 +188,8 @@ class Technicians:
             work=record.work.value,
             duty_city=record.duty_city,
             rating=round(rating, 2) if rating is not None else None,
+            papers=record.papers,
+            own_transport=record.own_transport,
         )
 
 

@@ -73,6 +73,7 @@ MEANINGS: Final[dict[str, str]] = {
     "store_overloaded": "Too many changes wait for the disk.",
     "store_unavailable": "The change could not be stored; nothing was done.",
     "subject_cannot_handle": "The person an incident is about cannot acknowledge or resolve it.",
+    "tier_unknown": "Only ranked tiers can be asked for (`dispatch.eligibility.tiers`).",
     "ticket_invalid": "The ticket is unknown, used or too old.",
     "token_expired": "The token's time is over; get a new one.",
     "token_invalid": "The token is not one of this server's.",

@@ -80,6 +80,11 @@ class Hours:
         self._zone = zone
         self._spans: dict[tuple[tuple[Shift, ...], int], tuple[tuple[float, float], ...]] = {}
 
+    def hour(self, at: float) -> float:
+        """Hour of the day by the city's clock, in [0, 24)."""
+        local = datetime.fromtimestamp(at, self._zone)
+        return local.hour + local.minute / 60.0 + local.second / 3_600.0
+
     def closed(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> list[tuple[float, float]]:
         """When between two moments somebody with these shifts does not work; without shifts always works.
 

@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from dispatch import calendar
+from dispatch import calendar, eligibility
 from dispatch.problem import ANYBODY, BoolArray, CodeArray, Exclusion, FloatArray, IntArray, Problem
 from geo.distance import table_m
 
@@ -56,6 +56,9 @@ def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolA
     o, t, at = problem.orders, problem.technicians, problem.at
     if len(o.begins_at):
         yield Exclusion.CALENDAR, calendar.clashes(problem, rows, distances_m(problem, rows))
+    if len(problem.people.walks):
+        far = distances_m(problem, rows) > problem.policy.walk_max_m
+        yield Exclusion.NIGHT_TRANSPORT, far & problem.people.walks[None, :]
     yield Exclusion.STALE_POSITION, t.seen_at < at - problem.policy.position_fresh_s
     yield Exclusion.UNHEARD, t.heard_at <= t.unheard_at
     yield Exclusion.DISCONNECTED, ~t.connected
@@ -68,6 +71,7 @@ def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolA
     need = o.skills[rows]
     lacking = (t.skills[None, :] & need[:, None]) != need[:, None]
     yield Exclusion.SKILL, lacking | o.skill_unknown[rows][:, None]
+    yield from eligibility.filters(problem, rows)
     yield from _pairs(Exclusion.OWN_ORDER, row_of[problem.own_order], problem.own_technician, shape)
     if len(o.only):
         only = o.only[rows]

@@ -10,6 +10,7 @@ import numpy as np
 
 from dispatch.problem import FloatArray, IntArray, Policy, Problem, TechnicianColumns
 
+_NEWCOMERS = "newcomers"
 TIE_S = 1e-6
 """Largest weight of the seeded tie-break: far below any real difference, far above float noise in sums."""
 
@@ -58,6 +59,29 @@ def head_starts(policy: Policy, technicians: TechnicianColumns, at: float) -> di
         "tier": technicians.tier_s,
         "idle": np.minimum(policy.idle_s_per_s * waited_s, policy.idle_max_s),
     }
+
+
+def starts(problem: Problem) -> dict[str, FloatArray]:
+    """``head_starts`` of a round's technicians, with that of newcomers when the round prefers them."""
+    found = head_starts(problem.policy, problem.technicians, problem.at)
+    if len(problem.people.newcomer):
+        found["newcomer"] = np.where(problem.people.newcomer, problem.policy.newcomer_s, 0.0)
+    return found
+
+
+def decline_s(problem: Problem, rows: IntArray) -> FloatArray:
+    """What the probable refusal of each technician costs these orders, seconds >= 0, shape (len(rows), m)."""
+    m = len(problem.technicians.ids)
+    if not len(problem.people.decline):
+        return np.zeros((len(rows), m))
+    of_service = problem.people.decline.reshape(-1, m)
+    cost_s: FloatArray = problem.policy.decline_max_s * of_service[problem.people.service[rows]]
+    return cost_s
+
+
+def prefers_newcomers(seed: int, share: float) -> bool:
+    """Whether the round of this seed does; over many rounds, the share of them that do."""
+    return float(tie_breaks((_NEWCOMERS,), seed)[0]) < share * TIE_S
 
 
 def tie_breaks(ids: tuple[str, ...], seed: int) -> FloatArray:

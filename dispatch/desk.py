@@ -34,12 +34,15 @@ OVERRIDABLE: Final = frozenset(
         Exclusion.UNHEARD,
         Exclusion.STALE_POSITION,
         Exclusion.TOO_FAR,
+        Exclusion.TIER,
+        Exclusion.NIGHT_TRANSPORT,
     }
 )
 """Filters that staff may override by name: wishes, estimates, and what a telephone call can settle.
 
-Every other holds: papers and cities (``unverified``, ``city``), a second job (``busy``, ``calendar``), somebody who is
-not working (``off_duty``) or is the customer (``own_order``), and whatever is added later until it is named here.
+Every other holds: papers, cities (``unverified``, ``papers``, ``city``), an open alarm (``sos``), a ``blocked`` pair,
+a second job (``busy``, ``calendar``), whoever is not working (``off_duty``) or is the customer (``own_order``), and
+whatever is added later until it is named here.
 """
 
 _LASTING: Final = frozenset(

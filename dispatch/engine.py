@@ -12,7 +12,7 @@ from typing import Any
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import add_time, cancellation, modes, rating, schedule, technician
+from dispatch import add_time, cancellation, eligibility, modes, rating, schedule, technician, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -71,7 +71,8 @@ class DispatchEngine:
         self.stored = Stored(self._book, settings.rating)
         """What is committed; everything else here may be ahead of the store."""
         self._deadlines = Deadlines()
-        self._calendars = Calendars(self._book, Hours(zone), travel, settings.schedule)
+        self._hours = Hours(zone)
+        self._calendars = Calendars(self._book, self._hours, travel, settings.schedule)
         self._matchmaker = Matchmaker(
             self._book, self._deadlines, places, travel, ids, settings, self._calendars, asks_roads=asks_roads
         )
@@ -96,6 +97,8 @@ class DispatchEngine:
             e.CalendarSet: self._on_calendar_set,
             e.TechnicianCopied: self._on_technician_copied,
             e.WaysTold: self._matchmaker.ways_told,
+            e.AlarmRaised: self._on_alarm,
+            e.PairBlocked: self._on_pair_blocked,
             e.RoundSolved: self._matchmaker.solved,
         }
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
@@ -250,6 +253,7 @@ class DispatchEngine:
             return [e.OrderRepeated(used.order_id, book.orders.get(used.order_id))]
         draft = event.draft
         schedule.check(draft.scheduled_for, now, self._settings.schedule)
+        eligibility.check_tier(draft.tier_min, self._settings.eligibility)
         placed = Order(
             tenant=self.shard.tenant,
             city=self.shard.city,
@@ -273,6 +277,8 @@ class DispatchEngine:
             scheduled_for=draft.scheduled_for,
             picked=draft.technician,
             fallback=draft.fallback,
+            tier_min=draft.tier_min,
+            barred=draft.barred,
             offers_len_max=modes.offers_len_max(draft.mode, self._settings),
         )
         if placed.picked is not None:
@@ -490,6 +496,7 @@ class DispatchEngine:
         begins_at = service_begins_at(order, arrives_at)
         is_later = offer.technician in book.job_of or begins_at - offer.travel_s > now
         offer = self._moves.close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
+        self._note_answer(offer, now, refused=False)
         order = self._moves.move(
             order,
             OrderMove.ASSIGN,
@@ -518,6 +525,7 @@ class DispatchEngine:
             raise offers.too_late(offer, self._book.orders.get(offer.order_id), now)
         received_at = offer.delivered_at or now
         offer = self._moves.close(offer, OfferMove.DECLINE, now, reason=event.reason, delivered_at=received_at)
+        self._note_answer(offer, now, refused=True)
         return [e.OfferAnswered(offer), *self._moves.next_best(offer, "declined", event.technician, now)]
 
     def _on_received(self, event: e.OfferReceived, now: float) -> list[Effect]:
@@ -591,6 +599,8 @@ class DispatchEngine:
             tier=event.tier,
             cities=cities,
             verified=event.verified,
+            papers=dict(event.papers),
+            own_transport=event.own_transport,
         )
         if who == known and event.technician in book.technicians:
             return []
@@ -633,6 +643,20 @@ class DispatchEngine:
         book.take_technician(copy)
         return [technician_changed(book, copy, "copied", now, self._settings.rating)]
 
+    def _on_alarm(self, event: e.AlarmRaised, now: float) -> list[Effect]:
+        return self._moves.withdraw_offer(event.technician, now)
+
+    def _on_pair_blocked(self, event: e.PairBlocked, now: float) -> list[Effect]:
+        book = self._book
+        for order in book.open_orders_of(event.customer):
+            barred = eligibility.barred_now(order, event.technician, event.blocked)
+            if order.customer == event.customer and barred != order.barred:
+                book.put_order(replace(order, barred=barred))
+                self._matchmaker.want()
+        offer = self.live_offer(event.technician) if event.blocked else None
+        mine = offer is not None and book.orders[offer.order_id].customer == event.customer
+        return self._moves.withdraw_offer(event.technician, now) if mine else []
+
     # -- deadlines ------------------------------------------------------------------------------------------
 
     def _open(self, id_: str, now: float) -> list[Effect]:
@@ -642,6 +666,7 @@ class DispatchEngine:
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
         offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
+        self._note_answer(offer, now, refused=True)
         closed = e.CloseOffer(offer, CloseReason.EXPIRED)
         return [closed, *self._moves.next_best(offer, "expired", SYSTEM, now)]
 
@@ -666,6 +691,14 @@ class DispatchEngine:
         self._book.forget(OrderId(id_))
         self._book.forget_keys(now - self._settings.idempotency_keep_s)
         return []
+
+    def _note_answer(self, offer: Offer, now: float, *, refused: bool) -> None:
+        """Count how a technician has answered: what they will probably do next time is part of the cost."""
+        who = self._book.technicians.get(offer.technician)
+        if who is not None:
+            service, hour = self._book.orders[offer.order_id].service, self._hours.hour(offer.offered_at)
+            counted = willing.answered(who, service, hour, now, self._settings.decline, refused=refused)
+            self._book.put_technician(counted)
 
     # -- small things ---------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 Effects carry whole values: nobody has to look anything up to render them.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from core.ids import OfferId, OrderId, UserId
@@ -34,6 +34,10 @@ class OrderDraft:
     technician: UserId | None = None
     """Whom the customer picked (mode ``directed``)."""
     fallback: Fallback = Fallback.AUTO
+    tier_min: str = ""
+    """Lowest tier that may be asked."""
+    barred: tuple[UserId, ...] = ()
+    """Technicians who have blocked the customer or whom the customer has blocked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,7 @@ class OrderPlaced:
 
     Answered by ``OrderChanged`` (what ``placed``), or by ``OrderRepeated`` when ``by`` has used ``key`` with the
     same ``fingerprint`` before. Refused: ``idempotency_key_reused`` (other fingerprint), ``scheduled_in_past``,
-    ``scheduled_too_far``. An empty key is never a repeat.
+    ``scheduled_too_far``, ``tier_unknown``. An empty key is never a repeat.
     """
 
     draft: OrderDraft
@@ -277,6 +281,8 @@ class TechnicianPut:
     cities: tuple[str, ...]
     verified: bool
     stored: Technician | None = None
+    papers: Mapping[str, float] = field(default_factory=dict)
+    own_transport: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,6 +314,26 @@ class WaysTold:
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmRaised:
+    """The technician has an open alarm: a live offer of theirs is revoked. Rounds see the alarm in the index."""
+
+    technician: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class PairBlocked:
+    """One of these two has blocked the other, or (``blocked`` false) neither does any more.
+
+    Counts for the customer's orders that look for a technician, also later; a live offer between the two is revoked.
+    Never refused.
+    """
+
+    customer: UserId
+    technician: UserId
+    blocked: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RoundSolved:
     """The answer to ``SolveRound``. ``solution`` is None when the solver failed; the orders are then tried again."""
 
@@ -335,6 +361,8 @@ DispatchEvent = (
     | CalendarSet
     | TechnicianCopied
     | WaysTold
+    | AlarmRaised
+    | PairBlocked
     | RoundSolved
 )
 

@@ -145,7 +145,8 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     codes[(codes == 0) & (distance_m > radius_m)] = Exclusion.TOO_FAR
     travel_s = cost.ways_s(problem, rows, distance_m[None, :])[0]
     wait_s = cost.wait_s(problem.technicians)
-    starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
+    decline_s = cost.decline_s(problem, rows)[0]
+    starts = cost.starts(problem)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
     ranking, excluded = [], []
     for i, technician in enumerate(problem.technicians.ids):
@@ -156,6 +157,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
         terms = (
             OfferTerm("travel", float(travel_s[i])),
             OfferTerm("wait", float(wait_s[i])),
+            OfferTerm("decline", float(decline_s[i])),
             *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
         )
         total_s = sum(term.seconds for term in terms)

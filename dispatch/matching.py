@@ -100,7 +100,7 @@ def likely(problem: Problem) -> tuple[IntArray, IntArray]:
 def _base_s(problem: Problem) -> FloatArray:
     """What a technician costs before the way: what they must wait, minus head starts, plus the tie-break."""
     base = cost.tie_breaks(problem.technicians.ids, problem.seed)
-    for seconds in cost.head_starts(problem.policy, problem.technicians, problem.at).values():
+    for seconds in cost.starts(problem).values():
         base -= seconds
     return base + cost.wait_s(problem.technicians)
 
@@ -134,6 +134,8 @@ def _edges(
         if counts is not None:
             counts[rows] = eligible.sum(axis=1)
         cost_s = cost.ways_s(problem, rows, distance_m) + base_s
+        if len(problem.people.decline):
+            cost_s += cost.decline_s(problem, rows)
         eligible &= cost_s < unmatched_s[rows][:, None]
         parts.append(_cheapest(rows, eligible, cost_s, distance_m, problem.policy.candidates_len_max))
     return _Edges(
@@ -244,8 +246,14 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
     columns = chosen[rows]
     travel_s = cost.chosen_ways_s(problem, rows, columns, distance_m[rows])
     wait_s = cost.wait_s(problem.technicians)[columns]
-    starts = cost.head_starts(problem.policy, problem.technicians, problem.at)
-    named = [("travel", travel_s), ("wait", wait_s), *((name, -seconds[columns]) for name, seconds in starts.items())]
+    decline_s = cost.decline_s(problem, rows)[np.arange(len(rows)), columns]
+    starts = cost.starts(problem)
+    named = [
+        ("travel", travel_s),
+        ("wait", wait_s),
+        ("decline", decline_s),
+        *((name, -seconds[columns]) for name, seconds in starts.items()),
+    ]
     lists = [(name, seconds.tolist()) for name, seconds in named]
     return tuple(
         Pair(

@@ -236,8 +236,10 @@ class Matchmaker:
             and order.picked in (None, user)
             and user in self._book.idle
             and not self._book.has_refused(order_id, user)
+            and user not in order.barred
             and self._places.slot(user) is not None
             and self._calendars.clash(self._book.orders[order_id], user, now, now + pair.travel_s) is None
+            and not self._places.in_alarm([user]).any()
         )
 
     def _offer(self, pair: Pair, round_id: str, now: float) -> list[Effect]:

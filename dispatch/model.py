@@ -172,6 +172,10 @@ class Order:
     """Everybody was told that the wait is over."""
     started_at: float | None = None
     """When the service began."""
+    tier_min: str = ""
+    """Lowest tier that may be asked; empty for any."""
+    barred: tuple[UserId, ...] = ()
+    """Technicians who have blocked its customer or whom the customer has blocked."""
     cancellation: Cancellation | None = None
     """What calling it off has cost."""
     added_s: float = 0.0
@@ -259,6 +263,12 @@ class Technician:
     shifts: tuple[Shift, ...] = ()
     """When they work; without any, always."""
     rests: tuple[Rest, ...] = ()
+    papers: dict[str, float] = field(default_factory=dict)
+    """Until when each of their papers is valid, by name."""
+    answers: dict[str, tuple[float, float, float]] = field(default_factory=dict)
+    """Refusals and answers to offers, by service and hour (``willing.py``)."""
+    own_transport: bool = False
+    """Comes and goes by a vehicle of their own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,21 @@ The index shows what was committed: flags are written when a turn is performed. 
 engine's own book; the index only narrows whom it looks at.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import numpy as np
 
 from core.ids import UserId
 from dispatch.model import DutyState, Gender, Technician, WorkState
-from dispatch.problem import IntArray
+from dispatch.problem import BoolArray, IntArray
 from geo.point import LatLng
-from geo.position_index import Flag, PositionIndex
+from geo.position_index import Flag, PositionIndex, slots_of
 
 ELIGIBLE: Final = int(Flag.TECHNICIAN | Flag.CONNECTED | Flag.VERIFIED | Flag.IDLE)
 """Bits of everyone who may be asked for some order."""
 
+_ALARM: Final = int(Flag.ALARM)
 _GENDER_FLAGS: Final = {Gender.FEMALE: int(Flag.FEMALE), Gender.MALE: int(Flag.MALE)}
 _WORK_FLAGS: Final = {
     WorkState.IDLE: int(Flag.IDLE),
@@ -69,9 +70,21 @@ class Places:
                     mask = np.ones(self._index.capacity, dtype=np.bool_)
                 mask[slot] = False
         slots, _ = self._index.nearest(
-            point, k, require=require, skills=skills, seen_after=seen_after, mask=mask, within_m=within_m
+            point,
+            k,
+            require=require,
+            forbid=_ALARM,
+            skills=skills,
+            seen_after=seen_after,
+            mask=mask,
+            within_m=within_m,
         )
         return slots
+
+    def in_alarm(self, technicians: Sequence[UserId]) -> BoolArray:
+        """Which of these people, all in the index, have an open alarm."""
+        in_alarm: BoolArray = (self._index.flags[slots_of(self._index, technicians)] & _ALARM) != 0
+        return in_alarm
 
     def nearest_any(self, point: LatLng, k: int, within_m: float) -> IntArray:
         """Slots of the nearest technicians on duty, whatever speaks against them."""

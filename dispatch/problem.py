@@ -54,6 +54,11 @@ class Exclusion(IntEnum):
     OWN_ORDER = 13
     NOT_PICKED = 14
     CALENDAR = 15
+    PAPERS = 20
+    SOS = 21
+    TIER = 22
+    BLOCKED = 23
+    NIGHT_TRANSPORT = 24
 
 
 class Solver(StrEnum):
@@ -145,6 +150,33 @@ class BlockColumns:
     lng_deg: FloatArray = field(default_factory=_no_numbers)
 
 
+@dataclass(slots=True)
+class PersonColumns:
+    """What is known of persons besides: a column is empty when it says nothing of anybody (``eligibility.py``).
+
+    Attributes:
+        tier_min: Rank of the tier that each order asks for, shape (n,); ``tier``: rank of each technician, shape (m,).
+        lapsed: Whose papers are missing or over, shape (m,).
+        alarmed: Who has an open alarm, shape (m,).
+        walks: Who has no transport of their own, shape (m,).
+        newcomer: Who is new, in a round that prefers them, shape (m,).
+        service: Number of each order's service among those of the round, shape (n,).
+        decline: How likely each technician refuses each service of the round, shape (services * m,).
+        barred_order, barred_technician: Rows of pairs of which one has blocked the other, of equal length.
+    """
+
+    tier_min: IntArray = field(default_factory=_nobody)
+    tier: IntArray = field(default_factory=_nobody)
+    lapsed: BoolArray = field(default_factory=_no_answers)
+    alarmed: BoolArray = field(default_factory=_no_answers)
+    walks: BoolArray = field(default_factory=_no_answers)
+    newcomer: BoolArray = field(default_factory=_no_answers)
+    service: IntArray = field(default_factory=_nobody)
+    decline: FloatArray = field(default_factory=_no_numbers)
+    barred_order: IntArray = field(default_factory=_nobody)
+    barred_technician: IntArray = field(default_factory=_nobody)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """The numbers of the settings that a round depends on, kept with it."""
@@ -166,6 +198,12 @@ class Policy:
     """Seconds between two jobs of one technician, besides the way."""
     late_max_s: float = inf
     """Seconds after its time at which a scheduled service may begin."""
+    decline_max_s: float = 0.0
+    """Cost of a certain refusal."""
+    newcomer_s: float = 0.0
+    """Head start of newcomers in this round."""
+    walk_max_m: float = inf
+    """Metres beyond which only technicians with their own transport are asked in this round."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +237,7 @@ class Problem:
     blocks: BlockColumns = field(default_factory=BlockColumns)
     ways: WayColumns = field(default_factory=WayColumns)
     ways_from: str = ""
+    people: PersonColumns = field(default_factory=PersonColumns)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, rating
+from dispatch import calendar, candidates, cost, eligibility, rating, willing
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
@@ -22,6 +22,7 @@ from dispatch.places import Places
 from dispatch.problem import (
     ANYBODY,
     NOBODY_IN_REACH,
+    BoolArray,
     Exclusion,
     FloatArray,
     IntArray,
@@ -66,9 +67,10 @@ def build(
     Cost:
         About 0.1 ms an order, or 3 us a technician for a round in columns.
     """
+    hour = hours.hour(now)
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
-        users = _neighbours(orders, book, places, now, settings, whole) if is_small else _everybody(book, places)
+        users = _neighbours(orders, book, places, now, hour, settings, whole) if is_small else _everybody(book, places)
     technicians = _technician_columns(users, book, places, now, settings, waived)
     row_of = {user: row for row, user in enumerate(users)}
     orders, is_extra = _rows(orders, book)
@@ -83,10 +85,21 @@ def build(
     columns = _order_columns(orders, is_extra, row_of, book, now, settings)
     ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
+    known = [book.technicians[user] for user in users]
+    alarmed = places.in_alarm(users)
+    people = eligibility.columns(orders, known, alarmed, book.shard.city, now, hour, settings.eligibility)
+    if settings.decline.max_s > 0.0:
+        services = list(dict.fromkeys(order.service for order in orders))
+        people.service = np.array([services.index(order.service) for order in orders], dtype=np.int64)
+        people.decline = willing.probabilities(known, services, hour, now, settings.decline)
+    policy = _policy(settings, travel, hour)
+    if cost.prefers_newcomers(seed, settings.newcomer.share):
+        policy = replace(policy, newcomer_s=settings.newcomer.head_start_s)
+        people.newcomer = _newcomers(known, now, settings)
     return Problem(
         at=now,
         seed=seed,
-        policy=_policy(settings, travel),
+        policy=policy,
         orders=_with_times(columns, orders) if ahead else columns,
         technicians=technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
@@ -94,6 +107,7 @@ def build(
         own_order=np.ascontiguousarray(own_pairs[:, 0]),
         own_technician=np.ascontiguousarray(own_pairs[:, 1]),
         blocks=blocks,
+        people=people,
     )
 
 
@@ -147,7 +161,7 @@ def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]
     return rows, is_extra
 
 
-def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
+def _policy(settings: DispatchSettings, travel: tuple[float, float], hour: float) -> Policy:
     start_s, s_per_m = travel
     head, round_ = settings.head_start, settings.round
     return Policy(
@@ -164,6 +178,8 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
         idle_max_s=head.idle_max_s,
         buffer_s=settings.schedule.buffer_s,
         late_max_s=settings.schedule.late_max_s,
+        decline_max_s=settings.decline.max_s,
+        walk_max_m=eligibility.walk_max_m(hour, settings.eligibility),
     )
 
 
@@ -220,6 +236,7 @@ def _neighbours(
     book: Book,
     places: Places,
     now: float,
+    hour: float,
     settings: DispatchSettings,
     whole: Mapping[OrderId, bool],
 ) -> list[UserId]:
@@ -227,6 +244,11 @@ def _neighbours(
     seen_after = now - settings.position_fresh_s
     taken = [user for user in book.changes.technicians if user not in book.idle]
     unheard = [user for user in book.unheard if not _is_heard(user, book, places)]
+    needed = eligibility.papers_needed(book.shard.city, settings.eligibility)
+    walk_max_m = eligibility.walk_max_m(hour, settings.eligibility)
+    is_asked = bool(needed) or walk_max_m < inf or any(order.tier_min for order in orders)
+    idle = [book.technicians[user] for user in book.idle] if is_asked else []
+    on_foot = [person.technician for person in idle if not person.own_transport] if walk_max_m < inf else []
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
@@ -236,17 +258,31 @@ def _neighbours(
             if slot is not None:
                 found[slot] = None
         elif book.idle and book.skill_bits.knows(order.skills):
-            eligible = places.nearest_eligible(
-                order.site.point,
-                settings.round.candidates_len_max,
-                gender=order.gender_preference,
-                skills=book.skill_bits.mask(order.skills),
-                seen_after=seen_after,
-                within_m=within_m,
-                without=[*taken, *unheard, order.customer, *sorted(book.refused.get(order.order_id, ()))],
-            )
-            found.update(dict.fromkeys(eligible.tolist()))
-            if len(eligible) and not whole.get(order.order_id):
+            without = [
+                *taken,
+                *unheard,
+                order.customer,
+                *sorted(book.refused.get(order.order_id, ())),
+                *order.barred,
+                *eligibility.unfit(order, idle, needed, now, settings.eligibility),
+            ]
+            is_found = False
+            circles = [(min(within_m, walk_max_m), without)]
+            if within_m > walk_max_m:
+                circles.append((within_m, [*without, *on_foot]))
+            for circle_m, left_out in circles:
+                eligible = places.nearest_eligible(
+                    order.site.point,
+                    settings.round.candidates_len_max,
+                    gender=order.gender_preference,
+                    skills=book.skill_bits.mask(order.skills),
+                    seen_after=seen_after,
+                    within_m=circle_m,
+                    without=left_out,
+                )
+                found.update(dict.fromkeys(eligible.tolist()))
+                is_found = is_found or len(eligible) > 0
+            if is_found and not whole.get(order.order_id):
                 reach_len = settings.round.reach_len_max
         others = places.nearest_any(order.site.point, reach_len, within_m)
         found.update(dict.fromkeys(others.tolist()))
@@ -310,6 +346,12 @@ def _ratings(people: Sequence[Technician], city_mean: float, now: float, setting
     kept = 0.5 ** (age_s / (settings.half_life_days * rating.DAY_S))
     result: FloatArray = (settings.prior_weight * city_mean + total * kept) / (settings.prior_weight + weight * kept)
     return result
+
+
+def _newcomers(people: Sequence[Technician], now: float, settings: DispatchSettings) -> BoolArray:
+    """Who has hardly been rated yet."""
+    weights = (rating.tally_of(p).at_time(now, settings.rating.half_life_days).weight for p in people)
+    return np.array([weight < settings.newcomer.ratings for weight in weights], dtype=np.bool_)
 
 
 def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: float) -> FloatArray:

@@ -16,6 +16,7 @@ from dispatch.model import DecidedPair, RoundDecision, StoredRound
 from dispatch.problem import (
     BlockColumns,
     OrderColumns,
+    PersonColumns,
     Policy,
     Problem,
     Solution,
@@ -24,13 +25,13 @@ from dispatch.problem import (
     WayColumns,
 )
 
-POLICY: Final = "auto/5"
+POLICY: Final = "auto/6"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
 
-_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", POLICY})
-"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/4`` knew no
-ways that were asked for, ``auto/3`` no calendars, ``auto/2`` no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1``
-no ``Problem.own`` either."""
+_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", "auto/5", POLICY})
+"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/5`` knew no
+``Problem.people``, ``auto/4`` no ways that were asked for, ``auto/3`` no calendars, ``auto/2`` no ``OrderColumns.only``
+and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""
@@ -102,6 +103,7 @@ def encode(problem: Problem) -> bytes:
         "blocks": _columns_to_plain(problem.blocks),
         "ways": _columns_to_plain(problem.ways),
         "ways_from": problem.ways_from,
+        "people": _columns_to_plain(problem.people),
     }
     return zlib.compress(msgspec.msgpack.encode(plain), _ZLIB_LEVEL)
 
@@ -129,4 +131,5 @@ def decode(inputs: bytes) -> Problem:
         blocks=BlockColumns(**columns(plain.get("blocks", {}))),  # nor did auto/2 of these
         ways=WayColumns(**columns(plain.get("ways", {}))),  # nor auto/4 of these
         ways_from=plain.get("ways_from", ""),
+        people=PersonColumns(**columns(plain.get("people", {}))),
     )

@@ -72,6 +72,45 @@ class ShadowSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DeclineSettings:
+    """What a probable refusal costs: the time that goes by until the next technician is asked."""
+
+    max_s: float = 60.0
+    """Cost of somebody who refuses for certain, in seconds; 0 leaves refusals out of the choice."""
+    prior_share: float = 0.2
+    """Share of offers that somebody new is expected to refuse."""
+    prior_weight: float = 10.0
+    """How many answers that expectation counts for, as a number of fresh answers."""
+    half_life_days: float = 30.0
+    """Age at which an answer counts half, in days."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("max_s", self.max_s, 0, 1800)
+        _between("prior_share", self.prior_share, 0, 1)
+        _between("prior_weight", self.prior_weight, 0.1, 1000)
+        _between("half_life_days", self.half_life_days, 0.1, 3650)
+
+
+@dataclass(frozen=True, slots=True)
+class NewcomerSettings:
+    """Somebody new has the city's mean rating; so that they are seen at all, some rounds prefer them."""
+
+    share: float = 0.2
+    """Share of the rounds, drawn by the round's seed, in which newcomers have a head start."""
+    head_start_s: float = 60.0
+    """Their head start in such a round, in seconds."""
+    ratings: float = 3.0
+    """Whoever has fewer ratings, faded by age, is a newcomer; a number."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("share", self.share, 0, 1)
+        _between("head_start_s", self.head_start_s, 0, 1800)
+        _between("ratings", self.ratings, 0, 1000)
+
+
+@dataclass(frozen=True, slots=True)
 class RatingSettings:
     """How stars become a mean: old ones fade, few ones are pulled towards the city's mean."""
 
@@ -87,6 +126,38 @@ class RatingSettings:
         _between("half_life_days", self.half_life_days, 1, 3650)
         _between("prior_weight", self.prior_weight, 0.1, 1000)
         _between("city_mean", self.city_mean, 1, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class EligibilitySettings:
+    """Who may be asked at all, besides what an order asks for."""
+
+    tiers: tuple[str, ...] = ("silver", "gold")
+    """Tiers from the lowest to the highest, for orders that ask for a tier or better; all others are below them."""
+    papers: tuple[str, ...] = ()
+    """Papers, by name, without which or after whose end nobody is asked for an order."""
+    papers_of_city: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """The same for single cities, instead of `papers`."""
+    night_walk_max_m: float = 0.0
+    """At night, distance of an order beyond which only technicians with their own transport are asked, in metres; 0
+    for no such rule."""
+    night_begins_h: float = 22.0
+    """When the night begins, local hour of the day."""
+    night_ends_h: float = 6.0
+    """When the night ends, local hour of the day."""
+    blocks_len_max: int = 200
+    """Persons whom one person may have blocked; one more is refused as `too_many_blocks`; a number."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        if len(set(self.tiers)) != len(self.tiers) or len(self.tiers) > 64:
+            raise ValueError(f"tiers must be at most 64 different names, is {list(self.tiers)}")
+        for city, papers in (("papers", self.papers), *self.papers_of_city.items()):
+            _between(f"number of papers of {city}", len(papers), 0, 32)
+        _between("night_walk_max_m", self.night_walk_max_m, 0, 200_000)
+        _between("night_begins_h", self.night_begins_h, 0, 24)
+        _between("night_ends_h", self.night_ends_h, 0, 24)
+        _between("blocks_len_max", self.blocks_len_max, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +408,12 @@ class DispatchSettings:
     """What counts besides travel time."""
     shadow: ShadowSettings = ShadowSettings()
     """A policy that is computed beside the live one, for `doorstep dispatch shadow`."""
+    decline: DeclineSettings = DeclineSettings()
+    """Probable refusals."""
+    newcomer: NewcomerSettings = NewcomerSettings()
+    """New technicians."""
+    eligibility: EligibilitySettings = EligibilitySettings()
+    """Who may be asked at all."""
     broadcast: BroadcastSettings = BroadcastSettings()
     """Orders offered to several at once."""
     directed: DirectedSettings = DirectedSettings()

@@ -39,6 +39,8 @@ class Flag(IntFlag):
     BUSY = 1 << 6
     FEMALE = 1 << 7
     MALE = 1 << 8
+    ALARM = 1 << 9
+    """Has an open alarm."""
     PLACED = 1 << 30
     """Has a position; set and cleared by the index alone."""
 

@@ -11,7 +11,7 @@ from core.errors import Unavailable
 from core.ids import ORDER_PREFIX, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
-from dispatch.events import TechnicianCopied
+from dispatch.events import AlarmRaised, TechnicianCopied
 from dispatch.model import Order, Technician
 from dispatch.service import DispatchService
 from geo.position_index import Flag
@@ -23,6 +23,7 @@ from server.last_seen import LastSeen
 
 _log = logging.getLogger(__name__)
 _RESPONDER: Final = int(Flag.RESPONDER)
+_ALARM: Final = int(Flag.ALARM)
 
 
 class Fleet:
@@ -45,6 +46,8 @@ class Fleet:
         self._hub: RealtimeService | None = None
         self._dispatch: dict[TenantId, list[DispatchService]] = {}
         self._responders: set[tuple[TenantId, UserId]] = set()
+        self._alarms: dict[tuple[TenantId, UserId], set[str]] = {}
+        """Active incidents of each person who has one."""
 
     def connect(self, hub: RealtimeService, dispatch: Mapping[Shard, DispatchService]) -> None:
         """Give it the hub and the cities' dispatch."""
@@ -67,7 +70,7 @@ class Fleet:
             responders = self._staff.users(who.tenant, Role.RESPONDER, None, self._clock.now())
             if who.user not in responders:
                 self._responders.discard(key)
-        self._mark_responder(who.tenant, who.user)
+        self._mark(who.tenant, who.user)
 
     def responder_on_duty(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
         """A responder who is no technician is on duty in ``shard`` or nowhere."""
@@ -88,7 +91,7 @@ class Fleet:
         if shard is not None and self._positions[shard].index.slot(technician) is None:
             self._positions[shard].claim(technician)
         topics = self._rights.duty_changed(tenant, technician, shard)
-        self._mark_responder(tenant, technician)
+        self._mark(tenant, technician)
         if self._hub is None or previous == shard:
             return
         self._hub.duty_changed(tenant, technician, shard)
@@ -125,18 +128,41 @@ class Fleet:
     def incident_changed(self, incident: Incident) -> None:
         """Rights to an incident's topic changed; its subject is attended to while it is active."""
         topic = self._rights.incident_changed(incident)
+        self._note_alarm(incident)
         if self._hub is None:
             return
         self._hub.rights_changed(topic)
         level = Level.SOS if incident.is_active else None
         self._hub.attend(incident.tenant, incident.subject, incident.incident_id, level, keep=incident.is_active)
 
-    def _mark_responder(self, tenant: TenantId, user: UserId) -> None:
+    def _note_alarm(self, incident: Incident) -> None:
+        """Whoever has an open alarm gets no offers: by the index from now on, and the live one is revoked."""
+        key = (incident.tenant, incident.subject)
+        if not incident.is_active:
+            open_alarms = self._alarms.get(key, set())
+            open_alarms.discard(incident.incident_id)
+            if not open_alarms:
+                self._alarms.pop(key, None)
+            self._mark(*key)
+            return
+        is_first = key not in self._alarms
+        self._alarms.setdefault(key, set()).add(incident.incident_id)
+        self._mark(*key)
+        if not is_first:
+            return
+        for dispatch in self._dispatch.get(incident.tenant, ()):
+            if dispatch.technician(incident.subject) is not None:
+                try:
+                    dispatch.post(AlarmRaised(incident.subject), urgent=True)
+                except Unavailable as error:
+                    _log.info("an alarm was not told", extra={"city": dispatch.shard.city, "code": error.code})
+
+    def _mark(self, tenant: TenantId, user: UserId) -> None:
+        """Show in the index who is a responder, and who has an open alarm."""
         shard = self._rights.shard_of(tenant, user)
         slot = self._positions[shard].index.slot(user) if shard is not None else None
         if shard is None or slot is None:
             return
-        if (tenant, user) in self._responders:
-            self._positions[shard].index.set_flags(slot, set=_RESPONDER)
-        else:
-            self._positions[shard].index.set_flags(slot, clear=_RESPONDER)
+        flags = _RESPONDER if (tenant, user) in self._responders else 0
+        flags |= _ALARM if (tenant, user) in self._alarms else 0
+        self._positions[shard].index.set_flags(slot, set=flags, clear=(_RESPONDER | _ALARM) & ~flags)

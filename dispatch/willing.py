@@ -1,0 +1,73 @@
+"""How likely a technician refuses an offer: counted for each of them, by service and hour, and smoothed. Pure.
+
+Three levels, each pulled towards the one before it by so many imagined answers (Beta-smoothing)::
+
+    the config's share  ->  the technician's  ->  the technician's for this service at this hour
+
+Counts fade by a half-life. An offer that was accepted counts as an answer, a declined or expired one as a refusal; one
+that never arrived or was withdrawn says nothing of its technician.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from dispatch.model import Technician
+from dispatch.problem import FloatArray
+from dispatch.settings import DeclineSettings
+
+CELLS_LEN_MAX: Final = 48
+"""Services and hours remembered of one technician; one more takes the place of the one not asked about for longest."""
+ALL: Final = ""
+"""Name of the cell that counts everything."""
+_DAY_S: Final = 86_400.0
+
+Cell = tuple[float, float, float]
+"""(refusals, answers, when both were counted up to)."""
+
+
+def cell_of(service: str, hour: float) -> str:
+    """Name of the cell of a service at an hour of the city's day."""
+    return f"{int(hour):02d} {service}"
+
+
+def answered(
+    technician: Technician, service: str, hour: float, now: float, settings: DeclineSettings, *, refused: bool
+) -> Technician:
+    """The technician with one answer more. ``hour`` is when the offer was made."""
+    cells = dict(technician.answers)
+    for name in (ALL, cell_of(service, hour)):
+        refusals, answers, _ = _faded(cells.get(name), now, settings)
+        cells[name] = (refusals + refused, answers + 1.0, now)
+    while len(cells) > CELLS_LEN_MAX + 1:
+        del cells[min((name for name in cells if name != ALL), key=lambda name: (cells[name][2], name))]
+    return replace(technician, answers=cells, changed_at=now)
+
+
+def probability(technician: Technician, cell: str, now: float, settings: DeclineSettings) -> float:
+    """How likely the technician refuses, in (0, 1)."""
+    if not technician.answers:
+        return settings.prior_share
+    weight = settings.prior_weight
+    refusals, answers, _ = _faded(technician.answers.get(ALL), now, settings)
+    overall = (weight * settings.prior_share + refusals) / (weight + answers)
+    refusals, answers, _ = _faded(technician.answers.get(cell), now, settings)
+    return (weight * overall + refusals) / (weight + answers)
+
+
+def probabilities(
+    people: Sequence[Technician], services: Sequence[str], hour: float, now: float, settings: DeclineSettings
+) -> FloatArray:
+    """The same of many, shape (len(services) * len(people),), one service after the other."""
+    cells = [cell_of(service, hour) for service in services]
+    return np.array([probability(p, cell, now, settings) for cell in cells for p in people], dtype=np.float64)
+
+
+def _faded(cell: Cell | None, now: float, settings: DeclineSettings) -> Cell:
+    if cell is None:
+        return 0.0, 0.0, now
+    refusals, answers, at = cell
+    kept = 0.5 ** (max(now - at, 0.0) / (settings.half_life_days * _DAY_S))
+    return refusals * kept, answers * kept, now
