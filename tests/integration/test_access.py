@@ -64,11 +64,20 @@ TABLE: dict[str, dict[str, str]] = {
     "order_cancel": ORDER_ACT,
     "order_confirm": ORDER_ACT,
     "order_rating": ORDER_ACT,
-    "order_step": _row("       no no yes hid no no no no no no   no hid no no   no yes no"),
+    # Whose order it is may know that it is there.
+    "order_step": _row("       no no yes hid no no yes hid yes hid   no hid hid hid   no yes no"),
     "order_explain": ORDER_OPS,
     "order_what_if": ORDER_OPS,
     "order_track": ORDER_OPS,
     "order_timeline": ORDER_STAFF,
+    "order_cancellation": ORDER_ACT,
+    "order_add_time": ORDER_READ,
+    # The technician with two roles has given it away by then: it is theirs no more.
+    "order_reassign": _row("   no no hid hid no no yes hid yes hid   no hid hid hid   hid yes hid"),
+    "order_assign": ORDER_OPS,
+    "order_mode": ORDER_STAFF,
+    "technician_calendar_read": TECHNICIAN_READ,
+    "technician_calendar_put": TECHNICIAN_READ,
     "technician_nearby": _row("yes yes no no no no yes hid yes yes   yes no yes yes   yes hid yes"),
     # A record that names a city beyond the token is refused; the other tenant writes its own tec_1.
     "technician_put": _row("   no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
@@ -92,7 +101,7 @@ TABLE: dict[str, dict[str, str]] = {
     "style": EVERYONE,
 }
 # Tried last, in this order: they end what the others need, or make a tec_1 in the other tenant.
-LAST = ("order_cancel", "technician_duty", "incident_resolve", "sos", "technician_put")
+LAST = ("order_reassign", "order_mode", "order_assign", "order_cancel", "technician_duty", "incident_resolve", "sos", "technician_put")
 
 
 @dataclass(frozen=True)
@@ -107,7 +116,12 @@ def _body(name: str) -> Any:
         "order_cancel": {"reason": "x"},
         "order_rating": {"stars": 5},
         "order_what_if": {},
-        "order_step": {"step": "en_route"},
+        "order_step": {"step": "en_route", "reason": "x"},
+        "order_add_time": {"minutes": 15},
+        "order_reassign": {},
+        "order_assign": {"technician": "tec_1", "reason": "x"},
+        "order_mode": {"mode": "auto"},
+        "technician_calendar_put": {},
         "technician_put": {"name": "Name", "cities": ["shenzhen"], "skills": ["massage"], "verified": True},
         "technician_duty": {"on": True, "city": "shenzhen"},
         "incident_resolve": {"disposition": "false_test"},
