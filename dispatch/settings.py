@@ -145,8 +145,6 @@ class EligibilitySettings:
     """When the night begins, local hour of the day."""
     night_ends_h: float = 6.0
     """When the night ends, local hour of the day."""
-    blocks_len_max: int = 200
-    """Persons whom one person may have blocked; one more is refused as `too_many_blocks`; a number."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -157,7 +155,6 @@ class EligibilitySettings:
         _between("night_walk_max_m", self.night_walk_max_m, 0, 200_000)
         _between("night_begins_h", self.night_begins_h, 0, 24)
         _between("night_ends_h", self.night_ends_h, 0, 24)
-        _between("blocks_len_max", self.blocks_len_max, 1, 10_000)
 
 
 @dataclass(frozen=True, slots=True)
