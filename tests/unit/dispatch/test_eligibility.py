@@ -223,7 +223,6 @@ def test_the_codes_of_exclusions_are_stored_and_stay() -> None:
         {"tiers": ("a", "a")},
         {"night_begins_h": 25.0},
         {"night_walk_max_m": -1.0},
-        {"blocks_len_max": 0},
         {"papers": ("p",) * 33},
     ],
 )
