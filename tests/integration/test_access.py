@@ -101,7 +101,16 @@ TABLE: dict[str, dict[str, str]] = {
     "style": EVERYONE,
 }
 # Tried last, in this order: they end what the others need, or make a tec_1 in the other tenant.
-LAST = ("order_reassign", "order_mode", "order_assign", "order_cancel", "technician_duty", "incident_resolve", "sos", "technician_put")
+LAST = (
+    "order_reassign",
+    "order_mode",
+    "order_assign",
+    "order_cancel",
+    "technician_duty",
+    "incident_resolve",
+    "sos",
+    "technician_put",
+)
 
 
 @dataclass(frozen=True)
