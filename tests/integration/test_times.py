@@ -55,7 +55,7 @@ async def test_a_running_service_is_made_longer_and_a_clash_says_what_fits(tmp_p
         early = await server.call("POST", path, token, {"minutes": 30})
         assert (early[0], early[1]["code"]) == (409, "not_in_service")
         for step in ("en_route", "arrived", "in_service"):
-            await phone.ask("job.step", order=placed["order"], step=step)
+            await phone.ask("job.step", order=placed["order"], step=step, evidence="photo:door")
         key = {"Idempotency-Key": "k"}
         for _ in range(2):
             status, body, _ = await server.call("POST", path, token, {"minutes": 30}, **key)
