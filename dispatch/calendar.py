@@ -238,7 +238,7 @@ def clashes(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArr
     if not len(problem.orders.begins_at):
         return against  # nobody has a calendar, and every order is for now
     wanted_at = problem.orders.begins_at[rows][:, None]
-    arrives_at = problem.at + cost.wait_s(problem.technicians) + cost.travel_s(policy, distance_m)
+    arrives_at = problem.at + cost.wait_s(problem.technicians) + cost.ways_s(problem, rows, distance_m)
     # Once its time has passed an order takes whoever comes first.
     against |= (wanted_at > problem.at) & (arrives_at - wanted_at > policy.late_max_s)
     if not len(taken.technician):
