@@ -79,6 +79,9 @@ class Hours:
     def __init__(self, zone: tzinfo) -> None:
         self._zone = zone
         self._spans: dict[tuple[tuple[Shift, ...], int], tuple[tuple[float, float], ...]] = {}
+        self._asked = (0.0, 0.0)
+        self._answers: dict[tuple[Shift, ...], list[tuple[float, float]]] = {}
+        """Of the moments that were asked about last: a round asks the same of everyone."""
 
     def hour(self, at: float) -> float:
         """Hour of the day by the city's clock, in [0, 24)."""
@@ -93,6 +96,14 @@ class Hours:
         """
         if not shifts:
             return []
+        if self._asked != (from_at, until_at):
+            self._asked = (from_at, until_at)
+            self._answers.clear()
+        if shifts not in self._answers:
+            self._answers[shifts] = self._closed(shifts, from_at, until_at)
+        return self._answers[shifts]
+
+    def _closed(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> list[tuple[float, float]]:
         found = []
         free_from = from_at
         for begins_at, ends_at in sorted(self._open(shifts, from_at, until_at)):
