@@ -65,6 +65,8 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.ASSIGNED, _M.CANCEL): _S.CANCELLED,
     (_S.EN_ROUTE, _M.ARRIVE): _S.ARRIVED,
     (_S.EN_ROUTE, _M.TAKE_BACK): _S.MATCHING,
+    # Staff gave it to somebody early, who set out at once.
+    (_S.EN_ROUTE, _M.SHELVE): _S.SCHEDULED,
     (_S.EN_ROUTE, _M.CANCEL): _S.CANCELLED,
     (_S.ARRIVED, _M.START): _S.IN_SERVICE,
     (_S.ARRIVED, _M.CANCEL): _S.CANCELLED,
