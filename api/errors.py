@@ -30,7 +30,7 @@ _BY_FAMILY: Final[tuple[tuple[type[DoorstepError], int], ...]] = (
     (Unavailable, 503),
 )
 MESSAGE_LEN_MAX: Final = 300
-_PATH = re.compile(r" - at `(?P<path>[^`]{1,200})`$")
+_PATH = re.compile(r" - at (?:`key` in )?`(?P<path>[^`]{1,200})`$")
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -112,15 +112,21 @@ async def test_what_is_acknowledged_was_synced_before_its_answer_left(traced: tu
     async with aiohttp.ClientSession(timeout=timeout) as http, asyncio.TaskGroup() as group:
         tasks, web = Tasks(group), Web(server.http_url, http, ledger)
         record = {"name": "Wang", "cities": [CITY], "skills": ["massage"], "verified": True}
-        await web.call("PUT", "/v1/technicians/tec_1", server.token("prog", Role.SERVICE), record)
+        for name in ("tec_1", "tec_2"):
+            await web.call("PUT", f"/v1/technicians/{name}", server.token("prog", Role.SERVICE), record)
         token = server.token("tec_1", Role.TECHNICIAN)
         phone = Technician(server.hub_url, token, "tec_1", "phone", ledger, 1, tasks, True)
         tasks.start(phone.run())
         tasks.start(phone.live())
+        # Whoever has an open alarm is given no order.
+        caller = Technician(
+            server.hub_url, server.token("tec_2", Role.TECHNICIAN), "tec_2", "phone", ledger, 2, tasks, True
+        )
+        tasks.start(caller.run())
         async with asyncio.timeout(60):
             for n in range(SOS_COUNT):
                 if n % 2:
-                    await phone.tap(f"hub-tap-{n}")
+                    await caller.tap(f"hub-tap-{n}")
                 else:
                     status, ack = await web.call("POST", "/v1/sos", customer, {"key": f"web-tap-{n}", "lat": LAT})
                     assert status == 200

@@ -126,22 +126,41 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         bodies.OrderIn,
         {
             "service": "massage", "duration_s": 3600.0, "customer": None, "skills": ["massage"], "mode": "auto",
-            "technician": None, "scheduled_for": None, "gender_preference": "female",
+            "technician": None, "fallback": "auto", "scheduled_for": None, "gender_preference": "female",
+            "tier_min": "",
             "location": {
                 "lat": 22.54, "lng": 114.05, "address": "1 Road", "crs": "wgs84", "unit": "7", "entrance_note": "",
             },
             "contact": {"name": "Li", "phone": "138"}, "price": {"service_fen": 1, "travel_fen": 0},
         },
     ),
-    ("post", "/v1/orders/{id}/cancel"): (bodies.CancelIn, {"reason": "no"}),
+    ("post", "/v1/orders/{id}/cancel"): (bodies.CancelIn, {"reason": "no", "fee_fen_max": None, "waive_fee": False}),
     ("post", "/v1/orders/{id}/confirm"): (None, {}),
     ("post", "/v1/orders/{id}/rating"): (bodies.RatingIn, {"stars": 5}),
-    ("post", "/v1/orders/{id}/step"): (bodies.StepIn, {"step": "arrived", "evidence": "x"}),
+    ("post", "/v1/orders/{id}/step"): (bodies.StepIn, {"step": "arrived", "evidence": "x", "reason": ""}),
+    ("post", "/v1/orders/{id}/reassign"): (bodies.ReassignIn, {"reason": "ill"}),
+    ("post", "/v1/orders/{id}/assign"): (
+        bodies.AssignIn, {"technician": "tec_http", "reason": "asked for", "override": ["far"]},
+    ),
+    ("post", "/v1/orders/{id}/mode"): (
+        bodies.ModeIn, {"mode": "auto", "technician": None, "fallback": "auto", "reason": ""},
+    ),
+    ("post", "/v1/orders/{id}/add-time"): (bodies.AddTimeIn, {"minutes": 30, "price_fen": None}),
+    ("post", "/v1/orders/{id}/what-if"): (
+        bodies.WhatIfIn, {"policy": {"rating_max_s": 60.0}, "waive": ["gender"]},
+    ),
+    ("put", "/v1/technicians/{id}/calendar"): (
+        bodies.CalendarIn,
+        {
+            "shifts": [{"days": ["mon"], "begins": "09:00", "ends": "18:00"}],
+            "rests": [{"begins_at": NOW + 60, "ends_at": NOW + 3_600}],
+        },
+    ),
     ("put", "/v1/technicians/{id}"): (
         bodies.TechnicianIn,
         {
             "name": "Wang", "cities": ["shenzhen"], "skills": ["massage"], "gender": "female", "tier": "gold",
-            "verified": True,
+            "verified": True, "papers": {}, "own_transport": False,
         },
     ),
     ("post", "/v1/technicians/{id}/duty"): (bodies.DutyIn, {"on": True, "city": "shenzhen"}),
