@@ -12,7 +12,7 @@ from math import inf
 from typing import Any, Final
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import matching, modes, reach, rounds, shadow, technician
+from dispatch import chaining, matching, modes, reach, rounds, shadow, technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
@@ -123,7 +123,8 @@ class Matchmaker:
 
     def _run(self, now: float) -> list[Effect]:
         book = self._book
-        orders, more = self._choose_orders()
+        finishing = chaining.finishing(book, now, self._settings.schedule.chain_s)
+        orders, more = self._choose_orders(anybody=bool(book.idle or finishing))
         if not orders:
             self._again(now + self._settings.round.retry_s)
             return []
@@ -137,6 +138,7 @@ class Matchmaker:
             seed=(self._settings.seed + zlib.crc32(round_id.encode())) % 2**31,
             travel=self._travel.rate(now),
             hours=self._calendars.hours,
+            finishing=finishing,
             settings=self._settings,
             whole={o.order_id: o.order_id in self._half_told for o in orders if self._is_to_be_told(o.order_id, now)},
         )
@@ -155,7 +157,7 @@ class Matchmaker:
             return [SolveRound(round_id, problem)]
         return self._apply(round_id, problem, matching.solve(problem), None, now)
 
-    def _choose_orders(self) -> tuple[list[Order], bool]:
+    def _choose_orders(self, *, anybody: bool) -> tuple[list[Order], bool]:
         """Orders of this round, least recently tried first, and whether others are left for the next turn."""
         book = self._book
         memories: tuple[dict[OrderId, Any], ...] = (self._tried, self._kept_at, self._told_at, self._half_told)
@@ -163,7 +165,7 @@ class Matchmaker:
             for order_id in [i for i in memory if i not in book.waiting]:
                 del memory[order_id]
         waiting = [book.orders[order_id] for order_id in book.waiting]
-        if not book.idle:
+        if not anybody:
             # Nobody can be asked: only say so once for each order, for those who want to know why.
             waiting = [order for order in waiting if order.order_id not in self._told_at]
         waiting.sort(key=lambda o: (self._tried.get(o.order_id, -1), o.placed_at, o.order_id))
@@ -234,13 +236,17 @@ class Matchmaker:
             order is not None
             and order_id in self._book.waiting
             and order.picked in (None, user)
-            and user in self._book.idle
+            and self._may_be_asked(user, now)
             and not self._book.has_refused(order_id, user)
             and user not in order.barred
             and self._places.slot(user) is not None
             and self._calendars.clash(self._book.orders[order_id], user, now, now + pair.travel_s) is None
             and not self._places.in_alarm([user]).any()
         )
+
+    def _may_be_asked(self, user: UserId, now: float) -> bool:
+        chain_s = self._settings.schedule.chain_s
+        return user in self._book.idle or chaining.remaining_s(self._book, user, now, chain_s) is not None
 
     def _offer(self, pair: Pair, round_id: str, now: float) -> list[Effect]:
         book, settings = self._book, self._settings
@@ -265,7 +271,9 @@ class Matchmaker:
             )
         )
         asked: Technician = replace(book.technicians[offer.technician], unheard_since=None)
-        asked = book.put_technician(technician.advance(asked, WorkMove.ASK, now, book.story(order.order_id)))
+        if asked.technician not in book.job_of:
+            asked = technician.advance(asked, WorkMove.ASK, now, book.story(order.order_id))
+        asked = book.put_technician(asked)
         self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
         self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
         self.arm_reminder(offer, now)
@@ -385,6 +393,7 @@ class Matchmaker:
 def _why(pair: Pair) -> tuple[str, ...]:
     """The offer's reasons in words, strongest first; never empty."""
     told = ["near"] if pair.distance_m <= NEAR_M else []
+    told += ["after your job" for name, seconds in pair.terms if name == "wait" and seconds > 0.0]
     starts = sorted((seconds, name) for name, seconds in pair.terms if seconds <= -_WORTH_TELLING_S)
     told.extend(_WHY[name] for _, name in starts if name in _WHY)
     return tuple(told) or ("best match",)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -32,9 +32,11 @@ from dispatch.problem import (
     TechnicianColumns,
 )
 from dispatch.settings import DispatchSettings, RatingSettings
+from geo.distance import distance_m
 from geo.position_index import Flag, slots_of
 
 _T = TypeVar("_T")
+_NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 
 def slice_len(waiting_len: int, on_duty_len: int, settings: DispatchSettings) -> int:
@@ -56,6 +58,7 @@ def build(
     users: Sequence[UserId] | None = None,
     whole: Mapping[OrderId, bool] = MappingProxyType({}),
     waived: Collection[Exclusion] = (),
+    finishing: Mapping[UserId, float] = _NOBODY,
 ) -> Problem:
     """The problem of these orders, with ``users`` or whoever is in reach.
 
@@ -63,6 +66,7 @@ def build(
         whole: Orders for which everyone in reach is looked at, to be told why: always where it maps to True, else if
             the index knows of nobody eligible.
         waived: Reasons of ``hard_reasons`` that shall not count.
+        finishing: Who is about to finish a job, with the seconds that are left of it (``chaining.finishing``).
 
     Cost:
         About 0.1 ms an order, or 3 us a technician for a round in columns.
@@ -70,8 +74,12 @@ def build(
     hour = hours.hour(now)
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
-        users = _neighbours(orders, book, places, now, hour, settings, whole) if is_small else _everybody(book, places)
-    technicians = _technician_columns(users, book, places, now, settings, waived)
+        users = (
+            _neighbours(orders, book, places, now, hour, settings, whole, finishing)
+            if is_small
+            else _everybody(book, places)
+        )
+    technicians = _technician_columns(users, book, places, now, settings, waived, finishing)
     row_of = {user: row for row, user in enumerate(users)}
     orders, is_extra = _rows(orders, book)
     refused = [
@@ -239,6 +247,7 @@ def _neighbours(
     hour: float,
     settings: DispatchSettings,
     whole: Mapping[OrderId, bool],
+    finishing: Mapping[UserId, float],
 ) -> list[UserId]:
     """The nearest eligible technicians of each order, and the nearest of any kind to explain the others."""
     seen_after = now - settings.position_fresh_s
@@ -284,6 +293,8 @@ def _neighbours(
                 is_found = is_found or len(eligible) > 0
             if is_found and not whole.get(order.order_id):
                 reach_len = settings.round.reach_len_max
+        if order.picked is None:
+            found.update(dict.fromkeys(_finishing_near(order, book, places, finishing, within_m, settings)))
         others = places.nearest_any(order.site.point, reach_len, within_m)
         found.update(dict.fromkeys(others.tolist()))
     users = (places.index.user(slot) for slot in found)
@@ -296,6 +307,21 @@ def is_whole(problem: Problem, order: Order, places: Places, now: float, setting
     slots = places.nearest_any(order.site.point, settings.round.columns_len_max, within_m)
     known = set(problem.technicians.ids)
     return all(places.index.user(slot) in known for slot in slots.tolist())
+
+
+def _finishing_near(
+    order: Order,
+    book: Book,
+    places: Places,
+    finishing: Mapping[UserId, float],
+    within_m: float,
+    settings: DispatchSettings,
+) -> list[int]:
+    """Slots of the nearest whose job ends soon, by the place of that job."""
+    near = ((distance_m(order.site.point, book.orders[book.job_of[user]].site.point), user) for user in finishing)
+    nearest = sorted((metres, user) for metres, user in near if metres <= within_m)
+    slots = (places.slot(user) for _, user in nearest[: settings.round.candidates_len_max])
+    return [slot for slot in slots if slot is not None]
 
 
 def _is_heard(user: UserId, book: Book, places: Places) -> bool:
@@ -311,13 +337,14 @@ def _technician_columns(
     now: float,
     settings: DispatchSettings,
     waived: Collection[Exclusion],
+    finishing: Mapping[UserId, float],
 ) -> TechnicianColumns:
     index = places.index
     slots: IntArray = slots_of(index, users)
     people = [book.technicians[user] for user in users]
     city_mean = rating.city_mean(book.city.at_time(now, settings.rating.half_life_days), settings.rating)
     tier_s = settings.head_start.tier_s
-    return TechnicianColumns(
+    columns = TechnicianColumns(
         ids=tuple(users),
         # A technician without a position is as stale as can be; a finite place keeps NaN out of the costs.
         lat_deg=np.nan_to_num(index.lat[slots]),
@@ -332,10 +359,25 @@ def _technician_columns(
         tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
         idle_at=_floats(people, lambda p: p.idle_since, inf),
         hard=np.array(
-            [next((r for r in hard_reasons(p, book) if r not in waived), Exclusion.NONE) for p in people],
+            [next((r for r in hard_reasons(p, book, finishing) if r not in waived), Exclusion.NONE) for p in people],
             dtype=np.uint8,
         ),
     )
+    rows = [row for row, user in enumerate(users) if user in finishing]
+    return _from_their_jobs(columns, rows, book, now, finishing) if rows else columns
+
+
+def _from_their_jobs(
+    columns: TechnicianColumns, rows: Sequence[int], book: Book, now: float, finishing: Mapping[UserId, float]
+) -> TechnicianColumns:
+    """Who is about to finish sets out from the place of the job, which is known whatever their phone says."""
+    lat_deg, lng_deg, seen_at = columns.lat_deg.copy(), columns.lng_deg.copy(), columns.seen_at.copy()
+    wait_s = np.zeros(len(columns.ids))
+    for row in rows:
+        user = UserId(columns.ids[row])
+        lat_deg[row], lng_deg[row] = book.orders[book.job_of[user]].site.point
+        seen_at[row], wait_s[row] = now, finishing[user]
+    return replace(columns, lat_deg=lat_deg, lng_deg=lng_deg, seen_at=seen_at, wait_s=wait_s)
 
 
 def _ratings(people: Sequence[Technician], city_mean: float, now: float, settings: RatingSettings) -> FloatArray:
@@ -359,15 +401,15 @@ def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: flo
     return np.array([missing if v is None else v for v in values], dtype=np.float64)
 
 
-def hard_reasons(technician: Technician, book: Book) -> list[Exclusion]:
+def hard_reasons(technician: Technician, book: Book, finishing: Mapping[UserId, float] = _NOBODY) -> list[Exclusion]:
     """What speaks against a technician whatever the order, the most telling first.
 
     By the book, which knows this turn's decisions.
     """
     reasons = {
         Exclusion.OFF_DUTY: technician.duty is not DutyState.ON or not book.on_duty_here(technician),
-        Exclusion.BUSY: technician.work is WorkState.BUSY,
-        Exclusion.OFFERED: technician.work is WorkState.OFFERED,
+        Exclusion.BUSY: technician.work is WorkState.BUSY and technician.technician not in finishing,
+        Exclusion.OFFERED: technician.technician in book.live_of_technician,
         Exclusion.UNVERIFIED: not technician.verified,
         Exclusion.CITY: book.shard.city not in technician.cities,
     }

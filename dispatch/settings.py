@@ -218,6 +218,8 @@ class ScheduleSettings:
     """Time that a technician has between two jobs besides the way, in seconds."""
     late_max_s: float = 600.0
     """A technician who would come later than this after the time of a scheduled order is not asked, in seconds."""
+    chain_s: float = 600.0
+    """A technician whose service ends within this may be offered the next order, in seconds; 0 for never."""
     added_max_s: float = 14_400.0
     """How much may be added to a service while it runs, in all, in seconds."""
 
@@ -227,6 +229,7 @@ class ScheduleSettings:
         _between("ahead_max_s", self.ahead_max_s, 60, 31_622_400)
         _between("buffer_s", self.buffer_s, 0, 14_400)
         _between("late_max_s", self.late_max_s, 0, 86_400)
+        _between("chain_s", self.chain_s, 0, 7_200)
         _between("added_max_s", self.added_max_s, 0, 86_400)
 
 

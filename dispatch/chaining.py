@@ -1,0 +1,31 @@
+"""One job after the other: who is about to finish may be asked for the next order, from where they are. Pure."""
+
+from collections.abc import Mapping
+
+from core.ids import UserId
+from dispatch.book import Book
+from dispatch.calendar import ends_at
+from dispatch.model import DutyState, OrderState
+
+_NEAR_THE_END = (OrderState.IN_SERVICE, OrderState.FINISHED)
+
+
+def remaining_s(book: Book, user: UserId, now: float, chain_s: float) -> float | None:
+    """How long the technician's running service still takes; None unless they may be asked for what follows it."""
+    order_id = book.job_of.get(user)
+    technician = book.technicians.get(user)
+    if order_id is None or technician is None or user in book.live_of_technician:
+        return None
+    order = book.orders[order_id]
+    left_s = ends_at(order, now) - now
+    if order.state not in _NEAR_THE_END or left_s > chain_s or technician.duty is not DutyState.ON:
+        return None
+    return left_s if book.on_duty_here(technician) else None
+
+
+def finishing(book: Book, now: float, chain_s: float) -> Mapping[UserId, float]:
+    """Everyone who may be asked before their job is over, with the seconds that are left of it; nobody when 0."""
+    if chain_s <= 0.0:
+        return {}
+    found = ((user, remaining_s(book, user, now, chain_s)) for user in book.job_of)
+    return {user: left_s for user, left_s in found if left_s is not None}
