@@ -17,7 +17,7 @@ from webhooks.service import WebhookService
 from webhooks.settings import EVERY_EVENT, EndpointSettings
 
 _encode = msgspec.json.Encoder().encode
-_MORE_KINDS: Final = {"order.reassigned", "order.rated", "order.time_added"}
+_MORE_KINDS: Final = {"order.reassigned", "order.rated", "order.time_added", "order.technician_lost"}
 KINDS: Final = frozenset({f"order.{state}" for state in OrderState} | _MORE_KINDS)
 """Kinds that the config may name."""
 

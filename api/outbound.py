@@ -1,6 +1,7 @@
 """Effects of the domains as messages for people: who is told, and what they may read of it. Pure but for look-ups."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,6 +16,8 @@ from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
 
 _encode = msgspec.json.Encoder().encode
+_FOR_STAFF: Final = frozenset({"technician_lost", "technician_back"})
+"""News of an order that its customer and technician are not told."""
 
 
 class DispatchOutbound:
@@ -52,6 +55,8 @@ class DispatchOutbound:
         if staff:
             body = _encode(order_view(order, Reader.STAFF, self._frame, effect.technician, effect.rating))
             told.update(dict.fromkeys(staff, body))
+        if effect.what in _FOR_STAFF:
+            return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
         if effect.previous_technician is not None:
             told[effect.previous_technician] = _encode(lost_order_view(order))
         if order.technician is not None and effect.what != "rated":

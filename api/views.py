@@ -82,6 +82,8 @@ def order_view(
         technician=card,
         duration_s=order.duration_s,
         scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else UNSET,
+        booked_for=stamp(order.booked_for) if order.booked_for is not None else UNSET,
+        lost_at=stamp(order.lost_at) if order.lost_at is not None and reader is Reader.STAFF else UNSET,
         price_fen=order.service_fen + order.travel_fen,
         eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
         waits_until=stamp(order.waits_until)

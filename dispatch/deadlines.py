@@ -12,6 +12,7 @@ class Due(StrEnum):
     EXPIRE = "expire"
     UNDELIVERED = "undelivered"
     GIVE_UP = "give_up"
+    LEASE = "lease"
     REMIND = "remind"
     CONFIRM = "confirm"
     LOOK = "look"

@@ -7,12 +7,13 @@ done. The round that a turn made due runs in ``settle``, so that an order and it
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, tzinfo
+from math import inf
 from typing import Any
 
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import add_time, cancellation, eligibility, modes, rating, schedule, technician, willing
+from dispatch import add_time, cancellation, eligibility, leases, modes, rating, schedule, technician, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -66,6 +67,7 @@ class DispatchEngine:
     ) -> None:
         self.shard = shard
         self._settings = settings
+        self._places = places
         self._ids = ids
         self._book = Book(shard, settings.rating, served)
         self.stored = Stored(self._book, settings.rating)
@@ -106,6 +108,7 @@ class DispatchEngine:
             Due.EXPIRE: self._expire,
             Due.UNDELIVERED: self._undelivered,
             Due.GIVE_UP: self._give_up,
+            Due.LEASE: self._look_for_technician,
             Due.REMIND: self._remind,
             Due.CONFIRM: self._confirm_by_time,
             Due.LOOK: self._watch.look,
@@ -129,6 +132,8 @@ class DispatchEngine:
             self._matchmaker.arm_reminder(offer, now)
         for order in self._book.orders.values():
             self._moves.arm(order)
+            # Nobody was heard while the server was down.
+            self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
         if self._book.waiting:
             self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
 
@@ -683,6 +688,30 @@ class DispatchEngine:
 
     def _remind(self, id_: str, now: float) -> list[Effect]:
         return self._matchmaker.remind(self._book.offers[OfferId(id_)], now)
+
+    def _look_for_technician(self, id_: str, now: float) -> list[Effect]:
+        order = self._book.orders[OrderId(id_)]
+        user = order.technician
+        who = self._book.technicians.get(user) if user is not None else None
+        slot = self._places.slot(user) if user is not None else None
+        heard_at = float(self._places.index.heard_at[slot]) if slot is not None else -inf
+        on_duty = who is not None and self._book.on_duty_here(who)
+        lost = self._settings.lost
+        until_at = leases.held_until(heard_at, lost, on_duty=on_duty)
+        if until_at > now:
+            self._deadlines.set(until_at, Due.LEASE, id_)
+            return self._tell_lost(order, None, "technician_back", now) if order.lost_at is not None else []
+        if not lost.repair:
+            self._deadlines.set(now + lost.silent_s, Due.LEASE, id_)
+            return self._tell_lost(order, now, "technician_lost", now) if order.lost_at is None else []
+        if who is not None and on_duty:
+            self._book.put_technician(replace(who, unheard_since=now))
+        return self._moves.take_back(order, now, SYSTEM, "technician_lost")[1]
+
+    def _tell_lost(self, order: Order, lost_at: float | None, what: str, now: float) -> list[Effect]:
+        order = self._book.put_order(replace(order, lost_at=lost_at))
+        self._book.note(order, now, what, SYSTEM, technician=order.technician)
+        return [self._moves.tell(order, what, now)]
 
     def _confirm_by_time(self, id_: str, now: float) -> list[Effect]:
         return self._confirm(self._book.orders[OrderId(id_)], SYSTEM, now)

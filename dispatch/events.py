@@ -386,7 +386,8 @@ class OrderChanged:
     Attributes:
         order: The order as it is now.
         what: ``placed, matching, assigned, en_route, arrived, in_service, finished, departed_safe, confirmed,
-            cancelled, unfilled, reassigned, rated, time_added, pinned, switched``.
+            cancelled, unfilled, reassigned, rated, time_added, pinned, switched, technician_lost,
+            technician_back``.
         technician: The order's technician, None while there is none.
         rating: Mean rating of ``technician`` (1 to 5) as a customer may see it, None for a new one.
         previous_technician: Who lost the order with this change, None for nobody.

@@ -180,6 +180,8 @@ class Order:
     """What calling it off has cost."""
     added_s: float = 0.0
     """How much of ``duration_s`` was added while in service."""
+    lost_at: float | None = None
+    """When its technician was found to have fallen silent before they arrived; None while they are heard."""
     booked_for: float | None = None
     """When the technician who has accepted it begins with it, while that is later than setting out now."""
 

@@ -6,7 +6,7 @@ Part of the engine, shared by its handlers; pure. Who may cause what is theirs t
 from typing import Any, Final
 
 from core.ids import OfferId, OrderId, UserId
-from dispatch import modes, schedule, technician
+from dispatch import leases, modes, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch.book import Book
@@ -76,13 +76,15 @@ class Moves:
     def arm(self, order: Order) -> None:
         """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
         id_ = order.order_id
-        for due in (Due.OPEN, Due.GIVE_UP, Due.CONFIRM, Due.FORGET):
+        for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
         self._watch.arm(order)
         if order.state is OrderState.SCHEDULED:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
             self._deadlines.set(modes.search_ends_at(order, self._settings), Due.GIVE_UP, id_)
+        elif order.state in leases.HELD_STATES:
+            self._deadlines.set(leases.looked_at(order, self._settings.lost), Due.LEASE, id_)
         elif order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE):
             self._deadlines.set(order.changed_at + self._settings.confirm_after_s, Due.CONFIRM, id_)
         elif order.state in SETTLED_STATES:
@@ -136,6 +138,7 @@ class Moves:
             technician=None,
             eta_s=None,
             booked_for=None,
+            lost_at=None,
             radius_step=0,
             at_place_since=None,
             near_told_m=None,

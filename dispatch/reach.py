@@ -36,6 +36,8 @@ from geo.distance import distance_m
 from geo.position_index import Flag, slots_of
 
 _T = TypeVar("_T")
+PLACE_S_MAX: Final = 3_600.0
+"""Most that an order's place in the queue is worth, in seconds of travel."""
 _NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 
@@ -217,7 +219,11 @@ def _order_columns(
 ) -> OrderColumns:
     bits = book.skill_bits
     only = [ANYBODY if order.picked is None else row_of.get(order.picked, NOBODY_IN_REACH) for order in orders]
-    unmatched_s = [settings.broadcast.extra_max_s if extra else settings.round.unmatched_s for extra in is_extra]
+    unmatched_s = [
+        settings.broadcast.extra_max_s if extra else settings.round.unmatched_s + _place_s(order, now)
+        for order, extra in zip(orders, is_extra, strict=True)
+    ]
+    special = any(is_extra) or any(order.lost_by for order in orders)
     return OrderColumns(
         ids=tuple(order.order_id for order in orders),
         lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
@@ -230,13 +236,21 @@ def _order_columns(
             dtype=np.uint8,
         ),
         only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
-        unmatched_s=np.array(unmatched_s if any(is_extra) else [], dtype=np.float64),
+        unmatched_s=np.array(unmatched_s if special else [], dtype=np.float64),
     )
 
 
 def _everybody(book: Book, places: Places) -> list[UserId]:
     """All technicians who have a place in the index."""
     return [user for user in book.technicians if places.slot(user) is not None]
+
+
+def _place_s(order: Order, now: float) -> float:
+    """What leaving out an order costs more that has lost its technician: its place among those who wait.
+
+    A customer who was served already in the queue's turn does not queue again behind everyone who came since.
+    """
+    return min(now - order.placed_at, PLACE_S_MAX) if order.lost_by else 0.0
 
 
 def _neighbours(

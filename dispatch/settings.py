@@ -207,6 +207,23 @@ class RoundSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LostSettings:
+    """Technicians who fall silent with an order that they have not arrived at."""
+
+    silent_s: float = 300.0
+    """A technician who is not heard for so long before they arrive is lost, in seconds."""
+    repair: bool = True
+    """Whether dispatch gives their order to somebody else by itself; otherwise staff are told and decide."""
+    booked_check_s: float = 1_800.0
+    """The technician of a booked job must be on duty and heard from so long before its time, in seconds."""
+
+    def __post_init__(self) -> None:
+        """Check the ranges."""
+        _between("silent_s", self.silent_s, 30, 86_400)
+        _between("booked_check_s", self.booked_check_s, 0, 86_400)
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleSettings:
     """Orders for later, and the time that technicians have."""
 
@@ -398,6 +415,8 @@ class DispatchSettings:
     """Seed of the tie-break between equal candidates; a number."""
     round: RoundSettings = RoundSettings()
     """Matching rounds."""
+    lost: LostSettings = LostSettings()
+    """Technicians who fall silent on their way."""
     schedule: ScheduleSettings = ScheduleSettings()
     """Orders for later, and technicians' time."""
     arrival: ArrivalSettings = ArrivalSettings()

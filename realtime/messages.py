@@ -402,6 +402,10 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     duration_s: DurationS | UnsetType = UNSET
     scheduled_for: EpochS | UnsetType = UNSET
     """When the service shall begin; absent for as soon as possible."""
+    booked_for: EpochS | UnsetType = UNSET
+    """When the technician who has accepted it begins, while they do something else before."""
+    lost_at: EpochS | UnsetType = UNSET
+    """Since when its technician is silent on the way (staff)."""
     price_fen: Fen | UnsetType = UNSET
     eta_s: DurationS | UnsetType = UNSET
     waits_until: EpochS | UnsetType = UNSET

@@ -156,3 +156,11 @@ def test_the_end_of_the_wait_stands_in_the_order_while_the_technician_waits() ->
         order = replace(ORDER, state=state, technician=TECHNICIAN, waits_until=NOW + 600)
         told = _told(events.OrderChanged(order, state.value, RECORD))
         assert told[CUSTOMER].get("waits_until") == (NOW + 600 if state is OrderState.ARRIVED else None)
+
+
+def test_only_staff_hear_that_a_technician_is_lost() -> None:
+    order = replace(ORDER, state=OrderState.EN_ROUTE, technician=TECHNICIAN, lost_at=NOW)
+    told = _told(events.OrderChanged(order, "technician_lost", RECORD))
+    assert {user: message["lost_at"] for user, message in told.items()} == {"ops_1": NOW, "ops_2": NOW}
+    told = _told(events.OrderChanged(order, "time_added", RECORD))
+    assert {"lost_at" in told[user] for user in (CUSTOMER, TECHNICIAN)} == {False}
