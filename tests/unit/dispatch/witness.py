@@ -21,6 +21,8 @@ class Witness:
         """Who was told that an order is theirs, until told that it is not, or until they have left its door."""
         self.busy: dict[UserId, OrderId] = {}
         """Who is in a job now: bookings begin when their technician sets out."""
+        self.serving: set[UserId] = set()
+        """Who of them has begun with the service: what follows it may be offered before its end."""
         self.ended: dict[OrderId, OrderState] = {}
         self.accepted: dict[OrderId, list[UserId]] = {}
         """Whose acceptance was taken, in turn."""
@@ -35,7 +37,8 @@ class Witness:
                     assert (order.order_id, offer.technician) not in self.refused, "asked again after a refusal"
                     assert order.order_id not in self.ended, "an offer of an order that has ended"
                     assert order.order_id not in self.holder, "an offer of an order that somebody has"
-                    assert offer.technician not in self.busy, "an offer to somebody in a job"
+                    is_free = offer.technician not in self.busy or offer.technician in self.serving
+                    assert is_free, "an offer to somebody in a job"
                 case e.CloseOffer(offer, e.CloseReason.EXPIRED):
                     self.refused.add((offer.order_id, offer.technician))
                 case e.OfferAnswered(offer) if offer.state is OfferState.DECLINED:
@@ -63,6 +66,9 @@ class Witness:
             assert technician is not None
             if self.busy.get(technician) != order_id:
                 self._begin(order_id, technician)
+        elif what == "in_service":
+            assert technician is not None
+            self.serving.add(technician)
         elif what == "reassigned":
             assert news.previous_technician is not None
             assert news.previous_technician == self._end(order_id)
@@ -93,6 +99,7 @@ class Witness:
         technician = self.holder.pop(order_id, None)
         if technician is not None and self.busy.get(technician) == order_id:
             del self.busy[technician]
+            self.serving.discard(technician)
         return technician
 
     def read(self, ledger: Ledger) -> None:
