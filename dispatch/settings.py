@@ -210,7 +210,7 @@ class RoundSettings:
 class LostSettings:
     """Technicians who fall silent with an order that they have not arrived at."""
 
-    silent_s: float = 300.0
+    silent_s: float = 600.0
     """A technician who is not heard for so long before they arrive is lost, in seconds."""
     repair: bool = True
     """Whether dispatch gives their order to somebody else by itself; otherwise staff are told and decide."""
