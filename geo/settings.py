@@ -2,13 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Annotated
 
+from core.ranges import Range, Ranged, check_range, check_ranges
 from geo.point import Frame
-
-
-def _check_range(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, is {value:g}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,42 +19,29 @@ class CoordinateSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class PositionSettings:
+class PositionSettings(Ranged):
     """Track filter, index and the short memory of recent positions."""
 
-    speed_max_mps: float = 55.0
+    speed_max_mps: Annotated[float, Range(1, 1_000)] = 55.0
     """Fastest believable movement, m/s (198 km/h: above any road, below a high-speed train)."""
-    accuracy_max_m: float = 200.0
+    accuracy_max_m: Annotated[float, Range(1, 100_000)] = 200.0
     """Fixes with a larger error radius than this never move a marker, m."""
-    future_s: float = 60.0
+    future_s: Annotated[float, Range(0, 86_400)] = 60.0
     """A fix may lie this far after the moment its own phone sent it, s."""
-    stretch_s: float = 600.0
+    stretch_s: Annotated[float, Range(1, 86_400)] = 600.0
     """A longer silence starts a new stretch of the trail, whose first fix is believed, s."""
-    clock_step_s: float = 30.0
+    clock_step_s: Annotated[float, Range(1, 86_400)] = 30.0
     """A jump of a phone's clock by more than this starts a new clock segment, s."""
-    clock_rate_max: float = 1.0
+    clock_rate_max: Annotated[float, Range(1, 100_000)] = 1.0
     """Fastest phone clock that a replay may declare, phone seconds per server second; 1 allows none."""
-    trail_len_max: int = 32
+    trail_len_max: Annotated[int, Range(4, 1_024)] = 32
     """Newest fixes of each person on duty that the track filter remembers; older late ones no longer count."""
-    recent_s: float = 120.0
+    recent_s: Annotated[float, Range(1, 3_600)] = 120.0
     """How long every ping of people on duty is kept in memory (the trail before an SOS), s."""
-    recent_rows_max: int = 1_048_576
+    recent_rows_max: Annotated[int, Range(1_024, 2**27)] = 1_048_576
     """Bound on that memory over all people of one city, pings (about 72 bytes each)."""
-    stale_s: float = 600.0
+    stale_s: Annotated[float, Range(10, 86_400)] = 600.0
     """Age of a live position at which it leaves the index, s."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _check_range("speed_max_mps", self.speed_max_mps, 1, 1_000)
-        _check_range("accuracy_max_m", self.accuracy_max_m, 1, 100_000)
-        _check_range("future_s", self.future_s, 0, 86_400)
-        _check_range("stretch_s", self.stretch_s, 1, 86_400)
-        _check_range("clock_step_s", self.clock_step_s, 1, 86_400)
-        _check_range("clock_rate_max", self.clock_rate_max, 1, 100_000)
-        _check_range("trail_len_max", self.trail_len_max, 4, 1_024)
-        _check_range("recent_s", self.recent_s, 1, 3_600)
-        _check_range("recent_rows_max", self.recent_rows_max, 1_024, 2**27)
-        _check_range("stale_s", self.stale_s, 10, 86_400)
 
 
 class RoadEngine(StrEnum):
@@ -80,81 +64,68 @@ class RoadEngineSettings:
     """OSRM's profile, the word after `/table/v1/`; OSRM knows one, which should be that of `default_mode`."""
     frame: Frame = Frame.WGS84
     """Coordinate frame of the engine's map; OpenStreetMap is WGS-84."""
-    timeout_s: float = 0.3
+    timeout_s: Annotated[float, Range(0.01, 10)] = 0.3
     """Time for a whole table, however many requests it needs, in seconds."""
-    block_len_max: int = 50
+    block_len_max: Annotated[int, Range(1, 1_000)] = 50
     """Places on each side of one request; a larger table is split. Engines' own defaults allow 50 x 50."""
-    requests_max: int = 4
+    requests_max: Annotated[int, Range(1, 64)] = 4
     """Requests of one table at the same time, a number."""
-    pairs_max: int = 10_000
+    pairs_max: Annotated[int, Range(1, 1_000_000)] = 10_000
     """Largest table asked for, in pairs; a larger one is estimated."""
-    body_bytes_max: int = 1_048_576
+    body_bytes_max: Annotated[int, Range(1_024, 67_108_864)] = 1_048_576
     """Largest answer to one request, in bytes."""
-    failures_max: int = 3
+    failures_max: Annotated[int, Range(1, 1_000)] = 3
     """Failures in a row after which the engine is left alone for `rest_s`."""
-    rest_s: float = 10.0
+    rest_s: Annotated[float, Range(0.1, 3_600)] = 10.0
     """How long a failing engine is left alone before one table tries it again, in seconds."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
+        check_ranges(self)
         if self.use is not RoadEngine.ESTIMATE and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url must begin with http:// or https:// for {self.use}, is {self.url!r}")
         if not self.profile.replace("-", "").replace("_", "").isalnum():
             raise ValueError(f"profile must be one word, is {self.profile!r}")
-        _check_range("timeout_s", self.timeout_s, 0.01, 10)
-        _check_range("block_len_max", self.block_len_max, 1, 1_000)
-        _check_range("requests_max", self.requests_max, 1, 64)
-        _check_range("pairs_max", self.pairs_max, 1, 1_000_000)
-        _check_range("body_bytes_max", self.body_bytes_max, 1_024, 67_108_864)
-        _check_range("failures_max", self.failures_max, 1, 1_000)
-        _check_range("rest_s", self.rest_s, 0.1, 3_600)
 
 
 @dataclass(frozen=True, slots=True)
 class TravelSettings:
     """The default estimate of travel time."""
 
-    detour_factor: float = 1.35
+    detour_factor: Annotated[float, Range(1, 5)] = 1.35
     """Length of the way divided by the great circle."""
-    walk_kmh: float = 4.8
+    walk_kmh: Annotated[float, Range(1, 200)] = 4.8
     """Speed on foot, km/h."""
-    ebike_kmh: float = 18.0
+    ebike_kmh: Annotated[float, Range(1, 200)] = 18.0
     """Speed on an electric bicycle, km/h."""
-    transit_kmh: float = 20.0
+    transit_kmh: Annotated[float, Range(1, 200)] = 20.0
     """Door-to-door speed by metro and bus, km/h."""
-    car_kmh: float = 28.0
+    car_kmh: Annotated[float, Range(1, 200)] = 28.0
     """Speed by car or taxi outside the rush hours, km/h."""
     rush_hours: tuple[str, ...] = ("07-09", "17-19")
     """Local hours in which cars are slower: from-to, 0 to 24, the end not included."""
-    rush_factor: float = 0.65
+    rush_factor: Annotated[float, Range(0.1, 1)] = 0.65
     """Speed of cars in the rush hours divided by that of other hours."""
-    setup_s: float = 90.0
+    setup_s: Annotated[float, Range(0, 3_600)] = 90.0
     """Time to set out and to find the door, added to every way, s."""
-    utc_offset_h: float = 8.0
+    utc_offset_h: Annotated[float, Range(-14, 14)] = 8.0
     """Local time minus UTC, h."""
     default_mode: str = "ebike"
     """Mode of people who have named none: walk, ebike, transit or car."""
     learn_every_s: float = 3_600.0
     """How often each city's speeds are learned anew from its kept tracks, in seconds; 0 for never."""
-    learn_orders_max: int = 1_000
+    learn_orders_max: Annotated[int, Range(1, 100_000)] = 1_000
     """Newest orders of a city whose ways are learned from, a number."""
-    learn_trips_min: int = 50
+    learn_trips_min: Annotated[int, Range(1, 1_000_000)] = 50
     """With fewer trips the speeds above are used, a number."""
     engine: RoadEngineSettings = field(default_factory=RoadEngineSettings)
     """A road engine that tells the ways of each matching round before it is solved."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        _check_range("detour_factor", self.detour_factor, 1, 5)
-        for name in ("walk_kmh", "ebike_kmh", "transit_kmh", "car_kmh"):
-            _check_range(name, getattr(self, name), 1, 200)
-        _check_range("rush_factor", self.rush_factor, 0.1, 1)
-        _check_range("setup_s", self.setup_s, 0, 3_600)
-        _check_range("utc_offset_h", self.utc_offset_h, -14, 14)
+        check_ranges(self)
         if self.learn_every_s:
-            _check_range("learn_every_s", self.learn_every_s, 60, 604_800)
-        _check_range("learn_orders_max", self.learn_orders_max, 1, 100_000)
-        _check_range("learn_trips_min", self.learn_trips_min, 1, 1_000_000)
+            check_range("learn_every_s", self.learn_every_s, 60, 604_800)
         if self.default_mode not in {"walk", "ebike", "transit", "car"}:
             raise ValueError(f"default_mode must be walk, ebike, transit or car, is {self.default_mode!r}")
         for span in self.rush_hours:

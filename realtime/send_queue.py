@@ -33,8 +33,9 @@ and how it gets onto the wire (``transport``). An idle queue is one small object
 
 from collections import OrderedDict, deque
 from dataclasses import dataclass
-from typing import Final
+from typing import Annotated, Final
 
+from core.ranges import Range, Ranged
 from realtime.ports import Connection
 
 CLOSE_TOO_SLOW: Final = 4408
@@ -54,41 +55,25 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class SendQueueSettings:
+class SendQueueSettings(Ranged):
     """Bounds and speeds of the send queue."""
 
-    window_bytes: int = 8_192
+    window_bytes: Annotated[int, Range(1_024)] = 8_192
     """Positions un-ponged at the start and at least, in bytes; one second of the slowest link that is served well."""
-    window_bytes_max: int = 1_048_576
+    window_bytes_max: Annotated[int, Range("window_bytes")] = 1_048_576
     """Largest window of un-ponged position bytes that a fast link can earn."""
-    epoch_s: float = 0.5
+    epoch_s: Annotated[float, Range(0.05)] = 0.5
     """Time over which ponged bytes are summed to size the window, in seconds."""
-    idle_half_life_s: float = 10.0
+    idle_half_life_s: Annotated[float, Range(0.1)] = 10.0
     """Time in which a window that is not needed halves, in seconds."""
-    positions_bytes_max: int = 2_097_152
+    positions_bytes_max: Annotated[int, Range("window_bytes")] = 2_097_152
     """Positions waiting for one connection, in bytes with overhead; beyond it the longest-waiting keys are dropped."""
-    stalled_after_s: float = 5.0
+    stalled_after_s: Annotated[float, Range(0.1)] = 5.0
     """A reader that answers no probe for this long counts as stalled, in seconds."""
-    stalled_bytes_max: int = 32_768
+    stalled_bytes_max: Annotated[int, Range(1_024)] = 32_768
     """Positions waiting for a stalled reader, in bytes with overhead."""
-    reliable_bytes_max: int = 262_144
+    reliable_bytes_max: Annotated[int, Range(65_536)] = 262_144
     """Reliable messages that may wait while the transport is paused, in bytes; beyond it the close code is 4408."""
-
-    def __post_init__(self) -> None:
-        """Check the ranges."""
-        _at_least("window_bytes", self.window_bytes, 1_024)
-        _at_least("window_bytes_max", self.window_bytes_max, self.window_bytes)
-        _at_least("positions_bytes_max", self.positions_bytes_max, self.window_bytes)
-        _at_least("stalled_bytes_max", self.stalled_bytes_max, 1_024)
-        _at_least("reliable_bytes_max", self.reliable_bytes_max, 65_536)
-        _at_least("epoch_s", self.epoch_s, 0.05)
-        _at_least("idle_half_life_s", self.idle_half_life_s, 0.1)
-        _at_least("stalled_after_s", self.stalled_after_s, 0.1)
-
-
-def _at_least(name: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{name} must be at least {least}, is {value}")
 
 
 class Credit:

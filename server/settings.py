@@ -7,9 +7,12 @@ the strings under their fields by ``config_file.py``.
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address, ip_network
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-PORT_MAX = 65_535
+from core.ranges import Range, Ranged, check_ranges
+
+PORT_MAX: Final = 65_535
 
 
 class Algorithm(StrEnum):
@@ -36,12 +39,6 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
-def check_port(port: int) -> None:
-    """Raise ``ValueError`` unless ``port`` is 0 (any free one) to 65535."""
-    if not 0 <= port <= PORT_MAX:
-        raise ValueError(f"must be between 0 (any free port) and {PORT_MAX}, is {port}")
-
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a listener on ``host``."""
     if host == "localhost":
@@ -58,7 +55,7 @@ class ListenerSettings:
 
     host: str = "127.0.0.1"
     """Address to bind. Beyond loopback it needs TLS files here or `trusted_proxies` (TLS ends in the proxy)."""
-    port: int = 0
+    port: Annotated[int, Range(0, PORT_MAX)] = 0
     """TCP port; 0 takes any free one."""
     tls_cert_file: str = ""
     """PEM certificate chain; empty for a plain listener."""
@@ -69,7 +66,7 @@ class ListenerSettings:
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        check_port(self.port)
+        check_ranges(self)
         if bool(self.tls_cert_file) != bool(self.tls_key_file):
             raise ValueError("tls_cert_file and tls_key_file must be given together")
 
@@ -83,47 +80,28 @@ class ListenerSettings:
 class HttpSettings(ListenerSettings):
     """The HTTP listener: requests of apps, programs and consoles, and the first page."""
 
-    port: int = 8080
+    port: Annotated[int, Range(0, PORT_MAX)] = 8080
     """TCP port; 0 takes any free one."""
-    body_bytes_max: int = 262_144
+    body_bytes_max: Annotated[int, Range(1_024, 16_777_216)] = 262_144
     """Largest request body, in bytes; `POST /v1/positions` with 512 fixes is about 60,000."""
-    header_timeout_s: float = 10.0
+    header_timeout_s: Annotated[float, Range(0.1, 300)] = 10.0
     """Seconds for a client to finish its request line and headers, and the same again for the body."""
-    idle_timeout_s: float = 75.0
+    idle_timeout_s: Annotated[float, Range(1, 3_600)] = 75.0
     """Seconds that a kept-alive connection may stay silent."""
-    connections_max: int = 2_000
+    connections_max: Annotated[int, Range(1, 1_000_000)] = 2_000
     """Connections at once; for one more the one is closed that has gone longest without asking with a good token."""
-    connections_per_address_max: int = 256
+    connections_per_address_max: Annotated[int, Range(1, 1_000_000)] = 256
     """Connections at once from one address (an IPv6 /64); trusted proxies and this machine are not counted."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super(HttpSettings, self).__post_init__()  # slots make a new class; bare super() sees the old
-        if not 1_024 <= self.body_bytes_max <= 16_777_216:
-            raise ValueError(f"body_bytes_max must be between 1024 and 16777216, is {self.body_bytes_max}")
-        if not 0.1 <= self.header_timeout_s <= 300:
-            raise ValueError(f"header_timeout_s must be between 0.1 and 300, is {self.header_timeout_s}")
-        if not 1 <= self.idle_timeout_s <= 3_600:
-            raise ValueError(f"idle_timeout_s must be between 1 and 3600, is {self.idle_timeout_s}")
-        if not 1 <= self.connections_max <= 1_000_000:
-            raise ValueError(f"connections_max must be between 1 and 1000000, is {self.connections_max}")
-        per_address = self.connections_per_address_max
-        if not 1 <= per_address <= 1_000_000:
-            raise ValueError(f"connections_per_address_max must be between 1 and 1000000, is {per_address}")
 
 
 @dataclass(frozen=True, slots=True)
-class AdminSettings:
+class AdminSettings(Ranged):
     """The listener of /metrics, /healthz and /readyz. Never open it to the world."""
 
     host: str = "127.0.0.1"
     """Address to bind."""
-    port: int = 9090
+    port: Annotated[int, Range(0, PORT_MAX)] = 9090
     """TCP port; 0 takes any free one."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        check_port(self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,41 +133,28 @@ class AuthSettings:
         default_factory=lambda: {"main": KeySettings(Algorithm.HS256, "DOORSTEP_JWT_SECRET")}
     )
     """Keys by `kid`; a token without `kid` is refused unless there is only one key."""
-    leeway_s: float = 5.0
+    leeway_s: Annotated[float, Range(0, 60)] = 5.0
     """Seconds by which the issuer's clock may be ahead of ours (`nbf`, `iat`)."""
-    restricted_for_s: float = 86_400.0
+    restricted_for_s: Annotated[float, Range(0, 604_800)] = 86_400.0
     """Seconds after its end in which a genuine token still raises an SOS, and does nothing else."""
-    token_life_max_s: float = 2_678_400.0
+    token_life_max_s: Annotated[float, Range(60, 31_622_400)] = 2_678_400.0
     """Seconds between `iat` (or `nbf`; one of them is needed) and `exp` beyond which a token is refused."""
-    ticket_life_s: float = 30.0
+    ticket_life_s: Annotated[float, Range(1, 300)] = 30.0
     """Seconds that a one-time ticket of `POST /v1/tickets` may wait to be used."""
-    tickets_max: int = 100_000
+    tickets_max: Annotated[int, Range(1, 10_000_000)] = 100_000
     """Unused tickets at once; beyond it new ones are refused with `overloaded`."""
-    tickets_per_user_max: int = 16
+    tickets_per_user_max: Annotated[int, Range(1, 10_000)] = 16
     """Unused tickets of one user at once; beyond it new ones are refused with `rate_limited`."""
     revoked_file: str = ""
     """File with one revoked `jti` (or `tenant/user`) a line, read at the start and again on SIGHUP."""
-    verified_cache_max: int = 20_000
+    verified_cache_max: Annotated[int, Range(0, 1_000_000)] = 20_000
     """Verified tokens remembered, by their hash and never beyond their end; 0 verifies each time."""
 
     def __post_init__(self) -> None:
         """Check ranges."""
+        check_ranges(self)
         if not self.keys:
             raise ValueError("keys must name at least one key")
-        if not 0 <= self.leeway_s <= 60:
-            raise ValueError(f"leeway_s must be between 0 and 60, is {self.leeway_s}")
-        if not 0 <= self.restricted_for_s <= 604_800:
-            raise ValueError(f"restricted_for_s must be between 0 and 604800, is {self.restricted_for_s}")
-        if not 60 <= self.token_life_max_s <= 31_622_400:
-            raise ValueError(f"token_life_max_s must be between 60 and 31622400, is {self.token_life_max_s}")
-        if not 1 <= self.ticket_life_s <= 300:
-            raise ValueError(f"ticket_life_s must be between 1 and 300, is {self.ticket_life_s}")
-        if not 1 <= self.tickets_max <= 10_000_000:
-            raise ValueError(f"tickets_max must be between 1 and 10000000, is {self.tickets_max}")
-        if not 1 <= self.tickets_per_user_max <= 10_000:
-            raise ValueError(f"tickets_per_user_max must be between 1 and 10000, is {self.tickets_per_user_max}")
-        if not 0 <= self.verified_cache_max <= 1_000_000:
-            raise ValueError(f"verified_cache_max must be between 0 and 1000000, is {self.verified_cache_max}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,25 +195,16 @@ class LogSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LifecycleSettings:
+class LifecycleSettings(Ranged):
     """How the process lives and ends."""
 
-    unready_s: float = 0.0
+    unready_s: Annotated[float, Range(0, 300)] = 0.0
     """Seconds between saying not ready and sending clients away: time for a load balancer to notice."""
-    requests_s: float = 5.0
+    requests_s: Annotated[float, Range(0, 300)] = 5.0
     """Seconds for HTTP requests under way to finish."""
-    collect_every_s: float = 21_600.0
+    collect_every_s: Annotated[float, Range(0, 604_800)] = 21_600.0
     """Seconds between two full garbage collections, in which everything stands still (160 ms with 5,000 sessions);
     0 for none."""
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        if not 0 <= self.collect_every_s <= 604_800:
-            raise ValueError(f"collect_every_s must be between 0 and 604800, is {self.collect_every_s}")
-        if not 0 <= self.unready_s <= 300:
-            raise ValueError(f"unready_s must be between 0 and 300, is {self.unready_s}")
-        if not 0 <= self.requests_s <= 300:
-            raise ValueError(f"requests_s must be between 0 and 300, is {self.requests_s}")
 
 
 def check_networks(proxies: tuple[str, ...]) -> None:

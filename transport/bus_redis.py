@@ -9,7 +9,7 @@ hide a lost connection, and with it lost messages, behind a call that seems to w
 import asyncio
 import logging
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from zlib import crc32
 
 from redis.asyncio import Redis
@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from core.bus import Handler, Subscription
 from core.errors import Unavailable
+from core.ranges import Range, Ranged
 from core.service import pause
 from transport.subscriptions import HandlerSubscription, Subscriptions
 
@@ -29,36 +30,23 @@ _LOST: Final = (RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
-class RedisBusSettings:
+class RedisBusSettings(Ranged):
     """How the Redis bus behaves."""
 
     url: str = "redis://127.0.0.1:6379/0"
     """Server and database; `rediss://` for TLS. A password belongs into the environment, not here."""
     prefix: str = "doorstep:"
     """What every channel name begins with, so that installations can share a server."""
-    publish_timeout_s: float = 1.0
+    publish_timeout_s: Annotated[float, Range(0.01, 60)] = 1.0
     """Longest time that publishing or subscribing may take, seconds."""
-    heartbeat_s: float = 2.0
+    heartbeat_s: Annotated[float, Range(0.05, 300)] = 2.0
     """Silence after which the listening connection is probed; after twice that it counts as lost, seconds."""
-    reconnect_min_s: float = 0.05
+    reconnect_min_s: Annotated[float, Range(0.001, 60)] = 0.05
     """First pause before connecting again; doubles with each failure, seconds."""
-    reconnect_max_s: float = 2.0
+    reconnect_max_s: Annotated[float, Range("reconnect_min_s", 300)] = 2.0
     """Longest pause before connecting again, seconds."""
-    connections_max: int = 8
+    connections_max: Annotated[int, Range(1, 1_000)] = 8
     """Connections that publish at the same time."""
-
-    def __post_init__(self) -> None:
-        """Refuse values that cannot work."""
-        for name, low, high in (
-            ("publish_timeout_s", 0.01, 60.0),
-            ("heartbeat_s", 0.05, 300.0),
-            ("reconnect_min_s", 0.001, 60.0),
-            ("reconnect_max_s", self.reconnect_min_s, 300.0),
-            ("connections_max", 1, 1000),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be between {low:g} and {high:g}, is {value:g}")
 
 
 class RedisBus:

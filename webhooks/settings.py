@@ -2,16 +2,13 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import urlsplit
+
+from core.ranges import Range, check_ranges
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 EVERY_EVENT: Final = "*"
-
-
-def _require(name: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low:g} and {high:g}, is {value:g}")
 
 
 def check_url(url: str, private_hosts: tuple[str, ...]) -> None:
@@ -62,42 +59,32 @@ class WebhookSettings:
     private_hosts: tuple[str, ...] = ()
     """Hosts that may lie in a private network or on this machine, and may be plain http. All other names must lead to
     public addresses."""
-    timeout_s: float = 10.0
+    timeout_s: Annotated[float, Range(0.1, 120)] = 10.0
     """Seconds for one attempt, from the look-up of the name to the head of the answer; its body is not read."""
-    in_flight_max: int = 4
+    in_flight_max: Annotated[int, Range(1, 100)] = 4
     """Attempts at the same time for one endpoint."""
-    retry_first_s: float = 2.0
+    retry_first_s: Annotated[float, Range(0.05, 3_600)] = 2.0
     """Seconds before the second attempt; doubled each time, with a random half."""
-    retry_longest_s: float = 3_600.0
+    retry_longest_s: Annotated[float, Range("retry_first_s", 86_400)] = 3_600.0
     """Longest pause between two attempts, also when the receiver asks for a longer one."""
-    attempts_max: int = 30
+    attempts_max: Annotated[int, Range(1, 1_000)] = 30
     """Attempts after which an event is dead."""
-    give_up_s: float = 259_200.0
+    give_up_s: Annotated[float, Range(1, 2_592_000)] = 259_200.0
     """Age in seconds after which an event is dead."""
-    breaker_failures: int = 5
+    breaker_failures: Annotated[int, Range(1, 1_000)] = 5
     """Attempts in a row that speak against the endpoint, after which it is left alone for a while."""
-    breaker_first_s: float = 10.0
+    breaker_first_s: Annotated[float, Range(0.05, 3_600)] = 10.0
     """How long it is left alone, seconds; doubled each time the one attempt after it fails too."""
-    breaker_longest_s: float = 600.0
+    breaker_longest_s: Annotated[float, Range("breaker_first_s", 86_400)] = 600.0
     """Longest time it is left alone, seconds."""
-    queue_len_max: int = 100_000
+    queue_len_max: Annotated[int, Range(1, 10_000_000)] = 100_000
     """Events that may wait for one endpoint; beyond it new ones are not written, and counted as dropped."""
-    window_len: int = 1_000
+    window_len: Annotated[int, Range("in_flight_max", 100_000)] = 1_000
     """Waiting events of one endpoint that are held in memory; the rest is in the database."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        _require("timeout_s", self.timeout_s, 0.1, 120.0)
-        _require("in_flight_max", self.in_flight_max, 1, 100)
-        _require("retry_first_s", self.retry_first_s, 0.05, 3_600.0)
-        _require("retry_longest_s", self.retry_longest_s, self.retry_first_s, 86_400.0)
-        _require("attempts_max", self.attempts_max, 1, 1_000)
-        _require("give_up_s", self.give_up_s, 1.0, 2_592_000.0)
-        _require("breaker_failures", self.breaker_failures, 1, 1_000)
-        _require("breaker_first_s", self.breaker_first_s, 0.05, 3_600.0)
-        _require("breaker_longest_s", self.breaker_longest_s, self.breaker_first_s, 86_400.0)
-        _require("queue_len_max", self.queue_len_max, 1, 10_000_000)
-        _require("window_len", self.window_len, self.in_flight_max, 100_000)
+        check_ranges(self)
         for name, endpoint in self.endpoints.items():
             if not _NAME.fullmatch(name):
                 raise ValueError(f"endpoints: the name {name!r} must be 1 to 32 small letters, digits, - or _")
@@ -117,17 +104,15 @@ class PushSettings:
     """Name of the environment variable that holds the secret of the signature, as for a webhook."""
     secret_file: str = ""
     """File that holds it, instead of the environment; a relative path starts at the config file's folder."""
-    timeout_s: float = 3.0
+    timeout_s: Annotated[float, Range(0.1, 60)] = 3.0
     """Seconds for the service to take a wake; never longer than the offer lasts."""
-    quiet_s: float = 15.0
+    quiet_s: Annotated[float, Range(0, 3_600)] = 15.0
     """Seconds after a wake in which the same technician is not woken again."""
-    under_way_max: int = 64
+    under_way_max: Annotated[int, Range(1, 10_000)] = 64
     """Wakes at the same time; one more is left out, and counted as crowded."""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
+        check_ranges(self)
         if bool(self.secret_env) + bool(self.secret_file) != bool(self.url):
             raise ValueError("needs exactly one of secret_env and secret_file with a url, and none without")
-        _require("timeout_s", self.timeout_s, 0.1, 60.0)
-        _require("quiet_s", self.quiet_s, 0.0, 3_600.0)
-        _require("under_way_max", self.under_way_max, 1, 10_000)
