@@ -31,7 +31,7 @@ class Ranged:
         check_ranges(self)
 
 
-def check_ranges(settings: object) -> None:
+def check_ranges(settings: Any) -> None:
     """Raise ``ValueError`` for the first field whose value is outside the range that its type states."""
     for name, span in ranges_of(type(settings)).items():
         least = getattr(settings, span.least) if isinstance(span.least, str) else span.least

@@ -1,6 +1,6 @@
 """Reads the config: a YAML file and the environment become frozen dataclasses, or a list of everything wrong.
 
-The classes are the schema: their fields' names, types and defaults, and the range checks in ``__post_init__``.
+The classes are the schema: their fields' names, types, ranges and defaults, and what ``__post_init__`` checks.
 Nothing else in the project reads files or the environment for settings.
 """
 
