@@ -31,9 +31,10 @@ class Ranged:
         check_ranges(self)
 
 
-def check_ranges(settings: Any) -> None:
+def check_ranges(settings: object) -> None:
     """Raise ``ValueError`` for the first field whose value is outside the range that its type states."""
-    for name, span in ranges_of(type(settings)).items():
+    cls: Any = type(settings)
+    for name, span in ranges_of(cls).items():
         least = getattr(settings, span.least) if isinstance(span.least, str) else span.least
         most = getattr(settings, span.most) if isinstance(span.most, str) else span.most
         check_range(name, getattr(settings, name), least, most)
@@ -48,7 +49,7 @@ def check_range(name: str, value: float, least: float, most: float = inf) -> Non
 
 
 @functools.cache
-def ranges_of(cls: type) -> dict[str, Range]:
+def ranges_of(cls: Any) -> dict[str, Range]:
     """The ranges that a settings class states, by field in their order, those of its bases included."""
     hints: dict[str, Any] = get_type_hints(cls, include_extras=True)
     stated = {name: get_args(kind)[1:] for name, kind in hints.items() if get_origin(kind) is Annotated}

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from math import inf
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -19,6 +20,7 @@ import yaml
 from api import routes as route_table
 from api.exchange import Route
 from core.codes import MEANINGS
+from core.ranges import Range, ranges_of
 from dispatch import offer as offer_life
 from dispatch import order as order_life
 from realtime import messages
@@ -148,9 +150,17 @@ def _plain(value: Any) -> str:
     return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=10_000).split("\n")[0]
 
 
-def setting_rows(owner: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Each key of the config tree: dotted path, default as YAML, meaning. Entries of lists stand as ``[]``."""
-    comments = field_comments(type(owner))
+def _span(span: Range | None) -> str:
+    if span is None:
+        return ""
+    least, most = (f"`{end}`" if isinstance(end, str) else f"{end:,.12g}" for end in (span.least, span.most))
+    return f"at least {least}" if span.most == inf else f"{least} … {most}"
+
+
+def setting_rows(owner: Any, path: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Each key of the config tree: dotted path, default as YAML, range, meaning. Entries of lists stand as ``[]``."""
+    cls: Any = type(owner)
+    comments, ranges = field_comments(cls), ranges_of(cls)
     for f in dataclasses.fields(owner):
         value = getattr(owner, f.name)
         here = f"{path}.{f.name}" if path else f.name
@@ -163,16 +173,16 @@ def setting_rows(owner: Any, path: str = "") -> Iterator[tuple[str, str, str]]:
         elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
             yield from setting_rows(value[0], f"{here}[]")
         else:
-            yield here, _plain(value), comments.get(f.name, "")
+            yield here, _plain(value), _span(ranges.get(f.name)), comments.get(f.name, "")
 
 
 def _config() -> str:
     sections: dict[str, list[str]] = {}
-    for path, default, meaning in setting_rows(Settings()):
+    for path, default, span, meaning in setting_rows(Settings()):
         section = path.partition(".")[0].partition("[")[0]
-        sections.setdefault(section, []).append(f"| `{path}` | `{default}` | {meaning} |")
+        sections.setdefault(section, []).append(f"| `{path}` | `{default}` | {span} | {meaning} |")
     return "\n" + "".join(
-        f"## {section}\n| key | default | meaning |\n|---|---|---|\n" + "\n".join(rows) + "\n\n"
+        f"## {section}\n| key | default | range | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n"
         for section, rows in sections.items()
     )
 

@@ -12,6 +12,7 @@ from cli.main import main as commands
 from core.codes import MEANINGS
 from geo.track_filter import Verdict
 from realtime.errors import CloseCode
+from server.root import Settings
 from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,6 +51,14 @@ def _codes_raised() -> set[str]:
 def test_every_error_code_has_a_meaning_and_every_meaning_is_used() -> None:
     """The constructor refuses a code that is not in the table; here only the other direction is left."""
     assert set(MEANINGS) - _codes_raised() == set()
+
+
+def test_every_number_that_can_be_set_has_a_range() -> None:
+    rows = list(generate_docs.setting_rows(Settings()))
+    numbers = {path for path, default, _, _ in rows if re.fullmatch(r"-?\d+(\.\d+)?", default)}
+    assert len(numbers) > 100
+    # Its range begins at 60 with a hole below it: 0 turns learning off.
+    assert numbers - {path for path, _, span, _ in rows if span} == {"travel.learn_every_s"}
 
 
 def _table_rows(page: str, heading: str) -> set[str]:
