@@ -135,7 +135,7 @@ _changes = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(_changes)
 def test_a_grant_of_the_current_version_says_what_is_true_now(
     changes: list[tuple[OrderState, UserId | None, bool]],

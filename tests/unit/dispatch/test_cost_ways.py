@@ -9,7 +9,7 @@ from dispatch.problem import WayColumns
 from tests.unit.dispatch.problems import random_problem
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 12), st.integers(0, 1000))
 def test_told_ways_are_used_the_others_follow_their_distance(n: int, m: int, seed: int) -> None:
     plain = random_problem(n, m, seed)

@@ -31,7 +31,7 @@ def brute_force(costs: np.ndarray, unmatched_s: float) -> float:
     return best
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 4), st.integers(0, 4), st.integers(0, 10_000), st.data())
 def test_a_rounds_pairs_equal_the_brute_force_optimum(n: int, m: int, seed: int, data: st.DataObject) -> None:
     p = random_problem(n, m, seed, radius_steps_m=(5_000.0,))
@@ -44,7 +44,7 @@ def test_a_rounds_pairs_equal_the_brute_force_optimum(n: int, m: int, seed: int,
     assert len({pair.technician for pair in solution.pairs}) == len(solution.pairs)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 10_000))
 def test_components_and_the_whole_matrix_agree(n: int, m: int, seed: int) -> None:
     from scipy.optimize import linear_sum_assignment
@@ -105,7 +105,7 @@ def test_the_same_problem_has_the_same_solution() -> None:
     assert matching.solve(p) == matching.solve(p)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 25), st.integers(1, 25), st.integers(0, 10_000))
 def test_the_greedy_solution_takes_the_cheapest_pair_that_is_left_and_is_never_better_than_the_exact_one(
     n: int, m: int, seed: int

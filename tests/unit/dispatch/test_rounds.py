@@ -19,7 +19,7 @@ from tests.unit.dispatch.problems import random_problem
 from tests.unit.dispatch.world import ANNA, SHARD, World, draft, north
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 6), st.integers(0, 12), st.integers(0, 1000))
 def test_a_stored_problem_comes_back_bit_for_bit_and_decides_the_same(n: int, m: int, seed: int) -> None:
     p = random_problem(n, m, seed)

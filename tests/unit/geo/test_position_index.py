@@ -3,7 +3,7 @@ from math import cos, inf, radians, sin
 import h3
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -108,7 +108,7 @@ CLOUDS = {
 
 @pytest.mark.slow
 @given(**CLOUDS)
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_nearest_equals_brute_force_on_clusters_anywhere_on_earth(
     seed: int, clouds: list[tuple[tuple[float, float], float, int]], k: int, share: float, near: float, within_m: float
 ) -> None:
@@ -118,7 +118,7 @@ def test_nearest_equals_brute_force_on_clusters_anywhere_on_earth(
 @pytest.mark.full
 @pytest.mark.timeout(1200)
 @given(**CLOUDS)
-@settings(max_examples=3_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=3_000)
 def test_nearest_equals_brute_force_on_many_clusters(
     seed: int, clouds: list[tuple[tuple[float, float], float, int]], k: int, share: float, near: float, within_m: float
 ) -> None:
@@ -288,7 +288,7 @@ class IndexAgainstModel(RuleBasedStateMachine):
 
 
 TestIndexAgainstModel = pytest.mark.slow(IndexAgainstModel.TestCase)
-TestIndexAgainstModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestIndexAgainstModel.settings = settings(max_examples=40, stateful_step_count=30)
 
 
 class IndexAgainstModelAtLength(IndexAgainstModel):
@@ -296,4 +296,4 @@ class IndexAgainstModelAtLength(IndexAgainstModel):
 
 
 TestIndexAgainstModelAtLength = pytest.mark.full(pytest.mark.timeout(1200)(IndexAgainstModelAtLength.TestCase))
-TestIndexAgainstModelAtLength.settings = settings(max_examples=1_500, stateful_step_count=60, deadline=None)
+TestIndexAgainstModelAtLength.settings = settings(max_examples=1_500, stateful_step_count=60)

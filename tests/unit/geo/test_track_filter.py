@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ids import DeviceId
@@ -363,7 +363,7 @@ def arrivals(draw: st.DataObject, n: int) -> list[int]:
 
 @pytest.mark.slow
 @given(trail=trails(24), draw=st.data(), cuts=st.lists(st.integers(0, 60), max_size=6))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 def test_the_live_position_equals_the_law_in_any_order_and_repetition(
     trail: list[Ping], draw: st.DataObject, cuts: list[int]
 ) -> None:
@@ -372,7 +372,7 @@ def test_the_live_position_equals_the_law_in_any_order_and_repetition(
 
 @pytest.mark.slow
 @given(trail=trails(100), cuts=st.lists(st.integers(0, 100), max_size=8))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_in_order_the_law_holds_for_trails_longer_than_what_is_kept(trail: list[Ping], cuts: list[int]) -> None:
     check_law(trail, list(range(len(trail))), cuts)
 
@@ -380,14 +380,14 @@ def test_in_order_the_law_holds_for_trails_longer_than_what_is_kept(trail: list[
 @pytest.mark.full
 @pytest.mark.timeout(1800)
 @given(trail=trails(31), draw=st.data(), cuts=st.lists(st.integers(0, 60), max_size=6))
-@settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10_000)
 def test_the_law_holds_in_very_many_orders(trail: list[Ping], draw: st.DataObject, cuts: list[int]) -> None:
     check_law(trail, arrivals(draw, len(trail)), cuts)
 
 
 @pytest.mark.slow
 @given(trail=trails(40), cuts=st.lists(st.integers(0, 60), max_size=6))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 def test_batches_change_nothing_but_speed(trail: list[Ping], cuts: list[int]) -> None:
     alone, together = Watched(), Watched()
     one_by_one = [alone.judge(ping)[0] for ping in trail]
@@ -412,7 +412,7 @@ def test_batches_change_nothing_but_speed(trail: list[Ping], cuts: list[int]) ->
     again=st.lists(st.lists(st.integers(0, 29), max_size=3), min_size=30, max_size=30),
     ends=st.lists(st.booleans(), min_size=30, max_size=30),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80)
 def test_with_a_stepping_clock_the_law_holds_segment_by_segment(
     trail: list[Ping], steps: list[float], again: list[list[int]], ends: list[bool]
 ) -> None:

@@ -180,10 +180,10 @@ def test_what_only_mentions_sos_is_none(payload: bytes) -> None:
 @pytest.mark.parametrize("head", [b'"type":', b'"type"', b'type="'])
 def test_looking_for_an_sos_takes_time_linear_in_the_bytes(head: bytes) -> None:
     # Spaces that two repetitions share among themselves took half a minute of the loop's time.
-    started_at = time.perf_counter()
+    started_at = time.thread_time()
     assert JSON_CODEC.sos_encoding(head + b" " * 130_000 + b"x") is None
     assert JSON_CODEC.sos_encoding((head + b" " * 30) * 3_500) is None
-    assert time.perf_counter() - started_at < 0.2
+    assert time.thread_time() - started_at < 0.2
 
 
 # -- telling pings without decoding them ----------------------------------------------------------------

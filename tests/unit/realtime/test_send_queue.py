@@ -531,12 +531,12 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(max_examples=20, stateful_step_count=30, deadline=None)
+TestHistories.settings = settings(max_examples=20, stateful_step_count=30)
 
 
 @pytest.mark.full
 def test_the_laws_hold_over_many_long_histories() -> None:
-    run_state_machine_as_test(Histories, settings=settings(max_examples=1_000, stateful_step_count=100, deadline=None))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=1_000, stateful_step_count=100))
 
 
 @given(st.lists(st.integers(1, 3_000), min_size=1, max_size=60))

@@ -338,7 +338,7 @@ class DeviceOfAUser(RuleBasedStateMachine):
 
 
 DeviceOfAUser.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=25, stateful_step_count=25, suppress_health_check=list(HealthCheck)
 )
 TestDeviceOfAUser = DeviceOfAUser.TestCase
 

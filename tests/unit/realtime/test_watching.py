@@ -282,9 +282,7 @@ class Revoking(RuleBasedStateMachine):
             assert self.take() == []
 
 
-Revoking.TestCase.settings = settings(
-    max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Revoking.TestCase.settings = settings(max_examples=20, stateful_step_count=25, suppress_health_check=list(HealthCheck))
 TestRevoking = Revoking.TestCase
 
 
@@ -575,7 +573,5 @@ class Picture(RuleBasedStateMachine):
         fresh.lose()
 
 
-Picture.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Picture.TestCase.settings = settings(max_examples=15, stateful_step_count=20, suppress_health_check=list(HealthCheck))
 TestPicture = Picture.TestCase

@@ -278,8 +278,8 @@ class LongSafetyModel(SafetyModel):
     """The same for hours of thought."""
 
 
-QuickSafetyModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
-LongSafetyModel.TestCase.settings = settings(max_examples=3_000, stateful_step_count=80, deadline=None)
+QuickSafetyModel.TestCase.settings = settings(max_examples=40, stateful_step_count=30)
+LongSafetyModel.TestCase.settings = settings(max_examples=3_000, stateful_step_count=80)
 
 TestQuickSafetyModel = pytest.mark.slow(QuickSafetyModel.TestCase)
 TestLongSafetyModel = pytest.mark.slow(pytest.mark.full(LongSafetyModel.TestCase))

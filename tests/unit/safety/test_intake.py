@@ -285,9 +285,9 @@ NASTY = [b'"key"' * 12_000, b'"lat":' * 10_000, b'"note":"' + b"\\" * 65_000, b'
 @pytest.mark.parametrize("payload", NASTY)
 @pytest.mark.parametrize("is_json", [True, False])
 def test_the_search_is_linear(payload: bytes, is_json: bool) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     decode_sos(payload, is_json, T0, Frame.WGS84)
-    assert time.perf_counter() - began < 0.2
+    assert time.thread_time() - began < 0.2
 
 
 def test_a_giant_frame_is_searched_in_its_beginning() -> None:
@@ -338,19 +338,19 @@ damage = {"cut": st.integers(0, 40), "at": st.integers(0, 4_000), "junk": st.bin
 
 
 @given(fields=reports, is_json=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_any_values_in_any_field_make_a_sound_report(fields: dict[str, Any], is_json: bool) -> None:
     check_any_values(fields, is_json)
 
 
 @given(is_json=st.booleans(), **damage)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_damage_to_the_bytes_makes_a_sound_report(cut: int, at: int, junk: bytes, is_json: bool) -> None:
     check_damage(AS_JSON if is_json else AS_MSGPACK, cut, at, junk, is_json)
 
 
 @given(payload=st.binary(max_size=400), is_json=st.booleans())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_bytes_make_a_sound_report(payload: bytes, is_json: bool) -> None:
     sound(decode_sos(payload, is_json, T0, Frame.WGS84))
 
@@ -358,7 +358,7 @@ def test_any_bytes_make_a_sound_report(payload: bytes, is_json: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.full
 @given(fields=reports, is_json=st.booleans(), **damage)
-@settings(max_examples=20_000, deadline=None)
+@settings(max_examples=20_000)
 def test_many_values_and_much_damage_make_sound_reports(
     fields: dict[str, Any], is_json: bool, cut: int, at: int, junk: bytes
 ) -> None:

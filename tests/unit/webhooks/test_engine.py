@@ -252,7 +252,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(STEPS, max_size=80))
 def test_whatever_happens_everything_is_delivered_once_the_receiver_works(
     steps: list[tuple[str, object]],
