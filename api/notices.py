@@ -10,16 +10,15 @@ from msgspec import UNSET
 from api.bodies import OrderEventOut
 from api.views import Reader, order_view, stamp
 from core.notice import Notice
-from dispatch.events import Effect, OrderChanged
+from dispatch.events import Effect, OrderChanged, OrderFact
 from dispatch.model import OrderState
 from geo.point import Frame
 from webhooks.service import WebhookService
 from webhooks.settings import EVERY_EVENT, EndpointSettings
 
 _encode = msgspec.json.Encoder().encode
-_MORE_KINDS: Final = {"order.reassigned", "order.rated", "order.time_added", "order.technician_lost"}
-KINDS: Final = frozenset({f"order.{state}" for state in OrderState} | _MORE_KINDS)
-"""Kinds that the config may name."""
+KINDS: Final = frozenset(f"order.{what}" for what in (*OrderState, *OrderFact))
+"""Kinds that the config may name: all that there are."""
 
 
 class OrderNotices:

@@ -16,7 +16,7 @@ from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
 
 _encode = msgspec.json.Encoder().encode
-_FOR_STAFF: Final = frozenset({"technician_lost", "technician_back"})
+_FOR_STAFF: Final = frozenset({dispatch_events.OrderFact.TECHNICIAN_LOST, dispatch_events.OrderFact.TECHNICIAN_BACK})
 """News of an order that its customer and technician are not told."""
 
 
@@ -59,7 +59,7 @@ class DispatchOutbound:
             return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
         if effect.previous_technician is not None:
             told[effect.previous_technician] = _encode(lost_order_view(order))
-        if order.technician is not None and effect.what != "rated":
+        if order.technician is not None and effect.what is not dispatch_events.OrderFact.RATED:
             told[order.technician] = _encode(order_view(order, Reader.TECHNICIAN, self._frame))
         told[order.customer] = _encode(
             order_view(order, Reader.CUSTOMER, self._frame, effect.technician, effect.rating)

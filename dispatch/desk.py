@@ -14,7 +14,7 @@ from dispatch import modes, reach
 from dispatch.book import Book
 from dispatch.calendar import Hours, service_begins_at
 from dispatch.errors import conflict, no_such_order, no_such_technician
-from dispatch.events import CloseOffer, CloseReason, Effect, ModeSet, OrderAssigned, Recalled
+from dispatch.events import CloseOffer, CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
 from dispatch.model import Mode, Order, OrderState, Technician
 from dispatch.moves import Moves
 from dispatch.offer import OfferMove
@@ -115,7 +115,7 @@ class Desk:
             reason="",
         )
         taken = self._moves.follow(who.technician, order, now)
-        return [self._moves.tell(order, "assigned", now, lost_by=lost_by), *taken, *effects]
+        return [self._moves.tell(order, OrderState.ASSIGNED, now, lost_by=lost_by), *taken, *effects]
 
     def _pin(self, order: Order, event: OrderAssigned, now: float) -> list[Effect]:
         """They have it already: from now on nobody but staff moves it."""
@@ -123,7 +123,7 @@ class Desk:
             return []
         order = self._book.put_order(replace(order, mode=Mode.MANUAL, offers_len_max=0, pinned_by=event.by))
         self._book.note(order, now, "pinned", event.by, technician=event.technician, reason=event.reason)
-        return [self._moves.tell(order, "pinned", now)]
+        return [self._moves.tell(order, OrderFact.PINNED, now)]
 
     def _revoke_other_offer(self, who: Technician, by: UserId, now: float) -> list[Effect]:
         offer_id = self._book.live_of_technician.get(who.technician)
@@ -156,7 +156,7 @@ class Desk:
         order = self._moves.switch(
             order, event.mode, now, event.by, event.reason, picked=picked, fallback=event.fallback
         )
-        return [self._moves.tell(order, "switched", now), *revoked]
+        return [self._moves.tell(order, OrderFact.SWITCHED, now), *revoked]
 
     def check_pick(self, order: Order, picked: UserId, now: float) -> None:
         """Refuse a pick that cannot succeed however long one waits.

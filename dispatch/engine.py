@@ -297,7 +297,7 @@ class DispatchEngine:
             )
         self._moves.arm(opened)
         self._matchmaker.want()
-        return [self._moves.tell(opened, "placed", now)]
+        return [self._moves.tell(opened, OrderState.PLACED, now)]
 
     def _on_cancelled(self, event: e.OrderCancelled, now: float) -> list[Effect]:
         order = self._moves.order_for(event.order_id, event.by, staff=event.staff)
@@ -332,7 +332,7 @@ class DispatchEngine:
         )
         if was_job is not None:
             effects.extend(self._moves.free(was_job, order, now))
-        return [self._moves.tell(order, "cancelled", now, lost_by=was_job), *effects]
+        return [self._moves.tell(order, OrderState.CANCELLED, now, lost_by=was_job), *effects]
 
     def _on_reassigned(self, event: e.OrderReassigned, now: float) -> list[Effect]:
         order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
@@ -362,7 +362,7 @@ class DispatchEngine:
             book.put_key(
                 IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, order.order_id, now)
             )
-        effects: list[Effect] = [self._moves.tell(order, "time_added", now)]
+        effects: list[Effect] = [self._moves.tell(order, e.OrderFact.TIME_ADDED, now)]
         if order.technician is not None:
             # An offer for afterwards was made for an earlier end.
             effects.extend(self._moves.withdraw_offer(order.technician, now))
@@ -390,7 +390,7 @@ class DispatchEngine:
     def _confirm(self, order: Order, by: UserId, now: float) -> list[Effect]:
         was_job = order.technician if order.state in JOB_STATES else None
         order = self._moves.move(order, OrderMove.CONFIRM, now, by)
-        effects: list[Effect] = [self._moves.tell(order, "confirmed", now)]
+        effects: list[Effect] = [self._moves.tell(order, OrderState.CONFIRMED, now)]
         if was_job is not None:
             effects.extend(self._moves.free(was_job, order, now))
         return effects
@@ -420,7 +420,7 @@ class DispatchEngine:
         if who is not None:
             who = book.put_technician(rating.rated(who, event.stars, now, self._settings.rating))
             effects.append(technician_changed(book, who, "rating", now, self._settings.rating))
-        return [self._moves.tell(order, "rated", now), *effects]
+        return [self._moves.tell(order, e.OrderFact.RATED, now), *effects]
 
     def _on_step(self, event: e.StepTaken, now: float) -> list[Effect]:
         order = self._book.orders.get(event.order_id)
@@ -517,7 +517,7 @@ class DispatchEngine:
         lost = self._moves.revoke_live(order, CloseReason.TAKEN, now)
         return [
             e.OfferAnswered(offer),
-            self._moves.tell(order, "assigned", now),
+            self._moves.tell(order, OrderState.ASSIGNED, now),
             *self._moves.follow(offer.technician, order, now),
             *lost,
         ]
@@ -667,7 +667,7 @@ class DispatchEngine:
     def _open(self, id_: str, now: float) -> list[Effect]:
         order = self._moves.move(self._book.orders[OrderId(id_)], OrderMove.OPEN, now, SYSTEM)
         self._matchmaker.want()
-        return [self._moves.tell(order, "matching", now)]
+        return [self._moves.tell(order, OrderState.MATCHING, now)]
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
         offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
@@ -700,15 +700,15 @@ class DispatchEngine:
         until_at = leases.held_until(heard_at, lost, on_duty=on_duty)
         if until_at > now:
             self._deadlines.set(until_at, Due.LEASE, id_)
-            return self._tell_lost(order, None, "technician_back", now) if order.lost_at is not None else []
+            return self._tell_lost(order, None, e.OrderFact.TECHNICIAN_BACK, now) if order.lost_at is not None else []
         if not lost.repair:
             self._deadlines.set(now + lost.silent_s, Due.LEASE, id_)
-            return self._tell_lost(order, now, "technician_lost", now) if order.lost_at is None else []
+            return self._tell_lost(order, now, e.OrderFact.TECHNICIAN_LOST, now) if order.lost_at is None else []
         if who is not None and on_duty:
             self._book.put_technician(replace(who, unheard_since=now))
         return self._moves.take_back(order, now, SYSTEM, "technician_lost")[1]
 
-    def _tell_lost(self, order: Order, lost_at: float | None, what: str, now: float) -> list[Effect]:
+    def _tell_lost(self, order: Order, lost_at: float | None, what: e.OrderFact, now: float) -> list[Effect]:
         order = self._book.put_order(replace(order, lost_at=lost_at))
         self._book.note(order, now, what, SYSTEM, technician=order.technician)
         return [self._moves.tell(order, what, now)]

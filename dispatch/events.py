@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from core.ids import OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, Rest, Shift, Site, Technician
+from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, OrderState, Rest, Shift, Site, Technician
 from dispatch.problem import IntArray, Problem, Solution, WayColumns
 
 # -- events ---------------------------------------------------------------------------------------------
@@ -379,22 +379,32 @@ class CloseReason(StrEnum):
     UNDELIVERED = "undelivered"
 
 
+class OrderFact(StrEnum):
+    """What is told of an order besides the states it comes into."""
+
+    REASSIGNED = "reassigned"
+    RATED = "rated"
+    TIME_ADDED = "time_added"
+    PINNED = "pinned"
+    SWITCHED = "switched"
+    TECHNICIAN_LOST = "technician_lost"
+    TECHNICIAN_BACK = "technician_back"
+
+
 @dataclass(frozen=True, slots=True)
 class OrderChanged:
     """An order is in a new state, or got a new fact.
 
     Attributes:
         order: The order as it is now.
-        what: ``placed, matching, assigned, en_route, arrived, in_service, finished, departed_safe, confirmed,
-            cancelled, unfilled, reassigned, rated, time_added, pinned, switched, technician_lost,
-            technician_back``.
+        what: The state or the fact.
         technician: The order's technician, None while there is none.
         rating: Mean rating of ``technician`` (1 to 5) as a customer may see it, None for a new one.
         previous_technician: Who lost the order with this change, None for nobody.
     """
 
     order: Order
-    what: str
+    what: OrderState | OrderFact
     technician: Technician | None = None
     rating: float | None = None
     previous_technician: UserId | None = None

@@ -12,7 +12,7 @@ from dispatch import order as orders
 from dispatch.book import Book
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import no_such_order
-from dispatch.events import CloseOffer, CloseReason, Effect
+from dispatch.events import CloseOffer, CloseReason, Effect, OrderFact
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import Mode, Offer, Order, OrderState, WorkState
@@ -69,9 +69,9 @@ class Moves:
         self.arm(order)
         return order
 
-    def tell(self, order: Order, what: str, now: float, lost_by: UserId | None = None) -> Effect:
+    def tell(self, order: Order, what: OrderState | OrderFact, now: float, lost_by: UserId | None = None) -> Effect:
         """The news of an order."""
-        return order_changed(self._book, order, str(what), now, self._settings.rating, lost_by)
+        return order_changed(self._book, order, what, now, self._settings.rating, lost_by)
 
     def arm(self, order: Order) -> None:
         """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
@@ -117,7 +117,7 @@ class Moves:
         """
         was = order.mode
         order, freed = self.release(order, schedule.taking_back(order, now, self._settings.schedule), now, by, reason)
-        effects = [self.tell(order, "reassigned", now, lost_by=order.lost_by[-1]), *freed]
+        effects = [self.tell(order, OrderFact.REASSIGNED, now, lost_by=order.lost_by[-1]), *freed]
         if was is Mode.DIRECTED:
             effects.extend(self.end_search(order, now))
         elif was is Mode.MANUAL:
@@ -158,7 +158,7 @@ class Moves:
             self.switch(order, Mode.AUTO, now, SYSTEM, why)
             return []
         order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
-        return [self.tell(order, "unfilled", now)]
+        return [self.tell(order, OrderState.UNFILLED, now)]
 
     # -- offers ---------------------------------------------------------------------------------------------
 

@@ -3,8 +3,8 @@
 from core.ids import UserId
 from dispatch import rating
 from dispatch.book import Book
-from dispatch.events import OrderChanged, TechnicianChanged
-from dispatch.model import Order, Technician
+from dispatch.events import OrderChanged, OrderFact, TechnicianChanged
+from dispatch.model import Order, OrderState, Technician
 from dispatch.settings import RatingSettings
 
 
@@ -15,7 +15,12 @@ def rating_now(book: Book, technician: Technician, now: float, settings: RatingS
 
 
 def order_changed(
-    book: Book, order: Order, what: str, now: float, settings: RatingSettings, lost_by: UserId | None = None
+    book: Book,
+    order: Order,
+    what: OrderState | OrderFact,
+    now: float,
+    settings: RatingSettings,
+    lost_by: UserId | None = None,
 ) -> OrderChanged:
     """Tell of an order with its technician; a technician without ratings is shown none."""
     technician = book.technicians.get(order.technician) if order.technician is not None else None

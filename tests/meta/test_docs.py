@@ -10,6 +10,7 @@ import pytest
 
 from cli.main import main as commands
 from core.codes import MEANINGS
+from dispatch.events import OrderFact
 from geo.track_filter import Verdict
 from realtime.errors import CloseCode
 from server.root import Settings
@@ -74,6 +75,12 @@ def test_every_close_code_is_in_the_docs() -> None:
 def test_every_verdict_is_in_the_docs() -> None:
     rows = _table_rows("protocol.md", "Positions in")
     assert rows == {v.name.lower() for v in Verdict}
+
+
+def test_every_fact_that_a_webhook_tells_is_in_the_docs() -> None:
+    row = re.search(r"^\| `type` \|.*$", (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert row is not None
+    assert set(re.findall(r"`(\w+)`", row[0])) - {"type"} == set(OrderFact)
 
 
 def test_every_adr_is_listed() -> None:

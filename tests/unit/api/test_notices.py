@@ -37,7 +37,7 @@ def made(endpoint: dict[str, Any], *changes: events.Effect, full: tuple[str, ...
     return found
 
 
-PLACED = events.OrderChanged(make_order(), "placed")
+PLACED = events.OrderChanged(make_order(), OrderState.PLACED)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_contact_and_address_are_there_only_when_asked_for() -> None:
 
 
 def test_the_same_change_has_the_same_id_and_no_two_share_one() -> None:
-    assigned = events.OrderChanged(make_order(state=OrderState.ASSIGNED), "assigned")
+    assigned = events.OrderChanged(make_order(state=OrderState.ASSIGNED), OrderState.ASSIGNED)
     ids = [notice.event_id for notice in made({}, PLACED, assigned, PLACED)]
     assert len(set(ids)) == 3
     assert [notice.event_id for notice in made({}, PLACED, assigned, PLACED)] == ids
@@ -72,5 +72,8 @@ def test_a_full_queue_is_left_out() -> None:
     assert made({}, PLACED, full=("a",)) == []
 
 
-def test_every_state_is_a_kind() -> None:
-    assert {f"order.{state}" for state in OrderState} < KINDS
+@pytest.mark.parametrize("what", [*OrderState, *events.OrderFact])
+def test_whatever_is_told_of_an_order_has_a_kind_that_an_endpoint_may_name(what: OrderState | events.OrderFact) -> None:
+    (notice,) = made({"events": (f"order.{what}",)}, events.OrderChanged(make_order(), what))
+    assert notice.kind == f"order.{what}"
+    assert notice.kind in KINDS

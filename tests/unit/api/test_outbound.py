@@ -58,7 +58,7 @@ def _knows(message: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize("state", list(OrderState))
 def test_the_technician_knows_the_address_from_assigned_to_finished_only(state: OrderState) -> None:
-    told = _told(events.OrderChanged(replace(ORDER, state=state, technician=TECHNICIAN), state.value, RECORD))
+    told = _told(events.OrderChanged(replace(ORDER, state=state, technician=TECHNICIAN), state, RECORD))
     needs = state in (
         OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED,
     )  # fmt: skip
@@ -69,7 +69,7 @@ def test_the_technician_knows_the_address_from_assigned_to_finished_only(state: 
 
 
 def test_who_lost_an_order_learns_nothing_but_that() -> None:
-    changed = events.OrderChanged(ORDER, "reassigned", None, None, TECHNICIAN)
+    changed = events.OrderChanged(ORDER, events.OrderFact.REASSIGNED, None, None, TECHNICIAN)
     told = _told(changed)
     assert not _knows(told[TECHNICIAN])
     assert (told[TECHNICIAN]["state"], told[TECHNICIAN]["reason"]) == ("cancelled", "reassigned")
@@ -154,13 +154,13 @@ def test_whom_it_concerns_hears_what_positions_show(what: events.News) -> None:
 def test_the_end_of_the_wait_stands_in_the_order_while_the_technician_waits() -> None:
     for state in (OrderState.ARRIVED, OrderState.IN_SERVICE):
         order = replace(ORDER, state=state, technician=TECHNICIAN, waits_until=NOW + 600)
-        told = _told(events.OrderChanged(order, state.value, RECORD))
+        told = _told(events.OrderChanged(order, state, RECORD))
         assert told[CUSTOMER].get("waits_until") == (NOW + 600 if state is OrderState.ARRIVED else None)
 
 
 def test_only_staff_hear_that_a_technician_is_lost() -> None:
     order = replace(ORDER, state=OrderState.EN_ROUTE, technician=TECHNICIAN, lost_at=NOW)
-    told = _told(events.OrderChanged(order, "technician_lost", RECORD))
+    told = _told(events.OrderChanged(order, events.OrderFact.TECHNICIAN_LOST, RECORD))
     assert {user: message["lost_at"] for user, message in told.items()} == {"ops_1": NOW, "ops_2": NOW}
-    told = _told(events.OrderChanged(order, "time_added", RECORD))
+    told = _told(events.OrderChanged(order, events.OrderFact.TIME_ADDED, RECORD))
     assert {"lost_at" in told[user] for user in (CUSTOMER, TECHNICIAN)} == {False}
