@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 
 from cli.options import FiniteRange
-from geo.pings import Verdict
+from geo.pings import MEANINGS, Verdict
 from sim import fast_loop
 from sim.demo import Demo, DemoPlan, DemoState, demo_server
 from sim.local_server import LocalServer, ServerFailed
@@ -23,20 +23,6 @@ LATENCIES = {
     "sos_ack": "SOS stored",
     "sos_console": "SOS on the console",
 }
-MEANINGS: Final = {
-    Verdict.LIVE: "where the person now is",
-    Verdict.LATE: "older than the live position; kept in the trail",
-    Verdict.DUPLICATE: "a repeat of one that had come before",
-    Verdict.TELEPORT: "too far away for its time; held back until a second one agrees",
-    Verdict.FUTURE: "measured after it was sent",
-    Verdict.INACCURATE: "coarser than the server accepts",
-    Verdict.NULL_ISLAND: "0, 0: a receiver that knows no place",
-    Verdict.INVALID: "not a place or not a time",
-    Verdict.OFF_DUTY: "from somebody off duty; not kept",
-    Verdict.RATE_LIMITED: "more than the connection may send; sent again later",
-    Verdict.SHED: "the server was too busy to look; sent again later",
-}
-"""What docs/protocol.md says of each verdict, in words for somebody who has not read it."""
 
 
 @click.command(short_help="Run a whole city on this machine.")

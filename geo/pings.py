@@ -19,30 +19,19 @@ from geo.point import Frame
 
 
 class Verdict(IntEnum):
-    """What became of a ping; exactly one for each."""
+    """What became of a ping; exactly one for each. ``MEANINGS`` says what each means."""
 
     LIVE = 0
-    """Is now the live position (or was, when later pings of the same batch are live too)."""
     LATE = 1
-    """In the trail, but not newer than the live position."""
     DUPLICATE = 2
-    """This (device, seq) was judged before."""
     TELEPORT = 3
-    """Too far for its time; quarantined until a second fix agrees."""
     FUTURE = 4
-    """Fixed after the moment at which its own phone sent it."""
     INACCURATE = 5
-    """Error radius too large to move a marker."""
     NULL_ISLAND = 6
-    """At 0, 0, where receivers without a fix are."""
     INVALID = 7
-    """Not a place or not a time."""
     OFF_DUTY = 8
-    """From somebody who is not on duty here."""
     RATE_LIMITED = 9
-    """Refused undecoded by the session's rate limit."""
     SHED = 10
-    """Refused undecoded because the server is overloaded."""
 
     @property
     def word(self) -> str:
@@ -53,6 +42,22 @@ class Verdict(IntEnum):
     def is_in_trail(self) -> bool:
         """Whether the fix entered the person's trail."""
         return self in (Verdict.LIVE, Verdict.LATE, Verdict.TELEPORT)
+
+
+MEANINGS: Final[Mapping[Verdict, str]] = {
+    Verdict.LIVE: "where the person now is",
+    Verdict.LATE: "older than the live position; kept in the trail",
+    Verdict.DUPLICATE: "a repeat of one that had come before",
+    Verdict.TELEPORT: "too far away for its time; held back until a second one agrees, and corrected then",
+    Verdict.FUTURE: "measured after it was sent",
+    Verdict.INACCURATE: "coarser than the server accepts",
+    Verdict.NULL_ISLAND: "0, 0: a receiver that knows no place",
+    Verdict.INVALID: "not a place or not a time; a field is missing or out of range",
+    Verdict.OFF_DUTY: "from somebody off duty; not kept",
+    Verdict.RATE_LIMITED: "more than the connection may send; not looked at, to be sent again later",
+    Verdict.SHED: "the server was too busy to look; to be sent again later",
+}
+"""In words that somebody understands who has read nothing else."""
 
 
 FRAME_CODES: Final[Mapping[Frame, int]] = {Frame.WGS84: 0, Frame.GCJ02: 1, Frame.BD09: 2}

@@ -23,6 +23,8 @@ from core.codes import MEANINGS
 from core.ranges import Range, ranges_of
 from dispatch import offer as offer_life
 from dispatch import order as order_life
+from geo.pings import MEANINGS as verdict_meanings
+from geo.pings import Verdict
 from realtime import messages
 from safety import incident as incident_life
 from server.config_file import field_comments
@@ -237,6 +239,9 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "routes": _routes,
     "error-codes": lambda: (
         "\n| error | meaning |\n|---|---|\n" + "".join(f"| `{c}` | {m} |\n" for c, m in MEANINGS.items())
+    ),
+    "verdicts": lambda: (
+        "| verdict | meaning |\n|---|---|\n" + "".join(f"| `{v.word}` | {verdict_meanings[v]} |\n" for v in Verdict)
     ),
     "metrics": _metrics,
     "order-states": lambda: _machine(order_life.TABLE),

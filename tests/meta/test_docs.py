@@ -11,7 +11,6 @@ import pytest
 from cli.main import main as commands
 from core.codes import MEANINGS
 from dispatch.events import OrderFact
-from geo.track_filter import Verdict
 from realtime.errors import CloseCode
 from server.root import Settings
 from tools import generate_docs
@@ -70,11 +69,6 @@ def _table_rows(page: str, heading: str) -> set[str]:
 
 def test_every_close_code_is_in_the_docs() -> None:
     assert _table_rows("protocol.md", "Close codes") == {str(c.value) for c in CloseCode}
-
-
-def test_every_verdict_is_in_the_docs() -> None:
-    rows = _table_rows("protocol.md", "Positions in")
-    assert rows == {v.name.lower() for v in Verdict}
 
 
 def test_every_fact_that_a_webhook_tells_is_in_the_docs() -> None:

@@ -2,8 +2,8 @@ import io
 
 from rich.console import Console
 
-from cli.demo import MEANINGS, print_summary
-from geo.pings import Verdict
+from cli.demo import print_summary
+from geo.pings import MEANINGS, Verdict
 from sim.demo import DemoState
 
 
