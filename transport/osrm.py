@@ -12,7 +12,7 @@ import numpy as np
 
 from geo.arrays import FloatArray
 from geo.travel_time import TravelMode
-from transport.road_engine import Ask, Cells, lied
+from transport.road_engine import Ask, Cells, answered, lied
 
 
 class _Answer(msgspec.Struct):
@@ -51,10 +51,7 @@ class OsrmDialect:
 
     def read(self, body: bytes) -> tuple[Cells, Cells | None]:
         """See ``Dialect``."""
-        try:
-            answer = _DECODER.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise lied("answered with something that is no table") from None
+        answer = answered(_DECODER, body)
         if answer.code != "Ok":
             raise lied(f"answered {answer.code[:40]!r} where Ok was due")
         return answer.durations, answer.distances

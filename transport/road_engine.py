@@ -15,9 +15,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 import aiohttp
+import msgspec
 import numpy as np
 
 from core.clock import Clock
@@ -61,6 +62,7 @@ class Ask:
     body: bytes | None = None
 
 
+_T = TypeVar("_T")
 Cells = Sequence[Sequence[float | None]]
 _Place = tuple[slice, slice]
 """Rows and columns of a table that one request is about."""
@@ -290,6 +292,14 @@ def _outcome(error: EngineFailed) -> str:
 def lied(reason: str) -> EngineFailed:
     """For dialects: an answer that is not what the engine's documents promise."""
     return _Lied(reason)
+
+
+def answered(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
+    """An engine's answer. Raises what ``lied`` makes of anything that is no table."""
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise lied("answered with something that is no table") from None
 
 
 def is_a_lie(duration_s: FloatArray, distance_m: FloatArray, direct_m: FloatArray) -> bool:

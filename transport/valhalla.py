@@ -12,7 +12,7 @@ import msgspec
 from geo.arrays import FloatArray
 from geo.settings import TravelSettings
 from geo.travel_time import TravelMode
-from transport.road_engine import Ask, Cells, lied
+from transport.road_engine import Ask, Cells, answered, lied
 
 _M_PER_KM: Final = 1_000.0
 _COSTING: Final = {TravelMode.WALK: "pedestrian", TravelMode.EBIKE: "bicycle", TravelMode.CAR: "auto"}
@@ -72,10 +72,7 @@ class ValhallaDialect:
 
     def read(self, body: bytes) -> tuple[Cells, Cells | None]:
         """See ``Dialect``."""
-        try:
-            answer = _DECODER.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise lied("answered with something that is no table") from None
+        answer = answered(_DECODER, body)
         if answer.units != "kilometers":
             raise lied(f"answered in {answer.units[:40]!r} where kilometers were asked for")
         table = answer.sources_to_targets
