@@ -6,7 +6,7 @@ import pytest
 
 from core.errors import Unavailable
 from core.notice import Notice
-from store.memory import MemoryStores
+from store.sqlite import Stores
 from tests.contract.conftest import Node
 from tests.contract.store_values import NOW, SHARD, TENANT, changes_of, make_order
 from webhooks.model import Dead, Delivery, Settled
@@ -66,9 +66,9 @@ async def test_what_waits_for_an_endpoint_that_is_gone_is_dead(node: Node) -> No
     assert await node.stores.webhooks.waiting() == {"b": 1}
 
 
+@pytest.mark.parametrize("node", ["sqlite"], indirect=True)  # the twin keeps none of the dead
 async def test_the_dead_are_forgotten_after_a_while(node: Node) -> None:
-    if isinstance(node.stores, MemoryStores):
-        pytest.skip("the twin keeps nothing on a disk")
+    assert isinstance(node.stores, Stores)
     await write(node, notice("1"), notice("2"))
     first, _ = await node.stores.webhooks.due_first("a", limit=9)
     await node.stores.webhooks.keep([Settled(first, Dead.GONE)], NOW)

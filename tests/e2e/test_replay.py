@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
+from tests.needs import real_data
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 SLICE = HERE.parent / "data" / "austin_slice.csv"
-SHARED = ROOT.parent / "shared" / "data" / "gps"
 
 Row = tuple[float, float, float]
 """time, lat, lng"""
@@ -131,9 +132,7 @@ def test_a_slice_of_austins_buses_ends_where_the_law_says(tmp_path: Path, order:
     ],
 )
 def test_every_real_trace_ends_where_the_law_says(tmp_path: Path, pattern: str, speed: float, start: str) -> None:
-    files = sorted(SHARED.glob(pattern))
-    if not files:
-        pytest.skip(f"no {pattern} in {SHARED}: the real traces are not part of the project")
+    files = real_data(f"gps/{pattern}")
     vehicles: dict[str, list[Row]] = {}
     for file in files:
         vehicles.update(read_plt(file) if file.suffix == ".plt" else read_csv(file))

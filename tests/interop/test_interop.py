@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import shutil
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,9 +17,9 @@ from websockets.typing import Subprotocol
 from core.principal import Role
 from sim.demo import BOUNDARY, CENTRE, CITY
 from sim.local_server import LocalCity, LocalServer
+from tests.needs import missing
 
 HERE = Path(__file__).resolve().parent
-IN_CI = bool(os.environ.get("CI"))
 CHROMIUM_FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -39,13 +38,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(110)]
 
 
 def tool(name: str) -> str:
-    """Path of a program; missing is an error in CI and a skip elsewhere."""
-    found = shutil.which(name)
-    if found is None:
-        if IN_CI:
-            pytest.fail(f"{name} is not installed; `make` installs it where it can")
-        pytest.skip(f"{name} is not installed")
-    return found
+    return shutil.which(name) or missing(f"{name} is not installed; `make test` installs it where it can")
 
 
 class Stage:
@@ -176,9 +169,7 @@ async def test_websockets_completes_a_session(stage: Stage) -> None:
 async def test_node_ws_completes_a_session(stage: Stage) -> None:
     node = tool("node")
     if not (HERE / "node_modules" / "ws").is_dir():
-        if IN_CI:
-            pytest.fail("`npm ci` was not run in tests/interop; `make test` does it")
-        pytest.skip("`npm ci` was not run in tests/interop")
+        missing("`npm ci` was not run in tests/interop; `make test` does it")
     process = await asyncio.create_subprocess_exec(
         node, "node_client.mjs", cwd=HERE, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
     )

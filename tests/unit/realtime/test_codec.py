@@ -53,10 +53,8 @@ def test_a_connection_without_a_subprotocol_speaks_json() -> None:
 
 
 @BOTH
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "31.2", 91.0, None, [31.2], 10**30])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), True, "31.2", 91.0, None, [31.2], 2**63])
 def test_a_latitude_that_is_none_is_named_in_the_error(codec: Codec, value: Any) -> None:
-    if codec is MSGPACK_CODEC and value == 10**30:
-        pytest.skip("MessagePack has no such integer")
     error = refused(codec, pack(codec, PING | {"lat": value}))
     assert error.code in ("invalid", "malformed")
     if error.code == "invalid":
@@ -68,6 +66,7 @@ def test_a_latitude_that_is_none_is_named_in_the_error(codec: Codec, value: Any)
     [
         b'{"type":"ping","seq":7,"fixed_at":1.7e9,"lat":NaN,"lng":1,"accuracy_m":1}',
         b'{"type":"ping","seq":7,"fixed_at":1.7e9,"lat":1e999,"lng":1,"accuracy_m":1}',
+        b'{"type":"ping","seq":7,"fixed_at":1.7e9,"lat":1' + b"0" * 30 + b',"lng":1,"accuracy_m":1}',
         b'{"type":"ping","seq":' + b"9" * 5000 + b',"fixed_at":1.7e9,"lat":1,"lng":1,"accuracy_m":1}',
         b'{"type":"job.step","order":"\\ud800","step":"arrived"}',
         b'{"type":"watch","topic":"x","junk":' + b"[" * 30_000 + b"]" * 30_000 + b"}",
@@ -79,7 +78,7 @@ def test_a_latitude_that_is_none_is_named_in_the_error(codec: Codec, value: Any)
         b"null",
         b'"ping"',
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_hostile_json_ends_in_a_named_error(payload: bytes) -> None:
     error = refused(JSON_CODEC, payload)
