@@ -2,8 +2,9 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import wraps
 from itertools import islice
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from core.ids import CityId, TenantId
 from core.units import EPOCH_S_MAX
 from dispatch.model import StoredRound
 from dispatch.replaying import Difference, replay
+from dispatch.settings import DispatchSettings
 from dispatch.shadow import compare, shadow_of
 from server.stored_rounds import NoRounds, RoundWindow, stored_rounds
 
@@ -33,46 +35,69 @@ def dispatch() -> None:
     """
 
 
-def _window_options(command: click.decorators.FC) -> click.decorators.FC:
-    """Options that choose rounds."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON."),
-        click.option("--limit", type=click.IntRange(1), default=None, help="At most so many rounds, the oldest first."),
-        click.option("--to", "to_at", type=FiniteRange(0), default=EPOCH_S_MAX, help="Rounds until then, likewise."),
-        click.option("--from", "from_at", type=FiniteRange(0), default=0.0, help="Rounds since then, epoch seconds."),
-        click.option("--city", default=None, help="Only rounds of this city."),
-        click.option("--tenant", default=None, help="Only rounds of this tenant."),
-        click.option(
-            "--data", "folder", default=None, type=click.Path(path_type=Path, file_okay=False),
-            help="Data folder. Default: that of the config.",
-        ),
-        config_option,
-    ):  # fmt: skip
-        command = option(command)
-    return command
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Rounds that the options chose."""
+
+    config_file: Path | None
+    folder: Path | None
+    window: RoundWindow
+    limit: int | None
+
+    def settings(self) -> DispatchSettings:
+        """Dispatch's part of the config."""
+        return settings_of(self.config_file)[0].dispatch
+
+    def rounds(self) -> Iterator[StoredRound]:
+        """The rounds, or exit code 2 with the reason why there are none to be read."""
+        folder = self.folder or Path(settings_of(self.config_file)[0].data_folder)
+        try:
+            yield from islice(stored_rounds(folder, self.window), self.limit)
+        except NoRounds as error:
+            raise click.UsageError(str(error)) from error
+
+
+def _choosing_rounds(command: Callable[[_Chosen, bool], None]) -> Callable[..., None]:
+    """A command with the options that choose rounds."""
+
+    @config_option
+    @click.option(
+        "--data", "folder", default=None, type=click.Path(path_type=Path, file_okay=False),
+        help="Data folder. Default: that of the config.",
+    )  # fmt: skip
+    @click.option("--tenant", default=None, help="Only rounds of this tenant.")
+    @click.option("--city", default=None, help="Only rounds of this city.")
+    @click.option("--from", "from_at", type=FiniteRange(0), default=0.0, help="Rounds since then, epoch seconds.")
+    @click.option("--to", "to_at", type=FiniteRange(0), default=EPOCH_S_MAX, help="Rounds until then, likewise.")
+    @click.option("--limit", type=click.IntRange(1), default=None, help="At most so many rounds, the oldest first.")
+    @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+    @wraps(command)
+    def chosen(
+        config_file: Path | None,
+        folder: Path | None,
+        tenant: TenantId | None,
+        city: CityId | None,
+        from_at: float,
+        to_at: float,
+        limit: int | None,
+        as_json: bool,
+    ) -> None:
+        command(_Chosen(config_file, folder, RoundWindow(from_at, to_at, tenant, city), limit), as_json)
+
+    return chosen
 
 
 @dispatch.command("replay", short_help="Decide stored rounds again and compare.")
-@_window_options
-def replay_command(
-    config_file: Path | None,
-    folder: Path | None,
-    tenant: str | None,
-    city: str | None,
-    from_at: float,
-    to_at: float,
-    limit: int | None,
-    as_json: bool,
-) -> None:
+@_choosing_rounds
+def replay_command(chosen: _Chosen, as_json: bool) -> None:
     """Decide stored rounds again from their stored inputs and report every difference.
 
     There must be none: a difference means that a stored row was changed, or that this version decides by other rules
     than the one that stored it. Exits with 1 then.
     """
-    rounds = _rounds(config_file, folder, RoundWindow(from_at, to_at, _tenant(tenant), _city(city)), limit)
     counts = {"rounds": 0, "decisions": 0, "without_decision": 0}
     differences: list[Difference] = []
-    for stored in rounds:
+    for stored in chosen.rounds():
         replayed = replay(stored)
         counts["rounds"] += 1
         counts["decisions"] += replayed.decisions
@@ -87,26 +112,16 @@ def replay_command(
 
 
 @dispatch.command("shadow", short_help="Compare the shadow policy with the live one.")
-@_window_options
-def shadow_command(
-    config_file: Path | None,
-    folder: Path | None,
-    tenant: str | None,
-    city: str | None,
-    from_at: float,
-    to_at: float,
-    limit: int | None,
-    as_json: bool,
-) -> None:
+@_choosing_rounds
+def shadow_command(chosen: _Chosen, as_json: bool) -> None:
     """Compare what the shadow policy of the config (`dispatch.shadow`) would have decided with what was decided.
 
     Decisions that were not computed beside the live ones (large rounds, another name) are computed now.
     """
-    settings = settings_of(config_file)[0].dispatch.shadow
+    settings = chosen.settings().shadow
     if not settings.name:
         raise click.UsageError("the config names no shadow policy: set dispatch.shadow.name")
-    stored = _rounds(config_file, folder, RoundWindow(from_at, to_at, _tenant(tenant), _city(city)), limit)
-    found = ((round_, shadow_of(round_, settings)) for round_ in stored)
+    found = ((round_, shadow_of(round_, settings)) for round_ in chosen.rounds())
     report = compare((round_, decided) for round_, decided in found if decided is not None)
     if as_json:
         click.echo(json.dumps({"name": settings.name} | asdict(report), indent=1))
@@ -117,26 +132,6 @@ def shadow_command(
     for name, value in asdict(report).items():
         table.add_row(name, "none" if value is None else f"{value:,.1f}" if isinstance(value, float) else f"{value:,}")
     Console(highlight=False).print(table)
-
-
-def _tenant(name: str | None) -> TenantId | None:
-    return None if name is None else TenantId(name)
-
-
-def _city(name: str | None) -> CityId | None:
-    return None if name is None else CityId(name)
-
-
-def _rounds(
-    config_file: Path | None, folder: Path | None, window: RoundWindow, limit: int | None
-) -> Iterator[StoredRound]:
-    """Rounds of the folder, or exit code 2 with the reason why there are none to be read."""
-    if folder is None:
-        folder = Path(settings_of(config_file)[0].data_folder)
-    try:
-        yield from islice(stored_rounds(folder, window), limit)
-    except NoRounds as error:
-        raise click.UsageError(str(error)) from error
 
 
 def _tell(counts: dict[str, int], differences: list[Difference]) -> None:
