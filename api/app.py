@@ -43,8 +43,10 @@ Torn = Callable[[web.BaseRequest], bytes | None]
 """What nobody could take apart of a body that arrived broken, as it came; None when the body is not broken."""
 Refusal = Callable[[web.BaseRequest, BaseException | None], web.Response]
 """The answer to what ended in an error before or outside any handler."""
+SERVER: Final = "doorstep"
+"""What every answer says of what serves it; never a version."""
 _SECURITY: Final = {
-    "Server": "doorstep",
+    "Server": SERVER,
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -15,13 +15,13 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 
+from api.app import SERVER
 from transport.websocket_handshake import address_group, client_address, parse_networks
 
 _log = logging.getLogger(__name__)
 _HEAD_BYTES_MAX: Final = 16_384
 """Longest request line and longest header field."""
 _HEAD_END: Final = b"\r\n\r\n"
-_SERVER: Final = "doorstep"
 Refusal = Callable[[web.BaseRequest, BaseException | None], web.Response]
 
 
@@ -97,7 +97,7 @@ class _Handler(RequestHandler):
         if isinstance(resp, web.HTTPException) and self._listener.refusal is not None:
             resp = self._listener.refusal(request, resp)
         if not resp.prepared:
-            resp.headers.setdefault("Server", _SERVER)
+            resp.headers.setdefault("Server", SERVER)
         if self.torn is not None:
             resp.force_close()  # nobody knows where the next request would begin
         return await super().finish_response(request, resp, start_time)
