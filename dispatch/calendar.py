@@ -159,10 +159,15 @@ def blocks(
         for order_id in book.bookings_of.get(technician.technician, ())
         if order_id != without
     ]
-    found += [Block(rest.begins_at, rest.ends_at, BlockKind.REST) for rest in technician.rests]
+    found += [Block(*span, BlockKind.REST) for span in _rests(technician, from_at, until_at)]
     found += [Block(*span, BlockKind.OFF_SHIFT) for span in hours.closed(technician.shifts, from_at, until_at)]
     found = [block for block in found if block.until_at > from_at and block.from_at < until_at]
     return sorted(found, key=lambda b: (b.from_at, b.until_at, b.kind, b.order_id or ""))
+
+
+def _rests(technician: Technician, from_at: float, until_at: float) -> list[tuple[float, float]]:
+    spans = ((rest.begins_at, rest.ends_at) for rest in technician.rests)
+    return [span for span in spans if span[1] > from_at and span[0] < until_at]
 
 
 def _booking(order: Order, now: float) -> Block:
@@ -213,22 +218,34 @@ def columns(
     """
     last_at = max((max(order.scheduled_for or now, now) + order.duration_s for order in orders), default=now)
     until_at = last_at + reach_s + settings.buffer_s + DAY_S
+    # A rest and closed hours have no place, so nothing needs a way to them: what begins after the last job is far off.
+    unplaced_until_at = last_at + 2.0 * reach_s
     rows: list[int] = []
-    found: list[Block] = []
+    spans: list[tuple[float, float]] = []
+    points: list[LatLng | None] = []
     for row, user in enumerate(users):
         technician = book.technicians[user]
-        if user not in book.bookings_of and not technician.rests and not technician.shifts:
-            continue
-        for block in blocks(book, technician, hours, now, until_at):
-            rows.append(row)
-            found.append(block)
+        booked = (_booking(book.orders[order_id], now) for order_id in book.bookings_of.get(user, ()))
+        bookings = [block for block in booked if block.from_at < until_at]
+        here = [(block.from_at, block.until_at) for block in bookings]
+        points += [block.point for block in bookings]
+        if technician.rests or technician.shifts:
+            unplaced = [
+                *_rests(technician, now, unplaced_until_at),
+                *hours.closed(technician.shifts, now, unplaced_until_at),
+            ]
+            here += unplaced
+            points += [None] * len(unplaced)
+        rows += [row] * len(here)
+        spans += here
+    times = np.array(spans, dtype=np.float64).reshape(-1, 2)
     return BlockColumns(
         technician=np.array(rows, dtype=np.int64),
-        from_at=np.array([b.from_at for b in found], dtype=np.float64),
-        until_at=np.array([b.until_at for b in found], dtype=np.float64),
-        placed=np.array([b.point is not None for b in found], dtype=np.bool_),
-        lat_deg=np.array([b.point.lat_deg if b.point else 0.0 for b in found], dtype=np.float64),
-        lng_deg=np.array([b.point.lng_deg if b.point else 0.0 for b in found], dtype=np.float64),
+        from_at=np.ascontiguousarray(times[:, 0]),
+        until_at=np.ascontiguousarray(times[:, 1]),
+        placed=np.array([point is not None for point in points], dtype=np.bool_),
+        lat_deg=np.array([point.lat_deg if point else 0.0 for point in points], dtype=np.float64),
+        lng_deg=np.array([point.lng_deg if point else 0.0 for point in points], dtype=np.float64),
     )
 
 
@@ -244,25 +261,53 @@ def clashes(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArr
     Cost:
         A few passes over (len(rows), number of blocks).
     """
-    policy, taken = problem.policy, problem.blocks
+    policy, o = problem.policy, problem.orders
     against = np.zeros(distance_m.shape, dtype=np.bool_)
-    if not len(problem.orders.begins_at):
+    if not len(o.begins_at):
         return against  # nobody has a calendar, and every order is for now
-    wanted_at = problem.orders.begins_at[rows][:, None]
-    arrives_at = problem.at + cost.wait_s(problem.technicians) + cost.ways_s(problem, rows, distance_m)
-    # Once its time has passed an order takes whoever comes first.
-    against |= (wanted_at > problem.at) & (arrives_at - wanted_at > policy.late_max_s)
-    if not len(taken.technician):
-        return against
-    begins_at = np.maximum(arrives_at, wanted_at)[:, taken.technician]
-    finishes_at = begins_at + problem.orders.duration_s[rows][:, None]
-    o = problem.orders
-    between_m = table_m(o.lat_deg[rows], o.lng_deg[rows], taken.lat_deg, taken.lng_deg)
-    gap_s = np.where(taken.placed, cost.travel_s(policy, between_m) + policy.buffer_s, 0.0)
-    clashing = ~apart(begins_at, finishes_at, taken.from_at, taken.until_at, gap_s)
-    order, block = np.nonzero(clashing)
-    against[order, taken.technician[block]] = True
+    wanted_at = o.begins_at[rows][:, None]
+    begins_at = cost.ways_s(problem, rows, distance_m) + (problem.at + cost.wait_s(problem.technicians))
+    if (wanted_at > problem.at).any():
+        # Once its time has passed an order takes whoever comes first.
+        against |= (wanted_at > problem.at) & (begins_at - wanted_at > policy.late_max_s)
+        np.maximum(begins_at, wanted_at, out=begins_at)
+    finishes_at = begins_at + o.duration_s[rows][:, None]
+    for placed in (False, True):
+        blocks_here = _in_the_way(problem, begins_at, finishes_at, placed=placed)
+        if not len(blocks_here):
+            continue
+        taken = problem.blocks
+        technician = taken.technician[blocks_here]
+        gap_s = np.zeros((1, 1))
+        if placed:
+            lat_deg, lng_deg = taken.lat_deg[blocks_here], taken.lng_deg[blocks_here]
+            between_m = table_m(o.lat_deg[rows], o.lng_deg[rows], lat_deg, lng_deg)
+            gap_s = cost.travel_s(policy, between_m) + policy.buffer_s
+        clashing = ~apart(
+            begins_at[:, technician],
+            finishes_at[:, technician],
+            taken.from_at[blocks_here],
+            taken.until_at[blocks_here],
+            gap_s,
+        )
+        # One column for each technician, whichever of their blocks it is.
+        whose, first = np.unique(technician, return_index=True)
+        against[:, whose] |= np.logical_or.reduceat(clashing, first, axis=1)
     return against
+
+
+def _in_the_way(problem: Problem, begins_at: FloatArray, finishes_at: FloatArray, *, placed: bool) -> IntArray:
+    """Indexes of the blocks, with or without a place, that any of these jobs could touch; by technician.
+
+    Most closed hours and rests are hours away from every job that is asked about, and need no look at each pair.
+    """
+    taken = problem.blocks
+    near = taken.placed
+    if not placed:
+        first_at, last_at = begins_at.min(axis=0)[taken.technician], finishes_at.max(axis=0)[taken.technician]
+        near = ~taken.placed & (taken.from_at < last_at) & (taken.until_at > first_at)
+    found = np.flatnonzero(near)
+    return found[np.argsort(taken.technician[found], kind="stable")]
 
 
 class Calendars:

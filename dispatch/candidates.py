@@ -29,7 +29,7 @@ def distances_m(problem: Problem, rows: IntArray) -> FloatArray:
     return table_m(o.lat_deg[rows], o.lng_deg[rows], t.lat_deg, t.lng_deg)
 
 
-def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
+def exclusions(problem: Problem, rows: IntArray, distance_m: FloatArray) -> CodeArray:
     """First reason against each pair, ``Exclusion`` codes of shape (len(rows), m); distance is not judged here.
 
     Cost:
@@ -37,7 +37,7 @@ def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
     """
     t = problem.technicians
     code = np.zeros((len(rows), len(t.ids)), dtype=np.uint8)
-    told = dict(filters(problem, rows))
+    told = dict(filters(problem, rows, distance_m))
     # The last one written is the one told; who was not to be asked at all is told nothing else.
     not_picked = told.pop(Exclusion.NOT_PICKED, None)
     for reason, against in told.items():
@@ -48,17 +48,19 @@ def exclusions(problem: Problem, rows: IntArray) -> CodeArray:
     return code
 
 
-def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolArray]]:
+def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterator[tuple[Exclusion, BoolArray]]:
     """Each filter that depends on the pair, with whom it speaks against, from the least to the most telling.
 
     Masks broadcast to (len(rows), m); filters that speak against nobody may be left out.
+
+    Args:
+        distance_m: ``distances_m`` of these orders.
     """
     o, t, at = problem.orders, problem.technicians, problem.at
     if len(o.begins_at):
-        yield Exclusion.CALENDAR, calendar.clashes(problem, rows, distances_m(problem, rows))
+        yield Exclusion.CALENDAR, calendar.clashes(problem, rows, distance_m)
     if len(problem.people.walks):
-        far = distances_m(problem, rows) > problem.policy.walk_max_m
-        yield Exclusion.NIGHT_TRANSPORT, far & problem.people.walks[None, :]
+        yield Exclusion.NIGHT_TRANSPORT, (distance_m > problem.policy.walk_max_m) & problem.people.walks[None, :]
     yield Exclusion.STALE_POSITION, t.seen_at < at - problem.policy.position_fresh_s
     yield Exclusion.UNHEARD, t.heard_at <= t.unheard_at
     yield Exclusion.DISCONNECTED, ~t.connected

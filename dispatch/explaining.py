@@ -140,10 +140,10 @@ def _why(pairs: list[DecidedPair], ranking: list[RankedCandidate], excluded: lis
 def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandidate], list[ExcludedTechnician]]:
     """Everyone whom the round knew of, weighed for one order: candidates by cost, the others by distance."""
     rows = np.asarray([row])
-    distance_m = candidates.distances_m(problem, rows)[0]
-    codes = candidates.exclusions(problem, rows)[0]
+    table_m = candidates.distances_m(problem, rows)
+    codes, distance_m = candidates.exclusions(problem, rows, table_m)[0], table_m[0]
     codes[(codes == 0) & (distance_m > radius_m)] = Exclusion.TOO_FAR
-    travel_s = cost.ways_s(problem, rows, distance_m[None, :])[0]
+    travel_s = cost.ways_s(problem, rows, table_m)[0]
     wait_s = cost.wait_s(problem.technicians)
     decline_s = cost.decline_s(problem, rows)[0]
     starts = cost.starts(problem)

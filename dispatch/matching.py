@@ -127,7 +127,7 @@ def _edges(
     for start in range(0, len(left), chunk):
         rows = left[start : start + chunk]
         distance_m = candidates.distances_m(problem, rows)
-        eligible = (candidates.exclusions(problem, rows) == 0) & free
+        eligible = (candidates.exclusions(problem, rows, distance_m) == 0) & free
         step = candidates.widen(problem, rows, eligible, distance_m)
         steps[rows] = step
         eligible &= distance_m <= np.asarray(problem.policy.radius_steps_m)[step][:, None]

@@ -98,8 +98,8 @@ def look(stored: StoredRound, technician: UserId) -> RoundSeen | None:
     first_row = {id_: row for row, id_ in reversed(list(enumerate(problem.orders.ids)))}
     ids = list(dict.fromkeys(problem.orders.ids))
     rows = np.asarray([first_row[id_] for id_ in ids], dtype=np.int64)
-    distance_m = candidates.distances_m(problem, rows)[:, column]
-    codes = candidates.exclusions(problem, rows)[:, column]
+    table_m = candidates.distances_m(problem, rows)
+    codes, distance_m = candidates.exclusions(problem, rows, table_m)[:, column], table_m[:, column]
     outcomes = [
         _outcome(problem, decided, technician, OrderId(id_), Exclusion(int(code)), float(metres))
         for id_, code, metres in zip(ids, codes, distance_m, strict=True)

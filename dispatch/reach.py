@@ -4,7 +4,7 @@ Few orders: the neighbours of each, by the index. Many: everybody on duty, as co
 otherwise the orders are taken in slices, and the next slice follows in the next turn.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
@@ -42,9 +42,9 @@ _NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 
 def slice_len(waiting_len: int, on_duty_len: int, settings: DispatchSettings) -> int:
-    """How many orders the next round may take."""
-    small = settings.round.slice_orders_max
-    return waiting_len if waiting_len <= small or on_duty_len <= settings.round.columns_len_max else small
+    """How many orders the next round may take, so that collecting them stays under 10 ms."""
+    most = settings.round.columns_len_max
+    return min(waiting_len, most if on_duty_len <= most else settings.round.slice_orders_max)
 
 
 def build(
@@ -149,11 +149,11 @@ def against(
         [order], book, places, now=now, seed=0, travel=travel, hours=hours, settings=settings, users=[who.technician]
     )
     row = np.zeros(1, dtype=np.int64)
-    found = [reason for reason, mask in candidates.filters(problem, row) if mask.any()]
+    distance_m = candidates.distances_m(problem, row)
+    found = [reason for reason, mask in candidates.filters(problem, row, distance_m) if mask.any()]
     found = [*hard_reasons(who, book), *reversed(found)]
     if places.slot(who.technician) is None:
         return [reason for reason in found if reason not in candidates.BY_PLACE], 0.0
-    distance_m = candidates.distances_m(problem, row)
     if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
         found.append(Exclusion.TOO_FAR)
     return found, float(cost.travel_s(problem.policy, distance_m)[0, 0])
@@ -275,7 +275,7 @@ def _neighbours(
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
-        reach_len = settings.round.columns_len_max if order.order_id in whole else settings.round.reach_len_max
+        reach_len = settings.round.told_len_max if order.order_id in whole else settings.round.reach_len_max
         if order.picked is not None:
             slot = places.slot(order.picked)
             if slot is not None:
@@ -316,9 +316,9 @@ def _neighbours(
 
 
 def is_whole(problem: Problem, order: Order, places: Places, now: float, settings: DispatchSettings) -> bool:
-    """Whether a problem holds everyone in reach of an order, up to ``columns_len_max``."""
+    """Whether a problem holds everyone in reach of an order, up to ``told_len_max``."""
     within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
-    slots = places.nearest_any(order.site.point, settings.round.columns_len_max, within_m)
+    slots = places.nearest_any(order.site.point, settings.round.told_len_max, within_m)
     known = set(problem.technicians.ids)
     return all(places.index.user(slot) in known for slot in slots.tolist())
 
@@ -415,16 +415,20 @@ def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: flo
     return np.array([missing if v is None else v for v in values], dtype=np.float64)
 
 
-def hard_reasons(technician: Technician, book: Book, finishing: Mapping[UserId, float] = _NOBODY) -> list[Exclusion]:
+def hard_reasons(
+    technician: Technician, book: Book, finishing: Mapping[UserId, float] = _NOBODY
+) -> Iterator[Exclusion]:
     """What speaks against a technician whatever the order, the most telling first.
 
     By the book, which knows this turn's decisions.
     """
-    reasons = {
-        Exclusion.OFF_DUTY: technician.duty is not DutyState.ON or not book.on_duty_here(technician),
-        Exclusion.BUSY: technician.work is WorkState.BUSY and technician.technician not in finishing,
-        Exclusion.OFFERED: technician.technician in book.live_of_technician,
-        Exclusion.UNVERIFIED: not technician.verified,
-        Exclusion.CITY: book.shard.city not in technician.cities,
-    }
-    return [reason for reason, speaks_against in reasons.items() if speaks_against]
+    if technician.duty is not DutyState.ON or not book.on_duty_here(technician):
+        yield Exclusion.OFF_DUTY
+    if technician.work is WorkState.BUSY and technician.technician not in finishing:
+        yield Exclusion.BUSY
+    if technician.technician in book.live_of_technician:
+        yield Exclusion.OFFERED
+    if not technician.verified:
+        yield Exclusion.UNVERIFIED
+    if book.shard.city not in technician.cities:
+        yield Exclusion.CITY

@@ -141,10 +141,12 @@ class RoundSettings:
     """Technicians weighed for each order; orders left over are weighed against the rest in a second pass."""
     reach_len_max: Annotated[int, Range(0, 1000)] = 32
     """Nearest technicians kept with a round whether eligible or not, so that it can say why not; a number."""
-    slice_orders_max: Annotated[int, Range(1, 1000)] = 32
+    slice_orders_max: Annotated[int, Range(1, 1000)] = 24
     """Orders for which a round looks up neighbours one by one; a number."""
-    columns_len_max: Annotated[int, Range(1, 100_000)] = 3_000
-    """Technicians on duty up to which a round of more orders takes all of both, as columns; a number."""
+    columns_len_max: Annotated[int, Range(1, 100_000)] = 1_000
+    """Most of each that a round of more orders takes as columns; with more on duty it goes slice by slice. A number."""
+    told_len_max: Annotated[int, Range(1, 100_000)] = 3_000
+    """Technicians in reach, the nearest, of whom a round says why none was asked for an order; a number."""
     inline_cells_max: Annotated[int, Range(1, 1_000_000)] = 16_384
     """Orders times technicians up to which a round is solved at once, not in a thread; a number."""
     budget_ms: Annotated[int, Range(1, 600_000)] = 1_000

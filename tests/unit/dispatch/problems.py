@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dispatch.problem import OrderColumns, Policy, Problem, TechnicianColumns
+from dispatch import candidates
+from dispatch.problem import CodeArray, IntArray, OrderColumns, Policy, Problem, TechnicianColumns
 from tests.unit.dispatch.world import CENTRE, M_PER_DEG, T0
 
 POLICY = Policy(
@@ -82,3 +83,8 @@ def random_problem(n: int, m: int, seed: int, side_m: float = 10_000.0, **policy
         idle_at=T0 - rng.uniform(0, 3600, m),
     )
     return problem(o, t, **policy)
+
+
+def excluded(p: Problem, rows: IntArray) -> CodeArray:
+    """Reasons against each pair of these orders."""
+    return candidates.exclusions(p, rows, candidates.distances_m(p, rows))

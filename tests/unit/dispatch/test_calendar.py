@@ -170,7 +170,7 @@ def test_a_stored_round_with_calendars_gives_the_same_decision_again_and_another
     resting = with_blocks(problem, [(row, rest)])
     assert matching.solve(rounds.decode(rounds.encode(resting))) == matching.solve(resting)
     assert problem.technicians.ids[row] not in [pair.technician for pair in matching.solve(resting).pairs]
-    codes = candidates.exclusions(resting, np.arange(3))
+    codes = problems.excluded(resting, np.arange(3))
     assert set(codes[:, row].tolist()) == {Exclusion.CALENDAR}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from dispatch import candidates, cost, matching
 from dispatch.problem import Exclusion
 from geo.distance import haversine_m
-from tests.unit.dispatch.problems import POLICY, orders, problem, random_problem, technicians
+from tests.unit.dispatch.problems import POLICY, excluded, orders, problem, random_problem, technicians
 from tests.unit.dispatch.world import T0
 
 TWO = [0.0, 0.0]
@@ -79,7 +79,7 @@ def test_each_exclusion_has_its_reason_and_the_most_telling_one_is_told() -> Non
     o = orders([0.0])
     o.skills[:] = 1
     o.gender[:] = 1
-    found = candidates.exclusions(problem(o, t), np.array([0]))[0].tolist()
+    found = excluded(problem(o, t), np.array([0]))[0].tolist()
     assert found == [
         Exclusion.NONE,
         Exclusion.BUSY,
@@ -95,14 +95,14 @@ def test_each_exclusion_has_its_reason_and_the_most_telling_one_is_told() -> Non
 
 def test_a_refusal_concerns_its_own_order_only() -> None:
     p = problem(orders(TWO), technicians(TWO), refused=[(0, 1)])
-    assert candidates.exclusions(p, np.array([0, 1])).tolist() == [[0, Exclusion.REFUSED], [0, 0]]
-    assert candidates.exclusions(p, np.array([1])).tolist() == [[0, 0]]
+    assert excluded(p, np.array([0, 1])).tolist() == [[0, Exclusion.REFUSED], [0, 0]]
+    assert excluded(p, np.array([1])).tolist() == [[0, 0]]
 
 
 def test_a_skill_that_nobody_has_excludes_everybody() -> None:
     o = orders(TWO)
     o.skill_unknown[0] = True
-    found = candidates.exclusions(problem(o, technicians(TWO)), np.array([0, 1]))
+    found = excluded(problem(o, technicians(TWO)), np.array([0, 1]))
     assert found.tolist() == [[Exclusion.SKILL] * 2, [0, 0]]
 
 

@@ -9,14 +9,14 @@ import pytest
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
-from dispatch import candidates, eligibility, explaining, rounds
+from dispatch import eligibility, explaining, rounds
 from dispatch import events as e
 from dispatch.events import CloseReason
 from dispatch.model import Order
 from dispatch.problem import Exclusion, PersonColumns
 from dispatch.settings import DispatchSettings, EligibilitySettings
 from geo.position_index import Flag
-from tests.unit.dispatch.problems import orders, problem, technicians
+from tests.unit.dispatch.problems import excluded, orders, problem, technicians
 from tests.unit.dispatch.world import ANNA, T0, World, asks, closes, heard, north
 
 LI, WU = UserId("tec_li"), UserId("tec_wu")
@@ -206,9 +206,9 @@ def test_a_round_with_these_columns_is_stored_whole() -> None:
     )
     p = replace(problem(orders([0.0]), technicians([0.0] * 5), walk_max_m=10.0), people=people)
     expected = [0, Exclusion.TIER, Exclusion.PAPERS, Exclusion.SOS, Exclusion.BLOCKED]
-    assert candidates.exclusions(p, np.array([0]))[0].tolist() == expected
+    assert excluded(p, np.array([0]))[0].tolist() == expected
     again = rounds.decode(rounds.encode(p))
-    assert candidates.exclusions(again, np.array([0]))[0].tolist() == expected
+    assert excluded(again, np.array([0]))[0].tolist() == expected
     assert again.policy.walk_max_m == 10.0
 
 

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from dispatch import candidates, cost, matching
 from dispatch.problem import Problem, Solver
-from tests.unit.dispatch.problems import orders, problem, random_problem, technicians
+from tests.unit.dispatch.problems import excluded, orders, problem, random_problem, technicians
 
 
 def cost_matrix(p: Problem) -> np.ndarray:
     rows = np.arange(len(p.orders.ids))
     distance_m = candidates.distances_m(p, rows)
     costs = cost.travel_s(p.policy, distance_m) - sum(cost.head_starts(p.policy, p.technicians, p.at).values())
-    costs[candidates.exclusions(p, rows) != 0] = np.inf
+    costs[excluded(p, rows) != 0] = np.inf
     costs[distance_m > p.policy.radius_steps_m[-1]] = np.inf
     return costs
 
