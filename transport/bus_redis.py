@@ -163,14 +163,15 @@ class RedisBus:
 
     async def _run(self, client: Redis) -> None:
         pause_s = self._settings.reconnect_min_s
-        while True:
+        # Not only until it is cancelled: the library takes a cancellation for a time limit that passed just then.
+        while self._client is client:
             try:
                 if self._pubsub is None:
                     async with asyncio.timeout(self._settings.publish_timeout_s):
                         self._pubsub = await self._connect(client)
                     self.reconnects += 1
                 self._listening.set()
-                await self._listen(self._pubsub)
+                await self._listen(client, self._pubsub)
             except _LOST as error:
                 _log.warning("the bus lost its connection", extra={"reason": repr(error), "pause_s": pause_s})
             if self._listening.is_set():
@@ -194,10 +195,10 @@ class RedisBus:
             raise
         return pubsub
 
-    async def _listen(self, pubsub: PubSub) -> None:
-        """Hand on messages until the connection is lost."""
+    async def _listen(self, client: Redis, pubsub: PubSub) -> None:
+        """Hand on messages until the connection is lost or the bus stopped."""
         silent_s = 0.0
-        while True:
+        while self._client is client:
             message = await pubsub.get_message(timeout=self._settings.heartbeat_s)
             if message is not None:
                 silent_s = 0.0

@@ -289,3 +289,16 @@ async def test_a_subscription_stays_quiet_and_alive_while_nothing_is_said(redis_
     await heard.wait_for(1)
     assert bus.reconnects == 0
     await bus.stop()
+
+
+async def test_a_stop_at_the_moment_of_a_heartbeat_ends(redis_server: RedisServer) -> None:
+    """The library takes a cancellation for the end of its own time limit when both come at once."""
+
+    async def once(heartbeats: int, late_s: float) -> None:
+        bus = redis_bus(redis_server)
+        await bus.start()
+        await pause(0.1 * heartbeats + late_s)
+        async with asyncio.timeout(5.0):
+            await bus.stop()
+
+    await asyncio.gather(*(once(n % 4, (n // 4) * 0.0002 - 0.0005) for n in range(80)))
