@@ -139,6 +139,11 @@ class Book:
         """Open orders of a customer or technician, oldest first."""
         return in_order(self.orders[order_id] for order_id in self._open_of.get(user, ()))
 
+    def live_offer(self, user: UserId) -> Offer | None:
+        """The offer that a technician may take."""
+        offer_id = self.live_of_technician.get(user)
+        return self.offers[offer_id] if offer_id is not None else None
+
     def live_offers_of(self, order_id: OrderId) -> list[Offer]:
         """Live offers of an order, oldest first."""
         return [self.offers[offer_id] for offer_id in self.live_of_order.get(order_id, ())]

@@ -14,10 +14,9 @@ from dispatch import modes, reach
 from dispatch.book import Book
 from dispatch.calendar import Hours, service_begins_at
 from dispatch.errors import conflict, no_such_order, no_such_technician
-from dispatch.events import CloseOffer, CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
+from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
 from dispatch.model import Mode, Order, OrderState, Technician
 from dispatch.moves import Moves
-from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, OrderMove
 from dispatch.places import Places
 from dispatch.ports import TravelRate
@@ -93,7 +92,7 @@ class Desk:
         if lost_by is not None:
             order, effects = self._moves.release(order, OrderMove.TAKE_BACK, now, event.by, event.reason)
         effects += self._moves.revoke_live(order, CloseReason.TAKEN, now)
-        effects += self._revoke_other_offer(who, event.by, now)
+        effects += self._moves.withdraw_offer(who.technician, now, event.by)
         detail = {"technician": who.technician, "reason": event.reason}
         if overridden:
             detail["override"] = ", ".join(sorted(reason.name.lower() for reason in overridden))
@@ -124,13 +123,6 @@ class Desk:
         order = self._book.put_order(replace(order, mode=Mode.MANUAL, offers_len_max=0, pinned_by=event.by))
         self._book.note(order, now, "pinned", event.by, technician=event.technician, reason=event.reason)
         return [self._moves.tell(order, OrderFact.PINNED, now)]
-
-    def _revoke_other_offer(self, who: Technician, by: UserId, now: float) -> list[Effect]:
-        offer_id = self._book.live_of_technician.get(who.technician)
-        if offer_id is None:
-            return []
-        offer = self._moves.close(self._book.offers[offer_id], OfferMove.REVOKE, now)
-        return [CloseOffer(offer, CloseReason.REVOKED), *self._moves.next_best(offer, "revoked", by, now)]
 
     # -- another way of looking for somebody ----------------------------------------------------------------
 
@@ -202,8 +194,8 @@ class Desk:
             hours=self._hours,
             settings=self._settings,
         )
-        own = self._book.live_of_technician.get(who.technician)
-        if own is not None and self._book.offers[own].order_id == order.order_id:
+        own = self._book.live_offer(who.technician)
+        if own is not None and own.order_id == order.order_id:
             reasons.remove(Exclusion.OFFERED)  # of this very order
         return reasons, travel_s
 

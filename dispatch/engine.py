@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import add_time, cancellation, eligibility, leases, modes, rating, schedule, technician, willing
+from dispatch import add_time, cancellation, eligibility, leases, modes, rating, schedule, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -21,7 +21,7 @@ from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
 from dispatch.desk import Desk
-from dispatch.errors import conflict, no_such_offer, no_such_order, no_such_technician
+from dispatch.errors import conflict, no_such_offer, no_such_order
 from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book
 from dispatch.job_watch import JobWatch
@@ -29,14 +29,12 @@ from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
 from dispatch.model import (
     Cancellation,
     CancellationStage,
-    DutyState,
     IdempotencyRecord,
     Offer,
     OfferState,
     Order,
     OrderState,
     Technician,
-    WorkState,
 )
 from dispatch.moves import SYSTEM, Moves
 from dispatch.news import rating_now, technician_changed
@@ -45,6 +43,7 @@ from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
 from dispatch.places import Places
 from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
+from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
 from dispatch.skills import SkillBits
 from dispatch.stored import Stored
@@ -80,13 +79,14 @@ class DispatchEngine:
         )
         self._watch = JobWatch(self._book, self._deadlines, places, travel, settings)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
+        self._roster = Roster(shard, self._book, self._moves, self._matchmaker, self._calendars, settings)
         self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
             e.OfferAccepted: self._on_accepted,
             e.OfferDeclined: self._on_declined,
             e.OfferReceived: self._on_received,
-            e.DutySet: self._on_duty,
+            e.DutySet: self._roster.set_duty,
             e.StepTaken: self._on_step,
             e.OrderCancelled: self._on_cancelled,
             e.OrderReassigned: self._on_reassigned,
@@ -95,12 +95,12 @@ class DispatchEngine:
             e.ModeSet: self._desk.set_mode,
             e.OrderConfirmed: self._on_confirmed,
             e.OrderRated: self._on_rated,
-            e.TechnicianPut: self._on_technician_put,
-            e.CalendarSet: self._on_calendar_set,
-            e.TechnicianCopied: self._on_technician_copied,
+            e.TechnicianPut: self._roster.put,
+            e.CalendarSet: self._roster.set_calendar,
+            e.TechnicianCopied: self._roster.take_copy,
             e.WaysTold: self._matchmaker.ways_told,
-            e.AlarmRaised: self._on_alarm,
-            e.PairBlocked: self._on_pair_blocked,
+            e.AlarmRaised: self._roster.alarm_raised,
+            e.PairBlocked: self._roster.pair_blocked,
             e.RoundSolved: self._matchmaker.solved,
         }
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
@@ -194,8 +194,7 @@ class DispatchEngine:
 
     def check_skills(self, skills: Iterable[str], user: UserId) -> None:
         """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
-        known = self._book.technicians.get(user)
-        self._book.skill_bits.check(skills, instead_of=() if known is None else self._book.skills_here(known))
+        self._roster.check_skills(skills, user)
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open or recently settled order."""
@@ -219,8 +218,7 @@ class DispatchEngine:
 
     def live_offer(self, user: UserId) -> Offer | None:
         """The offer that this technician may take."""
-        offer_id = self._book.live_of_technician.get(user)
-        return self._book.offers[offer_id] if offer_id is not None else None
+        return self._book.live_offer(user)
 
     def live_offers(self) -> list[Offer]:
         """All live offers."""
@@ -253,7 +251,7 @@ class DispatchEngine:
 
     def _on_placed(self, event: e.OrderPlaced, now: float) -> list[Effect]:
         book = self._book
-        used = self._used_before(event.by, event.key, event.fingerprint, now)
+        used = self._used_before(event, now)
         if used is not None:
             return [e.OrderRepeated(used.order_id, book.orders.get(used.order_id))]
         draft = event.draft
@@ -291,10 +289,7 @@ class DispatchEngine:
         book.note(placed, now, "placed", event.by)
         opened = book.put_order(orders.advance(placed, schedule.opening(placed, now, self._settings.schedule), now))
         book.note(opened, now, opened.state, SYSTEM)
-        if event.key:
-            book.put_key(
-                IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, opened.order_id, now)
-            )
+        self._remember_key(event, opened, now)
         self._moves.arm(opened)
         self._matchmaker.want()
         return [self._moves.tell(opened, OrderState.PLACED, now)]
@@ -351,31 +346,33 @@ class DispatchEngine:
     def _on_time_added(self, event: e.TimeAdded, now: float) -> list[Effect]:
         book, settings = self._book, self._settings
         order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
-        if self._used_before(event.by, event.key, event.fingerprint, now) is not None:
+        if self._used_before(event, now) is not None:
             return []
         room = self._calendars.room_s(order, now)
         before, most_s = order, settings.schedule.added_max_s
         order = book.put_order(add_time.longer(order, event.added_s, event.price_fen, now, room, most_s))
         added = {"added_s": event.added_s, "price_fen": order.service_fen - before.service_fen}
         book.note(order, now, "time_added", event.by, **added)
-        if event.key:
-            book.put_key(
-                IdempotencyRecord(self.shard.tenant, event.by, event.key, event.fingerprint, order.order_id, now)
-            )
+        self._remember_key(event, order, now)
         effects: list[Effect] = [self._moves.tell(order, e.OrderFact.TIME_ADDED, now)]
         if order.technician is not None:
             # An offer for afterwards was made for an earlier end.
             effects.extend(self._moves.withdraw_offer(order.technician, now))
         return effects
 
-    def _used_before(self, by: UserId, key: str, fingerprint: str, now: float) -> IdempotencyRecord | None:
+    def _used_before(self, event: e.OrderPlaced | e.TimeAdded, now: float) -> IdempotencyRecord | None:
         """What a client's key was used for. Raises ``Conflict`` when that was something else."""
-        used = self._book.key(by, key)
+        used = self._book.key(event.by, event.key)
         if used is None or now - used.at > self._settings.idempotency_keep_s:
             return None
-        if used.fingerprint != fingerprint:
+        if used.fingerprint != event.fingerprint:
             raise conflict("idempotency_key_reused", "this key was used for something different")
         return used
+
+    def _remember_key(self, event: e.OrderPlaced | e.TimeAdded, order: Order, now: float) -> None:
+        if event.key:
+            used = IdempotencyRecord(order.tenant, event.by, event.key, event.fingerprint, order.order_id, now)
+            self._book.put_key(used)
 
     def _on_confirmed(self, event: e.OrderConfirmed, now: float) -> list[Effect]:
         order = self._moves.order_for(event.order_id, event.by, staff=event.staff)
@@ -541,126 +538,6 @@ class DispatchEngine:
             self._book.put_offer(replace(offer, delivered_at=now))
             self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
         return []
-
-    # -- technicians ----------------------------------------------------------------------------------------
-
-    def _on_duty(self, event: e.DutySet, now: float) -> list[Effect]:
-        book = self._book
-        who = book.technicians.get(event.technician)
-        if who is None:
-            raise no_such_technician()
-        if who.duty is not DutyState.OFF and not book.on_duty_here(who):
-            raise conflict("on_duty_elsewhere", f"on duty in {who.duty_city}")
-        if who.duty is event.duty:
-            return []
-        self._refuse_duty(who, event.duty)
-        effects = self._moves.withdraw_offer(event.technician, now)
-        who = technician.set_duty(book.technicians[event.technician], event.duty, self.shard.city, now)
-        who = book.put_technician(who)
-        self._matchmaker.want()
-        shard = None if event.duty is DutyState.OFF else self.shard
-        return [
-            *effects,
-            e.DutyChanged(who, shard),
-            technician_changed(book, who, "duty", now, self._settings.rating),
-        ]
-
-    def _refuse_duty(self, who: Technician, duty: DutyState) -> None:
-        if duty is DutyState.OFF and who.work is WorkState.BUSY:
-            raise conflict("busy", "the job is not over: duty ends after it")
-        if not technician.can_set_duty(who, duty):
-            raise conflict("not_on_duty", f"duty is {who.duty}, it cannot become {duty}")
-        if duty is DutyState.ON and not who.verified:
-            raise conflict("unverified", "papers are not verified yet")
-        if duty is DutyState.ON and self.shard.city not in who.cities:
-            raise conflict("city_not_allowed", f"not registered for {self.shard.city}")
-
-    def _on_technician_put(self, event: e.TechnicianPut, now: float) -> list[Effect]:
-        book = self._book
-        known = book.technicians.get(event.technician)
-        if self.shard.city in event.cities or (known is not None and book.on_duty_here(known)):
-            self.check_skills(event.skills, event.technician)
-        if known is None and event.stored is not None:
-            known = book.with_duty(event.stored)
-        if known is None:
-            known = Technician(
-                tenant=self.shard.tenant,
-                technician=event.technician,
-                name=event.name,
-                skills=event.skills,
-                gender=event.gender,
-                tier=event.tier,
-                cities=(),
-                verified=event.verified,
-                version=0,
-                changed_at=now,
-            )
-        cities = tuple(CityId(city) for city in event.cities)
-        who = replace(
-            known,
-            name=event.name,
-            skills=event.skills,
-            gender=event.gender,
-            tier=event.tier,
-            cities=cities,
-            verified=event.verified,
-            papers=dict(event.papers),
-            own_transport=event.own_transport,
-        )
-        if who == known and event.technician in book.technicians:
-            return []
-        who = book.put_technician(replace(who, changed_at=now))
-        self._matchmaker.want()
-        return [technician_changed(book, who, "put", now, self._settings.rating)]
-
-    def _on_calendar_set(self, event: e.CalendarSet, now: float) -> list[Effect]:
-        book = self._book
-        who = book.technicians.get(event.technician)
-        if who is None:
-            raise no_such_technician()
-        if (who.shifts, who.rests) == (event.shifts, event.rests):
-            return []
-        who = book.put_technician(replace(who, shifts=event.shifts, rests=event.rests, changed_at=now))
-        self._matchmaker.want()
-        effects: list[Effect] = [technician_changed(book, who, "calendar", now, self._settings.rating)]
-        offer = self.live_offer(event.technician)
-        if offer is not None:
-            arrives_at = offer.offered_at + offer.travel_s
-            if self._calendars.clash(book.orders[offer.order_id], event.technician, now, arrives_at) is not None:
-                effects.extend(self._moves.withdraw_offer(event.technician, now))
-        return effects
-
-    def _on_technician_copied(self, event: e.TechnicianCopied, now: float) -> list[Effect]:
-        book, copy = self._book, event.technician
-        known = book.technicians.get(copy.technician)
-        if known is not None and copy.version <= known.version:
-            return []
-        if known is not None and book.on_duty_here(known):
-            # What they do is decided here while they are on duty here.
-            copy = replace(
-                copy,
-                duty=known.duty,
-                duty_city=known.duty_city,
-                work=known.work,
-                idle_since=known.idle_since,
-                unheard_since=known.unheard_since,
-            )
-        book.take_technician(copy)
-        return [technician_changed(book, copy, "copied", now, self._settings.rating)]
-
-    def _on_alarm(self, event: e.AlarmRaised, now: float) -> list[Effect]:
-        return self._moves.withdraw_offer(event.technician, now)
-
-    def _on_pair_blocked(self, event: e.PairBlocked, now: float) -> list[Effect]:
-        book = self._book
-        for order in book.open_orders_of(event.customer):
-            barred = eligibility.barred_now(order, event.technician, event.blocked)
-            if order.customer == event.customer and barred != order.barred:
-                book.put_order(replace(order, barred=barred))
-                self._matchmaker.want()
-        offer = self.live_offer(event.technician) if event.blocked else None
-        mine = offer is not None and book.orders[offer.order_id].customer == event.customer
-        return self._moves.withdraw_offer(event.technician, now) if mine else []
 
     # -- deadlines ------------------------------------------------------------------------------------------
 

@@ -191,13 +191,13 @@ class Moves:
                 effects += [CloseOffer(offer, reason), *self.free(offer.technician, order, now)]
         return effects
 
-    def withdraw_offer(self, user: UserId, now: float) -> list[Effect]:
+    def withdraw_offer(self, user: UserId, now: float, by: UserId = SYSTEM) -> list[Effect]:
         """Withdraw the offer that a technician has, if they have one."""
-        offer_id = self._book.live_of_technician.get(user)
-        if offer_id is None:
+        live = self._book.live_offer(user)
+        if live is None:
             return []
-        offer = self.close(self._book.offers[offer_id], OfferMove.REVOKE, now)
-        return [CloseOffer(offer, CloseReason.REVOKED), *self.next_best(offer, "revoked", SYSTEM, now)]
+        offer = self.close(live, OfferMove.REVOKE, now)
+        return [CloseOffer(offer, CloseReason.REVOKED), *self.next_best(offer, "revoked", by, now)]
 
     # -- technicians ----------------------------------------------------------------------------------------
 

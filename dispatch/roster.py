@@ -1,0 +1,167 @@
+"""Who works: profiles, duty, calendars, copies of other cities' technicians, alarms and blocked pairs."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from core.ids import CityId, UserId
+from core.shard import Shard
+from dispatch import eligibility, technician
+from dispatch import events as e
+from dispatch.book import Book
+from dispatch.calendar import Calendars
+from dispatch.errors import conflict, no_such_technician
+from dispatch.events import Effect
+from dispatch.matchmaker import Matchmaker
+from dispatch.model import DutyState, Technician, WorkState
+from dispatch.moves import Moves
+from dispatch.news import technician_changed
+from dispatch.settings import DispatchSettings
+
+
+class Roster:
+    """Technicians of one shard."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        book: Book,
+        moves: Moves,
+        matchmaker: Matchmaker,
+        calendars: Calendars,
+        settings: DispatchSettings,
+    ) -> None:
+        self._shard = shard
+        self._book = book
+        self._moves = moves
+        self._matchmaker = matchmaker
+        self._calendars = calendars
+        self._settings = settings
+
+    def check_skills(self, skills: Iterable[str], user: UserId) -> None:
+        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
+        known = self._book.technicians.get(user)
+        self._book.skill_bits.check(skills, instead_of=() if known is None else self._book.skills_here(known))
+
+    def set_duty(self, event: e.DutySet, now: float) -> list[Effect]:
+        """A technician enters or leaves duty, or pauses."""
+        book = self._book
+        who = book.technicians.get(event.technician)
+        if who is None:
+            raise no_such_technician()
+        if who.duty is not DutyState.OFF and not book.on_duty_here(who):
+            raise conflict("on_duty_elsewhere", f"on duty in {who.duty_city}")
+        if who.duty is event.duty:
+            return []
+        self._refuse_duty(who, event.duty)
+        effects = self._moves.withdraw_offer(event.technician, now)
+        who = technician.set_duty(book.technicians[event.technician], event.duty, self._shard.city, now)
+        who = book.put_technician(who)
+        self._matchmaker.want()
+        shard = None if event.duty is DutyState.OFF else self._shard
+        return [
+            *effects,
+            e.DutyChanged(who, shard),
+            technician_changed(book, who, "duty", now, self._settings.rating),
+        ]
+
+    def _refuse_duty(self, who: Technician, duty: DutyState) -> None:
+        if duty is DutyState.OFF and who.work is WorkState.BUSY:
+            raise conflict("busy", "the job is not over: duty ends after it")
+        if not technician.can_set_duty(who, duty):
+            raise conflict("not_on_duty", f"duty is {who.duty}, it cannot become {duty}")
+        if duty is DutyState.ON and not who.verified:
+            raise conflict("unverified", "papers are not verified yet")
+        if duty is DutyState.ON and self._shard.city not in who.cities:
+            raise conflict("city_not_allowed", f"not registered for {self._shard.city}")
+
+    def put(self, event: e.TechnicianPut, now: float) -> list[Effect]:
+        """A technician's profile is new."""
+        book = self._book
+        known = book.technicians.get(event.technician)
+        if self._shard.city in event.cities or (known is not None and book.on_duty_here(known)):
+            self.check_skills(event.skills, event.technician)
+        if known is None and event.stored is not None:
+            known = book.with_duty(event.stored)
+        if known is None:
+            known = Technician(
+                tenant=self._shard.tenant,
+                technician=event.technician,
+                name=event.name,
+                skills=event.skills,
+                gender=event.gender,
+                tier=event.tier,
+                cities=(),
+                verified=event.verified,
+                version=0,
+                changed_at=now,
+            )
+        cities = tuple(CityId(city) for city in event.cities)
+        who = replace(
+            known,
+            name=event.name,
+            skills=event.skills,
+            gender=event.gender,
+            tier=event.tier,
+            cities=cities,
+            verified=event.verified,
+            papers=dict(event.papers),
+            own_transport=event.own_transport,
+        )
+        if who == known and event.technician in book.technicians:
+            return []
+        who = book.put_technician(replace(who, changed_at=now))
+        self._matchmaker.want()
+        return [technician_changed(book, who, "put", now, self._settings.rating)]
+
+    def set_calendar(self, event: e.CalendarSet, now: float) -> list[Effect]:
+        """A technician works and rests at other times; an offer that does not fit any more is withdrawn."""
+        book = self._book
+        who = book.technicians.get(event.technician)
+        if who is None:
+            raise no_such_technician()
+        if (who.shifts, who.rests) == (event.shifts, event.rests):
+            return []
+        who = book.put_technician(replace(who, shifts=event.shifts, rests=event.rests, changed_at=now))
+        self._matchmaker.want()
+        effects: list[Effect] = [technician_changed(book, who, "calendar", now, self._settings.rating)]
+        offer = self._book.live_offer(event.technician)
+        if offer is not None:
+            arrives_at = offer.offered_at + offer.travel_s
+            if self._calendars.clash(book.orders[offer.order_id], event.technician, now, arrives_at) is not None:
+                effects.extend(self._moves.withdraw_offer(event.technician, now))
+        return effects
+
+    def take_copy(self, event: e.TechnicianCopied, now: float) -> list[Effect]:
+        """See ``TechnicianCopied``."""
+        book, copy = self._book, event.technician
+        known = book.technicians.get(copy.technician)
+        if known is not None and copy.version <= known.version:
+            return []
+        if known is not None and book.on_duty_here(known):
+            # What they do is decided here while they are on duty here.
+            copy = replace(
+                copy,
+                duty=known.duty,
+                duty_city=known.duty_city,
+                work=known.work,
+                idle_since=known.idle_since,
+                unheard_since=known.unheard_since,
+            )
+        book.take_technician(copy)
+        return [technician_changed(book, copy, "copied", now, self._settings.rating)]
+
+    def alarm_raised(self, event: e.AlarmRaised, now: float) -> list[Effect]:
+        """See ``AlarmRaised``."""
+        return self._moves.withdraw_offer(event.technician, now)
+
+    def pair_blocked(self, event: e.PairBlocked, now: float) -> list[Effect]:
+        """See ``PairBlocked``."""
+        book = self._book
+        for order in book.open_orders_of(event.customer):
+            barred = eligibility.barred_now(order, event.technician, event.blocked)
+            if order.customer == event.customer and barred != order.barred:
+                book.put_order(replace(order, barred=barred))
+                self._matchmaker.want()
+        offer = self._book.live_offer(event.technician) if event.blocked else None
+        mine = offer is not None and book.orders[offer.order_id].customer == event.customer
+        return self._moves.withdraw_offer(event.technician, now) if mine else []
