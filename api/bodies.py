@@ -531,6 +531,36 @@ class ClientConfig(Struct, frozen=True):
     message_bytes_max: Count
 
 
+class BlockIn(Struct, frozen=True):
+    """Keep a customer and a technician apart."""
+
+    reason: Text = ""
+    """Needed of staff."""
+
+
+class BlockView(Struct, frozen=True, omit_defaults=True):
+    """A block between two people, as the one whose it is or staff may see it."""
+
+    customer: Id
+    technician: Id
+    by: Literal["customer", "technician"]
+    """Whose block it is."""
+    set_at: EpochS
+    by_staff: bool
+    """Staff set it in their name, and only staff lift it."""
+    reason: Text = ""
+    set_by: Id | None = None
+    """Who said so (staff)."""
+
+
+class BlockPage(Struct, frozen=True, omit_defaults=True):
+    """Blocks, newest first."""
+
+    blocks: Annotated[list[BlockView], Meta(max_length=1_000)]
+    next: CursorText | None = None
+    """Give as ``after`` to get the next page; absent on the last."""
+
+
 class Done(Struct, frozen=True):
     """The request was done and is stored."""
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from api.app import Api
+from api.blocks import Blocks
 from api.calendars import Calendars
 from api.cities import Cities
 from api.documents import Documents
@@ -16,7 +17,15 @@ from api.orders import Orders
 from api.phones import Phones
 from api.picks import Picks
 from api.ports import Tickets, Tracks
-from api.routes import offer_routes, order_routes, phone_routes, public_routes, safety_routes, technician_routes
+from api.routes import (
+    block_routes,
+    offer_routes,
+    order_routes,
+    phone_routes,
+    public_routes,
+    safety_routes,
+    technician_routes,
+)
 from api.safety import Safety
 from api.settings import ApiSettings
 from api.technicians import Technicians
@@ -80,6 +89,7 @@ def build_api(parts: ApiParts) -> Api:
             NearbyTechnicians(parts.cities, frame, settings, picks),
             Calendars(parts.cities, parts.inbound),
         ),
+        *block_routes(Blocks(parts.cities, store, parts.listings, parts.inbound, settings)),
         *safety_routes(Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings)),
         *phone_routes(Phones(parts.hub, parts.tokens, parts.hub_url)),
         *public_routes(documents),

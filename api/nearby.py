@@ -84,9 +84,12 @@ class NearbyTechnicians:
     def _cards(self, who: Principal, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyCard]:
         index = part.positions.index
         centre = cell_center(cell_of(point, CARD_RESOLUTION))
+        # Whom the asker has blocked, or who has blocked them, is not there for them: one cannot be told from the other.
+        barred = part.dispatch.barred(who.user)
         ranked = [
             (distance_m, self._picks.token(who, index.user(slot), now), index.user(slot))
-            for slot, distance_m in self._snapped(index, centre, limit, now)
+            for slot, distance_m in self._snapped(index, centre, limit + len(barred), now)
+            if index.user(slot) not in barred
         ]
         cards = []
         for distance_m, pick, user in sorted(ranked)[:limit]:

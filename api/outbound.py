@@ -11,6 +11,7 @@ from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, Stream
 from core.principal import Role
 from dispatch import events as dispatch_events
+from dispatch.model import Order
 from geo.point import Frame
 from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
@@ -67,14 +68,25 @@ class DispatchOutbound:
         return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
 
     def _job_news(self, news: dispatch_events.JobNews, now: float) -> list[OutboxDraft]:
-        """The customer is told everything; the technician and ops what may need an act of theirs."""
+        """The customer is told everything; the technician and ops what may need an act of theirs.
+
+        That the two have been kept apart is for ops alone.
+        """
         order = news.order
+        if news.what is dispatch_events.News.BLOCKED:
+            return self._for_ops(order, news, now)
         told = {order.customer: None}
         if news.what is not dispatch_events.News.NEAR:
             told.update(dict.fromkeys(self._staff.users(order.tenant, Role.OPS, order.city, now)))
             if order.technician is not None:
                 told[order.technician] = None
         body = _encode(job_news(news))
+        return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user in told]
+
+    def _for_ops(self, order: Order, news: dispatch_events.JobNews, now: float) -> list[OutboxDraft]:
+        body = _encode(job_news(news))
+        staff = self._staff.users(order.tenant, Role.OPS, order.city, now)
+        told = [user for user in staff if user not in (order.customer, order.technician)]
         return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user in told]
 
 

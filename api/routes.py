@@ -3,6 +3,7 @@
 from typing import Final
 
 from api import bodies
+from api.blocks import Blocks
 from api.calendars import Calendars
 from api.documents import Documents
 from api.errors import Problem as Problem
@@ -183,6 +184,40 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
             "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
             "Positions kept of jobs and incidents.", technicians.track, result=bodies.Track, location=True,
             query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")),
+        ),
+    ]  # fmt: skip
+
+
+def block_routes(blocks: Blocks) -> list[Route]:
+    """Routes of blocks between customers and technicians."""
+    staff = frozenset({OPS, SERVICE})
+    customers = "customer: their own; ops and service: with technicians of their cities"
+    technicians = "technician: their own; ops and service: of technicians of their cities"
+    return [
+        Route(
+            "customer_block_put", "PUT", "/v1/customers/{id}/blocks/{technician}", staff | {CUSTOMER}, customers,
+            "Block a technician whom the customer has met. Idempotent.", blocks.put_by_customer, body=bodies.BlockIn,
+            result=bodies.Done,
+        ),
+        Route(
+            "customer_block_delete", "DELETE", "/v1/customers/{id}/blocks/{technician}", staff | {CUSTOMER},
+            customers, "Lift it. Idempotent.", blocks.delete_by_customer, result=bodies.Done,
+        ),
+        Route(
+            "technician_block_put", "PUT", "/v1/technicians/{id}/blocks/{customer}", staff | {TECHNICIAN},
+            technicians, "Block a customer whom the technician has met. Idempotent.", blocks.put_by_technician,
+            body=bodies.BlockIn, result=bodies.Done,
+        ),
+        Route(
+            "technician_block_delete", "DELETE", "/v1/technicians/{id}/blocks/{customer}", staff | {TECHNICIAN},
+            technicians, "Lift it. Idempotent.", blocks.delete_by_technician, result=bodies.Done,
+        ),
+        Route(
+            "block_list", "GET", "/v1/blocks", staff | {CUSTOMER, TECHNICIAN},
+            "customer, technician: those they have set; ops and service: with technicians of their cities",
+            "List blocks between people, newest first.", blocks.listing, result=bodies.BlockPage,
+            query=(*_PAGE, Param("customer", "string", "Only with this customer (others: themselves)."),
+                   Param("technician", "string", "Only with this technician (others: themselves).")),
         ),
     ]  # fmt: skip
 

@@ -13,7 +13,9 @@ from typing import Final, TypeVar
 from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch import rating
+from dispatch.barred import Barred
 from dispatch.model import (
+    BlockMark,
     DutyState,
     IdempotencyRecord,
     Offer,
@@ -21,6 +23,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     OrderState,
+    PairBlock,
     StoredRound,
     Technician,
     WorkState,
@@ -64,6 +67,8 @@ class Book:
         self.orders: dict[OrderId, Order] = {}
         self.offers: dict[OfferId, Offer] = {}
         self.technicians: dict[UserId, Technician] = {}
+        self.barred = Barred()
+        """Who is kept apart from whom, in all cities of the tenant."""
         self.changes = DispatchChanges()
         self.aside = Aside()
         self.skill_bits = SkillBits()
@@ -97,6 +102,8 @@ class Book:
         Never refuses: what was good enough to be stored must not keep a city from beginning. An offer whose order
         is not there is left out; a skill beyond what a city can know is known by nobody.
         """
+        for mark in state.blocks:
+            self.barred.put(mark)
         for technician in state.technicians:
             self.city = self.city.add(rating.tally_of(technician), self._settings.half_life_days)
         for order in state.orders:
@@ -215,6 +222,16 @@ class Book:
             self.city = self.city.take_out(rating.tally_of(before), half_life_days)
         self.city = self.city.add(rating.tally_of(technician), half_life_days)
         self._index_technician(technician)
+
+    def put_block(self, block: PairBlock) -> None:
+        """Take over a block between two people that is new, or was set again."""
+        self.barred.put(block.mark)
+        self.changes.blocks[block.customer, block.technician, block.side] = block
+
+    def lift_block(self, mark: BlockMark) -> None:
+        """Take over that a block is no more."""
+        self.barred.lift(mark)
+        self.changes.blocks[mark.customer, mark.technician, mark.side] = None
 
     def put_key(self, record: IdempotencyRecord) -> None:
         """Remember what a client's key has made."""

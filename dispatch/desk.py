@@ -34,20 +34,33 @@ OVERRIDABLE: Final = frozenset(
         Exclusion.STALE_POSITION,
         Exclusion.TOO_FAR,
         Exclusion.TIER,
+        Exclusion.BLOCKED,
         Exclusion.NIGHT_TRANSPORT,
     }
 )
 """Filters that staff may override by name: wishes, estimates, and what a telephone call can settle.
 
-Every other holds: papers, cities (``unverified``, ``papers``, ``city``), an open alarm (``sos``), a ``blocked`` pair,
-a second job (``busy``, ``calendar``), whoever is not working (``off_duty``) or is the customer (``own_order``), and
-whatever is added later until it is named here.
+A block between people is a wish of one of them, which staff may lift as well: to pass over it once leaves it in place,
+and their name in the order's history. Every other holds: papers, cities (``unverified``, ``papers``, ``city``), an open
+alarm (``sos``), a second job (``busy``, ``calendar``), whoever is not working (``off_duty``) or is the customer
+(``own_order``), and whatever is added later until it is named here.
 """
 
 _LASTING: Final = frozenset(
-    {Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.SKILL, Exclusion.GENDER, Exclusion.REFUSED, Exclusion.OWN_ORDER}
+    {
+        Exclusion.UNVERIFIED,
+        Exclusion.CITY,
+        Exclusion.SKILL,
+        Exclusion.GENDER,
+        Exclusion.REFUSED,
+        Exclusion.OWN_ORDER,
+        Exclusion.BLOCKED,
+    }
 )
 """Filters that waiting does not change: with one of them a pick cannot succeed."""
+
+_NOT_TOLD: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.BLOCKED})
+"""Those that are the technician's affair: a customer hears of one what they hear of the others."""
 
 _REFUSALS: Final = {
     OrderState.ARRIVED: ("order_arrived", "the technician is at the door"),
@@ -150,14 +163,20 @@ class Desk:
         )
         return [self._moves.tell(order, OrderFact.SWITCHED, now), *revoked]
 
-    def check_pick(self, order: Order, picked: UserId, now: float) -> None:
+    def check_pick(self, order: Order, picked: UserId, now: float, *, is_told: bool = True) -> None:
         """Refuse a pick that cannot succeed however long one waits.
+
+        Args:
+            is_told: Whoever asks may know what speaks against the technician.
 
         Raises:
             NotFound: The city does not know the technician.
-            Conflict: ``filter_failed``, naming each filter that fails.
+            Conflict: ``filter_failed``, naming each filter that fails; ``pick_unavailable`` instead when one of them
+                is not for a customer's ears.
         """
         reasons, _ = self._against(order, self._technician(picked), now)
+        if not is_told and not _NOT_TOLD.isdisjoint(reasons):
+            raise Conflict("this technician cannot be picked", code="pick_unavailable", field="technician")
         lasting = [reason.name.lower() for reason in reasons if reason in _LASTING]
         if lasting:
             raise Conflict(

@@ -3,13 +3,14 @@
 Built into columns on the loop (``columns``), judged wherever the round is solved (``filters``): both pure.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import inf
 
 import numpy as np
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
+from dispatch.barred import Barred
 from dispatch.model import Order, Technician
 from dispatch.problem import BoolArray, Exclusion, IntArray, PersonColumns, Problem
 from dispatch.settings import EligibilitySettings
@@ -67,6 +68,7 @@ def columns(
     orders: Sequence[Order],
     people: Sequence[Technician],
     alarmed: BoolArray,
+    barred: Barred,
     city: CityId,
     now: float,
     hour: float,
@@ -78,6 +80,7 @@ def columns(
         orders: The rows of the round.
         people: The technicians of the round.
         alarmed: Who has an open alarm, shape (len(people),).
+        barred: Who is kept apart from whom.
         city: Whose papers are needed.
         now: UTC epoch seconds.
         hour: The same by the city's clock, hour of the day.
@@ -94,9 +97,14 @@ def columns(
     if walk_max_m(hour, settings) < inf:
         found.walks = np.array([not person.own_transport for person in people], dtype=np.bool_)
     row_of = {person.technician: row for row, person in enumerate(people)}
-    barred = [(i, row_of[user]) for i, order in enumerate(orders) for user in order.barred if user in row_of]
-    if barred:
-        pairs = np.asarray(barred, dtype=np.int64)
+    apart = [
+        (i, row_of[user])
+        for i, order in enumerate(orders)
+        for user in barred.technicians(order.customer)
+        if user in row_of
+    ]
+    if apart:
+        pairs = np.asarray(apart, dtype=np.int64)
         found.barred_order, found.barred_technician = pairs[:, 0].copy(), pairs[:, 1].copy()
     return found
 
@@ -117,9 +125,3 @@ def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolA
         against = np.zeros((len(rows), len(problem.technicians.ids)), dtype=np.bool_)
         against[row_of[who.barred_order[here]], who.barred_technician[here]] = True
         yield Exclusion.BLOCKED, against
-
-
-def barred_now(order: Order, user: UserId, blocked: bool) -> tuple[UserId, ...]:
-    """The order's list after a block between its customer and this technician was set or lifted."""
-    others: Collection[UserId] = [known for known in order.barred if known != user]
-    return (*others, user) if blocked else tuple(others)

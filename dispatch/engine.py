@@ -40,6 +40,7 @@ from dispatch.moves import SYSTEM, Moves
 from dispatch.news import rating_now, technician_changed
 from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
+from dispatch.pair_blocks import PairBlocks
 from dispatch.places import Places
 from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
@@ -81,6 +82,9 @@ class DispatchEngine:
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
         self._roster = Roster(shard, self._book, self._moves, self._matchmaker, self._calendars, settings)
         self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
+        self._pair_blocks = PairBlocks(
+            shard.tenant, self._book, self._moves, self._matchmaker, ids, settings.blocks_len_max
+        )
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
             e.OfferAccepted: self._on_accepted,
@@ -100,7 +104,9 @@ class DispatchEngine:
             e.TechnicianCopied: self._roster.take_copy,
             e.WaysTold: self._matchmaker.ways_told,
             e.AlarmRaised: self._roster.alarm_raised,
-            e.PairBlocked: self._roster.pair_blocked,
+            e.PairBlocked: self._pair_blocks.block,
+            e.PairUnblocked: self._pair_blocks.unblock,
+            e.PairBlockCopied: self._pair_blocks.copied,
             e.RoundSolved: self._matchmaker.solved,
         }
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
@@ -232,6 +238,10 @@ class DispatchEngine:
         """Technicians on duty who may be asked."""
         return len(self._book.idle)
 
+    def barred(self, customer: UserId) -> Collection[UserId]:
+        """Technicians who are kept apart from this customer."""
+        return self._book.barred.technicians(customer)
+
     def rating(self, user: UserId, now: float) -> float:
         """Mean rating by which dispatch goes; the city's for somebody unknown."""
         known = self._book.technicians.get(user)
@@ -281,11 +291,10 @@ class DispatchEngine:
             picked=draft.technician,
             fallback=draft.fallback,
             tier_min=draft.tier_min,
-            barred=draft.barred,
             offers_len_max=modes.offers_len_max(draft.mode, self._settings),
         )
         if placed.picked is not None:
-            self._desk.check_pick(placed, placed.picked, now)
+            self._desk.check_pick(placed, placed.picked, now, is_told=False)
         book.note(placed, now, "placed", event.by)
         opened = book.put_order(orders.advance(placed, schedule.opening(placed, now, self._settings.schedule), now))
         book.note(opened, now, opened.state, SYSTEM)

@@ -9,7 +9,21 @@ from enum import StrEnum
 
 from core.ids import OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch.model import DutyState, Fallback, Gender, Mode, Offer, Order, OrderState, Rest, Shift, Site, Technician
+from dispatch.model import (
+    BlockMark,
+    BlockSide,
+    DutyState,
+    Fallback,
+    Gender,
+    Mode,
+    Offer,
+    Order,
+    OrderState,
+    Rest,
+    Shift,
+    Site,
+    Technician,
+)
 from dispatch.problem import IntArray, Problem, Solution, WayColumns
 
 # -- events ---------------------------------------------------------------------------------------------
@@ -36,8 +50,6 @@ class OrderDraft:
     fallback: Fallback = Fallback.AUTO
     tier_min: str = ""
     """Lowest tier that may be asked."""
-    barred: tuple[UserId, ...] = ()
-    """Technicians who have blocked the customer or whom the customer has blocked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,15 +334,45 @@ class AlarmRaised:
 
 @dataclass(frozen=True, slots=True)
 class PairBlocked:
-    """One of these two has blocked the other, or (``blocked`` false) neither does any more.
+    """One of these two, or staff in their name, does not want to meet the other any more. Setting it again renews it.
 
-    Counts for the customer's orders that look for a technician, also later; a live offer between the two is revoked.
-    Never refused.
+    Counts for all orders of the customer from now on, in every city: a live offer between the two is revoked, a pick
+    falls back as its customer chose, and an order that the technician has already stays theirs, which staff are told.
+    A block that staff set is not changed by the person it stands for. Given to the engine where the technician is on
+    duty. Refused: ``blocks_full``.
+
+    Attributes:
+        side: Whose block it is.
+        by: Who says so.
+        staff: The edge has checked that ``by`` may act for the platform.
     """
 
     customer: UserId
     technician: UserId
-    blocked: bool
+    side: BlockSide
+    by: UserId
+    staff: bool = False
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PairUnblocked:
+    """A block is lifted; the other side's stays. None is no news. Refused: ``block_held`` (staff set it)."""
+
+    customer: UserId
+    technician: UserId
+    side: BlockSide
+    by: UserId
+    staff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PairBlockCopied:
+    """Another city's engine committed this block, or that it is lifted (``is_set`` false). Never refused."""
+
+    mark: BlockMark
+    is_set: bool
+    by: UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +405,8 @@ DispatchEvent = (
     | WaysTold
     | AlarmRaised
     | PairBlocked
+    | PairUnblocked
+    | PairBlockCopied
     | RoundSolved
 )
 
@@ -417,6 +461,8 @@ class News(StrEnum):
     AT_PLACE = "at_place"
     LEFT_PLACE = "left_place"
     WAIT_OVER = "wait_over"
+    BLOCKED = "blocked"
+    """The two have been kept apart since (for staff only)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -503,6 +549,15 @@ class TechnicianChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class PairBlockChanged:
+    """A block was set or (``is_set`` false) lifted: the tenant's other cities must know."""
+
+    mark: BlockMark
+    by: UserId
+    is_set: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AskWays:
     """A round whose likely ways (rows of ``order`` and ``technician``) a road engine shall tell before it is solved.
 
@@ -533,6 +588,7 @@ Effect = (
     | OfferAnswered
     | DutyChanged
     | TechnicianChanged
+    | PairBlockChanged
     | AskWays
     | SolveRound
 )

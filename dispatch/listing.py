@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.ids import CityId, OrderId, UserId
-from dispatch.model import OfferState, OrderState
+from dispatch.model import BlockSide, OfferState, OrderState
 
 Place = tuple[float, str]
 """Where a row stands in a listing: when it was made (UTC epoch seconds) and its id. It never changes, whatever else
@@ -29,3 +29,13 @@ class ListFilter:
     order: OrderId | None = None
     from_at: float | None = None
     to_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockFilter:
+    """Which blocks between people are wanted; None does not filter."""
+
+    customer: UserId | None = None
+    technician: UserId | None = None
+    side: BlockSide | None = None
+    """Whose blocks."""

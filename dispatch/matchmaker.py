@@ -238,7 +238,7 @@ class Matchmaker:
             and order.picked in (None, user)
             and self._may_be_asked(user, now)
             and not self._book.has_refused(order_id, user)
-            and user not in order.barred
+            and not self._book.barred.holds(order.customer, user)
             and self._places.slot(user) is not None
             and self._calendars.clash(self._book.orders[order_id], user, now, now + pair.travel_s) is None
             and not self._places.in_alarm([user]).any()

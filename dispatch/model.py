@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from core.ids import CityId, OfferId, OrderId, TenantId, UserId
 from geo.point import LatLng
@@ -174,8 +175,6 @@ class Order:
     """When the service began."""
     tier_min: str = ""
     """Lowest tier that may be asked; empty for any."""
-    barred: tuple[UserId, ...] = ()
-    """Technicians who have blocked its customer or whom the customer has blocked."""
     cancellation: Cancellation | None = None
     """What calling it off has cost."""
     added_s: float = 0.0
@@ -271,6 +270,48 @@ class Technician:
     """Refusals and answers to offers, by service and hour (``willing.py``)."""
     own_transport: bool = False
     """Comes and goes by a vehicle of their own."""
+
+
+class BlockSide(StrEnum):
+    """Which of a customer and a technician has blocked the other."""
+
+    CUSTOMER = "customer"
+    TECHNICIAN = "technician"
+
+
+class BlockMark(NamedTuple):
+    """A block as far as deciding goes."""
+
+    customer: UserId
+    technician: UserId
+    side: BlockSide
+    by_staff: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PairBlock:
+    """A customer and a technician are not brought together any more, because one of them wants it so.
+
+    Attributes:
+        block_id: New each time it is set.
+        set_by: They themselves, or who of the staff set it in their name (``by_staff``).
+        reason: In the words of ``set_by``.
+    """
+
+    tenant: TenantId
+    block_id: str
+    customer: UserId
+    technician: UserId
+    side: BlockSide
+    set_at: float
+    set_by: UserId
+    by_staff: bool
+    reason: str = ""
+
+    @property
+    def mark(self) -> BlockMark:
+        """What is kept in memory."""
+        return BlockMark(self.customer, self.technician, self.side, self.by_staff)
 
 
 @dataclass(frozen=True, slots=True)

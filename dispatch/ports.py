@@ -8,11 +8,23 @@ from core.ids import CityId, OrderId, TenantId, UserId
 from core.notice import Notice
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
-from dispatch.listing import ListFilter, Place
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician, Wake, WakeOutcome
+from dispatch.listing import BlockFilter, ListFilter, Place
+from dispatch.model import (
+    BlockMark,
+    BlockSide,
+    IdempotencyRecord,
+    Offer,
+    Order,
+    OrderEvent,
+    PairBlock,
+    StoredRound,
+    Technician,
+    Wake,
+    WakeOutcome,
+)
 
 if TYPE_CHECKING:
-    from dispatch.events import Effect
+    from dispatch.events import Effect, PairBlockChanged
 
 
 @dataclass(slots=True)
@@ -25,12 +37,15 @@ class DispatchChanges:
     events: list[OrderEvent] = field(default_factory=list)
     rounds: list[StoredRound] = field(default_factory=list)
     idempotency: list[IdempotencyRecord] = field(default_factory=list)
+    blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock | None] = field(default_factory=dict)
+    """By customer, technician and side; None for one that is lifted."""
     notices: list[Notice] = field(default_factory=list)
     """What programs outside are to be told of these changes; put in by the service, stored with them."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.orders or self.offers or self.technicians or self.events or self.rounds or self.idempotency)
+        people = self.technicians or self.blocks
+        return bool(self.orders or self.offers or people or self.events or self.rounds or self.idempotency)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +58,7 @@ class DispatchState:
         technicians: All technicians whose ``cities`` contain the city, and those on duty in it all the same.
         event_seqs: Last event number of each order.
         idempotency: Keys of the last 24 h.
+        blocks: Blocks between people of the whole tenant, in no particular order.
     """
 
     orders: Sequence[Order]
@@ -50,6 +66,7 @@ class DispatchState:
     technicians: Sequence[Technician]
     event_seqs: dict[OrderId, int]
     idempotency: Sequence[IdempotencyRecord]
+    blocks: Sequence[BlockMark] = ()
 
 
 class DispatchStore(Protocol):
@@ -129,6 +146,12 @@ class Listings(Protocol):
         """A page of offers, by (offered_at, offer_id). Raises ``Unavailable``."""
         ...
 
+    async def blocks(
+        self, tenant: TenantId, wanted: BlockFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[PairBlock]:
+        """A page of blocks between people, by (set_at, block_id). Raises ``Unavailable``."""
+        ...
+
     async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
         """How many orders fit, counted no further than ``most``. Raises ``Unavailable``."""
         ...
@@ -201,6 +224,11 @@ class Fleet(Protocol):
 
     def attend(self, tenant: TenantId, technician: UserId, cause: str, *, active: bool) -> None:
         """A live offer or a job (``cause``: its id) begins or ends to need the technician's phone close at hand."""
+        ...
+
+    def block_changed(self, shard: Shard, change: "PairBlockChanged") -> None:
+        """``shard`` committed a block between two people, or that it is lifted: post ``PairBlockCopied`` to the
+        tenant's other engines."""
         ...
 
     def technician_changed(self, shard: Shard, technician: Technician) -> None:

@@ -97,7 +97,7 @@ def build(
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     known = [book.technicians[user] for user in users]
     alarmed = places.in_alarm(users)
-    people = eligibility.columns(orders, known, alarmed, book.shard.city, now, hour, settings.eligibility)
+    people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, now, hour, settings.eligibility)
     if settings.decline.max_s > 0.0:
         services = list(dict.fromkeys(order.service for order in orders))
         people.service = np.array([services.index(order.service) for order in orders], dtype=np.int64)
@@ -286,7 +286,7 @@ def _neighbours(
                 *unheard,
                 order.customer,
                 *sorted(book.refused.get(order.order_id, ())),
-                *order.barred,
+                *book.barred.technicians(order.customer),
                 *eligibility.unfit(order, idle, needed, now, settings.eligibility),
             ]
             is_found = False

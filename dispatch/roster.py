@@ -1,12 +1,12 @@
-"""Who works: profiles, duty, calendars, copies of other cities' technicians, alarms and blocked pairs."""
+"""Who works: profiles, duty, calendars, copies of other cities' technicians, alarms."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 
 from core.ids import CityId, UserId
 from core.shard import Shard
-from dispatch import eligibility, technician
 from dispatch import events as e
+from dispatch import technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.errors import conflict, no_such_technician
@@ -153,15 +153,3 @@ class Roster:
     def alarm_raised(self, event: e.AlarmRaised, now: float) -> list[Effect]:
         """See ``AlarmRaised``."""
         return self._moves.withdraw_offer(event.technician, now)
-
-    def pair_blocked(self, event: e.PairBlocked, now: float) -> list[Effect]:
-        """See ``PairBlocked``."""
-        book = self._book
-        for order in book.open_orders_of(event.customer):
-            barred = eligibility.barred_now(order, event.technician, event.blocked)
-            if order.customer == event.customer and barred != order.barred:
-                book.put_order(replace(order, barred=barred))
-                self._matchmaker.want()
-        offer = self._book.live_offer(event.technician) if event.blocked else None
-        mine = offer is not None and book.orders[offer.order_id].customer == event.customer
-        return self._moves.withdraw_offer(event.technician, now) if mine else []

@@ -132,6 +132,10 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """Mean rating, None for one without ratings."""
         return self._engine.stored.shown_rating(technician, now)
 
+    def barred(self, customer: UserId) -> Collection[UserId]:
+        """Technicians who are kept apart from this customer; may be ahead of the store."""
+        return self._engine.barred(customer)
+
     def orders_of(self, user: UserId) -> list[Order]:
         """Open orders in which ``user`` is the customer or the technician, oldest first."""
         return self._engine.stored.orders_of(user)
@@ -320,6 +324,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                 self._write(technician, effect.rating)
                 if effect.what != "copied":
                     self._fleet.technician_changed(self.shard, technician)
+            case events.PairBlockChanged():
+                self._fleet.block_changed(self.shard, effect)
             case events.SendOffer(offer):
                 self._fleet.attend(tenant, offer.technician, offer.offer_id, active=True)
             case events.CloseOffer(offer) | events.OfferAnswered(offer):

@@ -329,6 +329,9 @@ class DispatchSettings(Ranged):
     """Requests of one city that may wait; more are answered `overloaded`; a number."""
     batch_len_max: Annotated[int, Range(1, 10_000)] = 256
     """Requests handled and stored together; a number."""
+    blocks_len_max: Annotated[int, Range(0, 10_000)] = 200
+    """How many others one person may block, a customer technicians or a technician customers; more are refused
+    (`blocks_full`); a number."""
     seed: Annotated[int, Range(0, 2**31 - 1)] = 1
     """Seed of the tie-break between equal candidates; a number."""
     round: RoundSettings = RoundSettings()

@@ -11,7 +11,7 @@ from core.errors import Unavailable
 from core.ids import ORDER_PREFIX, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
-from dispatch.events import AlarmRaised, TechnicianCopied
+from dispatch.events import AlarmRaised, PairBlockChanged, PairBlockCopied, TechnicianCopied
 from dispatch.model import Order, Technician
 from dispatch.service import DispatchService
 from geo.position_index import Flag
@@ -116,6 +116,15 @@ class Fleet:
                 dispatch.post(TechnicianCopied(technician), urgent=True)
             except Unavailable as error:
                 _log.info("a technician was not copied", extra={"city": other.city, "code": error.code})
+
+    def block_changed(self, shard: Shard, change: PairBlockChanged) -> None:
+        """Tell the tenant's other cities of a block between two people."""
+        for dispatch in self._dispatch.get(shard.tenant, ()):
+            if dispatch.shard != shard:
+                try:
+                    dispatch.post(PairBlockCopied(change.mark, change.is_set, change.by), urgent=True)
+                except Unavailable as error:  # a city that is closed reads all blocks when it opens
+                    _log.info("a block was not copied", extra={"city": dispatch.shard.city, "code": error.code})
 
     # -- dispatch.ports.Watchers and safety.ports.Watchers ----------------------------------------------
 

@@ -5,12 +5,22 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_
 
 from core.ids import CityId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from core.shard import Shard
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
+from dispatch.model import (
+    BlockMark,
+    BlockSide,
+    IdempotencyRecord,
+    Offer,
+    Order,
+    OrderEvent,
+    PairBlock,
+    StoredRound,
+    Technician,
+)
 from dispatch.ports import DispatchChanges, DispatchState
 from store import schema
 from store.blobs import Blob
@@ -24,6 +34,7 @@ _ORDER: Final = Blob(Order)
 _OFFER: Final = Blob(Offer)
 _TECHNICIAN: Final = Blob(Technician)
 _EVENT: Final = Blob(OrderEvent)
+_BLOCK: Final = Blob(PairBlock)
 _ROUND: Final = Blob(StoredRound)
 _IDEMPOTENCY: Final = Blob(IdempotencyRecord)
 
@@ -33,6 +44,16 @@ _PUT_ORDER: Final = VersionedRows(schema.orders, schema.ORDER_CHANGING, "order")
 _PUT_OFFER: Final = VersionedRows(schema.offers, schema.OFFER_CHANGING, "offer")
 _PUT_TECHNICIAN: Final = VersionedRows(schema.technicians, schema.TECHNICIAN_CHANGING, "technician")
 _PUT_IDEMPOTENCY: Final = upsert(schema.idempotency)
+_PUT_BLOCK: Final = upsert(schema.pair_blocks)
+_b = schema.pair_blocks.c
+_DROP_BLOCK: Final = Statement(
+    delete(schema.pair_blocks).where(
+        _b.tenant == bindparam("t"),
+        _b.customer == bindparam("c"),
+        _b.technician == bindparam("w"),
+        _b.side == bindparam("s"),
+    )
+)
 _ADD_EVENT: Final = insert_row(schema.order_events)
 _ADD_ROUND: Final = insert_row(schema.rounds)
 _ADD_ROUND_ORDER: Final = insert_row(schema.round_orders)
@@ -83,6 +104,11 @@ _LOAD_TECHNICIANS: Final = Statement(
         schema.technicians.c.tenant == bindparam("t"), func.instr(schema.technicians.c.cities, bindparam("line")) > 0
     )
     .order_by(schema.technicians.c.technician)
+)
+_LOAD_BLOCKS: Final = Statement(
+    select(_b.customer, _b.technician, _b.side, _b.by_staff)
+    .where(_b.tenant == bindparam("t"))
+    .order_by(_b.customer, _b.technician, _b.side)
 )
 _LOAD_IDEMPOTENCY: Final = Statement(
     select(schema.idempotency.c.body)
@@ -197,6 +223,10 @@ def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:
         technicians=[_TECHNICIAN.unpack(row[0]) for row in technicians],
         event_seqs={order_id: seq for order_id, seq in last_seqs.items() if seq is not None},
         idempotency=[_IDEMPOTENCY.unpack(row[0]) for row in keys],
+        blocks=[
+            BlockMark(customer, technician, BlockSide(side), bool(by_staff))
+            for customer, technician, side, by_staff in _LOAD_BLOCKS.all(connection, tenant)
+        ],
     )
 
 
@@ -239,6 +269,7 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
             technician.version,
             _TECHNICIAN.pack(technician),
         )
+    _write_blocks(connection, tenant, changes)
     _ADD_EVENT.change_many(connection, [(tenant, e.order_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
     _ADD_ROUND.change_many(connection, [(tenant, r.round_id, city, r.at, _ROUND.pack(r)) for r in changes.rounds])
     _ADD_ROUND_ORDER.change_many(
@@ -249,3 +280,13 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
     _PUT_IDEMPOTENCY.change_many(
         connection, [(tenant, city, r.user, r.key, r.at, _IDEMPOTENCY.pack(r)) for r in changes.idempotency]
     )
+
+
+def _write_blocks(connection: Connection, tenant: TenantId, changes: DispatchChanges) -> None:
+    for (customer, technician, side), block in changes.blocks.items():
+        key = (tenant, customer, technician, side.value)
+        if block is None:
+            _DROP_BLOCK.change(connection, *key)
+        else:
+            by_staff = int(block.by_staff)
+            _PUT_BLOCK.change(connection, *key, by_staff, block.set_at, block.block_id, _BLOCK.pack(block))

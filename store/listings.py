@@ -13,8 +13,8 @@ from typing import Any, Final, TypeVar
 from sqlalchemy import Connection, Select, Table, bindparam, func, select, tuple_
 
 from core.ids import TenantId
-from dispatch.listing import ListFilter, Place
-from dispatch.model import Offer, OfferState, Order
+from dispatch.listing import BlockFilter, ListFilter, Place
+from dispatch.model import Offer, OfferState, Order, PairBlock
 from dispatch.order import SETTLED_STATES
 from store import schema
 from store.blobs import Blob
@@ -23,7 +23,8 @@ from store.statements import Row, Statement
 
 _ORDER: Final = Blob(Order)
 _OFFER: Final = Blob(Offer)
-_o, _f = schema.orders.c, schema.offers.c
+_BLOCK: Final = Blob(PairBlock)
+_o, _f, _b = schema.orders.c, schema.offers.c, schema.pair_blocks.c
 
 _Walk = tuple[Statement, list[Any]]
 """A statement and its values without the limit."""
@@ -48,6 +49,12 @@ class SqlListings:
     ) -> Sequence[Offer]:
         """See the port."""
         return await self._database.read(partial(_page, _offer_walks, _OFFER, tenant, wanted, before, limit))
+
+    async def blocks(
+        self, tenant: TenantId, wanted: BlockFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[PairBlock]:
+        """See the port."""
+        return await self._database.read(partial(_block_page, tenant, wanted, before, limit))
 
     async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
         """See the port."""
@@ -84,6 +91,22 @@ def _count(walks: _Walks, tenant: TenantId, wanted: ListFilter, most: int, conne
         if count >= most:
             break
     return count
+
+
+def _block_page(
+    tenant: TenantId, wanted: BlockFilter, before: Place | None, limit: int, connection: Connection
+) -> list[PairBlock]:
+    index = "pair_blocks_by_time"
+    if wanted.customer is not None or wanted.technician is not None:
+        index = f"pair_blocks_by_{'customer' if wanted.customer is not None else 'technician'}"
+    given = {
+        "customer": wanted.customer,
+        "technician": wanted.technician,
+        "side": None if wanted.side is None else wanted.side.value,
+        "before": before,
+    }
+    statement, values = _asked(blocks_statement, index, tenant, given, False)
+    return [_BLOCK.unpack(row[2]) for row in statement.all(connection, *values, limit)]
 
 
 # -- which index is walked for what -------------------------------------------------------------------------
@@ -194,6 +217,16 @@ def offers_statement(index: str, names: tuple[str, ...], counting: bool) -> Stat
     walked = "offers_by_order" if index == "orders_by_customer" else index
     query = query.with_hint(schema.offers, f"INDEXED BY {walked}", "sqlite")
     return _bounded(query, _f.offered_at, _f.offer_id, counting)
+
+
+@cache
+def blocks_statement(index: str, names: tuple[str, ...], counting: bool) -> Statement:
+    """Likewise for blocks between people."""
+    query = select(_b.set_at, _b.block_id, _b.body).where(_b.tenant == bindparam("tenant"))
+    for name in names:
+        query = query.where(_condition(name, schema.pair_blocks, _b.set_at, _b.block_id))
+    query = query.with_hint(schema.pair_blocks, f"INDEXED BY {index}", "sqlite")
+    return _bounded(query, _b.set_at, _b.block_id, counting)
 
 
 def _condition(name: str, table: Table, at: Any, key: Any) -> Any:  # expressions of SQLAlchemy

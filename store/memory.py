@@ -15,8 +15,17 @@ from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
 from core.service import pause
 from core.shard import Shard
-from dispatch.listing import ListFilter, Place
-from dispatch.model import IdempotencyRecord, Offer, Order, OrderEvent, StoredRound, Technician
+from dispatch.listing import BlockFilter, ListFilter, Place
+from dispatch.model import (
+    BlockSide,
+    IdempotencyRecord,
+    Offer,
+    Order,
+    OrderEvent,
+    PairBlock,
+    StoredRound,
+    Technician,
+)
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
@@ -146,6 +155,7 @@ class MemoryDispatchStore:
         self._events: dict[tuple[TenantId, OrderId], dict[int, OrderEvent]] = {}
         self._rounds: dict[tuple[TenantId, str], StoredRound] = {}
         self._idempotency: dict[tuple[Shard, UserId, str], IdempotencyRecord] = {}
+        self._blocks: dict[tuple[TenantId, UserId, UserId, BlockSide], PairBlock] = {}
         self.webhook_events: dict[tuple[TenantId, str, str], Delivery] = {}
 
     async def load(self, shard: Shard, now: float) -> DispatchState:
@@ -179,6 +189,7 @@ class MemoryDispatchStore:
                 for (owner, _, _), record in self._idempotency.items()
                 if owner == shard and record.at >= now - IDEMPOTENCY_HONOURED_S
             ],
+            blocks=[block.mark for (tenant, *_), block in sorted(self._blocks.items()) if tenant == shard.tenant],
         )
 
     async def commit(
@@ -200,6 +211,11 @@ class MemoryDispatchStore:
             self._rounds[shard.tenant, stored.round_id] = stored
         for record in changes.idempotency:
             self._idempotency[shard, record.user, record.key] = record
+        for pair, block in changes.blocks.items():
+            if block is None:
+                self._blocks.pop((shard.tenant, *pair), None)
+            else:
+                self._blocks[shard.tenant, *pair] = block
         for notice in changes.notices:
             key = (notice.tenant, notice.endpoint, notice.event_id)
             self.webhook_events.setdefault(key, Delivery(notice, 0, notice.created_at))
@@ -311,6 +327,22 @@ class MemoryListings:
             and (before is None or (offer.offered_at, offer.offer_id) < before)
         ]
         return sorted(found, key=lambda offer: (offer.offered_at, offer.offer_id), reverse=True)[:limit]
+
+    async def blocks(
+        self, tenant: TenantId, wanted: BlockFilter, *, before: Place | None = None, limit: int
+    ) -> Sequence[PairBlock]:
+        """See the port."""
+        self._store.faults.before_read()
+        found = [
+            block
+            for (owner, customer, technician, side), block in self._store._blocks.items()
+            if owner == tenant
+            and wanted.customer in (None, customer)
+            and wanted.technician in (None, technician)
+            and wanted.side in (None, side)
+            and (before is None or (block.set_at, block.block_id) < before)
+        ]
+        return sorted(found, key=lambda block: (block.set_at, block.block_id), reverse=True)[:limit]
 
     async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
         """See the port."""

@@ -198,6 +198,22 @@ devices: Final = Table(
     _body(),
 )
 
+pair_blocks: Final = Table(
+    "pair_blocks",
+    MAIN,
+    _key("tenant"),
+    _key("customer"),
+    _key("technician"),
+    _key("side"),  # whose block it is: customer or technician
+    _integer("by_staff"),
+    _real("set_at"),
+    _text("block_id"),
+    _body(),
+    Index("pair_blocks_by_time", "tenant", "set_at", "block_id"),
+    Index("pair_blocks_by_customer", "tenant", "customer", "set_at", "block_id"),
+    Index("pair_blocks_by_technician", "tenant", "technician", "set_at", "block_id"),
+)
+
 webhook_events: Final = Table(
     "webhook_events",
     MAIN,

@@ -8,6 +8,7 @@ from core.outbox import OutboxDraft, Stream
 from core.principal import Principal, Role
 from core.shard import Shard
 from dispatch.model import (
+    BlockSide,
     DutyState,
     Gender,
     IdempotencyRecord,
@@ -18,6 +19,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     OrderState,
+    PairBlock,
     Site,
     StoredRound,
     Technician,
@@ -157,6 +159,19 @@ def make_key(key: str = "k1", at: float = NOW) -> IdempotencyRecord:
     return IdempotencyRecord(TENANT, UserId("cus_1"), key, "fingerprint", OrderId("ord_1"), at)
 
 
+def make_block(
+    customer: str = "cus_1",
+    technician: str = "tec_1",
+    side: BlockSide = BlockSide.CUSTOMER,
+    at: float = NOW,
+    *,
+    by_staff: bool = False,
+) -> PairBlock:
+    block_id = f"blk_{customer}_{technician}_{side}"
+    set_by = UserId("ops_1" if by_staff else customer)
+    return PairBlock(TENANT, block_id, UserId(customer), UserId(technician), side, at, set_by, by_staff, "吵架")
+
+
 def changes_of(*values: object) -> DispatchChanges:
     changes = DispatchChanges()
     for value in values:
@@ -171,6 +186,8 @@ def changes_of(*values: object) -> DispatchChanges:
                 changes.events.append(value)
             case StoredRound():
                 changes.rounds.append(value)
+            case PairBlock():
+                changes.blocks[value.customer, value.technician, value.side] = value
             case IdempotencyRecord():
                 changes.idempotency.append(value)
             case _:

@@ -9,7 +9,7 @@ from core.ids import CityId, OrderId, UserId
 from core.outbox import Stream
 from core.shard import Shard
 from dispatch.listing import ListFilter
-from dispatch.model import DutyState, OfferState, OrderState
+from dispatch.model import BlockSide, DutyState, OfferState, OrderState
 from dispatch.ports import DispatchChanges
 from tests.contract.conftest import Node
 from tests.contract.store_values import (
@@ -19,6 +19,7 @@ from tests.contract.store_values import (
     SHARD,
     TENANT,
     changes_of,
+    make_block,
     make_draft,
     make_event,
     make_key,
@@ -247,3 +248,23 @@ async def test_rounds_of_a_city_are_read_by_time_page_by_page(node: Node) -> Non
         elsewhere.tenant, elsewhere.city, from_at=NOW, to_at=NOW + 9, limit=10
     )
     assert list(found) == [other]
+
+
+async def test_blocks_are_loaded_in_every_city_of_their_tenant_until_they_are_lifted(node: Node) -> None:
+    store = node.stores.dispatch
+    sides = [make_block(side=side, by_staff=side is BlockSide.TECHNICIAN) for side in BlockSide]
+    other = make_block("cus_2")
+    await store.commit(SHARD, changes_of(*sides, other), [], NOW)
+    again = replace(sides[0], block_id="blk_again", set_at=NOW + 1, by_staff=True)
+    await store.commit(Shard(TENANT, CityId("suzhou")), changes_of(again), [], NOW)  # set again, by any of the cities
+    lifted = DispatchChanges(blocks={(other.customer, other.technician, other.side): None})
+    assert lifted
+    for _ in range(2):  # also twice
+        await store.commit(SHARD, lifted, [], NOW)
+    for _ in range(2):
+        for city in (CITY, CityId("suzhou")):
+            state = await node.stores.dispatch.load(Shard(TENANT, city), NOW)
+            assert list(state.blocks) == [again.mark, sides[1].mark]
+        foreign = await node.stores.dispatch.load(Shard(OTHER_TENANT, CITY), NOW)
+        assert list(foreign.blocks) == []
+        await node.reopen()

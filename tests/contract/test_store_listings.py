@@ -8,12 +8,22 @@ import pytest
 from core.errors import Unavailable
 from core.ids import CityId, OrderId, UserId
 from core.shard import Shard
-from dispatch.listing import ListFilter, Place
-from dispatch.model import OfferState, Order, OrderState
+from dispatch.listing import BlockFilter, ListFilter, Place
+from dispatch.model import BlockSide, OfferState, Order, OrderState, PairBlock
 from dispatch.unserved import open_orders_unserved
 from store.sqlite import Stores
 from tests.contract.conftest import Node
-from tests.contract.store_values import CITY, NOW, OTHER_TENANT, SHARD, TENANT, changes_of, make_offer, make_order
+from tests.contract.store_values import (
+    CITY,
+    NOW,
+    OTHER_TENANT,
+    SHARD,
+    TENANT,
+    changes_of,
+    make_block,
+    make_offer,
+    make_order,
+)
 
 SUZHOU = CityId("suzhou")
 
@@ -172,3 +182,36 @@ async def test_open_orders_of_a_city_that_is_not_served_are_counted(node: Node) 
     await node.stores.dispatch.commit(SHARD, changes_of(*orders), [], NOW)
     assert await open_orders_unserved(node.stores.listings, TENANT, {SUZHOU}) == {CITY: 2}
     assert await open_orders_unserved(node.stores.listings, TENANT, {CITY}) == {}
+
+
+async def test_blocks_are_listed_by_either_person_and_side_newest_first(node: Node) -> None:
+    both = (BlockSide.CUSTOMER, BlockSide.TECHNICIAN)
+    made = [
+        make_block(f"cus_{c}", f"tec_{t}", side, NOW + n // 2)
+        for n, (c, t, side) in enumerate((c, t, side) for c in range(3) for t in range(2) for side in both)
+    ]
+    await node.stores.dispatch.commit(SHARD, changes_of(*made), [], NOW)
+    newest = sorted(made, key=lambda block: (block.set_at, block.block_id), reverse=True)
+    who, whom = UserId("cus_1"), UserId("tec_1")
+    for wanted in (
+        BlockFilter(),
+        BlockFilter(customer=who),
+        BlockFilter(technician=whom),
+        BlockFilter(customer=who, technician=whom),
+        BlockFilter(customer=who, side=BlockSide.CUSTOMER),
+        BlockFilter(technician=whom, side=BlockSide.TECHNICIAN),
+    ):
+        expected = [
+            block
+            for block in newest
+            if wanted.customer in (None, block.customer)
+            and wanted.technician in (None, block.technician)
+            and wanted.side in (None, block.side)
+        ]
+        seen: list[PairBlock] = []
+        before: Place | None = None
+        while page := await node.stores.listings.blocks(TENANT, wanted, before=before, limit=2):
+            seen.extend(page)
+            before = (page[-1].set_at, page[-1].block_id)
+        assert seen == expected
+    assert list(await node.stores.listings.blocks(OTHER_TENANT, BlockFilter(), limit=9)) == []

@@ -37,12 +37,14 @@ class Caller:
             return self.tokens[Role.TECHNICIAN]
         if path.startswith("/v1/incidents") or path.endswith(("/assign", "/mode", "/what-if", "/reassign")):
             return self.tokens[Role.OPS]
-        return self.tokens[Role.SERVICE if path.startswith("/v1/technicians") else Role.CUSTOMER]
+        is_record = path.startswith(("/v1/technicians", "/v1/customers"))
+        return self.tokens[Role.SERVICE if is_record else Role.CUSTOMER]
 
     def aimed(self, path: str) -> str:
         kind = path.split("/")[2]
-        target = {"orders": self.order, "incidents": self.incident, "technicians": "tec_http"}
-        return path.replace("{id}", target.get(kind, ""))
+        things = {"orders": self.order, "incidents": self.incident, "technicians": "tec_http", "customers": "cus_far"}
+        path = path.replace("{technician}", "tec_http").replace("{customer}", "cus_far")
+        return path.replace("{id}", things.get(kind, ""))
 
     async def send(
         self, method: str, path: str, body: bytes, content_type: str = "application/json"

@@ -85,6 +85,13 @@ TABLE: dict[str, dict[str, str]] = {
     "technician_duty": TECHNICIAN_READ | {"technician_far_ops": "bad"},
     "technician_track": _row(" no no no no no no yes hid no no   no no hid no   hid hid no"),
     "technician_why_no_offers": _row(" no no no no no no yes hid no no   no no hid no   hid hid no"),
+    # The two have met: cus_1 has an order that tec_1 has. Others' blocks look like people whom one never met; to lift
+    # a block of one's own that is not there is no news.
+    "customer_block_put": _row("yes hid no no no no yes hid yes hid   hid no hid hid   yes hid yes"),
+    "customer_block_delete": _row("yes hid no no no no yes hid yes hid   yes no hid yes   yes hid yes"),
+    "technician_block_put": _row("no no yes hid no no yes hid yes hid   no hid hid hid   hid yes hid"),
+    "technician_block_delete": _row("no no yes hid no no yes hid yes hid   no yes hid yes   hid yes hid"),
+    "block_list": _row("       yes yes yes yes no no yes yes yes yes   yes yes yes yes   yes yes yes"),
     "sos": EVERYONE,
     "incident_list": _row("    no no no no no no yes yes no no   no no yes no   yes yes no"),
     "incident_read": INCIDENT,
@@ -131,6 +138,8 @@ def _body(name: str) -> Any:
         "order_assign": {"technician": "tec_1", "reason": "x"},
         "order_mode": {"mode": "auto"},
         "technician_calendar_put": {},
+        "customer_block_put": {"reason": "x"},
+        "technician_block_put": {"reason": "x"},
         "technician_put": {"name": "Name", "cities": ["shenzhen"], "skills": ["massage"], "verified": True},
         "technician_duty": {"on": True, "city": "shenzhen"},
         "incident_resolve": {"disposition": "false_test"},
@@ -176,7 +185,8 @@ async def test_every_route_for_every_caller(tmp_path: Path) -> None:
             for prefix, id_ in thing.items():
                 if path.startswith(prefix):
                     path = path.replace("{id}", id_)
-            path = path.replace("{id}", "tec_1")
+            path = path.replace("/customers/{id}", "/customers/cus_1").replace("{customer}", "cus_1")
+            path = path.replace("{id}", "tec_1").replace("{technician}", "tec_1")
             if name == "technician_nearby":
                 path += f"?lat={LAT}&lng={LNG}"
             for caller, user, role, roles, tenant, cities in reversed(CALLERS):

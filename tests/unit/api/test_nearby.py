@@ -42,12 +42,16 @@ class _Town:
         self.shard = Shard(TENANT, CITY)
         self.positions = SimpleNamespace(index=self.index)
         self.dispatch = self
+        self.kept_apart: frozenset[UserId] = frozenset()
 
     def open_city(self, tenant: TenantId, point: LatLng) -> tuple["_Town", str]:
         return self, ""
 
     def technician(self, user: UserId) -> Technician:
         return Technician(TENANT, user, user, frozenset(), Gender.OTHER, "", (CITY,), True, 1, NOW)
+
+    def barred(self, customer: UserId) -> frozenset[UserId]:
+        return self.kept_apart
 
     def rating(self, user: UserId, now: float) -> None:
         return None
@@ -93,3 +97,12 @@ def test_nobody_is_farther_from_the_centre_of_their_cell_than_is_looked_for(lat:
     for number in range(200):
         place = LatLng(lat + 0.0007 * number, 114.0 + 0.0011 * number)
         assert distance_m(place, cell_center(cell_of(place, CARD_RESOLUTION))) < CELL_REACH_M
+
+
+def test_whoever_is_kept_apart_from_the_asker_has_no_card_and_takes_nobodys_place() -> None:
+    town = _Town([20.0 * number for number in range(6)])
+    everybody = town.cards(6)
+    town.kept_apart = frozenset({UserId("tec_0"), UserId("tec_1")})
+    left = town.cards(4)
+    assert len(left) == 4
+    assert set(left) < set(everybody)

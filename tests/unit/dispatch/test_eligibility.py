@@ -17,7 +17,7 @@ from dispatch.problem import Exclusion, PersonColumns
 from dispatch.settings import DispatchSettings, EligibilitySettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
-from tests.unit.dispatch.world import ANNA, T0, World, asks, closes, heard, north
+from tests.unit.dispatch.world import T0, World, asks, closes, heard, north
 
 LI, WU = UserId("tec_li"), UserId("tec_wu")
 
@@ -121,42 +121,6 @@ def test_an_alarm_raised_while_a_thread_solves_wins_over_its_answer() -> None:
     w.feed(e.AlarmRaised(LI))
     w.solve()
     assert w.engine.live_offers() == []
-
-
-def test_a_pair_that_is_blocked_is_never_matched() -> None:
-    w = world()
-    w.join("tec_li", 100)
-    w.join("tec_wu", 2_000)
-    order = w.place(barred=(LI,))
-    assert w.offer_of("tec_wu").order_id == order.order_id
-    assert reasons(w, order) == {"tec_li": "blocked"}
-    other = w.place(by=UserId("cus_bob"))
-    assert w.offer_of("tec_li").order_id == other.order_id
-
-
-def test_a_block_set_meanwhile_revokes_the_offer_and_outlives_a_restart() -> None:
-    w = world()
-    w.join("tec_li", 100)
-    order = w.place()
-    effects = w.feed(e.PairBlocked(ANNA, LI, True))
-    assert heard(effects) == [closes("tec_li", CloseReason.REVOKED)]
-    w.tick(3)
-    w.restart()
-    w.seen(LI, north(100))
-    w.tick(30)
-    assert w.engine.live_offer(LI) is None
-    lifted = w.feed(e.PairBlocked(ANNA, LI, False))
-    w.seen(LI, north(100))
-    assert asks("tec_li", order__order_id=order.order_id) in [*lifted, *w.tick(33)]
-
-
-def test_a_block_says_nothing_about_orders_in_which_the_two_do_not_meet() -> None:
-    w = world()
-    w.join("tec_li", 100)
-    order = w.place(by=UserId("cus_bob"))
-    w.feed(e.PairBlocked(ANNA, LI, True))
-    assert w.offer_of("tec_li").order_id == order.order_id
-    assert w.order(order.order_id).barred == ()
 
 
 NIGHT = 3_600.0 * (24 - (T0 / 3600) % 24)

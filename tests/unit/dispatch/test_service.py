@@ -102,6 +102,9 @@ class Surroundings:
     def attend(self, tenant: TenantId, technician: UserId, cause: str, *, active: bool) -> None:
         self.told.append(("attend", technician, cause[:4], active))
 
+    def block_changed(self, shard: Shard, change: e.PairBlockChanged) -> None:
+        self.told.append(("block", change.mark, change.is_set))
+
     def technician_changed(self, shard: Shard, technician: Technician) -> None:
         self.told.append(("copy", technician.technician, technician.version))
 

@@ -13,12 +13,14 @@ from dispatch import events as e
 from dispatch import rounds
 from dispatch.engine import DispatchEngine
 from dispatch.model import (
+    BlockSide,
     DutyState,
     Gender,
     IdempotencyRecord,
     Offer,
     Order,
     OrderEvent,
+    PairBlock,
     Site,
     StoredRound,
     Technician,
@@ -90,8 +92,14 @@ class Ledger:
     events: list[OrderEvent] = field(default_factory=list)
     rounds: list[StoredRound] = field(default_factory=list)
     keys: dict[tuple[UserId, str], IdempotencyRecord] = field(default_factory=dict)
+    blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock] = field(default_factory=dict)
 
     def commit(self, changes: DispatchChanges) -> None:
+        for pair, block in changes.blocks.items():
+            if block is None:
+                self.blocks.pop(pair, None)
+            else:
+                self.blocks[pair] = block
         for order in changes.orders.values():
             stored = self.orders.get(order.order_id)
             assert order.version == (stored.version if stored else 0) + 1, order
@@ -125,6 +133,7 @@ class Ledger:
             technicians=list(self.technicians.values()),
             event_seqs={i: max((x.seq for x in self.events if x.order_id == i), default=0) for i in ids},
             idempotency=list(self.keys.values()),
+            blocks=[block.mark for block in self.blocks.values()],
         )
 
 

@@ -13,7 +13,7 @@ import store.streams
 import store.tracks
 from core.outbox import Stream
 from store import schema
-from store.listings import offers_statement, orders_statement
+from store.listings import blocks_statement, offers_statement, orders_statement
 from store.migrate import migrate
 from store.outbox import Outbox
 from store.statements import Statement, VersionedRows
@@ -36,8 +36,9 @@ FILES: dict[str, tuple[object, ...]] = {
 }
 # Read at start, or once an hour, or bounded by LIMIT from the front of the table.
 SCANS = {"_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
-# All technicians of a tenant are looked through for those of the city: once for each shard at its start.
-WHOLE_TENANT = {"_LOAD_TECHNICIANS"}
+# All technicians of a tenant are looked through for those of the city, and all blocks between people are needed in
+# each: once for each shard at its start.
+WHOLE_TENANT = {"_LOAD_TECHNICIANS", "_LOAD_BLOCKS"}
 
 
 def statements(holder: object, prefix: str = "") -> Iterator[tuple[str, Statement]]:
@@ -101,3 +102,23 @@ def test_no_statement_walks_through_a_table(tmp_path: Path, file: str) -> None:
             assert name in WHOLE_TENANT or not any(step.endswith("(tenant=?)") for step in plan), (name, plan)
     connection.close()
     assert looked_at >= 5
+
+
+@pytest.mark.parametrize(
+    ("index", "least"),
+    [
+        ("pair_blocks_by_time", ()),
+        ("pair_blocks_by_customer", ("customer",)),
+        ("pair_blocks_by_technician", ("technician",)),
+    ],
+)
+def test_a_listing_of_blocks_walks_one_index_in_its_order(tmp_path: Path, index: str, least: tuple[str, ...]) -> None:
+    migrate(tmp_path, CountedIds())
+    connection = sqlite3.connect(tmp_path / "doorstep.db")
+    for extra in ((), ("side",), ("before",), ("side", "before")):
+        statement = blocks_statement(index, (*least, *extra), False)
+        values = [1] * statement.text.count("?")
+        plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement.text}", values)]
+        assert any(index in step for step in plan), plan
+        assert not any("SCAN" in step or "B-TREE" in step for step in plan), plan
+    connection.close()

@@ -1,0 +1,98 @@
+"""Blocks between a customer and a technician: who may set and lift them, and what a new one does to open orders.
+
+Part of the engine; pure. A block is set by one of the two or by staff in their name, each side has its own, and either
+keeps them apart. Neither learns of the other's: what they see of it looks like any technician who is not there.
+"""
+
+from core.ids import BLOCK_PREFIX, IdSource, TenantId, UserId
+from dispatch.book import Book
+from dispatch.errors import conflict
+from dispatch.events import Effect, JobNews, News, PairBlockChanged, PairBlockCopied, PairBlocked, PairUnblocked
+from dispatch.matchmaker import Matchmaker
+from dispatch.model import BlockMark, BlockSide, Order, OrderState, PairBlock
+from dispatch.moves import Moves
+
+
+class PairBlocks:
+    """Blocks as one shard's engine sees them: all of its tenant, of which it stores those that it is told to set."""
+
+    def __init__(
+        self, tenant: TenantId, book: Book, moves: Moves, matchmaker: Matchmaker, ids: IdSource, len_max: int
+    ) -> None:
+        self._tenant = tenant
+        self._book = book
+        self._moves = moves
+        self._matchmaker = matchmaker
+        self._ids = ids
+        self._len_max = len_max
+
+    def block(self, event: PairBlocked, now: float) -> list[Effect]:
+        """Set a block. See ``PairBlocked`` for refusals."""
+        barred = self._book.barred
+        pair = event.customer, event.technician
+        is_set = barred.is_set(*pair, event.side)
+        if is_set and barred.is_by_staff(*pair, event.side) and not event.staff:
+            return []
+        owner = event.customer if event.side is BlockSide.CUSTOMER else event.technician
+        if not is_set and barred.set_len(event.side, owner) >= self._len_max:
+            raise conflict("blocks_full", f"at most {self._len_max} may be blocked: lift one that is not needed")
+        stored = PairBlock(
+            tenant=self._tenant,
+            block_id=self._ids.new(BLOCK_PREFIX),
+            customer=event.customer,
+            technician=event.technician,
+            side=event.side,
+            set_at=now,
+            set_by=event.by,
+            by_staff=event.staff,
+            reason=event.reason,
+        )
+        was_apart = barred.holds(*pair)
+        self._book.put_block(stored)
+        effects: list[Effect] = [PairBlockChanged(stored.mark, event.by, is_set=True)]
+        return effects if was_apart else [*effects, *self._part(*pair, event.by, now)]
+
+    def unblock(self, event: PairUnblocked, now: float) -> list[Effect]:
+        """Lift a block. See ``PairUnblocked`` for refusals."""
+        barred = self._book.barred
+        pair = event.customer, event.technician
+        if not barred.is_set(*pair, event.side):
+            return []
+        if barred.is_by_staff(*pair, event.side) and not event.staff:
+            raise conflict("block_held", "staff set it: only they lift it")
+        mark = BlockMark(*pair, event.side, by_staff=False)
+        self._book.lift_block(mark)
+        self._matchmaker.want()
+        return [PairBlockChanged(mark, event.by, is_set=False)]
+
+    def copied(self, event: PairBlockCopied, now: float) -> list[Effect]:
+        """Another city's engine has stored it: nothing to store here but what it does to the orders of this city."""
+        barred, mark = self._book.barred, event.mark
+        if not event.is_set:
+            barred.lift(mark)
+            self._matchmaker.want()
+            return []
+        was_apart = barred.holds(mark.customer, mark.technician)
+        barred.put(mark)
+        return [] if was_apart else self._part(mark.customer, mark.technician, event.by, now)
+
+    def _part(self, customer: UserId, technician: UserId, by: UserId, now: float) -> list[Effect]:
+        """Keep two people apart in what is open: offers end, a pick falls back, what was accepted stands."""
+        effects: list[Effect] = []
+        for order in self._book.open_orders_of(customer):
+            if order.customer != customer:
+                continue
+            if order.technician == technician:
+                effects.append(self._tell(order, by, now))
+            offer = self._book.live_offer(technician)
+            if offer is not None and offer.order_id == order.order_id:
+                effects.extend(self._moves.withdraw_offer(technician, now))
+            order = self._book.orders[order.order_id]
+            if order.picked == technician and order.state in (OrderState.MATCHING, OrderState.SCHEDULED):
+                effects.extend(self._moves.end_search(order, now))
+        return effects
+
+    def _tell(self, order: Order, by: UserId, now: float) -> Effect:
+        """An accepted order is not taken from anybody: staff hear of it and may give it to somebody else."""
+        self._book.note(order, now, "blocked", by, technician=order.technician)
+        return JobNews(order, News.BLOCKED, now)
