@@ -17,7 +17,7 @@ _BY_STAFF: Final = {BlockSide.CUSTOMER: 4, BlockSide.TECHNICIAN: 8}
 
 
 class Barred:
-    """Pairs with a block. Memory: about 100 bytes a pair besides the names."""
+    """Pairs with a block. Memory: about 200 bytes a pair."""
 
     def __init__(self) -> None:
         self._bits: dict[UserId, dict[UserId, int]] = {}

@@ -23,6 +23,7 @@ from core.codes import MEANINGS
 from core.ranges import Range, ranges_of
 from dispatch import offer as offer_life
 from dispatch import order as order_life
+from dispatch.problem import EXCLUSIONS
 from geo.pings import MEANINGS as verdict_meanings
 from geo.pings import Verdict
 from realtime import messages
@@ -242,6 +243,10 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     ),
     "verdicts": lambda: (
         "| verdict | meaning |\n|---|---|\n" + "".join(f"| `{v.word}` | {verdict_meanings[v]} |\n" for v in Verdict)
+    ),
+    "exclusions": lambda: (
+        "\n| reason | meaning |\n|---|---|\n"
+        + "".join(f"| `{reason.name.lower()}` | {meaning} |\n" for reason, meaning in EXCLUSIONS.items())
     ),
     "metrics": _metrics,
     "order-states": lambda: _machine(order_life.TABLE),

@@ -13,7 +13,7 @@ from dispatch import eligibility, explaining, rounds
 from dispatch import events as e
 from dispatch.events import CloseReason
 from dispatch.model import Order
-from dispatch.problem import Exclusion, PersonColumns
+from dispatch.problem import EXCLUSIONS, Exclusion, PersonColumns
 from dispatch.settings import DispatchSettings, EligibilitySettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
@@ -179,6 +179,20 @@ def test_a_round_with_these_columns_is_stored_whole() -> None:
 def test_the_codes_of_exclusions_are_stored_and_stay() -> None:
     stored = {"PAPERS": 20, "SOS": 21, "TIER": 22, "BLOCKED": 23, "NIGHT_TRANSPORT": 24}
     assert {name: Exclusion[name].value for name in stored} == stored
+
+
+def test_every_reason_is_explained() -> None:
+    assert EXCLUSIONS.keys() == set(Exclusion) - {Exclusion.NONE}
+
+
+def test_whoever_holds_an_offer_gets_no_second_one_and_the_reason_says_so() -> None:
+    w = world()
+    w.join("tec_li", 100)
+    first, second = w.place(), w.place(by=UserId("cus_bob"))
+    assert w.offer_of("tec_li").order_id == first.order_id
+    w.tick(1)
+    assert len(w.engine.live_offers()) == 1
+    assert reasons(w, second) == {"tec_li": "offered"}
 
 
 @pytest.mark.parametrize(
