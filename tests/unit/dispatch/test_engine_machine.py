@@ -14,7 +14,7 @@ from core.errors import DoorstepError
 from core.ids import OfferId, OrderId, UserId
 from dispatch import events as e
 from dispatch.desk import OVERRIDABLE
-from dispatch.model import DutyState, Fallback, Mode, OfferState, OrderState, Rest
+from dispatch.model import BlockSide, DutyState, Fallback, Mode, OfferState, OrderState, Rest
 from dispatch.settings import BroadcastSettings, DirectedSettings, ManualSettings, RoundSettings, ScheduleSettings
 from tests.unit.dispatch.witness import BUSY, Witness
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, draft, north
@@ -91,6 +91,9 @@ class DispatchMachine(RuleBasedStateMachine):
     def place(
         self, metres: int, key: str, mode: Mode, ahead_s: float | None, picked: UserId, fallback: Fallback
     ) -> OrderId:
+        if mode is Mode.DIRECTED:  # a pick of somebody kept apart is refused, which other tests look at
+            for side in BlockSide:
+                self.block(picked, side, False, True)
         wanted = draft(
             north(metres),
             duration_s=180.0,
@@ -256,6 +259,16 @@ class DispatchMachine(RuleBasedStateMachine):
         rests = () if after_s is None else (Rest(begins_at, begins_at + 200.0),)
         assert self.feed(e.CalendarSet(technician, (), rests))
 
+    @rule(technician=technicians, side=st.sampled_from(BlockSide), is_set=st.booleans(), staff=st.booleans())
+    def block(self, technician: UserId, side: BlockSide, is_set: bool, staff: bool) -> None:
+        """One of the two, or staff for them, sets a block or lifts it; what they have accepted stands."""
+        by = OPS if staff else ANNA if side is BlockSide.CUSTOMER else technician
+        held = [o.order_id for o in self.world.engine.open_orders() if o.technician == technician]
+        event = e.PairBlocked if is_set else e.PairUnblocked
+        taken = self.feed(event(ANNA, technician, side, by, staff))
+        assert taken or not (is_set or staff)  # only to lift what staff set is refused
+        assert held == [o.order_id for o in self.world.engine.open_orders() if o.technician == technician]
+
     @rule(order=orders)
     def confirm(self, order: OrderId) -> None:
         self.feed(e.OrderConfirmed(order, ANNA))
@@ -330,6 +343,12 @@ class DispatchMachine(RuleBasedStateMachine):
                 self.settled[offer_id] = offer
 
     @invariant()
+    def nobody_is_asked_who_is_kept_apart(self) -> None:
+        assert {mark.technician for mark in self.witness.apart} == set(self.world.engine.barred(ANNA))
+        asked = {offer.technician for offer in self.world.engine.live_offers()}
+        assert asked.isdisjoint(self.world.engine.barred(ANNA))
+
+    @invariant()
     def whoever_waits_for_no_person_waits_for_a_moment(self) -> None:
         if any(order.state not in BUSY for order in self.world.engine.open_orders()):
             assert self.world.engine.next_deadline() is not None or self.world.to_solve
@@ -362,6 +381,7 @@ ACTIONS = (
     ("set_mode", 3),
     ("add_time", 1),
     ("rest", 1),
+    ("block", 2),
     ("step", 4),
     ("go_on", 20),
     ("confirm", 6),
@@ -408,6 +428,12 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "set_mode": (order, rng.choice(list(Mode)), rng.choice(NAMES)),
             "add_time": (order, rng.choice([600.0, 7_200.0])),
             "rest": (rng.choice(NAMES), rng.choice([None, None, 0.0, 100.0])),
+            "block": (
+                rng.choice(NAMES),
+                rng.choice(list(BlockSide)),
+                rng.random() < 0.4,
+                rng.random() < 0.5,
+            ),
             "ping": (rng.choice(NAMES), rng.random() < 0.8),
             "wait": (rng.choice([0.001, 0.2, 1.0, 2.5, 3.0, 20.001]), rng.random() < 0.9),
             "accept_at_the_deadline": (rng.randrange(4), rng.choice([-0.0005, 0.0, 0.0005])),
@@ -426,6 +452,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
         machine.the_book_is_sound()
         machine.people_were_told_what_is_stored()
         machine.settled_offers_never_change()
+        machine.nobody_is_asked_who_is_kept_apart()
         machine.the_store_holds_what_the_engine_holds()
     world.solve_later = False
     machine.teardown()

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from core.ids import OrderId, UserId
 from dispatch import events as e
-from dispatch.model import OfferState, Order, OrderState
+from dispatch.model import BlockMark, OfferState, Order, OrderState
 from tests.unit.dispatch.world import Ledger
 
 BUSY = (OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED)
@@ -29,12 +29,16 @@ class Witness:
         self.taken_from: dict[OrderId, int] = {}
         """How often an order was taken from somebody, or given away by them."""
 
+        self.apart: set[BlockMark] = set()
+        """Blocks that were stored; whoever set them does not matter here."""
+
     def hear(self, effects: Iterable[e.Effect]) -> None:
         """Effects in the order in which they are performed."""
         for effect in effects:
             match effect:
                 case e.SendOffer(offer, order):
                     assert (order.order_id, offer.technician) not in self.refused, "asked again after a refusal"
+                    assert not self.is_apart(order.customer, offer.technician), "an offer between two kept apart"
                     assert order.order_id not in self.ended, "an offer of an order that has ended"
                     assert order.order_id not in self.holder, "an offer of an order that somebody has"
                     is_free = offer.technician not in self.busy or offer.technician in self.serving
@@ -45,8 +49,16 @@ class Witness:
                     self.refused.add((offer.order_id, offer.technician))
                 case e.OfferAnswered(offer):
                     self.accepted.setdefault(offer.order_id, []).append(offer.technician)
+                case e.PairBlockChanged(mark, _, is_set):
+                    self.apart = self.apart - {mark._replace(by_staff=True), mark._replace(by_staff=False)}
+                    if is_set:
+                        self.apart.add(mark)
                 case e.OrderChanged():
                     self._order_changed(effect)
+
+    def is_apart(self, customer: UserId, technician: UserId) -> bool:
+        """Whether either of the two has blocked the other."""
+        return any((mark.customer, mark.technician) == (customer, technician) for mark in self.apart)
 
     def _order_changed(self, news: e.OrderChanged) -> None:
         order_id, what, technician = news.order.order_id, news.what, news.order.technician
