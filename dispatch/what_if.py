@@ -35,6 +35,7 @@ WAIVABLE: Final = frozenset(
         Exclusion.OWN_ORDER,
         Exclusion.NOT_PICKED,
         Exclusion.CALENDAR,
+        Exclusion.BLOCKED,
     }
 )
 """Filters that may be left out. Distance is a number; who is off duty has no place."""
@@ -101,6 +102,9 @@ def waived_problem(problem: Problem, waived: Collection[Exclusion]) -> Problem:
         problem = replace(problem, policy=replace(problem.policy, position_fresh_s=inf))
     if Exclusion.CALENDAR in waived:
         problem = replace(problem, blocks=BlockColumns())
+    if Exclusion.BLOCKED in waived:
+        apart = replace(problem.people, barred_order=nobody, barred_technician=nobody)
+        problem = replace(problem, people=apart)
     people = problem.technicians
     if Exclusion.DISCONNECTED in waived:
         people = replace(people, connected=np.ones_like(people.connected))

@@ -9,9 +9,9 @@ from core.errors import Invalid
 from core.ids import UserId
 from dispatch import events as e
 from dispatch import what_if
-from dispatch.model import Gender, Order
+from dispatch.model import BlockSide, Gender, Order
 from dispatch.problem import Exclusion
-from tests.unit.dispatch.world import World
+from tests.unit.dispatch.world import ANNA, World
 
 
 def ask(world: World, order: Order, waive: tuple[str, ...] = (), **numbers: Any) -> what_if.WhatIf:
@@ -61,6 +61,17 @@ def test_waived_filters_of_the_technician_do_not_count_and_the_next_reason_is_to
     assert [x.reason for x in ask(world, order, waive=("refused",)).asked.excluded] == ["disconnected"]
     reasons = ("refused", "disconnected", "stale_position")
     assert ask(world, order, waive=reasons).asked.chosen == ("only",)
+
+
+def test_a_block_between_people_may_be_left_out_of_a_question_and_stays() -> None:
+    world = World()
+    world.join("only", 400)
+    world.feed(e.PairBlocked(ANNA, UserId("only"), BlockSide.TECHNICIAN, UserId("only")))
+    order = world.place()
+    told = ask(world, order, waive=("blocked",))
+    assert [x.reason for x in told.as_is.excluded] == ["blocked"]
+    assert told.asked.chosen == ("only",)
+    assert world.engine.live_offers() == []
 
 
 def test_a_question_leaves_everything_as_it_was() -> None:
