@@ -82,6 +82,13 @@ def waived(order: Order, now: float, settings: CancellationSettings) -> Cancella
     )
 
 
+def free(order: Order) -> Cancellation:
+    """An order whose customer wanted only somebody who does not come: everything is refunded."""
+    return Cancellation(
+        stage=_S.UNASSIGNED, fee_fen=0, refund_fen=order.service_fen + order.travel_fen, technician_fen=0
+    )
+
+
 def _used_fen(order: Order, now: float) -> int:
     """The service's price for the whole minutes of it that have passed."""
     begun_at = order.changed_at if order.started_at is None else order.started_at

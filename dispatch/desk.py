@@ -133,7 +133,9 @@ class Desk:
         """They have it already: from now on nobody but staff moves it."""
         if order.pinned_by is not None:
             return []
-        order = self._book.put_order(replace(order, mode=Mode.MANUAL, offers_len_max=0, pinned_by=event.by))
+        order = self._book.put_order(
+            replace(order, mode=Mode.MANUAL, picked=None, offers_len_max=0, pinned_by=event.by)
+        )
         self._book.note(order, now, "pinned", event.by, technician=event.technician, reason=event.reason)
         return [self._moves.tell(order, OrderFact.PINNED, now)]
 
@@ -154,7 +156,7 @@ class Desk:
             return []
         if picked is not None:
             self.check_pick(order, picked, now)
-        keep_len = 0 if event.mode is Mode.DIRECTED else modes.offers_len_max(event.mode, self._settings)
+        keep_len = modes.keeps(order, event.mode, picked, self._settings)
         cheapest = sorted(self._book.live_offers_of(order.order_id), key=lambda o: (o.cost_s, o.offer_id))
         keep = frozenset(offer.offer_id for offer in cheapest[:keep_len])
         revoked = self._moves.revoke_live(order, CloseReason.REVOKED, now, keep)

@@ -4,7 +4,7 @@ Each handler first refuses (``DoorstepError``, nothing changed), then writes the
 done. The round that a turn made due runs in ``settle``, so that an order and its first offer are one commit.
 """
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from math import inf
@@ -310,33 +310,13 @@ class DispatchEngine:
         outcome = self.cancellation(order, now, staff=event.staff, waive=event.waive)
         if event.fee_fen_max is not None and outcome.fee_fen > event.fee_fen_max:
             raise conflict("fee_changed", f"it costs {outcome.fee_fen} fen now, not {event.fee_fen_max}")
-        return self._call_off(order, outcome, event.by, event.reason, now)
+        return self._moves.call_off(order, outcome, now, event.by, event.reason)
 
     def cancellation(self, order: Order, now: float, *, staff: bool, waive: bool = False) -> Cancellation:
         """What calling the order off would cost now. Raises ``Conflict`` when it cannot be called off."""
         cancellation.check(order, staff=staff)
         decide = cancellation.waived if staff and waive else cancellation.quote
         return decide(order, now, self._settings.cancellation)
-
-    def _call_off(
-        self,
-        order: Order,
-        outcome: Cancellation,
-        by: UserId,
-        reason: str,
-        now: float,
-        detail: Mapping[str, Any] | None = None,
-    ) -> list[Effect]:
-        effects = self._moves.revoke_live(order, CloseReason.CANCELLED, now)
-        was_job = order.technician if order.state in JOB_STATES else None
-        cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
-        outcome = replace(outcome, rises_at=None)
-        order = self._moves.move(
-            order, OrderMove.CANCEL, now, by, {**(detail or {}), **cost}, reason=reason, cancellation=outcome
-        )
-        if was_job is not None:
-            effects.extend(self._moves.free(was_job, order, now))
-        return [self._moves.tell(order, OrderState.CANCELLED, now, lost_by=was_job), *effects]
 
     def _on_reassigned(self, event: e.OrderReassigned, now: float) -> list[Effect]:
         order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
@@ -487,7 +467,7 @@ class DispatchEngine:
             raise conflict("step_out_of_order", f"the order is {order.state}: arrived comes before no_show")
         detail = self._watch.proof_of_waiting(order, event, now)
         outcome = cancellation.quote(order, now, self._settings.cancellation, CancellationStage.NO_SHOW)
-        return self._call_off(order, outcome, event.by, cancellation.NO_SHOW, now, detail)
+        return self._moves.call_off(order, outcome, now, event.by, cancellation.NO_SHOW, detail)
 
     # -- offers ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@
 All four live in the same tables and events (docs/adr/0013); a change of mode is the arrow ``switch`` of ``order.py``.
 """
 
-from dispatch.model import Fallback, Mode, Offer, Order
+from core.ids import UserId
+from dispatch.model import Mode, Offer, Order
 from dispatch.settings import DispatchSettings
 
 
@@ -46,9 +47,14 @@ def reminders_due(offer: Offer, now: float, settings: DispatchSettings) -> int:
     return int((now - offer.offered_at) / settings.directed.remind_every_s + 1e-3)
 
 
-def falls_back(order: Order) -> bool:
-    """Whether an order whose search has failed is tried in mode ``auto`` next."""
-    return order.mode is Mode.DIRECTED and order.fallback is Fallback.AUTO
+def keeps(order: Order, mode: Mode, picked: UserId | None, settings: DispatchSettings) -> int:
+    """How many of its live offers, the cheapest, an order keeps that is looked for in ``mode`` from now on.
+
+    An offer of a first refusal is longer than others, so it is kept only by the one it was made to.
+    """
+    if mode is Mode.DIRECTED:
+        return int(order.picked == picked)
+    return 0 if order.mode is Mode.DIRECTED else offers_len_max(mode, settings)
 
 
 def why_unfilled(order: Order, *, was_refused: bool) -> str:

@@ -3,10 +3,12 @@
 Part of the engine, shared by its handlers; pure. Who may cause what is theirs to say.
 """
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from core.ids import OfferId, OrderId, UserId
-from dispatch import leases, modes, schedule, technician
+from dispatch import cancellation, leases, modes, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch.book import Book
@@ -15,10 +17,10 @@ from dispatch.errors import no_such_order
 from dispatch.events import CloseOffer, CloseReason, Effect, OrderFact
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import Mode, Offer, Order, OrderState, WorkState
+from dispatch.model import Cancellation, Fallback, Mode, Offer, Order, OrderState, WorkState
 from dispatch.news import order_changed, technician_changed
 from dispatch.offer import REFUSALS, OfferMove
-from dispatch.order import SETTLED_STATES, OrderMove
+from dispatch.order import JOB_STATES, SETTLED_STATES, OrderMove
 from dispatch.settings import DispatchSettings
 from dispatch.technician import WorkMove
 
@@ -90,6 +92,27 @@ class Moves:
         elif order.state in SETTLED_STATES:
             self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
 
+    def call_off(
+        self,
+        order: Order,
+        outcome: Cancellation,
+        now: float,
+        by: UserId,
+        reason: str,
+        detail: Mapping[str, Any] | None = None,
+    ) -> list[Effect]:
+        """End an order at this cost: its offers are withdrawn and its technician is free."""
+        effects = self.revoke_live(order, CloseReason.CANCELLED, now)
+        was_job = order.technician if order.state in JOB_STATES else None
+        cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
+        outcome = replace(outcome, rises_at=None)
+        order = self.move(
+            order, OrderMove.CANCEL, now, by, {**(detail or {}), **cost}, reason=reason, cancellation=outcome
+        )
+        if was_job is not None:
+            effects.extend(self.free(was_job, order, now))
+        return [self.tell(order, OrderState.CANCELLED, now, lost_by=was_job), *effects]
+
     def switch(self, order: Order, mode: Mode, now: float, by: UserId, why: str = "", **facts: Any) -> Order:
         """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""
         move = OrderMove.REOPEN if order.state is OrderState.UNFILLED else OrderMove.SWITCH
@@ -121,7 +144,8 @@ class Moves:
         if was is Mode.DIRECTED:
             effects.extend(self.end_search(order, now))
         elif was is Mode.MANUAL:
-            self.switch(order, Mode.AUTO, now, by, reason=reason)
+            order = self.switch(order, Mode.AUTO, now, by, reason=reason)
+            effects.append(self.tell(order, OrderFact.SWITCHED, now))
         self._matchmaker.want()
         return self._book.orders[order.order_id], effects
 
@@ -149,14 +173,16 @@ class Moves:
         return order, self.free(lost_by, order, now)
 
     def end_search(self, order: Order, now: float) -> list[Effect]:
-        """Nobody was found in the order's mode: go on in the next one, or give up."""
+        """Nobody was found in the order's mode: go on as its customer chose, or give up."""
         if order.state not in (OrderState.MATCHING, OrderState.SCHEDULED) or order.order_id in self._book.live_of_order:
             return []  # a live offer may still be accepted; its end comes back here
         was_refused = bool(self._book.refused.get(order.order_id))
         why = modes.why_unfilled(order, was_refused=was_refused)
-        if modes.falls_back(order):
-            self.switch(order, Mode.AUTO, now, SYSTEM, why)
-            return []
+        if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
+            return self.call_off(order, cancellation.free(order), now, SYSTEM, why)
+        if order.mode is Mode.DIRECTED:
+            order = self.switch(order, Mode.AUTO, now, SYSTEM, why)
+            return [self.tell(order, OrderFact.SWITCHED, now)]
         order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
         return [self.tell(order, OrderState.UNFILLED, now)]
 

@@ -10,8 +10,26 @@ from core.errors import Conflict, DoorstepError
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason
-from dispatch.model import DutyState, Fallback, Gender, Mode, OfferState, Order, OrderState, WorkState
-from dispatch.settings import BroadcastSettings, DirectedSettings, ManualSettings, RoundSettings
+from dispatch.model import (
+    Cancellation,
+    CancellationStage,
+    DutyState,
+    Fallback,
+    Gender,
+    Mode,
+    OfferState,
+    Order,
+    OrderState,
+    WorkState,
+)
+from dispatch.settings import (
+    BroadcastSettings,
+    CancellationSettings,
+    DirectedSettings,
+    ManualSettings,
+    RoundSettings,
+    StageFee,
+)
 from tests.unit.dispatch.world import (
     ALL_STEPS,
     ANNA,
@@ -196,7 +214,7 @@ def test_a_pick_that_declines_falls_back_to_everybody_else() -> None:
     world = a_city(directed=WINDOW)
     order = directed(world, "t3")
     effects = world.feed(e.OfferDeclined(world.offer_of("t3").offer_id, UserId("t3")))
-    assert asks("t1") in effects
+    assert heard(effects) == [tells("switched", order__mode=Mode.AUTO), asks("t1")]
     now = world.order(order.order_id)
     assert (now.mode, now.picked, now.state) == (Mode.AUTO, None, OrderState.MATCHING)
 
@@ -209,7 +227,8 @@ def test_a_pick_that_lets_the_window_pass_falls_back_at_its_end() -> None:
     for number in range(1, 5):
         world.seen(UserId(f"t{number}"), north(400.0 * number))
     assert heard(world.tick(100)) == []
-    assert heard(world.tick(100.001)) == [closes("t3", CloseReason.EXPIRED), asks("t1")]
+    told = tells("switched", order__mode=Mode.AUTO, order__picked=None)
+    assert heard(world.tick(100.001)) == [closes("t3", CloseReason.EXPIRED), told, asks("t1")]
 
 
 @pytest.mark.parametrize(("declines", "reason"), [(True, "picked_refused"), (False, "picked_unavailable")])
@@ -221,8 +240,24 @@ def test_a_customer_who_wants_nobody_else_gets_nobody(declines: bool, reason: st
     answer = world.engine.live_offer(UserId("t3"))
     effects = world.feed(e.OfferDeclined(answer.offer_id, UserId("t3"))) if answer is not None else world.tick(100)
     assert (answer is not None) == declines
-    assert heard(effects) == [tells("unfilled", order__reason=reason)]
-    assert world.order(order.order_id).technician is None
+    assert heard(effects) == [tells("cancelled", order__reason=reason)]
+    ended = world.order(order.order_id)
+    assert ended.technician is None
+    assert ended.cancellation == Cancellation(CancellationStage.UNASSIGNED, 0, 32_000, 0)
+    assert world.ledger.events[-1].detail == {
+        "stage": "unassigned",
+        "fee_fen": 0,
+        "refund_fen": 32_000,
+        "reason": reason,
+    }
+
+
+def test_whom_nobody_has_served_gets_everything_back_whatever_calling_off_costs() -> None:
+    dear = CancellationSettings(unassigned=StageFee(service_percent=10, travel_percent=100))
+    world = a_city(directed=WINDOW, cancellation=dear)
+    order = directed(world, "t3", Fallback.CANCEL)
+    world.feed(e.OfferDeclined(world.offer_of("t3").offer_id, UserId("t3")))
+    assert world.order(order.order_id).cancellation == Cancellation(CancellationStage.UNASSIGNED, 0, 32_000, 0)
 
 
 def test_a_busy_pick_is_asked_as_soon_as_they_are_free_within_the_window() -> None:
@@ -247,11 +282,13 @@ def test_a_pick_whose_phone_did_not_hear_is_asked_again_when_it_is_heard() -> No
 
 
 def test_a_directed_order_taken_back_goes_on_as_its_customer_chose() -> None:
-    for fallback, state in ((Fallback.AUTO, OrderState.MATCHING), (Fallback.CANCEL, OrderState.UNFILLED)):
+    for fallback, state in ((Fallback.AUTO, OrderState.MATCHING), (Fallback.CANCEL, OrderState.CANCELLED)):
         world = a_city(2, directed=WINDOW)
         order = directed(world, "t2", fallback)
         world.accept("t2")
-        world.feed(e.OrderReassigned(order.order_id, OPS))
+        effects = heard(world.feed(e.OrderReassigned(order.order_id, OPS)))
+        told = "switched" if fallback is Fallback.AUTO else "cancelled"
+        assert effects[:2] == [tells("reassigned", previous_technician="t2"), tells(told)]
         assert world.order(order.order_id).state is state
         assert live(world) == (["t1"] if fallback is Fallback.AUTO else [])
 
@@ -341,6 +378,16 @@ def test_a_technician_who_has_accepted_may_be_pinned() -> None:
     assert give(world, order, "t1") == []
 
 
+def test_a_pick_who_is_pinned_is_nobody_s_pick_any_more() -> None:
+    world = a_city()
+    order = directed(world, "t2")
+    world.accept("t2")
+    give(world, order, "t2")
+    assert world.order(order.order_id).picked is None
+    world.feed(e.OrderReassigned(order.order_id, OPS))
+    assert live(world) == ["t1"]
+
+
 def test_each_failing_filter_is_named_and_passed_over_only_by_name() -> None:
     world = a_city(1)
     world.join("raw", 30_000.0, skills=frozenset(), gender=Gender.MALE)
@@ -383,7 +430,8 @@ def test_an_order_given_by_hand_and_taken_back_is_looked_after_by_rounds_again()
     world = a_city()
     order = world.place(mode=Mode.MANUAL)
     give(world, order, "t3")
-    world.feed(e.OrderReassigned(order.order_id, OPS, "ill"))
+    effects = heard(world.feed(e.OrderReassigned(order.order_id, OPS, "ill")))
+    assert effects == [tells("reassigned"), tells("switched", order__mode=Mode.AUTO), asks("t1")]
     assert live(world) == ["t1"]
     world.restart()
     assert world.engine.live_offer(UserId("t3")) is None
@@ -415,6 +463,62 @@ def test_an_order_goes_from_mode_to_mode_and_keeps_the_offers_that_fit() -> None
     switch(world, order, Mode.AUTO)
     assert live(world) == ["t1"]
     assert [x.what for x in world.ledger.events].count("switch") == 5
+
+
+def test_the_long_offer_of_a_first_refusal_ends_with_it() -> None:
+    for mode in (Mode.AUTO, Mode.BROADCAST):
+        world = a_city(3, broadcast=THREE, directed=WINDOW)
+        order = directed(world, "t3")
+        everybody_acknowledges(world)
+        effects = heard(switch(world, order, mode))
+        assert effects[:2] == [tells("switched", order__mode=mode), closes("t3", CloseReason.REVOKED)]
+        everybody_acknowledges(world)
+        assert {offer.expires_at for offer in world.engine.live_offers()} == {T0 + world.settings.offer_ttl_s}
+        assert not [x for x in world.tick(110) if isinstance(x, e.RemindOffer)]
+
+
+def test_what_follows_a_first_refusal_may_change_while_the_picked_technician_thinks() -> None:
+    world = a_city(3, directed=WINDOW)
+    order = directed(world, "t3")
+    asked = world.receive("t3")
+    effects = switch(world, order, Mode.DIRECTED, technician=UserId("t3"), fallback=Fallback.CANCEL)
+    assert heard(effects) == [tells("switched", order__fallback=Fallback.CANCEL)]
+    assert world.offer_of("t3") == replace(asked, delivered_at=T0, version=2)
+    assert [x.number for x in world.tick(70) if isinstance(x, e.RemindOffer)] == [1, 2]
+    assert heard(world.tick(100.001)) == [closes("t3", CloseReason.EXPIRED), tells("cancelled")]
+
+
+@pytest.mark.parametrize("before", Mode)
+@pytest.mark.parametrize("after", Mode)
+def test_after_a_change_of_mode_everything_is_as_if_the_order_had_begun_in_it(before: Mode, after: Mode) -> None:
+    def facts(mode: Mode) -> dict[str, Any]:
+        return {"technician": UserId("t2")} if mode is Mode.DIRECTED else {}
+
+    world, fresh = (a_city(4, broadcast=THREE, directed=WINDOW) for _ in range(2))
+    order = world.place(mode=before, **facts(before))
+    fresh.place(mode=after, **facts(after))
+    everybody_acknowledges(world)
+    switch(world, order, after, **facts(after))
+    everybody_acknowledges(world)
+    everybody_acknowledges(fresh)
+    offers = [{o.technician: o.expires_at for o in one.engine.live_offers()} for one in (world, fresh)]
+    assert offers[0] == offers[1]
+    answers = [{t.technician: t.answers for t in one.engine.technicians()} for one in (world, fresh)]
+    assert answers[0] == answers[1]  # a withdrawn offer is no refusal
+    times = [[x.offer.technician for x in one.tick(99) if isinstance(x, e.RemindOffer)] for one in (world, fresh)]
+    assert times[0] == times[1]
+
+
+def test_an_offer_that_its_customer_takes_back_is_no_refusal() -> None:
+    world = a_city(1)
+    order = world.place()
+    world.receive("t1")
+    world.tick(10)
+    world.feed(e.OrderCancelled(order.order_id, ANNA))
+    assert world.ledger.technicians[UserId("t1")].answers == {}
+    world.seen(UserId("t1"), north(400.0))
+    world.place()
+    assert live(world) == ["t1"]
 
 
 def test_a_change_of_mode_begins_the_search_anew() -> None:
