@@ -125,7 +125,8 @@ def test_taken_back_it_does_not_return_to_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fallback", "ending"), [(Fallback.AUTO, [asks("tec_wu")]), (Fallback.CANCEL, [tells("unfilled")])]
+    ("fallback", "ending"),
+    [(Fallback.AUTO, [tells("switched"), asks("tec_wu")]), (Fallback.CANCEL, [tells("cancelled")])],
 )
 def test_a_pick_that_is_blocked_meanwhile_falls_back_as_the_customer_chose(
     fallback: Fallback, ending: list[Any]
