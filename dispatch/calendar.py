@@ -25,6 +25,7 @@ from geo.distance import haversine_m, table_m
 from geo.point import LatLng
 
 DAY_S: Final = 86_400.0
+_EVERY_DAY: Final = (0, 1, 2, 3, 4, 5, 6)
 _DAYS_REMEMBERED_MAX: Final = 10_000
 
 
@@ -102,6 +103,13 @@ class Hours:
         if shifts not in self._answers:
             self._answers[shifts] = self._closed(shifts, from_at, until_at)
         return self._answers[shifts]
+
+    def nights(self, begins_h: float, ends_h: float, from_at: float, until_at: float) -> list[tuple[float, float]]:
+        """The nights that touch a time, from ``begins_h`` to ``ends_h`` by the city's clock; none if these meet."""
+        begins_min, ends_min = round(begins_h * 60.0), round(ends_h * 60.0)
+        if begins_min == ends_min:
+            return []
+        return sorted(self._open((Shift(_EVERY_DAY, begins_min, ends_min),), from_at, until_at))
 
     def _closed(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> list[tuple[float, float]]:
         found = []
@@ -308,6 +316,16 @@ def _in_the_way(problem: Problem, begins_at: FloatArray, finishes_at: FloatArray
         near = ~taken.placed & (taken.from_at < last_at) & (taken.until_at > first_at)
     found = np.flatnonzero(near)
     return found[np.argsort(taken.technician[found], kind="stable")]
+
+
+def service_times(problem: Problem, rows: IntArray, ways_s: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """When each of these technicians would begin and end each of these services; ``ways_s`` and both (len(rows), m).
+
+    The problem must have ``OrderColumns.begins_at``.
+    """
+    arrives_at = problem.at + cost.wait_s(problem.technicians) + ways_s
+    begins_at = np.maximum(arrives_at, problem.orders.begins_at[rows][:, None])
+    return begins_at, begins_at + problem.orders.duration_s[rows][:, None]
 
 
 class Calendars:

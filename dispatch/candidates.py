@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from dispatch import calendar, eligibility
+from dispatch import calendar, cost, eligibility
 from dispatch.problem import ANYBODY, BoolArray, CodeArray, Exclusion, FloatArray, IntArray, Problem
 from geo.distance import table_m
 
@@ -60,7 +60,7 @@ def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterato
     if len(o.begins_at):
         yield Exclusion.CALENDAR, calendar.clashes(problem, rows, distance_m)
     if len(problem.people.walks):
-        yield Exclusion.NIGHT_TRANSPORT, (distance_m > problem.policy.walk_max_m) & problem.people.walks[None, :]
+        yield Exclusion.NIGHT_TRANSPORT, eligibility.walks_at_night(problem, rows, distance_m)
     yield Exclusion.STALE_POSITION, t.seen_at < at - problem.policy.position_fresh_s
     yield Exclusion.UNHEARD, t.heard_at <= t.unheard_at
     yield Exclusion.DISCONNECTED, ~t.connected
@@ -73,6 +73,9 @@ def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterato
     need = o.skills[rows]
     lacking = (t.skills[None, :] & need[:, None]) != need[:, None]
     yield Exclusion.SKILL, lacking | o.skill_unknown[rows][:, None]
+    if len(problem.people.papers_until):
+        _, ends_at = calendar.service_times(problem, rows, cost.ways_s(problem, rows, distance_m))
+        yield Exclusion.PAPERS, problem.people.papers_until[None, :] < ends_at
     yield from eligibility.filters(problem, rows)
     yield from _pairs(Exclusion.OWN_ORDER, row_of[problem.own_order], problem.own_technician, shape)
     if len(o.only):

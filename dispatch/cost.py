@@ -1,5 +1,7 @@
 """What a pair costs, in seconds: the way there, minus head starts. Every head start is bounded by the policy.
 
+What an order's waiting is worth is the same whoever comes: it decides between orders, not between technicians.
+
 So "ratings first" reads as *someone rated 5.0 may be up to two minutes farther*, and nobody is ever sent across
 the city for a tenth of a star.
 """
@@ -77,6 +79,15 @@ def decline_s(problem: Problem, rows: IntArray) -> FloatArray:
     of_service = problem.people.decline.reshape(-1, m)
     cost_s: FloatArray = problem.policy.decline_max_s * of_service[problem.people.service[rows]]
     return cost_s
+
+
+def waiting_s(problem: Problem, rows: IntArray) -> FloatArray:
+    """What the waiting of these orders is worth, seconds >= 0, shape (len(rows),)."""
+    since_at = problem.orders.waiting_at
+    if not len(since_at):
+        return np.zeros(len(rows))
+    worth_s: FloatArray = problem.policy.waiting_s_per_s * np.maximum(problem.at - since_at[rows], 0.0)
+    return np.minimum(worth_s, problem.policy.waiting_max_s)
 
 
 def prefers_newcomers(seed: int, share: float) -> bool:

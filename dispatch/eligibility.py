@@ -10,9 +10,11 @@ import numpy as np
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
+from dispatch import calendar, cost
 from dispatch.barred import Barred
+from dispatch.calendar import Hours
 from dispatch.model import Order, Technician
-from dispatch.problem import BoolArray, Exclusion, IntArray, PersonColumns, Problem
+from dispatch.problem import BoolArray, Exclusion, FloatArray, IntArray, PersonColumns, Problem
 from dispatch.settings import EligibilitySettings
 
 
@@ -33,34 +35,55 @@ def papers_needed(city: CityId, settings: EligibilitySettings) -> tuple[str, ...
     return settings.papers_of_city.get(city, settings.papers)
 
 
-def has_papers(technician: Technician, needed: Iterable[str], now: float) -> bool:
-    """Whether all these papers are there and still valid."""
-    return all(technician.papers.get(name, -inf) > now for name in needed)
+def papers_until(technician: Technician, needed: Iterable[str]) -> float:
+    """Until when all these papers are valid; -inf while one is missing, inf when none is needed."""
+    return min((technician.papers.get(name, -inf) for name in needed), default=inf)
 
 
-def walk_max_m(hour: float, settings: EligibilitySettings) -> float:
-    """Distance beyond which only technicians with their own transport are asked; inf while the rule rests.
+def ends_at_least(order: Order, now: float) -> float:
+    """The earliest moment at which the order's service could be over."""
+    return max(order.scheduled_for or now, now) + order.duration_s
 
-    ``hour`` is the city's hour of the day, in [0, 24).
+
+def nights(
+    orders: Sequence[Order], now: float, hours: Hours, reach_s: float, settings: EligibilitySettings
+) -> list[tuple[float, float]]:
+    """Nights that these orders may touch, with the way there and home of ``reach_s`` at most; none without the rule."""
+    if settings.night_walk_max_m == 0.0 or not orders:
+        return []
+    until_at = max(ends_at_least(order, now) for order in orders) + 2.0 * reach_s
+    return hours.nights(settings.night_begins_h, settings.night_ends_h, now, until_at)
+
+
+def walks_at_night(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArray:
+    """Who would have to go far at night without transport of their own, shape (len(rows), m).
+
+    It is night when the way there, the service or the way home, which is taken to be as long, touches one.
     """
-    if settings.night_walk_max_m == 0.0:
-        return inf
-    begins, ends = settings.night_begins_h, settings.night_ends_h
-    is_night = begins <= hour < ends if begins <= ends else hour >= begins or hour < ends
-    return settings.night_walk_max_m if is_night else inf
+    who = problem.people
+    against: BoolArray = (distance_m > problem.policy.walk_max_m) & who.walks[None, :]
+    if not len(who.night_from_at) or not against.any():
+        return against
+    ways_s = cost.ways_s(problem, rows, distance_m)
+    begins_at, ends_at = calendar.service_times(problem, rows, ways_s)
+    sets_out_at, home_at = begins_at - ways_s, ends_at + ways_s
+    at_night = np.zeros_like(against)
+    for from_at, until_at in zip(who.night_from_at.tolist(), who.night_until_at.tolist(), strict=True):
+        at_night |= (sets_out_at < until_at) & (home_at > from_at)
+    return against & at_night
 
 
 def unfit(
     order: Order, people: Iterable[Technician], needed: Sequence[str], now: float, settings: EligibilitySettings
 ) -> list[UserId]:
     """Whom a look-up of neighbours need not find: their tier or papers speak against them. Cost: one pass."""
-    rank = tier_rank(order.tier_min, settings)
+    rank, ends_at = tier_rank(order.tier_min, settings), ends_at_least(order, now)
     if not rank and not needed:
         return []
     return [
         person.technician
         for person in people
-        if tier_rank(person.tier, settings) < rank or not has_papers(person, needed, now)
+        if tier_rank(person.tier, settings) < rank or papers_until(person, needed) < ends_at
     ]
 
 
@@ -70,8 +93,7 @@ def columns(
     alarmed: BoolArray,
     barred: Barred,
     city: CityId,
-    now: float,
-    hour: float,
+    dark: Sequence[tuple[float, float]],
     settings: EligibilitySettings,
 ) -> PersonColumns:
     """What the filters below look at; a column that speaks against nobody is left empty.
@@ -82,8 +104,7 @@ def columns(
         alarmed: Who has an open alarm, shape (len(people),).
         barred: Who is kept apart from whom.
         city: Whose papers are needed.
-        now: UTC epoch seconds.
-        hour: The same by the city's clock, hour of the day.
+        dark: The ``nights`` of these orders.
         settings: The rules.
     """
     found = PersonColumns(alarmed=alarmed if alarmed.any() else PersonColumns().alarmed)
@@ -93,9 +114,10 @@ def columns(
         found.tier = np.array([tier_rank(person.tier, settings) for person in people], dtype=np.int64)
     needed = papers_needed(city, settings)
     if needed:
-        found.lapsed = np.array([not has_papers(person, needed, now) for person in people], dtype=np.bool_)
-    if walk_max_m(hour, settings) < inf:
+        found.papers_until = np.array([papers_until(person, needed) for person in people], dtype=np.float64)
+    if dark:
         found.walks = np.array([not person.own_transport for person in people], dtype=np.bool_)
+        found.night_from_at, found.night_until_at = np.array(dark, dtype=np.float64).T.copy()
     row_of = {person.technician: row for row, person in enumerate(people)}
     apart = [
         (i, row_of[user])

@@ -591,8 +591,9 @@ class DispatchEngine:
         """Count how a technician has answered: what they will probably do next time is part of the cost."""
         who = self._book.technicians.get(offer.technician)
         if who is not None:
-            service, hour = self._book.orders[offer.order_id].service, self._hours.hour(offer.offered_at)
-            counted = willing.answered(who, service, hour, now, self._settings.decline, refused=refused)
+            order = self._book.orders[offer.order_id]
+            hour = self._hours.hour(willing.served_at(order, offer.offered_at))
+            counted = willing.answered(who, order.service, hour, now, self._settings.decline, refused=refused)
             self._book.put_technician(counted)
 
     # -- small things ---------------------------------------------------------------------------------------

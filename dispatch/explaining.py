@@ -146,6 +146,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     travel_s = cost.ways_s(problem, rows, table_m)[0]
     wait_s = cost.wait_s(problem.technicians)
     decline_s = cost.decline_s(problem, rows)[0]
+    waiting_s = float(cost.waiting_s(problem, rows)[0])
     starts = cost.starts(problem)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
     ranking, excluded = [], []
@@ -158,6 +159,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
             OfferTerm("travel", float(travel_s[i])),
             OfferTerm("wait", float(wait_s[i])),
             OfferTerm("decline", float(decline_s[i])),
+            OfferTerm("waiting", -waiting_s),
             *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
         )
         total_s = sum(term.seconds for term in terms)

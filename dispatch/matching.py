@@ -106,9 +106,13 @@ def _base_s(problem: Problem) -> FloatArray:
 
 
 def _unmatched_s(problem: Problem) -> FloatArray:
-    """What each row costs if it is left out."""
-    own = problem.orders.unmatched_s
-    return own if len(own) else np.full(len(problem.orders.ids), problem.policy.unmatched_s)
+    """What each row costs if it is left out, its waiting included.
+
+    That is the same as taking the waiting off the cost of each of its edges, without a pass over all pairs.
+    """
+    n, own = len(problem.orders.ids), problem.orders.unmatched_s
+    base_s = own if len(own) else np.full(n, problem.policy.unmatched_s)
+    return base_s + cost.waiting_s(problem, np.arange(n))
 
 
 def _edges(
@@ -252,6 +256,7 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
         ("travel", travel_s),
         ("wait", wait_s),
         ("decline", decline_s),
+        ("waiting", -cost.waiting_s(problem, rows)),
         *((name, -seconds[columns]) for name, seconds in starts.items()),
     ]
     lists = [(name, seconds.tolist()) for name, seconds in named]

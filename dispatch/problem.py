@@ -112,6 +112,8 @@ class OrderColumns:
         begins_at: When the service shall begin; -inf for as soon as possible. Empty, and ``duration_s`` too, when
             nobody's calendar matters.
         duration_s: How long the service takes.
+        waiting_at: Since when the order looks for a technician; +inf for a row whose waiting counts for nothing. Empty
+            when nobody's does.
     """
 
     ids: tuple[str, ...]
@@ -125,6 +127,7 @@ class OrderColumns:
     unmatched_s: FloatArray = field(default_factory=_no_numbers)
     begins_at: FloatArray = field(default_factory=_no_numbers)
     duration_s: FloatArray = field(default_factory=_no_numbers)
+    waiting_at: FloatArray = field(default_factory=_no_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,20 +184,26 @@ class PersonColumns:
 
     Attributes:
         tier_min: Rank of the tier that each order asks for, shape (n,); ``tier``: rank of each technician, shape (m,).
-        lapsed: Whose papers are missing or over, shape (m,).
+        papers_until: Until when each technician has all their papers, -inf for never, shape (m,).
+        lapsed: Whose papers are missing or over, shape (m,); in rounds up to ``auto/6``.
         alarmed: Who has an open alarm, shape (m,).
         walks: Who has no transport of their own, shape (m,).
+        night_from_at, night_until_at: The nights in which orders of the round may be served or come from, of one
+            length; empty with ``walks`` in rounds up to ``auto/6``, all of which was night.
         newcomer: Who is new, in a round that prefers them, shape (m,).
-        service: Number of each order's service among those of the round, shape (n,).
-        decline: How likely each technician refuses each service of the round, shape (services * m,).
+        service: Number of each order's service and hour among those of the round, shape (n,).
+        decline: How likely each technician refuses each of them, shape (numbers of ``service`` * m,).
         barred_order, barred_technician: Rows of pairs of which one has blocked the other, of equal length.
     """
 
     tier_min: IntArray = field(default_factory=_nobody)
     tier: IntArray = field(default_factory=_nobody)
+    papers_until: FloatArray = field(default_factory=_no_numbers)
     lapsed: BoolArray = field(default_factory=_no_answers)
     alarmed: BoolArray = field(default_factory=_no_answers)
     walks: BoolArray = field(default_factory=_no_answers)
+    night_from_at: FloatArray = field(default_factory=_no_numbers)
+    night_until_at: FloatArray = field(default_factory=_no_numbers)
     newcomer: BoolArray = field(default_factory=_no_answers)
     service: IntArray = field(default_factory=_nobody)
     decline: FloatArray = field(default_factory=_no_numbers)
@@ -228,7 +237,11 @@ class Policy:
     newcomer_s: float = 0.0
     """Head start of newcomers in this round."""
     walk_max_m: float = inf
-    """Metres beyond which only technicians with their own transport are asked in this round."""
+    """Metres beyond which only technicians with their own transport are asked for what is at night."""
+    waiting_s_per_s: float = 0.0
+    """What each second is worth that an order has waited."""
+    waiting_max_s: float = 0.0
+    """Most that its waiting is worth."""
 
 
 @dataclass(frozen=True, slots=True)

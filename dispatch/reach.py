@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, eligibility, rating, willing
+from dispatch import calendar, candidates, cost, eligibility, rating, schedule, willing
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
@@ -73,11 +73,11 @@ def build(
     Cost:
         About 0.1 ms an order, or 3 us a technician for a round in columns.
     """
-    hour = hours.hour(now)
+    dark = eligibility.nights(orders, now, hours, settings.round.unmatched_s, settings.eligibility)
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
         users = (
-            _neighbours(orders, book, places, now, hour, settings, whole, finishing)
+            _neighbours(orders, book, places, now, settings, whole, finishing, is_dark=bool(dark))
             if is_small
             else _everybody(book, places)
         )
@@ -93,16 +93,18 @@ def build(
     own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
     blocks = calendar.columns(book, users, orders, hours, now, settings.schedule, settings.round.unmatched_s)
     columns = _order_columns(orders, is_extra, row_of, book, now, settings)
-    ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     known = [book.technicians[user] for user in users]
     alarmed = places.in_alarm(users)
-    people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, now, hour, settings.eligibility)
+    people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, dark, settings.eligibility)
+    ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
+    ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
     if settings.decline.max_s > 0.0:
-        services = list(dict.fromkeys(order.service for order in orders))
-        people.service = np.array([services.index(order.service) for order in orders], dtype=np.int64)
-        people.decline = willing.probabilities(known, services, hour, now, settings.decline)
-    policy = _policy(settings, travel, hour)
+        cells = _answer_cells(orders, hours, now)
+        number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
+        people.service = np.array([number_of[cell] for cell in cells], dtype=np.int64)
+        people.decline = willing.probabilities(known, list(number_of), now, settings.decline)
+    policy = _policy(settings, travel)
     if cost.prefers_newcomers(seed, settings.newcomer.share):
         policy = replace(policy, newcomer_s=settings.newcomer.head_start_s)
         people.newcomer = _newcomers(known, now, settings)
@@ -153,6 +155,9 @@ def against(
     found = [reason for reason, mask in candidates.filters(problem, row, distance_m) if mask.any()]
     found = [*hard_reasons(who, book), *reversed(found)]
     if places.slot(who.technician) is None:
+        needed = eligibility.papers_needed(book.shard.city, settings.eligibility)
+        if eligibility.papers_until(who, needed) >= eligibility.ends_at_least(order, now):
+            found = [reason for reason in found if reason is not Exclusion.PAPERS]
         return [reason for reason in found if reason not in candidates.BY_PLACE], 0.0
     if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
         found.append(Exclusion.TOO_FAR)
@@ -171,7 +176,16 @@ def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]
     return rows, is_extra
 
 
-def _policy(settings: DispatchSettings, travel: tuple[float, float], hour: float) -> Policy:
+def _answer_cells(orders: Sequence[Order], hours: Hours, now: float) -> list[str]:
+    """Which of a technician's answers tell how each order would be answered: the service's, at its hour."""
+    hour = hours.hour(now)
+    return [
+        willing.cell_of(o.service, hour if o.scheduled_for is None else hours.hour(willing.served_at(o, now)))
+        for o in orders
+    ]
+
+
+def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
     start_s, s_per_m = travel
     head, round_ = settings.head_start, settings.round
     return Policy(
@@ -189,7 +203,9 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float], hour: float
         buffer_s=settings.schedule.buffer_s,
         late_max_s=settings.schedule.late_max_s,
         decline_max_s=settings.decline.max_s,
-        walk_max_m=eligibility.walk_max_m(hour, settings.eligibility),
+        walk_max_m=settings.eligibility.night_walk_max_m or inf,
+        waiting_s_per_s=settings.waiting.s_per_min / 60.0,
+        waiting_max_s=settings.waiting.max_s,
     )
 
 
@@ -237,7 +253,19 @@ def _order_columns(
         ),
         only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
         unmatched_s=np.array(unmatched_s if special else [], dtype=np.float64),
+        waiting_at=_waiting_at(orders, is_extra, settings),
     )
+
+
+def _waiting_at(orders: Sequence[Order], is_extra: Sequence[bool], settings: DispatchSettings) -> FloatArray:
+    if settings.waiting.s_per_min == 0.0 or settings.waiting.max_s == 0.0:
+        return np.zeros(0)
+    # A second technician for one order never takes the only one from another order, however long it has waited.
+    since_at = [
+        inf if extra else max(order.placed_at, schedule.opens_at(order, settings.schedule))
+        for order, extra in zip(orders, is_extra, strict=True)
+    ]
+    return np.array(since_at, dtype=np.float64)
 
 
 def _everybody(book: Book, places: Places) -> list[UserId]:
@@ -258,20 +286,20 @@ def _neighbours(
     book: Book,
     places: Places,
     now: float,
-    hour: float,
     settings: DispatchSettings,
     whole: Mapping[OrderId, bool],
     finishing: Mapping[UserId, float],
+    *,
+    is_dark: bool,
 ) -> list[UserId]:
     """The nearest eligible technicians of each order, and the nearest of any kind to explain the others."""
     seen_after = now - settings.position_fresh_s
     taken = [user for user in book.changes.technicians if user not in book.idle]
     unheard = [user for user in book.unheard if not _is_heard(user, book, places)]
     needed = eligibility.papers_needed(book.shard.city, settings.eligibility)
-    walk_max_m = eligibility.walk_max_m(hour, settings.eligibility)
-    is_asked = bool(needed) or walk_max_m < inf or any(order.tier_min for order in orders)
+    is_asked = bool(needed) or is_dark or any(order.tier_min for order in orders)
     idle = [book.technicians[user] for user in book.idle] if is_asked else []
-    on_foot = [person.technician for person in idle if not person.own_transport] if walk_max_m < inf else []
+    on_foot = [person.technician for person in idle if not person.own_transport] if is_dark else []
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
@@ -290,17 +318,15 @@ def _neighbours(
                 *eligibility.unfit(order, idle, needed, now, settings.eligibility),
             ]
             is_found = False
-            circles = [(min(within_m, walk_max_m), without)]
-            if within_m > walk_max_m:
-                circles.append((within_m, [*without, *on_foot]))
-            for circle_m, left_out in circles:
+            # Who of them would come at night is judged pair by pair: those who may not must not hide the others.
+            for left_out in [without, [*without, *on_foot]] if on_foot else [without]:
                 eligible = places.nearest_eligible(
                     order.site.point,
                     settings.round.candidates_len_max,
                     gender=order.gender_preference,
                     skills=book.skill_bits.mask(order.skills),
                     seen_after=seen_after,
-                    within_m=circle_m,
+                    within_m=within_m,
                     without=left_out,
                 )
                 found.update(dict.fromkeys(eligible.tolist()))

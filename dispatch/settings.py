@@ -61,6 +61,16 @@ class ShadowSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingSettings(Ranged):
+    """What an order's waiting is worth, so that none is passed over for ever while others are nearer."""
+
+    s_per_min: Annotated[float, Range(0, 600)] = 60.0
+    """For each minute since it began to look for a technician, in seconds of travel; 0 counts no waiting."""
+    max_s: Annotated[float, Range(0, 7200)] = 1_800.0
+    """Most that its waiting is worth, in seconds of travel."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeclineSettings(Ranged):
     """What a probable refusal costs: the time that goes by until the next technician is asked."""
 
@@ -105,12 +115,12 @@ class EligibilitySettings:
     tiers: tuple[str, ...] = ("silver", "gold")
     """Tiers from the lowest to the highest, for orders that ask for a tier or better; all others are below them."""
     papers: tuple[str, ...] = ()
-    """Papers, by name, without which or after whose end nobody is asked for an order."""
+    """Papers, by name, that whoever is asked for an order must have, valid until its service ends."""
     papers_of_city: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """The same for single cities, instead of `papers`."""
     night_walk_max_m: Annotated[float, Range(0, 200_000)] = 0.0
-    """At night, distance of an order beyond which only technicians with their own transport are asked, in metres; 0
-    for no such rule."""
+    """Distance of an order beyond which only technicians with their own transport are asked, when the way there, the
+    service or the way home touches the night, in metres; 0 for no such rule."""
     night_begins_h: Annotated[float, Range(0, 24)] = 22.0
     """When the night begins, local hour of the day."""
     night_ends_h: Annotated[float, Range(0, 24)] = 6.0
@@ -348,6 +358,8 @@ class DispatchSettings(Ranged):
     """What counts besides travel time."""
     shadow: ShadowSettings = ShadowSettings()
     """A policy that is computed beside the live one, for `doorstep dispatch shadow`."""
+    waiting: WaitingSettings = WaitingSettings()
+    """Orders that have waited."""
     decline: DeclineSettings = DeclineSettings()
     """Probable refusals."""
     newcomer: NewcomerSettings = NewcomerSettings()

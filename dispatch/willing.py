@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from dispatch.model import Technician
+from dispatch.model import Order, Technician
 from dispatch.problem import FloatArray
 from dispatch.settings import DeclineSettings
 
@@ -33,10 +33,15 @@ def cell_of(service: str, hour: float) -> str:
     return f"{int(hour):02d} {service}"
 
 
+def served_at(order: Order, now: float) -> float:
+    """The moment by whose hour an answer to the order counts: that of its service, not of the question."""
+    return now if order.scheduled_for is None else max(order.scheduled_for, now)
+
+
 def answered(
     technician: Technician, service: str, hour: float, now: float, settings: DeclineSettings, *, refused: bool
 ) -> Technician:
-    """The technician with one answer more. ``hour`` is when the offer was made."""
+    """The technician with one answer more. ``hour`` is that of the service (``served_at``)."""
     cells = dict(technician.answers)
     for name in (ALL, cell_of(service, hour)):
         refusals, answers, _ = _faded(cells.get(name), now, settings)
@@ -58,11 +63,14 @@ def probability(technician: Technician, cell: str, now: float, settings: Decline
 
 
 def probabilities(
-    people: Sequence[Technician], services: Sequence[str], hour: float, now: float, settings: DeclineSettings
+    people: Sequence[Technician], cells: Sequence[str], now: float, settings: DeclineSettings
 ) -> FloatArray:
-    """The same of many, shape (len(services) * len(people),), one service after the other."""
-    cells = [cell_of(service, hour) for service in services]
-    return np.array([probability(p, cell, now, settings) for cell in cells for p in people], dtype=np.float64)
+    """The same of many, shape (len(cells) * len(people),), one cell after the other."""
+    found = np.full((len(cells), len(people)), settings.prior_share)
+    for column, person in enumerate(people):
+        if person.answers:
+            found[:, column] = [probability(person, cell, now, settings) for cell in cells]
+    return found.ravel()
 
 
 def _faded(cell: Cell | None, now: float, settings: DeclineSettings) -> Cell:

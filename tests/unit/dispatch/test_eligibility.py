@@ -1,7 +1,7 @@
 """Who may not be asked because of who they are: each filter in a round, in its explanation, and after a restart."""
 
 from dataclasses import replace
-from math import inf
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,13 @@ import pytest
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
-from dispatch import eligibility, explaining, rounds
+from dispatch import eligibility, explaining, reach, rounds
 from dispatch import events as e
+from dispatch.calendar import Hours
 from dispatch.events import CloseReason
 from dispatch.model import Order
 from dispatch.problem import EXCLUSIONS, Exclusion, PersonColumns
-from dispatch.settings import DispatchSettings, EligibilitySettings
+from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
 from tests.unit.dispatch.world import T0, World, asks, closes, heard, north
@@ -70,11 +71,11 @@ def test_whoever_is_below_the_tier_does_not_hide_those_behind_them() -> None:
     assert w.place(tier_min="gold").order_id == w.offer_of("tec_wu").order_id
 
 
-def test_papers_must_be_there_and_in_date_at_the_moment_of_the_round() -> None:
+def test_papers_must_be_there_and_in_date_until_the_end_of_the_service() -> None:
     w = world(papers=("health",))
     w.join("tec_li", 100)
     w.join("tec_no", 200, papers={"health": T0 - 1.0, "other": T0 + 1e6})
-    w.join("tec_wu", 2_000, papers={"health": T0 + 10.0})
+    w.join("tec_wu", 2_000, papers={"health": T0 + 3_600.0 + 560.0 + 10.0})
     first = w.place()
     assert w.offer_of("tec_wu").order_id == first.order_id
     assert reasons(w, first) == {"tec_li": "papers", "tec_no": "papers"}
@@ -140,13 +141,81 @@ def test_at_night_only_those_with_their_own_transport_go_far(own: bool, metres: 
         assert reasons(w, order) == {"tec_li": "night_transport"}
 
 
-def test_by_day_and_without_the_rule_anybody_goes_far() -> None:
-    rules = EligibilitySettings(night_walk_max_m=3_000.0, night_begins_h=22.0, night_ends_h=6.0)
-    early = replace(rules, night_begins_h=1.0, night_ends_h=5.0)
-    for hour, far, late in [(23.9, 3_000, inf), (5.9, 3_000, inf), (6, inf, inf), (21.9, inf, inf), (1, 3_000, 3_000)]:
-        assert eligibility.walk_max_m(hour, rules) == far
-        assert eligibility.walk_max_m(hour, early) == late
-        assert eligibility.walk_max_m(hour, EligibilitySettings()) == inf
+def test_a_paper_that_lapses_before_a_later_service_ends_does_not_count() -> None:
+    w = World(eligibility=EligibilitySettings(papers=("health",)), schedule=ScheduleSettings(lead_s=604_800.0))
+    five_days = T0 + 5 * 86_400.0
+    w.join("tec_li", 100, papers={"health": five_days + 3_599.0})
+    w.join("tec_wu", 2_000, papers={"health": five_days + 3_600.0})
+    order = w.place(scheduled_for=five_days)
+    assert w.offer_of("tec_wu").order_id == order.order_id
+    assert reasons(w, order) == {"tec_li": "papers"}
+
+
+def test_staff_see_papers_that_are_valid_of_somebody_whose_place_is_not_known() -> None:
+    w = world(papers=("health",))
+    w.put("tec_li", papers={"health": T0 + 3_600.0})
+    order = w.place()
+    known = w.engine.technician(LI)
+    assert known is not None
+
+    def against() -> list[Exclusion]:
+        return reach.against(
+            order,
+            known,
+            w.engine._book,
+            w.places,
+            now=w.now,
+            travel=(60.0, 0.25),
+            hours=Hours(UTC),
+            settings=w.settings,
+        )[0]
+
+    assert Exclusion.PAPERS not in against()
+    w.tick(1)
+    assert Exclusion.PAPERS in against()
+
+
+EVENING = 3_600.0 * 22 - T0 % 86_400
+"""Seconds from the world's beginning to 22:00 of the same day."""
+
+
+@pytest.mark.parametrize(
+    ("begins_s", "is_asked"),
+    [
+        (-3_600 * 3, True),  # 19:00 to 20:00
+        (-4_000, False),  # home at 22:03, and it is 10 minutes' walk there and back
+        (-5_000, True),
+        (0, False),
+        (3_600 * 8 + 300, False),  # 6:05, and they set out at night
+        (3_600 * 8 + 1_000, True),
+    ],
+)
+def test_night_is_judged_by_the_way_there_the_service_and_the_way_home(begins_s: float, is_asked: bool) -> None:
+    rules = EligibilitySettings(night_walk_max_m=1_000.0, night_begins_h=22.0, night_ends_h=6.0)
+    w = World(eligibility=rules, schedule=ScheduleSettings(lead_s=86_400.0))
+    w.tick(EVENING - 3_600 * 4 if EVENING > 3_600 * 4 else EVENING + 3_600 * 20)
+    six_pm = w.now
+    w.join("tec_li", 2_200)  # 60 s to set out, and a quarter of a second for each metre: 610 s
+    order = w.place(scheduled_for=six_pm + 3_600 * 4 + begins_s)
+    assert (w.engine.live_offer(LI) is not None) is is_asked
+    if not is_asked:
+        assert reasons(w, order) == {"tec_li": "night_transport"}
+
+
+def test_a_night_that_ends_when_it_begins_and_one_that_is_not_configured_are_none() -> None:
+    w = World()
+    order = w.place()
+    for rules in (
+        EligibilitySettings(),
+        EligibilitySettings(night_walk_max_m=1.0, night_begins_h=6.0, night_ends_h=6.0),
+    ):
+        assert eligibility.nights([order], T0, Hours(UTC), 7_200.0, rules) == []
+
+
+def test_a_stored_round_of_the_earlier_rules_is_night_all_over() -> None:
+    people = PersonColumns(walks=np.array([True, False]))
+    p = replace(problem(orders([0.0]), technicians([50.0, 50.0]), walk_max_m=10.0), people=people)
+    assert excluded(p, np.array([0]))[0].tolist() == [Exclusion.NIGHT_TRANSPORT, 0]
 
 
 def test_those_on_foot_do_not_hide_those_with_a_car_behind_them() -> None:

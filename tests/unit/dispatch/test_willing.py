@@ -13,7 +13,7 @@ from dispatch import cost, explaining, matching, rating, reach, rounds, willing
 from dispatch import events as e
 from dispatch.model import Order, Technician
 from dispatch.problem import PersonColumns
-from dispatch.settings import DeclineSettings, DispatchSettings, NewcomerSettings, RatingSettings
+from dispatch.settings import DeclineSettings, DispatchSettings, NewcomerSettings, RatingSettings, ScheduleSettings
 from tests.unit.dispatch.problems import orders, problem, technicians
 from tests.unit.dispatch.world import T0, World, north
 
@@ -129,6 +129,32 @@ def test_whoever_always_refuses_is_passed_over_for_an_equal_and_the_explanation_
     assert terms(w, order, li)["decline"] > 40 > terms(w, order, wu)["decline"] == pytest.approx(12.0)
 
 
+def test_an_answer_and_a_probable_refusal_count_by_the_hour_of_the_service() -> None:
+    w = World(DispatchSettings(schedule=ScheduleSettings(lead_s=86_400.0)))
+    w.join("tec_li", 500)
+    later = w.place(scheduled_for=T0 + 5 * 3_600.0)
+    w.receive("tec_li")
+    w.feed(e.OfferDeclined(w.offer_of("tec_li").offer_id, UserId("tec_li")))
+    who = w.engine.technician(UserId("tec_li"))
+    assert who is not None
+    cell = willing.cell_of("massage", (reach_hour(w) + 5) % 24)
+    assert set(who.answers) == {willing.ALL, cell}
+    soon = w.place()
+    w.tick(1)
+    assert terms(w, soon, "tec_li")["decline"] == pytest.approx(
+        60.0 * willing.probability(who, willing.cell_of("massage", reach_hour(w)), w.now, RULES)
+    )
+    w.feed(e.OfferDeclined(w.offer_of("tec_li").offer_id, UserId("tec_li")))
+    who = w.engine.technician(UserId("tec_li"))
+    assert who is not None
+    same_hour = w.place(scheduled_for=T0 + 5 * 3_600.0 + 60.0)
+    w.tick(2)
+    assert later.service == same_hour.service
+    assert terms(w, same_hour, "tec_li")["decline"] == pytest.approx(
+        60.0 * willing.probability(who, cell, w.now, RULES)
+    )
+
+
 def reach_hour(w: World) -> float:
     return w.now / 3_600 % 24
 
@@ -181,7 +207,7 @@ def with_stars(stars: float, number: int) -> float:
 def chosen_under_defaults(places: list[tuple[float, float]]) -> str:
     """Whom the default settings choose: (metres, mean stars) of each."""
     settings = DispatchSettings()
-    policy = reach._policy(settings, (90.0, 0.27), 12.0)
+    policy = reach._policy(settings, (90.0, 0.27))
     t = technicians([metres for metres, _ in places], rating=[stars for _, stars in places])
     return matching.solve(replace(problem(orders([0.0]), t), policy=policy)).pairs[0].technician
 
