@@ -1,4 +1,4 @@
-"""Nobody starves: an order's waiting counts, and so do the turns that technicians had while their equals were idle."""
+"""Nobody starves: what an order's waiting is worth, in a round and in its explanation."""
 
 from dataclasses import replace
 from typing import Any
