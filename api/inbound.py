@@ -86,9 +86,23 @@ class Inbound:
     def opened(self, who: Principal, now: float) -> None:
         """A session began: what its token says of roles takes effect."""
         self._presence.opened(who)
+        self._tell_of_phone(who, events.PhoneFound(who.user))
 
-    def closed(self, who: Principal, now: float) -> None:
-        """A session ended: duty stays, the last position ages by itself."""
+    def closed(self, who: Principal, now: float, *, lost: bool) -> None:
+        """A session ended: duty stays, the last position ages by itself; an open offer may not wait for them."""
+        if lost:
+            self._tell_of_phone(who, events.PhoneLost(who.user))
+
+    def _tell_of_phone(self, who: Principal, event: events.PhoneFound | events.PhoneLost) -> None:
+        shard = self._presence.shard_of(who.tenant, who.user)
+        part = self._cities.get(shard.tenant, shard.city) if shard is not None else None
+        if part is None or part.dispatch.live_offer(who.user) is None:
+            return  # of no matter to anybody else: nearly all sessions
+        try:
+            part.dispatch.post(event)
+        except DoorstepError as error:
+            # The offer then ends by its own deadline.
+            _log.warning("a phone's coming or going was not taken", extra={"code": error.code})
 
     # -- for HTTP ---------------------------------------------------------------------------------------
 

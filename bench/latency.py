@@ -1,8 +1,10 @@
-"""How long things take under 10,000 pings/s: order placed -> offer at the technician, decline -> next offer, ping ->
-watcher. Measured in the clients' process while another one makes the load. For SOS see ``overload.py``.
+"""How long things take under 10,000 pings/s: order placed -> offer at the technician, ping -> watcher, and from an
+offer that is declined, or expires, or whose phone loses its connection, to the next offer at another phone. Measured in
+the clients' process while another one makes the load. For SOS see ``overload.py``.
 """
 
 import asyncio
+import itertools
 import json
 import time
 from typing import Any
@@ -31,21 +33,29 @@ from sim.local_server import LocalCity, LocalServer
 from sim.phones import NEXT_STEP
 
 BACKGROUND_PER_S = 10_000
-BACKGROUND_S = 14
+BACKGROUND_S = 17
 CONNECTIONS = 1_000
 WORKERS = 60
 ORDERS = 200
 ORDER_EVERY_S = 0.05
 PLACE = (22.55, 114.06)
+OFFER_TTL_S = 2.0
+RECEIPT_S = 0.1
+"""Before a phone is lost: it has acknowledged the offer by then."""
+MANNERS = ("decline", "expiry", "loss")
+"""How the first offer of an order ends, in turn."""
+NEXT = tuple(f"next_offer_after_{manner}" for manner in MANNERS)
 CONFIG: dict[str, Any] = {
     "coordinates": {"frame": "wgs84"},
     "realtime": {"sessions": {"pings_per_s": 1_000}},
+    # Jobs are over as soon as they are taken: whoever says so is believed.
+    "dispatch": {"offer_ttl_s": OFFER_TTL_S, "arrival": {"en_route_proof": "none", "arrived_proof": "none"}},
     "log": {"level": "warning"},
 }
 
 
 class Worker(Agent):
-    """Declines the first offer of every order, takes the second, and is done with the job at once."""
+    """Lets the first offer of every order end in one of three manners, takes the second, and is done at once."""
 
     def __init__(self, bench: "Bench", user: str, n: int) -> None:
         token = bench.server.token(user, Role.TECHNICIAN)
@@ -66,20 +76,31 @@ class Worker(Agent):
             self.protocol.duty(True, now, CITY)
             self.later(now + 0.01 * self._n, self._ping)
         elif isinstance(event, OfferReceived):
-            if event.order not in bench.declined_at:
+            if event.order not in bench.ended:
                 bench.offered(event.order, now)
-                bench.declined_at[event.order] = now
-                self.protocol.decline(event.offer, now, reason="bench")
+                self._end_first(event, now)
             else:
-                declined_at = bench.declined_at[event.order]
-                if declined_at:
-                    bench.tally.took("next_offer", now - declined_at)
-                    bench.declined_at[event.order] = 0.0
+                manner, ended_at = bench.ended[event.order]
+                if manner:
+                    bench.tally.took(f"next_offer_after_{manner}", now - ended_at)
+                    bench.ended[event.order] = "", 0.0
                 self.protocol.accept(event.offer, now)
         elif isinstance(event, OrderChanged) and event.state in NEXT_STEP:
             self.protocol.step(event.order, NEXT_STEP[event.state], now)
         elif isinstance(event, OrderChanged) and event.state == "departed_safe":
             bench.tally.add("served")
+
+    def _end_first(self, event: OfferReceived, now: float) -> None:
+        manner = next(self._bench.manners)
+        self._bench.ended[event.order] = manner, now + event.remaining_ms / 1000.0 if manner == "expiry" else now
+        if manner == "decline":
+            self.protocol.decline(event.offer, now, reason="bench")
+        elif manner == "loss":
+            self.later(now + RECEIPT_S, lambda at: self._lose(event.order, at))
+
+    def _lose(self, order: str, now: float) -> None:
+        self._bench.ended[order] = "loss", now
+        self._bench.swarm.cut(self)
 
     def _ping(self, now: float) -> None:
         self._step += 1
@@ -118,7 +139,9 @@ class Bench:
         self.server = server
         self.tally = Tally()
         self.swarm = Swarm(server.hub_url)
-        self.declined_at: dict[str, float] = {}
+        self.manners = itertools.cycle(MANNERS)
+        self.ended: dict[str, tuple[str, float]] = {}
+        """How and when the first offer of each order ended; no manner once the next one has come."""
         self.pinged_at: dict[tuple[str, float], float] = {}
         self._placed_at: dict[str, float] = {}
         self._offered_at: dict[str, float] = {}
@@ -157,7 +180,7 @@ class Bench:
                 for n in range(ORDERS):
                     group.create_task(self._order(api, n))
                     await asyncio.sleep(ORDER_EVERY_S)
-                await asyncio.sleep(1.0)
+                await asyncio.sleep(1.0 + OFFER_TTL_S)
                 self.background = await asyncio.to_thread(load.result)
                 self.swarm.stop()
 
@@ -188,7 +211,7 @@ def main() -> dict[str, Any]:
             fast_loop.run(bench.run(load, phase))
         tally, background = bench.tally, bench.background
         result: dict[str, Any] = {
-            f"{name}_ms": tally.quantiles_ms(name) for name in ("order_to_offer", "ping_to_watcher", "next_offer")
+            f"{name}_ms": tally.quantiles_ms(name) for name in ("order_to_offer", "ping_to_watcher", *NEXT)
         }
         result["latency_detail"] = {
             "samples": {name: len(samples) for name, samples in tally.samples_s.items()},

@@ -90,6 +90,8 @@ class DispatchEngine:
             e.OfferAccepted: self._on_accepted,
             e.OfferDeclined: self._on_declined,
             e.OfferReceived: self._on_received,
+            e.PhoneLost: self._on_phone_lost,
+            e.PhoneFound: self._on_phone_found,
             e.DutySet: self._roster.set_duty,
             e.StepTaken: self._on_step,
             e.OrderCancelled: self._on_cancelled,
@@ -526,6 +528,21 @@ class DispatchEngine:
         if offer.delivered_at is None:
             self._book.put_offer(replace(offer, delivered_at=now))
             self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
+        return []
+
+    def _on_phone_lost(self, event: e.PhoneLost, now: float) -> list[Effect]:
+        offer = self.live_offer(event.technician)
+        # Whom the customer picked is waited for: their phone is woken and reminded instead.
+        if offer is not None and self._book.orders[offer.order_id].picked is None:
+            self._deadlines.set(now + self._settings.phone_lost_s, Due.UNDELIVERED, offer.offer_id)
+        return []
+
+    def _on_phone_found(self, event: e.PhoneFound, now: float) -> list[Effect]:
+        offer = self.live_offer(event.technician)
+        if offer is not None and offer.delivered_at is not None:
+            self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
+        elif offer is not None:
+            self._deadlines.set(now + self._settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
         return []
 
     # -- deadlines ------------------------------------------------------------------------------------------

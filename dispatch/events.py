@@ -98,6 +98,20 @@ class OfferReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class PhoneLost:
+    """A technician's last connection broke off: what they are offered reaches nobody. Never refused."""
+
+    technician: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class PhoneFound:
+    """A technician is connected again. Never refused."""
+
+    technician: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class DutySet:
     """A technician wants another duty state in this city. The state they are in already is no news.
 
@@ -390,6 +404,8 @@ DispatchEvent = (
     | OfferAccepted
     | OfferDeclined
     | OfferReceived
+    | PhoneLost
+    | PhoneFound
     | DutySet
     | StepTaken
     | OrderCancelled

@@ -324,6 +324,9 @@ class DispatchSettings(Ranged):
     """How long a technician may think about an offer, in seconds."""
     undelivered_s: Annotated[float, Range(0.1, 600)] = 3.0
     """An offer whose arrival no device has acknowledged by then goes to the next technician, in seconds."""
+    phone_lost_s: Annotated[float, Range(0, 600)] = 0.0
+    """How long an open offer waits for a phone whose last connection broke off, in seconds; then the next technician
+    is asked. An order for which the customer picked somebody waits as long as ever."""
     unfilled_after_s: Annotated[float, Range(1, 86_400)] = 600.0
     """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began; a scheduled
     one not before its time."""

@@ -392,16 +392,16 @@ class Admission:
         self._open.pop(session, None)
         if session.state is not State.CLOSING:
             session.step(Event.CLOSED, self._story)
-            self._leave(session, now)
+            self._leave(session, now, lost=True)
 
-    def _leave(self, session: Session, now: float) -> None:
+    def _leave(self, session: Session, now: float, *, lost: bool = False) -> None:
         person = session.person
         self._hub.left(session)
         if person is None:
             return
         person.sessions = tuple(other for other in person.sessions if other is not session)
         self._look_at_roles(person)
-        self._take_back(session, now)
+        self._take_back(session, now, lost=lost and not any(other.takes_rows for other in person.sessions))
         session.main = session.safety = None
         session.waiting = None
         self._hub.people.forget_if_idle(person)
@@ -412,11 +412,11 @@ class Admission:
             other.who is not None and other.who.holds(Role.RESPONDER, Role.OPS) for other in person.sessions
         )
 
-    def _take_back(self, session: Session, now: float) -> None:
+    def _take_back(self, session: Session, now: float, *, lost: bool = False) -> None:
         self._hub.show_connected(session.owner, now)
         if session.announced and session.who is not None:
             session.announced = False
-            self._ports.inbound.closed(session.who, now)
+            self._ports.inbound.closed(session.who, now, lost=lost)
 
     def _advice_ms(self) -> int:
         drain = self._settings.drain

@@ -178,8 +178,13 @@ class Inbound(Protocol):
         """A session of this device began (or its token was refreshed)."""
         ...
 
-    def closed(self, who: Principal, now: float) -> None:
-        """The device's session ended, for whatever reason; not called when a newer one replaced it."""
+    def closed(self, who: Principal, now: float, *, lost: bool) -> None:
+        """The device's session ended, for whatever reason; not called when a newer one replaced it.
+
+        Args:
+            lost: The connection broke off or the device hung up, and it was the person's last one: nobody hears
+                what is sent to them. False when the server ended it, which asks them to come back.
+        """
         ...
 
 

@@ -133,8 +133,8 @@ class Domains:
     def opened(self, who: Principal, now: float) -> None:
         self.presence.append(("opened", who.user, who.device))
 
-    def closed(self, who: Principal, now: float) -> None:
-        self.presence.append(("closed", who.user, who.device))
+    def closed(self, who: Principal, now: float, *, lost: bool) -> None:
+        self.presence.append(("lost" if lost else "closed", who.user, who.device))
 
 
 class Outbox:

@@ -89,7 +89,7 @@ def test_a_dead_peer_is_noticed_in_time(roles: str, level: Level | None, low: fl
     assert low <= silence_until_gone(world, peer) <= high
     assert peer.wire.aborted
     assert peer.wire.pings
-    assert world.domains.presence[-1][0] == "closed"
+    assert world.domains.presence[-1][0] == "lost"
 
 
 def test_a_peer_that_answers_pings_lives_and_costs_few_of_them() -> None:
