@@ -2,8 +2,9 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
-from tests.integration.served import CITY, order, served
+from tests.integration.served import CITY, Served, Session, order, served
 
 TECHNICIAN = "/v1/technicians/tec_1"
 RECORD = {"name": "W", "cities": [CITY], "verified": True}
@@ -44,13 +45,19 @@ async def test_a_calendar_is_set_and_read_and_survives_a_restart(tmp_path: Path)
         assert (status, body["shifts"], body["rests"]) == (200, [night], [rest])
 
 
+async def taken_order(server: Served, phone: Session) -> dict[str, Any]:
+    """An order of `cus_1` that the phone's technician has accepted."""
+    _, placed, _ = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order())
+    offer = await phone.until("offer")
+    await phone.ask("offer.accept", offer=offer["offer"])
+    return dict(placed)
+
+
 async def test_a_running_service_is_made_longer_and_a_clash_says_what_fits(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         phone = await server.technician()
         token = server.token("cus_1", "customer")
-        _, placed, _ = await server.call("POST", "/v1/orders", token, order())
-        offer = await phone.until("offer")
-        await phone.ask("offer.accept", offer=offer["offer"])
+        placed = await taken_order(server, phone)
         path = f"/v1/orders/{placed['order']}/add-time"
         early = await server.call("POST", path, token, {"minutes": 30})
         assert (early[0], early[1]["code"]) == (409, "not_in_service")
@@ -74,9 +81,7 @@ async def test_a_technician_gives_an_order_away_over_http(tmp_path: Path) -> Non
     async with served(tmp_path) as server:
         phone = await server.technician()
         token = server.token("cus_1", "customer")
-        _, placed, _ = await server.call("POST", "/v1/orders", token, order())
-        offer = await phone.until("offer")
-        await phone.ask("offer.accept", offer=offer["offer"])
+        placed = await taken_order(server, phone)
         path = f"/v1/orders/{placed['order']}/reassign"
         assert (await server.call("POST", path, token, {}))[0] == 403
         stranger = server.token("tec_2", "technician")

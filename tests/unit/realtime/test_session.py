@@ -558,7 +558,9 @@ def test_an_answer_that_comes_after_the_end_is_written_nowhere() -> None:
     peer = world.join("tec")
     peer.say(type="offer.accept", offer="o")
     peer.lose()
+    peer.read()
     world.domains.commands[0][2](None)
+    assert peer.read() == []
 
 
 def test_an_unknown_type_is_an_error_and_not_the_end() -> None:
