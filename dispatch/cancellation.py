@@ -6,7 +6,7 @@ favour. Fee and refund always add up to what the order costs.
 
 from typing import Final
 
-from dispatch.errors import conflict
+from dispatch.errors import OVER, conflict
 from dispatch.model import Cancellation, CancellationStage, Order, OrderState
 from dispatch.settings import CancellationSettings, StageFee
 
@@ -18,11 +18,8 @@ _MIN_S: Final = 60
 
 _REFUSALS: Final = {
     OrderState.IN_SERVICE: ("order_in_service", "the service has begun: only staff can end it early"),
-    OrderState.FINISHED: ("order_finished", "the service is over"),
-    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
-    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
+    **OVER,
     OrderState.UNFILLED: ("order_unfilled", "nobody took the order"),
-    OrderState.CANCELLED: ("order_cancelled", "the order was cancelled before"),
 }
 
 _STAGES: Final = {

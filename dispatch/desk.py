@@ -13,7 +13,7 @@ from core.ids import OrderId, UserId
 from dispatch import modes, reach
 from dispatch.book import Book
 from dispatch.calendar import Hours, service_begins_at
-from dispatch.errors import conflict, no_such_order, no_such_technician
+from dispatch.errors import OVER, conflict, no_such_order, no_such_technician
 from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
 from dispatch.model import Mode, Order, OrderState, Technician
 from dispatch.moves import Moves
@@ -65,10 +65,7 @@ _NOT_TOLD: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.BL
 _REFUSALS: Final = {
     OrderState.ARRIVED: ("order_arrived", "the technician is at the door"),
     OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
-    OrderState.FINISHED: ("order_finished", "the service is over"),
-    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
-    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
-    OrderState.CANCELLED: ("order_cancelled", "the order was cancelled"),
+    **OVER,
 }
 
 

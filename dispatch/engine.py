@@ -21,7 +21,7 @@ from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
 from dispatch.desk import Desk
-from dispatch.errors import conflict, no_such_offer, no_such_order
+from dispatch.errors import OVER, conflict, no_such_offer, no_such_order
 from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book
 from dispatch.job_watch import JobWatch
@@ -370,7 +370,7 @@ class DispatchEngine:
         if order.state is OrderState.CONFIRMED:
             return []
         if order.state is OrderState.CANCELLED:
-            raise conflict("order_cancelled", "the order was cancelled")
+            raise conflict(*OVER[OrderState.CANCELLED])
         if not orders.can(order, OrderMove.CONFIRM):
             raise conflict("not_finished", f"the order is {order.state}, not finished")
         return self._confirm(order, event.by, now)
@@ -417,7 +417,7 @@ class DispatchEngine:
         if event.step is e.Step.NO_SHOW:
             return self._no_show(order, event, now)
         if order.state is OrderState.CANCELLED:
-            raise conflict("order_cancelled", "the order was cancelled")
+            raise conflict(*OVER[OrderState.CANCELLED])
         move = OrderMove(event.step)
         if order.state in PATH and PATH.index(OrderState(event.step)) <= PATH.index(order.state):
             return []
@@ -464,7 +464,7 @@ class DispatchEngine:
         if ended is not None and ended.stage is CancellationStage.NO_SHOW:
             return []
         if order.state is OrderState.CANCELLED:
-            raise conflict("order_cancelled", "the order was cancelled")
+            raise conflict(*OVER[OrderState.CANCELLED])
         if order.state is not OrderState.ARRIVED:
             raise conflict("step_out_of_order", f"the order is {order.state}: arrived comes before no_show")
         detail = self._watch.proof_of_waiting(order, event, now)

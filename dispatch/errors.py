@@ -8,9 +8,11 @@ order_arrived, position_needed, not_at_place, dwell_needed, photo_needed, no_sho
 tier_unknown, blocks_full, block_held, pick_unavailable``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from core.errors import Conflict, NotFound
+from dispatch.model import OrderState
 
 
 class ImpossibleMove(AssertionError):
@@ -48,3 +50,12 @@ def no_such_technician() -> NotFound:
 def conflict(code: str, message: str) -> Conflict:
     """The thing is in another state by now."""
     return Conflict(message, code=code)
+
+
+OVER: Final[Mapping[OrderState, tuple[str, str]]] = {
+    OrderState.FINISHED: ("order_finished", "the service is over"),
+    OrderState.DEPARTED_SAFE: ("order_finished", "the service is over"),
+    OrderState.CONFIRMED: ("order_confirmed", "the order was confirmed"),
+    OrderState.CANCELLED: ("order_cancelled", "the order was cancelled"),
+}
+"""Code and words for what comes too late for an order."""

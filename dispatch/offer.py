@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from core.errors import Conflict
-from dispatch.errors import ImpossibleMove, conflict
+from dispatch.errors import OVER, ImpossibleMove, conflict
 from dispatch.model import Offer, OfferState, Order, OrderState
 
 
@@ -63,7 +63,7 @@ def too_late(offer: Offer, order: Order | None, now: float) -> Conflict:
     if offer.state is OfferState.EXPIRED or (offer.state is OfferState.PENDING and is_late(offer, now)):
         return conflict("offer_expired", "the time for an answer is over")
     if order is not None and order.state is OrderState.CANCELLED:
-        return conflict("order_cancelled", "the order was cancelled")
+        return conflict(*OVER[OrderState.CANCELLED])
     if order is not None and order.technician is not None and order.technician != offer.technician:
         return conflict("offer_taken", "another technician has the order")
     return conflict("offer_revoked", "the offer was withdrawn")

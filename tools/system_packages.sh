@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the named uses need from Debian, where root and missing; says what it does, else nothing.
 #   tools/system_packages.sh [venv] [node] [chromium] [strace]
-# Elsewhere it says what is missing and succeeds: tests that need it are skipped with the same words.
+# Elsewhere it says what is missing and succeeds: tests that need it are skipped with the same words, or fail in CI.
 set -euo pipefail
 
 wanted=()
