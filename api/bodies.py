@@ -31,6 +31,8 @@ Phone = Annotated[str, Meta(min_length=1, max_length=32)]
 ModeName = Literal["auto", "broadcast", "directed", "manual"]
 FallbackName = Literal["auto", "cancel"]
 Papers = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], EpochS], Meta(max_length=32)]
+ZoneIds = Annotated[list[Annotated[str, Meta(min_length=1, max_length=64)]], Meta(min_length=1, max_length=64)]
+Zones = Annotated[dict[Annotated[str, Meta(min_length=1, max_length=64)], ZoneIds], Meta(max_length=64)]
 GenderName = Literal["female", "male", "other"]
 Stars = Annotated[float, Meta(ge=0.0, le=5.0)]
 CursorText = Annotated[str, Meta(max_length=CURSOR_LEN_MAX)]
@@ -381,6 +383,10 @@ class TechnicianIn(Struct, frozen=True):
     """Until when each paper is valid, by name."""
     own_transport: bool = False
     """Comes and goes by a vehicle of their own."""
+    services: Words = msgspec.field(default_factory=list)
+    """Services that they do, by an order's `service`; without any, all that their skills allow."""
+    zones: Zones = msgspec.field(default_factory=dict)
+    """Ids of the zones to which they go, by city; everywhere in a city that is not named."""
 
 
 class TechnicianView(Struct, frozen=True, omit_defaults=True):
@@ -399,6 +405,8 @@ class TechnicianView(Struct, frozen=True, omit_defaults=True):
     rating: Stars | None = None
     papers: Papers = msgspec.field(default_factory=dict)
     own_transport: bool = False
+    services: Words = msgspec.field(default_factory=list)
+    zones: Zones = msgspec.field(default_factory=dict)
 
 
 class DutyIn(Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from core.errors import Invalid, NotFound
 from core.ids import CityId, OfferId, OrderId, TenantId, UserId
@@ -11,6 +12,14 @@ from dispatch.service import DispatchService
 from geo.city import CityMap
 from geo.point import LatLng
 from geo.shard_positions import ShardPositions
+
+
+class Spot(NamedTuple):
+    """Where a point lies: its open city, and the names of the district and of the zone there, ``""`` for none."""
+
+    part: "ShardParts"
+    district: str
+    zone: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +68,8 @@ class Cities:
         cities = places.cities if places is not None else ()
         return next((city.city_id for city in cities if city.contains(point)), None)
 
-    def open_city(self, tenant: TenantId, point: LatLng) -> tuple[ShardParts, str]:
-        """The open city around a point and the district's name there (``""`` when it has none).
+    def open_city(self, tenant: TenantId, point: LatLng) -> Spot:
+        """The open city around a point, and what is there.
 
         Raises:
             Invalid: ``outside_service_area``.
@@ -70,7 +79,14 @@ class Cities:
         part = self.get(tenant, city.city_id) if city is not None else None
         if city is None or part is None:
             raise Invalid("no open city holds this point", code="outside_service_area", field="location")
-        return part, city.district_of(point)
+        zone = city.zone_of(point)
+        return Spot(part, city.district_of(point), zone.area_id if zone is not None else "")
+
+    def has_zone(self, tenant: TenantId, city_id: CityId, zone: str) -> bool:
+        """Whether a city has a zone of this id."""
+        places = self._maps.get(tenant)
+        cities = places.cities if places is not None else ()
+        return any(area.area_id == zone for city in cities if city.city_id == city_id for area in city.zones)
 
     def order(self, tenant: TenantId, order_id: OrderId) -> tuple[ShardParts, Order] | None:
         """An open or recently settled order with its city."""

@@ -13,6 +13,7 @@ from api.settings import ApiSettings
 from core.errors import NotFound
 from core.principal import Principal, Role
 from core.units import LAT_DEG_MAX, LNG_DEG_MAX
+from dispatch import eligibility
 from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snapped_distance_m
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
@@ -46,12 +47,12 @@ class NearbyTechnicians:
             raise NotFound("there is no such frame", field="crs")
         limit = whole(request, "limit", 1, self._settings.nearby_len_max, min(20, self._settings.nearby_len_max))
         point = convert_point(asked, Frame(crs), self._frame)
-        part, _ = self._cities.open_city(who.tenant, point)
+        part, _, zone = self._cities.open_city(who.tenant, point)
         if who.holds(Role.OPS) and part.shard.city in who.cities:
             return answer(Nearby(technicians=self._positions(part, point, limit, request.now)))
         if who.holds(Role.OPS) and not who.holds(Role.CUSTOMER, Role.SERVICE):
             raise NotFound("there is no such city for you")
-        return answer(Nearby(cards=self._cards(who, part, point, limit, request.now)))
+        return answer(Nearby(cards=self._cards(who, part, point, zone, limit, request.now)))
 
     def _positions(self, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyTechnician]:
         index = part.positions.index
@@ -81,7 +82,9 @@ class NearbyTechnicians:
             )
         return found
 
-    def _cards(self, who: Principal, part: ShardParts, point: LatLng, limit: int, now: float) -> list[NearbyCard]:
+    def _cards(
+        self, who: Principal, part: ShardParts, point: LatLng, zone: str, limit: int, now: float
+    ) -> list[NearbyCard]:
         index = part.positions.index
         centre = cell_center(cell_of(point, CARD_RESOLUTION))
         # Whom the asker has blocked, or who has blocked them, is not there for them: one cannot be told from the other.
@@ -94,14 +97,14 @@ class NearbyTechnicians:
         cards = []
         for distance_m, pick, user in sorted(ranked)[:limit]:
             record = part.dispatch.technician(user)
-            if record is None:
-                continue
+            if record is None or not eligibility.goes_to(record, part.shard.city, zone):
+                continue  # whom the customer could pick in vain
             steps = 1 + int(distance_m / SLOWEST_MPS / EARLIEST_STEP_S)
             cards.append(
                 NearbyCard(
                     pick=pick,
                     distance_band=distance_band(distance_m),
-                    services=sorted(record.skills),
+                    services=sorted(record.services or record.skills),
                     earliest_s=steps * EARLIEST_STEP_S,
                     rating=_rating(part.dispatch.rating(user, now) or 0.0),
                 )

@@ -88,7 +88,7 @@ class Orders:
         location = body.location
         raw = LatLng(location.lat, location.lng)
         point = convert_point(raw, Frame(location.crs), self._frame)
-        part, district = self._cities.open_city(who.tenant, point)
+        part, district, zone = self._cities.open_city(who.tenant, point)
         customer = _customer(who, body, part.shard.city)
         if body.mode == "manual" and not is_staff_of(who, part.shard.city):
             raise Invalid("mode manual is for staff: nobody is asked in it", code="mode_unsupported", field="mode")
@@ -108,6 +108,7 @@ class Orders:
             fallback=Fallback(body.fallback),
             scheduled_for=body.scheduled_for,
             tier_min=body.tier_min,
+            zone=zone,
         )
         fingerprint = hashlib.sha256(msgspec.json.encode(body)).hexdigest() if key else ""
         effects = await part.dispatch.ask(events.OrderPlaced(draft, who.user, key, fingerprint))

@@ -1,6 +1,7 @@
 """Technicians over HTTP: their record, their duty, where they were; and who is near."""
 
 import logging
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from api.bodies import Done, DutyIn, OrderSeen, RoundSeen, TechnicianIn, TechnicianView, Term, Track, WhyNoOffers
@@ -76,8 +77,11 @@ class Technicians:
             if record is not None and not set(known) & who.cities:
                 raise no_such_technician()
             raise Forbidden("the record names cities that your token is not good for", field="cities")
+        services = tuple(sorted(set(body.services)))
+        zones = self._zones(who, cities, body.zones)
         for city in cities:
-            self._cities.require(who.tenant, city).dispatch.check_skills(body.skills, technician)
+            dispatch = self._cities.require(who.tenant, city).dispatch
+            dispatch.check_names(technician, body.skills, services, zones.get(city, ()))
         event = events.TechnicianPut(
             technician=technician,
             name=body.name,
@@ -89,6 +93,8 @@ class Technicians:
             stored=record if before is None else None,
             papers=body.papers,
             own_transport=body.own_transport,
+            services=services,
+            zones=zones,
         )
         owner = cities[0]
         if before is not None and before[1].duty_city is not None:
@@ -104,6 +110,20 @@ class Technicians:
         if stored is None:
             raise no_such_technician()
         return answer(self._view(stored, part.dispatch.rating(technician, request.now)))
+
+    def _zones(
+        self, who: Principal, cities: Collection[CityId], asked: Mapping[str, Sequence[str]]
+    ) -> dict[CityId, tuple[str, ...]]:
+        """Limits by city, each zone once. Raises ``Invalid`` for a city that is not the record's, or a zone not its."""
+        zones: dict[CityId, tuple[str, ...]] = {}
+        for city, names in sorted((CityId(name), names) for name, names in asked.items()):
+            if city not in cities:
+                raise Invalid("a city of this map is not one of the record's", field="zones")
+            unknown = [name for name in names if not self._cities.has_zone(who.tenant, city, name)]
+            if unknown:
+                raise Invalid(f"the city has no zone {unknown[0]}", code="zone_unknown", field=f"zones.{city}")
+            zones[city] = tuple(sorted(set(names)))
+        return zones
 
     async def read(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}."""
@@ -190,6 +210,8 @@ class Technicians:
             rating=round(rating, 2) if rating is not None else None,
             papers=record.papers,
             own_transport=record.own_transport,
+            services=list(record.services),
+            zones={city: list(names) for city, names in record.zones.items()},
         )
 
 

@@ -73,6 +73,7 @@ def order_view(
         state=order.state.value,
         service=order.service,
         city=order.city,
+        zone=order.zone or UNSET,
         changed_at=stamp(order.changed_at),
         placed_at=stamp(order.placed_at),
         customer=order.customer if reader is not Reader.TECHNICIAN else UNSET,

@@ -119,7 +119,7 @@ def city(m: int, seed: int, side_m: float = CITY_M) -> World:
         world.seen(user, somewhere(rng, side_m))
         for effect in effects:
             if isinstance(effect, e.TechnicianChanged):
-                world.places.write(effect.technician, 1, effect.rating)
+                world.places.write(effect.technician, world.engine.masks(effect.technician), effect.rating)
     world.engine.committed()
     return world
 

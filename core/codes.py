@@ -90,4 +90,5 @@ MEANINGS: Final[dict[str, str]] = {
     "unexpected": "The message does not fit the state of the session.",
     "unknown_type": "No message has this `type`.",
     "unverified": "The technician's papers are not verified yet.",
+    "zone_unknown": "The city has no zone of this id.",
 }

@@ -6,7 +6,7 @@ turn is set aside, for those who may read only what is stored (``stored.py``).
 """
 
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 
@@ -28,12 +28,12 @@ from dispatch.model import (
     Technician,
     WorkState,
 )
+from dispatch.name_bits import LIMITS_MAX, SKILLS_MAX, Masks, NameBits
 from dispatch.offer import REFUSALS
 from dispatch.order import SETTLED_STATES, is_booking, is_job
 from dispatch.ports import DispatchChanges, DispatchState
 from dispatch.rating import Tally
 from dispatch.settings import RatingSettings
-from dispatch.skills import SkillBits
 
 _Id = TypeVar("_Id", OrderId, UserId)
 STORY_LEN: Final = 50
@@ -71,7 +71,9 @@ class Book:
         """Who is kept apart from whom, in all cities of the tenant."""
         self.changes = DispatchChanges()
         self.aside = Aside()
-        self.skill_bits = SkillBits()
+        self.skill_bits = NameBits("skills", SKILLS_MAX)
+        self.zone_bits = NameBits("zones", LIMITS_MAX)
+        self.service_bits = NameBits("services", LIMITS_MAX)
         self.city = Tally()
         """Stars of all technicians of the city."""
         self.offers_of: dict[OrderId, list[OfferId]] = {}
@@ -165,8 +167,38 @@ class Book:
 
     def skills_here(self, technician: Technician) -> frozenset[str]:
         """Skills for which this city needs bits because of them: none of somebody who has left it."""
-        is_here = self.shard.city in technician.cities or technician.duty_city == self.shard.city
-        return technician.skills if is_here else frozenset()
+        return technician.skills if self.counts_here(technician) else frozenset()
+
+    def zones_of(self, technician: Technician) -> tuple[str, ...]:
+        """Zones of this city to which they go; none named is everywhere."""
+        return technician.zones.get(self.shard.city, ())
+
+    def counts_here(self, technician: Technician) -> bool:
+        """Whether the city needs bits because of them."""
+        return self.shard.city in technician.cities or technician.duty_city == self.shard.city
+
+    def masks(self, technician: Technician) -> Masks:
+        """Their skills and limits as bits."""
+        return Masks(
+            self.skill_bits.mask(technician.skills),
+            self.zone_bits.limit_mask(self.zones_of(technician)),
+            self.service_bits.limit_mask(technician.services),
+        )
+
+    def take_late(self) -> list[Technician]:
+        """Technicians who have a name that got its bit after they had been shown without it, since the last call."""
+        skills, zones, services = (bits.take_late() for bits in (self.skill_bits, self.zone_bits, self.service_bits))
+        if not (skills or zones or services):
+            return []
+        return [
+            person
+            for person in self.technicians.values()
+            if not (
+                skills.isdisjoint(person.skills)
+                and zones.isdisjoint(self.zones_of(person))
+                and services.isdisjoint(person.services)
+            )
+        ]
 
     def has_refused(self, order_id: OrderId, technician: UserId) -> bool:
         """Whether the technician declined the order, let it lapse, or lost it."""
@@ -341,18 +373,28 @@ class Book:
         _mark(self.waiting, order.order_id, wants_more)
         _mark(self.unasked, order.order_id, wants_more and not live_len)
 
+    def _named(self, technician: Technician | None, names: Callable[[Technician], tuple[str, ...]]) -> tuple[str, ...]:
+        return names(technician) if technician is not None and self.counts_here(technician) else ()
+
     def _index_technician(self, technician: Technician) -> None:
         user = technician.technician
         before = self.technicians.get(user)
         skills = frozenset[str]() if before is None else self.skills_here(before)
         if skills != (now_here := self.skills_here(technician)):
             self.skill_bits.change(skills, now_here)
+        if technician.zones or technician.services or (before is not None and (before.zones or before.services)):
+            self.zone_bits.change(self._named(before, self.zones_of), self._named(technician, self.zones_of))
+            self.service_bits.change(self._named(before, _services), self._named(technician, _services))
         self.technicians[user] = technician
         may_be_asked = (
             technician.duty is DutyState.ON and self.on_duty_here(technician) and technician.work is WorkState.IDLE
         )
         _mark(self.idle, user, may_be_asked)
         _mark(self.unheard, user, technician.unheard_since is not None)
+
+
+def _services(technician: Technician) -> tuple[str, ...]:
+    return technician.services
 
 
 def in_order(orders: Iterable[Order]) -> list[Order]:

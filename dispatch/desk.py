@@ -36,20 +36,23 @@ OVERRIDABLE: Final = frozenset(
         Exclusion.TIER,
         Exclusion.BLOCKED,
         Exclusion.NIGHT_TRANSPORT,
+        Exclusion.ZONE,
     }
 )
 """Filters that staff may override by name: wishes, estimates, and what a telephone call can settle.
 
 A block between people is a wish of one of them, which staff may lift as well: to pass over it once leaves it in place,
-and their name in the order's history. Every other holds: papers, cities (``unverified``, ``papers``, ``city``), an open
-alarm (``sos``), a second job (``busy``, ``calendar``), whoever is not working (``off_duty``) or is the customer
-(``own_order``), and whatever is added later until it is named here.
+and their name in the order's history. Every other holds: papers, cities (``unverified``, ``papers``, ``city``), a
+``service`` that they do not do, an open alarm (``sos``), a second job (``busy``, ``calendar``), whoever is not working
+(``off_duty``) or is the customer (``own_order``), and whatever is added later until it is named here.
 """
 
 _LASTING: Final = frozenset(
     {
         Exclusion.UNVERIFIED,
         Exclusion.CITY,
+        Exclusion.ZONE,
+        Exclusion.SERVICE,
         Exclusion.SKILL,
         Exclusion.GENDER,
         Exclusion.REFUSED,

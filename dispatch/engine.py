@@ -37,6 +37,7 @@ from dispatch.model import (
     Technician,
 )
 from dispatch.moves import SYSTEM, Moves
+from dispatch.name_bits import Masks, NameBits
 from dispatch.news import rating_now, technician_changed
 from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
@@ -46,7 +47,6 @@ from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
-from dispatch.skills import SkillBits
 from dispatch.stored import Stored
 
 
@@ -196,13 +196,21 @@ class DispatchEngine:
     # -- reading --------------------------------------------------------------------------------------------
 
     @property
-    def skill_bits(self) -> SkillBits:
+    def skill_bits(self) -> NameBits:
         """Bits of skill names."""
         return self._book.skill_bits
 
-    def check_skills(self, skills: Iterable[str], user: UserId) -> None:
-        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
-        self._roster.check_skills(skills, user)
+    def masks(self, technician: Technician) -> Masks:
+        """A technician's skills and limits as the index's columns have them."""
+        return self._book.masks(technician)
+
+    def take_late(self) -> list[Technician]:
+        """Technicians whom the index shows without a bit that one of their names has got since the last call."""
+        return self._book.take_late()
+
+    def check_names(self, user: UserId, skills: Iterable[str], services: Iterable[str], zones: Iterable[str]) -> None:
+        """Raise ``Invalid`` when the city cannot know these names of a technician besides those of the others."""
+        self._roster.check_names(user, skills, services, zones)
 
     def order(self, order_id: OrderId) -> Order | None:
         """An open or recently settled order."""
@@ -293,6 +301,7 @@ class DispatchEngine:
             picked=draft.technician,
             fallback=draft.fallback,
             tier_min=draft.tier_min,
+            zone=draft.zone,
             offers_len_max=modes.offers_len_max(draft.mode, self._settings),
         )
         if placed.picked is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.ids import OfferId, OrderId, UserId
+from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch.model import (
     BlockMark,
@@ -50,6 +50,8 @@ class OrderDraft:
     fallback: Fallback = Fallback.AUTO
     tier_min: str = ""
     """Lowest tier that may be asked."""
+    zone: str = ""
+    """The city's zone that holds the site; empty where none does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,7 +295,8 @@ class OrderRated:
 class TechnicianPut:
     """The platform's record of a technician, whole. Given to the engine of one of their cities.
 
-    Duty, work and rating are kept. Refused: ``invalid`` (more than 64 different skills in a shard).
+    Duty, work and rating are kept. Refused: ``invalid`` (more different skills, services or zones
+    than a city can know).
 
     Attributes:
         stored: What the store has of them, for a city that has never heard of them; None when they are new.
@@ -309,6 +312,8 @@ class TechnicianPut:
     stored: Technician | None = None
     papers: Mapping[str, float] = field(default_factory=dict)
     own_transport: bool = False
+    services: tuple[str, ...] = ()
+    zones: Mapping[CityId, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

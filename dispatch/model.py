@@ -179,6 +179,8 @@ class Order:
     """What calling it off has cost."""
     added_s: float = 0.0
     """How much of ``duration_s`` was added while in service."""
+    zone: str = ""
+    """The city's zone that holds its place; empty where none does."""
     lost_at: float | None = None
     """When its technician was found to have fallen silent before they arrived; None while they are heard."""
     booked_for: float | None = None
@@ -270,6 +272,10 @@ class Technician:
     """Refusals and answers to offers, by service and hour (``willing.py``)."""
     own_transport: bool = False
     """Comes and goes by a vehicle of their own."""
+    services: tuple[str, ...] = ()
+    """Services that they do; without any, all that their skills allow."""
+    zones: dict[CityId, tuple[str, ...]] = field(default_factory=dict)
+    """Zones of a city to which they go; everywhere in a city that is not named."""
 
 
 class BlockSide(StrEnum):

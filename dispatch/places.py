@@ -11,6 +11,7 @@ import numpy as np
 
 from core.ids import UserId
 from dispatch.model import DutyState, Gender, Technician, WorkState
+from dispatch.name_bits import Masks
 from dispatch.problem import BoolArray, IntArray
 from geo.point import LatLng
 from geo.position_index import Flag, PositionIndex, slots_of
@@ -56,13 +57,22 @@ class Places:
         *,
         gender: Gender | None,
         skills: int,
+        zone_bit: int = 0,
+        service_bit: int = 0,
         seen_after: float,
         within_m: float,
         without: Iterable[UserId],
     ) -> IntArray:
-        """Slots of the nearest technicians who, by the committed flags, may be asked; ``without`` left out."""
+        """Slots of the nearest technicians who, by the committed flags, may be asked; ``without`` left out.
+
+        Whose limits lack ``zone_bit`` or ``service_bit`` is passed over (0: nobody), for one pass over the columns.
+        """
         require = ELIGIBLE | (_GENDER_FLAGS.get(gender, 0) if gender is not None else 0)
-        mask = None
+        mask: BoolArray | None = None
+        for limits, bit in ((self._index.zones, zone_bit), (self._index.services, service_bit)):
+            if bit:
+                may: BoolArray = (limits & np.uint64(bit)) != 0
+                mask = may if mask is None else mask & may
         for technician in without:
             slot = self._index.slot(technician)
             if slot is not None:
@@ -92,7 +102,7 @@ class Places:
             return np.zeros(0, dtype=np.int64)
         return self._index.nearest(point, k, require=int(Flag.TECHNICIAN), within_m=within_m)[0]
 
-    def write(self, technician: Technician, skills: int, rating: float) -> None:
+    def write(self, technician: Technician, masks: Masks, rating: float) -> None:
         """Show a committed technician in the index; nothing happens for one who has no slot."""
         slot = self._index.slot(technician.technician)
         if slot is None:
@@ -103,6 +113,8 @@ class Places:
         if technician.duty is DutyState.ON or technician.work is WorkState.BUSY:
             flags |= _WORK_FLAGS[technician.work]
         self._index.set_flags(slot, set=flags, clear=_OWN & ~flags)
-        self._index.skills[slot] = skills
+        self._index.skills[slot] = masks.skills
+        self._index.zones[slot] = masks.zones
+        self._index.services[slot] = masks.services
         self._index.rating[slot] = rating
         self._index.idle_since[slot] = technician.idle_since if technician.idle_since is not None else -np.inf

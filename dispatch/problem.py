@@ -31,6 +31,10 @@ def _no_numbers() -> FloatArray:
     return np.zeros(0)
 
 
+def _no_bits() -> MaskArray:
+    return np.zeros(0, dtype=np.uint64)
+
+
 def _no_answers() -> BoolArray:
     return np.zeros(0, dtype=np.bool_)
 
@@ -59,6 +63,8 @@ class Exclusion(IntEnum):
     TIER = 22
     BLOCKED = 23
     NIGHT_TRANSPORT = 24
+    ZONE = 25
+    SERVICE = 26
 
 
 EXCLUSIONS: Final = {
@@ -82,6 +88,8 @@ EXCLUSIONS: Final = {
     Exclusion.TIER: "Below the tier that the order asks for.",
     Exclusion.BLOCKED: "The customer and the technician are kept apart at the wish of one of them.",
     Exclusion.NIGHT_TRANSPORT: "Too far to walk home at night.",
+    Exclusion.ZONE: "Does not go to the zone of the order's place.",
+    Exclusion.SERVICE: "Does not do the order's service.",
 }
 """What each reason means, for people."""
 
@@ -193,6 +201,9 @@ class PersonColumns:
         newcomer: Who is new, in a round that prefers them, shape (m,).
         service: Number of each order's service and hour among those of the round, shape (n,).
         decline: How likely each technician refuses each of them, shape (numbers of ``service`` * m,).
+        zone_bit: The one bit of each order's zone, shape (n,); ``zones``: those of the zones to which each technician
+            goes, shape (m,).
+        service_bit, services: The same of the order's service and those that each technician does.
         barred_order, barred_technician: Rows of pairs of which one has blocked the other, of equal length.
     """
 
@@ -207,6 +218,10 @@ class PersonColumns:
     newcomer: BoolArray = field(default_factory=_no_answers)
     service: IntArray = field(default_factory=_nobody)
     decline: FloatArray = field(default_factory=_no_numbers)
+    zone_bit: MaskArray = field(default_factory=_no_bits)
+    zones: MaskArray = field(default_factory=_no_bits)
+    service_bit: MaskArray = field(default_factory=_no_bits)
+    services: MaskArray = field(default_factory=_no_bits)
     barred_order: IntArray = field(default_factory=_nobody)
     barred_technician: IntArray = field(default_factory=_nobody)
 

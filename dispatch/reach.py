@@ -99,6 +99,7 @@ def build(
     people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, dark, settings.eligibility)
     ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
+    eligibility.limits(people, orders, [book.masks(person) for person in known], book)
     if settings.decline.max_s > 0.0:
         cells = _answer_cells(orders, hours, now)
         number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
@@ -325,6 +326,8 @@ def _neighbours(
                     settings.round.candidates_len_max,
                     gender=order.gender_preference,
                     skills=book.skill_bits.mask(order.skills),
+                    zone_bit=book.zone_bits.wanted(order.zone),
+                    service_bit=book.service_bits.wanted(order.service),
                     seen_after=seen_after,
                     within_m=within_m,
                     without=left_out,
@@ -358,10 +361,16 @@ def _finishing_near(
     settings: DispatchSettings,
 ) -> list[int]:
     """Slots of the nearest whose job ends soon, by the place of that job."""
-    near = ((distance_m(order.site.point, book.orders[book.job_of[user]].site.point), user) for user in finishing)
+    fit = (user for user in finishing if _within_limits(order, book.technicians[user], book))
+    near = ((distance_m(order.site.point, book.orders[book.job_of[user]].site.point), user) for user in fit)
     nearest = sorted((metres, user) for metres, user in near if metres <= within_m)
     slots = (places.slot(user) for _, user in nearest[: settings.round.candidates_len_max])
     return [slot for slot in slots if slot is not None]
+
+
+def _within_limits(order: Order, who: Technician, book: Book) -> bool:
+    does_it = not who.services or order.service in who.services
+    return does_it and eligibility.goes_to(who, book.shard.city, order.zone)
 
 
 def _is_heard(user: UserId, book: Book, places: Places) -> bool:

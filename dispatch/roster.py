@@ -37,10 +37,15 @@ class Roster:
         self._calendars = calendars
         self._settings = settings
 
-    def check_skills(self, skills: Iterable[str], user: UserId) -> None:
-        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
-        known = self._book.technicians.get(user)
-        self._book.skill_bits.check(skills, instead_of=() if known is None else self._book.skills_here(known))
+    def check_names(self, user: UserId, skills: Iterable[str], services: Iterable[str], zones: Iterable[str]) -> None:
+        """Raise ``Invalid`` when the city cannot know these names of a technician besides those of the others."""
+        book = self._book
+        known = book.technicians.get(user)
+        if known is not None and not book.counts_here(known):
+            known = None
+        book.skill_bits.check(skills, instead_of=() if known is None else known.skills)
+        book.service_bits.check(services, instead_of=() if known is None else known.services)
+        book.zone_bits.check(zones, instead_of=() if known is None else book.zones_of(known))
 
     def set_duty(self, event: e.DutySet, now: float) -> list[Effect]:
         """A technician enters or leaves duty, or pauses."""
@@ -79,7 +84,8 @@ class Roster:
         book = self._book
         known = book.technicians.get(event.technician)
         if self._shard.city in event.cities or (known is not None and book.on_duty_here(known)):
-            self.check_skills(event.skills, event.technician)
+            zones = event.zones.get(self._shard.city, ())
+            self.check_names(event.technician, event.skills, event.services, zones)
         if known is None and event.stored is not None:
             known = book.with_duty(event.stored)
         if known is None:
@@ -106,6 +112,8 @@ class Roster:
             verified=event.verified,
             papers=dict(event.papers),
             own_transport=event.own_transport,
+            services=event.services,
+            zones=dict(event.zones),
         )
         if who == known and event.technician in book.technicians:
             return []

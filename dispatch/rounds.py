@@ -30,9 +30,9 @@ POLICY: Final = "auto/7"
 
 _REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", "auto/5", "auto/6", POLICY})
 """Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/6`` judged papers
-and the night by the moment of the round and counted neither waiting nor turns, ``auto/5`` knew no ``Problem.people``,
-``auto/4`` no ways that were asked for, ``auto/3`` no calendars, ``auto/2`` no ``OrderColumns.only`` and
-``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
+and the night by the moment of the round, counted neither waiting nor turns and knew no zones and services, ``auto/5``
+knew no ``Problem.people``, ``auto/4`` no ways that were asked for, ``auto/3`` no calendars, ``auto/2`` no
+``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""

@@ -152,9 +152,11 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """An offer of an open or recently settled order."""
         return self._engine.stored.offer(offer_id)
 
-    def check_skills(self, skills: Iterable[str], technician: UserId) -> None:
-        """Raise ``Invalid`` when the city cannot know these skills of a technician besides those of the others."""
-        self._engine.check_skills(skills, technician)
+    def check_names(
+        self, technician: UserId, skills: Iterable[str], services: Iterable[str], zones: Iterable[str]
+    ) -> None:
+        """Raise ``Invalid`` when the city cannot know these names of a technician besides those of the others."""
+        self._engine.check_names(technician, skills, services, zones)
 
     def eta_s(self, order: Order) -> float | None:
         """Seconds until the order's technician is there, by the newest position once they are on the way."""
@@ -303,10 +305,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             self._guard(type(effect).__name__, self._perform_one, effect)
         if self._wakes is not None:
             self._wake_phones(self._wakes, effects, now)
-        late = self._engine.skill_bits.take_late()
-        for technician in self._engine.technicians() if late else ():
-            if late & technician.skills:
-                self._write(technician, self._engine.rating(technician.technician, now))
+        for technician in self._engine.take_late():
+            self._write(technician, self._engine.rating(technician.technician, now))
 
     def _guard(self, what: str, call: Callable[[T], object], subject: T) -> None:
         """Call somebody else's code after the commit; its fault is logged and must not end the city."""
@@ -353,7 +353,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                     self._guard("wake", partial(wakes.offer_undelivered, now=now), offer)
 
     def _write(self, technician: Technician, rating: float) -> None:
-        self._places.write(technician, self._engine.skill_bits.mask(technician.skills), rating)
+        self._places.write(technician, self._engine.masks(technician), rating)
 
     # -- ways ---------------------------------------------------------------------------------------------
 

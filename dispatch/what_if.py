@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import Invalid
 from dispatch.explaining import Explanation, explain_problem, recomputed
 from dispatch.model import Order
-from dispatch.problem import BlockColumns, Exclusion, Problem
+from dispatch.problem import BlockColumns, Exclusion, PersonColumns, Problem
 from dispatch.settings import DispatchSettings
 
 REACH_LEN_MAX: Final = 1_000
@@ -36,6 +36,8 @@ WAIVABLE: Final = frozenset(
         Exclusion.NOT_PICKED,
         Exclusion.CALENDAR,
         Exclusion.BLOCKED,
+        Exclusion.ZONE,
+        Exclusion.SERVICE,
     }
 )
 """Filters that may be left out. Distance is a number; who is off duty has no place."""
@@ -105,6 +107,11 @@ def waived_problem(problem: Problem, waived: Collection[Exclusion]) -> Problem:
     if Exclusion.BLOCKED in waived:
         apart = replace(problem.people, barred_order=nobody, barred_technician=nobody)
         problem = replace(problem, people=apart)
+    no_bits = PersonColumns().zone_bit
+    if Exclusion.ZONE in waived:
+        problem = replace(problem, people=replace(problem.people, zone_bit=no_bits, zones=no_bits))
+    if Exclusion.SERVICE in waived:
+        problem = replace(problem, people=replace(problem.people, service_bit=no_bits, services=no_bits))
     people = problem.technicians
     if Exclusion.DISCONNECTED in waived:
         people = replace(people, connected=np.ones_like(people.connected))

@@ -65,6 +65,8 @@ _COLUMNS: Final = (
     ("tier", np.int64, 0),
     ("flags", np.int64, 0),
     ("skills", np.uint64, 0),
+    ("zones", np.uint64, 0),
+    ("services", np.uint64, 0),
     ("_cell", np.int64, -1),
     ("_home", np.int64, -1),
 )
@@ -75,7 +77,7 @@ class PositionIndex:
 
     Read the columns freely, index them by slot, and fetch them anew each time (they are replaced when they grow).
     Write positions through ``move`` and flags through ``set_flags``; ``heard_at``, ``idle_since``, ``rating``,
-    ``tier`` and ``skills`` may be written in place.
+    ``tier``, ``skills``, ``zones`` and ``services`` may be written in place.
 
     Attributes:
         lat, lng: Live position in the platform's frame, degrees; NaN when not placed.
@@ -88,6 +90,7 @@ class PositionIndex:
         tier: Contract tier, higher is better.
         flags: Bits of ``Flag``.
         skills: Bit mask of skills.
+        zones, services: Bit masks of where they go and what they do there; all bits for no limit.
     """
 
     lat: FloatArray
@@ -103,6 +106,8 @@ class PositionIndex:
     tier: IntArray
     flags: IntArray
     skills: NDArray[np.uint64]
+    zones: NDArray[np.uint64]
+    services: NDArray[np.uint64]
     _cell: IntArray
     _home: IntArray
 

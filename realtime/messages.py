@@ -415,6 +415,8 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """What calling it off has cost."""
     mode: Word | UnsetType = UNSET
     """How its technician is found; for customers and staff."""
+    zone: Word | UnsetType = UNSET
+    """The city's zone that holds its place; absent where none does."""
 
 
 class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):

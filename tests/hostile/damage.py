@@ -161,6 +161,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         {
             "name": "Wang", "cities": ["shenzhen"], "skills": ["massage"], "gender": "female", "tier": "gold",
             "verified": True, "papers": {}, "own_transport": False,
+            "services": ["massage"], "zones": {},
         },
     ),
     ("post", "/v1/technicians/{id}/duty"): (bodies.DutyIn, {"on": True, "city": "shenzhen"}),

@@ -44,8 +44,8 @@ class _Town:
         self.dispatch = self
         self.kept_apart: frozenset[UserId] = frozenset()
 
-    def open_city(self, tenant: TenantId, point: LatLng) -> tuple["_Town", str]:
-        return self, ""
+    def open_city(self, tenant: TenantId, point: LatLng) -> tuple["_Town", str, str]:
+        return self, "", ""
 
     def technician(self, user: UserId) -> Technician:
         return Technician(TENANT, user, user, frozenset(), Gender.OTHER, "", (CITY,), True, 1, NOW)

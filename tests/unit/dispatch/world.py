@@ -238,8 +238,7 @@ class World:
             if isinstance(effect, e.DutyChanged):
                 self._claim(effect.technician.technician, effect.shard is not None)
             elif isinstance(effect, e.TechnicianChanged):
-                mask = self.engine.skill_bits.mask(effect.technician.skills)
-                self.places.write(effect.technician, mask, effect.rating)
+                self.places.write(effect.technician, self.engine.masks(effect.technician), effect.rating)
             elif isinstance(effect, e.AskWays):
                 self.to_tell.append(effect)
             elif isinstance(effect, e.SolveRound):
@@ -272,8 +271,8 @@ class World:
         for technician in self.engine.technicians():
             if technician.duty is not DutyState.OFF:
                 self.index.claim(technician.technician)
-                mask = self.engine.skill_bits.mask(technician.skills)
-                self.places.write(technician, mask, self.engine.rating(technician.technician, self.now))
+                masks = self.engine.masks(technician)
+                self.places.write(technician, masks, self.engine.rating(technician.technician, self.now))
                 where, on = connected[technician.technician]
                 self.seen(technician.technician, where, connected=on)
         self.engine.check()
