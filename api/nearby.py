@@ -13,7 +13,7 @@ from api.settings import ApiSettings
 from core.errors import NotFound
 from core.principal import Principal, Role
 from core.units import LAT_DEG_MAX, LNG_DEG_MAX
-from dispatch import eligibility
+from dispatch import limits
 from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snapped_distance_m
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
@@ -97,7 +97,7 @@ class NearbyTechnicians:
         cards = []
         for distance_m, pick, user in sorted(ranked)[:limit]:
             record = part.dispatch.technician(user)
-            if record is None or not eligibility.goes_to(record, part.shard.city, zone):
+            if record is None or not limits.goes_to(record, part.shard.city, zone):
                 continue  # whom the customer could pick in vain
             steps = 1 + int(distance_m / SLOWEST_MPS / EARLIEST_STEP_S)
             cards.append(

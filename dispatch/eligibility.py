@@ -1,5 +1,4 @@
-"""Who may be asked at all, by what is known of the person: where they go, what they do there, tier, papers, an open
-alarm, blocks, a way home at night.
+"""Who may be asked at all, by what is known of the person: tier, papers, an open alarm, blocks, a way home at night.
 
 Built into columns on the loop (``columns``), judged wherever the round is solved (``filters``): both pure.
 """
@@ -11,12 +10,10 @@ import numpy as np
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
-from dispatch import calendar, cost
+from dispatch import calendar, cost, limits
 from dispatch.barred import Barred
-from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.model import Order, Technician
-from dispatch.name_bits import Masks
 from dispatch.problem import BoolArray, Exclusion, FloatArray, IntArray, PersonColumns, Problem
 from dispatch.settings import EligibilitySettings
 
@@ -41,12 +38,6 @@ def papers_needed(city: CityId, settings: EligibilitySettings) -> tuple[str, ...
 def papers_until(technician: Technician, needed: Iterable[str]) -> float:
     """Until when all these papers are valid; -inf while one is missing, inf when none is needed."""
     return min((technician.papers.get(name, -inf) for name in needed), default=inf)
-
-
-def goes_to(technician: Technician, city: CityId, zone: str) -> bool:
-    """Whether a technician goes to a zone of a city (``""``: a place outside of all its zones)."""
-    zones = technician.zones.get(city)
-    return not zones or zone in zones
 
 
 def ends_at_least(order: Order, now: float) -> float:
@@ -140,32 +131,10 @@ def columns(
     return found
 
 
-def limits(found: PersonColumns, orders: Sequence[Order], masks: Sequence[Masks], book: Book) -> None:
-    """Fill in where the technicians go and what they do there, as far as anybody of the city is limited.
-
-    Args:
-        found: Is written to.
-        orders: The rows of the round.
-        masks: Of the technicians of the round.
-        book: Knows the bits.
-    """
-    zone_bits = [book.zone_bits.wanted(order.zone) for order in orders]
-    if any(zone_bits):
-        found.zone_bit = np.array(zone_bits, dtype=np.uint64)
-        found.zones = np.array([mask.zones for mask in masks], dtype=np.uint64)
-    service_bits = [book.service_bits.wanted(order.service) for order in orders]
-    if any(service_bits):
-        found.service_bit = np.array(service_bits, dtype=np.uint64)
-        found.services = np.array([mask.services for mask in masks], dtype=np.uint64)
-
-
 def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolArray]]:
     """See ``candidates.filters``; the distance at night is judged there."""
     who = problem.people
-    if len(who.zone_bit):
-        yield Exclusion.ZONE, (who.zones[None, :] & who.zone_bit[rows][:, None]) == 0
-    if len(who.service_bit):
-        yield Exclusion.SERVICE, (who.services[None, :] & who.service_bit[rows][:, None]) == 0
+    yield from limits.filters(problem, rows)
     if len(who.tier_min):
         yield Exclusion.TIER, who.tier[None, :] < who.tier_min[rows][:, None]
     if len(who.lapsed):

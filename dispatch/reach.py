@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, eligibility, rating, schedule, willing
+from dispatch import calendar, candidates, cost, eligibility, limits, rating, schedule, willing
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
@@ -99,7 +99,7 @@ def build(
     people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, dark, settings.eligibility)
     ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
-    eligibility.limits(people, orders, [book.masks(person) for person in known], book)
+    limits.fill(people, orders, [book.masks(person) for person in known], book)
     if settings.decline.max_s > 0.0:
         cells = _answer_cells(orders, hours, now)
         number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
@@ -361,16 +361,11 @@ def _finishing_near(
     settings: DispatchSettings,
 ) -> list[int]:
     """Slots of the nearest whose job ends soon, by the place of that job."""
-    fit = (user for user in finishing if _within_limits(order, book.technicians[user], book))
+    fit = (user for user in finishing if limits.within(order, book.technicians[user]))
     near = ((distance_m(order.site.point, book.orders[book.job_of[user]].site.point), user) for user in fit)
     nearest = sorted((metres, user) for metres, user in near if metres <= within_m)
     slots = (places.slot(user) for _, user in nearest[: settings.round.candidates_len_max])
     return [slot for slot in slots if slot is not None]
-
-
-def _within_limits(order: Order, who: Technician, book: Book) -> bool:
-    does_it = not who.services or order.service in who.services
-    return does_it and eligibility.goes_to(who, book.shard.city, order.zone)
 
 
 def _is_heard(user: UserId, book: Book, places: Places) -> bool:
