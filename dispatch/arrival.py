@@ -12,6 +12,7 @@ from typing import Final
 
 from core.errors import Conflict
 from dispatch.errors import conflict
+from dispatch.model import Order
 from dispatch.settings import ArrivalProof, ArrivalSettings
 from geo.point import LatLng
 
@@ -95,6 +96,12 @@ def refuse_arrival(
         )
     left_s = max(1, ceil(settings.dwell_s - (seen.seen_at - fence.crossing_since)))
     return conflict("dwell_needed", f"at the place, but not for long: repeat with a position in {left_s} s{instead}")
+
+
+def waits_until(order: Order, arrived_at: float, settings: ArrivalSettings) -> float:
+    """Until when a technician who has arrived waits for an absent customer, who need not be there before the time."""
+    begins_at = arrived_at if order.scheduled_for is None else max(arrived_at, order.scheduled_for)
+    return begins_at + settings.no_show_wait_s
 
 
 def no_position(settings: ArrivalSettings, instead: str = "") -> Conflict:

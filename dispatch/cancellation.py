@@ -4,6 +4,7 @@ Amounts are whole fen. A part of an amount is rounded down, and so is time used 
 favour. Fee and refund always add up to what the order costs.
 """
 
+from math import ceil, inf
 from typing import Final
 
 from dispatch.errors import OVER, conflict
@@ -22,11 +23,13 @@ _REFUSALS: Final = {
     OrderState.UNFILLED: ("order_unfilled", "nobody took the order"),
 }
 
-_STAGES: Final = {
+_REACHED: Final = {
+    OrderState.ASSIGNED: _S.ASSIGNED_LATE,
     OrderState.EN_ROUTE: _S.EN_ROUTE,
     OrderState.ARRIVED: _S.ARRIVED,
-    OrderState.IN_SERVICE: _S.IN_SERVICE,
 }
+_RISING: Final = (_S.ASSIGNED_EARLY, _S.ASSIGNED_LATE, _S.EN_ROUTE, _S.ARRIVED)
+"""Rows that an accepted order comes to before its service, in their order."""
 
 
 def check(order: Order, *, staff: bool) -> None:
@@ -36,13 +39,27 @@ def check(order: Order, *, staff: bool) -> None:
 
 
 def stage_of(order: Order, now: float, settings: CancellationSettings) -> CancellationStage:
-    """Which row of the table an order that can be called off stands in."""
-    if order.state in _STAGES:
-        return _STAGES[order.state]
-    if order.state is not OrderState.ASSIGNED:
+    """Which row of the table an order that can be called off stands in.
+
+    Steps alone raise nothing: however early a technician has set out or come, an order for a time goes by the row
+    that its time has come to.
+    """
+    if order.state is OrderState.IN_SERVICE:
+        return _S.IN_SERVICE
+    reached = _REACHED.get(order.state)
+    if reached is None:
         return _S.UNASSIGNED
-    begins_at = order.placed_at if order.scheduled_for is None else order.scheduled_for
-    return _S.ASSIGNED_EARLY if begins_at - now > settings.late_s else _S.ASSIGNED_LATE
+    rows = _RISING[: _RISING.index(reached) + 1]
+    return [row for row in rows if _counts_from(row, order, settings) <= now][-1]
+
+
+def _counts_from(row: CancellationStage, order: Order, settings: CancellationSettings) -> float:
+    """From when the row can count for an accepted order; of two rows the dearer never sooner."""
+    begins_at = order.scheduled_for
+    if begins_at is None or row is _S.ASSIGNED_EARLY:
+        return -inf
+    ahead_s = {_S.ASSIGNED_LATE: settings.late_s, _S.EN_ROUTE: min(order.eta_s or 0.0, settings.late_s)}
+    return begins_at - ahead_s.get(row, 0.0)
 
 
 def quote(
@@ -53,19 +70,37 @@ def quote(
     Args:
         stage: The row to go by; None for the one in which the order stands.
     """
-    stage = stage or stage_of(order, now, settings)
-    row: StageFee = getattr(settings, stage.value)
-    service_fen = order.service_fen if stage is not _S.IN_SERVICE else _used_fen(order, now)
-    fee_fen = _part(service_fen, row.service_percent) + _part(order.travel_fen, row.travel_percent)
+    row = stage or stage_of(order, now, settings)
+    fee_fen = _fee_fen(order, row, now, settings)
+    percents: StageFee = getattr(settings, row.value)
     return Cancellation(
-        stage=stage,
+        stage=row,
         fee_fen=fee_fen,
         refund_fen=order.service_fen + order.travel_fen - fee_fen,
-        technician_fen=_part(fee_fen, row.technician_percent),
-        rises_at=order.scheduled_for - settings.late_s
-        if stage is _S.ASSIGNED_EARLY and order.scheduled_for is not None
-        else None,
+        technician_fen=_part(fee_fen, percents.technician_percent),
+        rises_at=None if stage is not None else _rises_at(order, now, settings, fee_fen),
     )
+
+
+def _fee_fen(order: Order, row: CancellationStage, now: float, settings: CancellationSettings) -> int:
+    percents: StageFee = getattr(settings, row.value)
+    service_fen = order.service_fen if row is not _S.IN_SERVICE else _used_fen(order, now)
+    return _part(service_fen, percents.service_percent) + _part(order.travel_fen, percents.travel_percent)
+
+
+def _rises_at(order: Order, now: float, settings: CancellationSettings, fee_fen: int) -> float | None:
+    """The next moment from which the order costs more while nothing but time passes."""
+    if order.state is OrderState.IN_SERVICE:
+        begun_at = _begun_at(order)
+        for minute in range(int(max(now - begun_at, 0.0)) // _MIN_S + 1, ceil(order.duration_s / _MIN_S) + 1):
+            if _fee_fen(order, _S.IN_SERVICE, begun_at + minute * _MIN_S, settings) > fee_fen:
+                return begun_at + minute * _MIN_S
+        return None
+    reached = _REACHED.get(order.state)
+    rows = () if reached is None else _RISING[: _RISING.index(reached) + 1]
+    moments = ((_counts_from(row, order, settings), row) for row in rows)
+    dearer = (at for at, row in moments if at > now and _fee_fen(order, row, at, settings) > fee_fen)
+    return min(dearer, default=None)
 
 
 def waived(order: Order, now: float, settings: CancellationSettings) -> Cancellation:
@@ -88,9 +123,12 @@ def free(order: Order) -> Cancellation:
 
 def _used_fen(order: Order, now: float) -> int:
     """The service's price for the whole minutes of it that have passed."""
-    begun_at = order.changed_at if order.started_at is None else order.started_at
-    used_s = int(max(now - begun_at, 0.0)) // _MIN_S * _MIN_S
+    used_s = int(max(now - _begun_at(order), 0.0)) // _MIN_S * _MIN_S
     return min(order.service_fen * used_s // max(int(order.duration_s), 1), order.service_fen)
+
+
+def _begun_at(order: Order) -> float:
+    return order.changed_at if order.started_at is None else order.started_at
 
 
 def _part(fen: int, percent: int) -> int:

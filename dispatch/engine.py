@@ -13,7 +13,7 @@ from typing import Any
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import add_time, cancellation, eligibility, leases, modes, rating, schedule, willing
+from dispatch import add_time, arrival, cancellation, eligibility, leases, modes, rating, schedule, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -464,7 +464,7 @@ class DispatchEngine:
         if move is OrderMove.EN_ROUTE:
             return {"eta_s": self._watch.travel_s(order, now)}
         if move is OrderMove.ARRIVE:
-            return {"waits_until": now + self._settings.arrival.no_show_wait_s}
+            return {"waits_until": arrival.waits_until(order, now, self._settings.arrival)}
         return {"started_at": now} if move is OrderMove.START else {}
 
     def _no_show(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:

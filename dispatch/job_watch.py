@@ -172,7 +172,7 @@ class JobWatch:
         if event.staff:
             return _detail(event, seen, now)
         settings = self._settings.arrival
-        left_s = (order.waits_until or order.changed_at + settings.no_show_wait_s) - now
+        left_s = (order.waits_until or arrival.waits_until(order, order.changed_at, settings)) - now
         if left_s > 0.0:
             raise conflict("no_show_too_early", f"the customer is waited for: repeat in {ceil(left_s)} s")
         if seen is not None and seen.distance_m > settings.leave_m:

@@ -259,9 +259,9 @@ class CancellationSettings(Ranged):
     assigned_late: StageFee = StageFee(service_percent=10, travel_percent=10)
     """Accepted, and its time is near."""
     en_route: StageFee = StageFee(service_percent=20, travel_percent=100, technician_percent=100)
-    """The technician is on the way."""
+    """The technician is on the way; for a scheduled order not sooner before its time than the way takes."""
     arrived: StageFee = StageFee(service_percent=50, travel_percent=100, technician_percent=100)
-    """The technician is there."""
+    """The technician is there; for a scheduled order not before its time."""
     no_show: StageFee = StageFee(service_percent=50, travel_percent=100, technician_percent=100)
     """The technician has waited for the customer and left."""
     in_service: StageFee = StageFee(service_percent=100, travel_percent=100, technician_percent=100)
@@ -304,7 +304,8 @@ class ArrivalSettings:
     near_m: tuple[float, ...] = (500.0, 100.0, 40.0)
     """Distances at which the customer is told once that the technician comes near, in metres, falling."""
     no_show_wait_s: Annotated[float, Range(0, 7_200)] = 600.0
-    """How long a technician waits for an absent customer after `arrived` before the step `no_show`, in seconds."""
+    """How long a technician waits for an absent customer before the step `no_show`, in seconds after `arrived`, and not
+    before the time of a scheduled order."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""

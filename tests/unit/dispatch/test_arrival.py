@@ -295,6 +295,23 @@ def test_a_technician_ends_the_order_of_an_absent_customer_after_the_wait() -> N
     assert world.engine.idle_len() == 1
 
 
+def test_nobody_waits_for_a_customer_before_the_time_of_the_order() -> None:
+    world = World(arrival=STRICT)
+    world.join("tina", metres=1_500)
+    order = world.place(scheduled_for=T0 + 3_000)
+    world.accept("tina")
+    there(world, order)
+    arrived_at = world.order(order.order_id).changed_at
+    assert arrived_at < T0 + 100, "long before the time"
+    assert world.order(order.order_id).waits_until == T0 + 3_600
+    drive(world, (20, 700))
+    assert code(world, order, Step.NO_SHOW) == "no_show_too_early"
+    effects = world.tick(3_599)
+    assert Like(e.JobNews, what=News.WAIT_OVER) not in effects
+    drive(world, (20, 3_600))
+    assert tells("cancelled", order__reason="no_show") in no_show(world, order.order_id)
+
+
 def test_waiting_is_done_at_the_place_and_only_after_arriving() -> None:
     world, order = job()
     assert code(world, order, Step.NO_SHOW) == "step_out_of_order"

@@ -137,3 +137,32 @@ def test_only_staff_end_a_service_early_and_its_technician_is_free_again() -> No
 def test_what_is_over_cannot_be_called_off_by_anybody(state: OrderState) -> None:
     with pytest.raises(Conflict):
         cancellation.check(_order(state), staff=True)
+
+
+@pytest.mark.parametrize("state", [OrderState.EN_ROUTE, OrderState.ARRIVED])
+def test_a_technicians_early_taps_do_not_raise_what_a_scheduled_order_costs(state: OrderState) -> None:
+    order = _order(state, scheduled_for=T0 + 7_200, eta_s=1_200.0)
+    stages = [cancellation.quote(order, T0 + s, TABLE).stage for s in (0, 3_599, 3_600, 5_999, 6_000, 7_199, 7_200)]
+    last = S.ARRIVED if state is OrderState.ARRIVED else S.EN_ROUTE
+    assert stages == [*[S.ASSIGNED_EARLY] * 2, *[S.ASSIGNED_LATE] * 2, *[S.EN_ROUTE] * 2, last]
+
+
+@given(
+    state=st.sampled_from([OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE]),
+    scheduled_s=st.none() | st.floats(-4_000, 9_000),
+    eta_s=st.none() | st.floats(0, 9_000),
+    after_s=st.floats(0, 9_000),
+)
+def test_the_preview_says_when_it_rises_and_not_before(
+    state: OrderState, scheduled_s: float | None, eta_s: float | None, after_s: float
+) -> None:
+    scheduled_for = None if scheduled_s is None else T0 + scheduled_s
+    order = _order(state, scheduled_for=scheduled_for, eta_s=eta_s, started_at=T0)
+    now = T0 + after_s
+    told = cancellation.quote(order, now, TABLE)
+    if told.rises_at is None:
+        assert cancellation.quote(order, now + 1e6, TABLE).fee_fen == told.fee_fen
+    else:
+        assert told.rises_at > now
+        assert cancellation.quote(order, told.rises_at + 1e-3, TABLE).fee_fen > told.fee_fen
+        assert cancellation.quote(order, max(told.rises_at - 1e-3, now), TABLE).fee_fen == told.fee_fen
