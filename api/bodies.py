@@ -504,6 +504,8 @@ class PositionsIn(Struct, frozen=True, gc=False):
     device: Key
     pings: Annotated[list[PingRow], Meta(min_length=1, max_length=512)]
     sent_at: EpochS | None = None
+    mock: bool = False
+    """Of one of them at least, the phone says that the position was made up."""
     crs: Crs | None = None
 
 

@@ -19,6 +19,8 @@ from safety import events as safety_events
 _encode = msgspec.json.Encoder().encode
 _FOR_STAFF: Final = frozenset({dispatch_events.OrderFact.TECHNICIAN_LOST, dispatch_events.OrderFact.TECHNICIAN_BACK})
 """News of an order that its customer and technician are not told."""
+_NEWS_FOR_STAFF: Final = frozenset({dispatch_events.News.BLOCKED, dispatch_events.News.FAR_PHOTO})
+"""The same of its job."""
 
 
 class DispatchOutbound:
@@ -70,10 +72,10 @@ class DispatchOutbound:
     def _job_news(self, news: dispatch_events.JobNews, now: float) -> list[OutboxDraft]:
         """The customer is told everything; the technician and ops what may need an act of theirs.
 
-        That the two have been kept apart is for ops alone.
+        What speaks against one of the two is for ops alone.
         """
         order = news.order
-        if news.what is dispatch_events.News.BLOCKED:
+        if news.what in _NEWS_FOR_STAFF:
             return self._for_ops(order, news, now)
         told = {order.customer: None}
         if news.what is not dispatch_events.News.NEAR:

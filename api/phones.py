@@ -26,7 +26,7 @@ class Phones:
         """POST /v1/positions: judged as the hub would; answers with its ``ping_ack`` once what is kept is stored."""
         body: PositionsIn = request.data
         speaker = replace(who, device=_device(who, body.device))
-        return answer(await self._hub.ingest_http(speaker, Pings(body.pings, body.sent_at, body.crs)))
+        return answer(await self._hub.ingest_http(speaker, Pings(body.pings, body.sent_at, body.mock, body.crs)))
 
     def ticket(self, who: Principal, request: Request) -> Response:
         """POST /v1/tickets: a one-time ticket for ``hello``, for browsers that must not keep a token."""

@@ -118,6 +118,7 @@ def job_news(news: JobNews) -> messages.JobNews:
         technician=technician if technician is not None else UNSET,
         within_m=news.within_m if news.within_m is not None else UNSET,
         eta_s=round(news.eta_s, 1) if news.eta_s is not None else UNSET,
+        far_m=news.far_m if news.far_m is not None else UNSET,
     )
 
 

@@ -28,12 +28,14 @@ class Sighting:
         seen_at: Server's time of the fix.
         distance_m: From the order's place.
         accuracy_m: None when unknown.
+        is_mock: The phone says that it was made up: it proves nothing.
     """
 
     point: LatLng
     seen_at: float
     distance_m: float
     accuracy_m: float | None
+    is_mock: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +53,8 @@ class Fence:
 
 
 def judge(fence: Fence, seen: Sighting, settings: ArrivalSettings) -> Fence:
-    """The fence after one more fix; one that is not newer changes nothing."""
-    if seen.seen_at <= fence.seen_at:
+    """The fence after one more fix; one that is not newer changes nothing, and no more does one that was made up."""
+    if seen.seen_at <= fence.seen_at or seen.is_mock:
         return fence
     says_other = seen.distance_m > settings.leave_m if fence.is_inside else seen.distance_m <= settings.arrive_m
     if not says_other:
@@ -77,15 +79,40 @@ def refuse_arrival(
     proof: ArrivalProof, evidence: str, fence: Fence, seen: Sighting | None, settings: ArrivalSettings
 ) -> Conflict | None:
     """Why "I have arrived" is not believed and what would do; None when it is."""
-    has_photo = evidence.startswith(PHOTO_PREFIX) and len(evidence) > len(PHOTO_PREFIX)
     needs_photo = proof in (ArrivalProof.PHOTO, ArrivalProof.PLACE_AND_PHOTO)
-    if proof is ArrivalProof.NONE or (has_photo and proof in (ArrivalProof.PHOTO, ArrivalProof.PLACE_OR_PHOTO)):
+    if proof is ArrivalProof.NONE or rests_on_photo(proof, evidence):
         return None
-    if needs_photo and not has_photo:
+    if needs_photo and not has_photo(evidence):
         return conflict("photo_needed", f"give a photo's reference as evidence: {PHOTO_PREFIX}<reference>")
+    instead = "" if needs_photo else f", or give a photo's reference as evidence ({PHOTO_PREFIX}<reference>)"
+    if seen is not None and seen.is_mock:
+        return no_position(settings, instead, is_mock=True)
     if fence.is_inside:
         return None
-    instead = "" if needs_photo else f", or give a photo's reference as evidence ({PHOTO_PREFIX}<reference>)"
+    return _not_inside(fence, seen, settings, instead)
+
+
+def has_photo(evidence: str) -> bool:
+    """Whether the evidence is a photo's reference."""
+    return evidence.startswith(PHOTO_PREFIX) and len(evidence) > len(PHOTO_PREFIX)
+
+
+def rests_on_photo(proof: ArrivalProof, evidence: str) -> bool:
+    """Whether a photo alone proves the arrival: nobody has compared it with anything."""
+    return has_photo(evidence) and proof in (ArrivalProof.PHOTO, ArrivalProof.PLACE_OR_PHOTO)
+
+
+def refuse_no_show(fence: Fence, seen: Sighting | None, settings: ArrivalSettings) -> Conflict | None:
+    """Why a wait is not believed: it costs somebody who is not there to object, so silence does not do for it."""
+    if seen is None or seen.is_mock:
+        return no_position(settings, is_mock=seen is not None)
+    if fence.is_inside and seen.distance_m <= settings.leave_m:
+        return None
+    return _not_inside(replace(fence, is_inside=False), seen, settings)
+
+
+def _not_inside(fence: Fence, seen: Sighting | None, settings: ArrivalSettings, instead: str = "") -> Conflict:
+    """What is missing for being inside."""
     if seen is None:
         return no_position(settings, instead)
     if seen.distance_m > settings.arrive_m or fence.crossing_since is None:
@@ -104,8 +131,10 @@ def waits_until(order: Order, arrived_at: float, settings: ArrivalSettings) -> f
     return begins_at + settings.no_show_wait_s
 
 
-def no_position(settings: ArrivalSettings, instead: str = "") -> Conflict:
+def no_position(settings: ArrivalSettings, instead: str = "", *, is_mock: bool = False) -> Conflict:
     """Nobody knows where the technician is."""
+    if is_mock:
+        return conflict("position_needed", f"the last position was made up, by the phone's own word: send one{instead}")
     return conflict(
         "position_needed",
         f"no live position good to {settings.accuracy_m_max:.0f} m is known: send one and repeat{instead}",

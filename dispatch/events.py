@@ -484,6 +484,8 @@ class News(StrEnum):
     WAIT_OVER = "wait_over"
     BLOCKED = "blocked"
     """The two have been kept apart since (for staff only)."""
+    FAR_PHOTO = "far_photo"
+    """For staff: a photo proved the arrival, and the live position says that it was made elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -493,6 +495,7 @@ class JobNews:
     Attributes:
         within_m: How near, for ``NEAR``.
         eta_s: The newest estimate, for ``NEAR``.
+        far_m: How far off the live position was, for ``FAR_PHOTO``.
     """
 
     order: Order
@@ -500,6 +503,7 @@ class JobNews:
     at: float
     within_m: float | None = None
     eta_s: float | None = None
+    far_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class JobWatch:
             order = self._book.put_order(replace(order, at_place_since=seen.seen_at if fence.is_inside else None))
             effects.append(self._tell(order, news, seen, now))
         stage_m = None
-        if order.state is OrderState.EN_ROUTE:
+        if order.state is OrderState.EN_ROUTE and not seen.is_mock:
             stage_m = arrival.stage_reached(seen.distance_m, order.near_told_m, self._settings.arrival.near_m)
         if stage_m is not None:
             order = self._book.put_order(replace(order, near_told_m=stage_m))
@@ -122,7 +122,8 @@ class JobWatch:
             return None
         point = LatLng(lat, lng)
         known_m = None if isnan(accuracy_m) else accuracy_m
-        return Sighting(point, seen_at, distance_m(point, order.site.point), known_m)
+        is_mock = seen_at <= float(index.mocked_at[slot])
+        return Sighting(point, seen_at, distance_m(point, order.site.point), known_m, is_mock)
 
     def eta_s(self, order: Order, now: float) -> float | None:
         """Seconds until the technician is there: by the newest position once they are on the way."""
@@ -148,11 +149,11 @@ class JobWatch:
             return
         settings = self._settings.arrival
         seen = self.sighting(order, now)
-        if event.step is Step.EN_ROUTE and settings.en_route_proof is DepartureProof.POSITION and seen is None:
-            raise arrival.no_position(settings)
+        is_known = seen is not None and not seen.is_mock
+        if event.step is Step.EN_ROUTE and settings.en_route_proof is DepartureProof.POSITION and not is_known:
+            raise arrival.no_position(settings, is_mock=seen is not None)
         if event.step is Step.ARRIVED:
-            fence = self._fence(order)
-            fence = fence if seen is None else arrival.judge(fence, seen, settings)
+            fence = self._judged(order, seen)
             refusal = arrival.refuse_arrival(settings.arrived_proof, event.evidence, fence, seen, settings)
             if refusal is not None:
                 raise refusal
@@ -160,13 +161,27 @@ class JobWatch:
     def take_step(self, order: Order, event: e.StepTaken, now: float) -> tuple[Order, list[Effect], dict[str, Any]]:
         """Look before a step: the order and the news after it, and what the history keeps of the step."""
         order, effects = self.take_in(order, now)
-        return order, effects, _detail(event, self.sighting(order, now), now)
+        seen = self.sighting(order, now)
+        detail = _detail(event, seen, now)
+        settings = self._settings.arrival
+        if (
+            event.step is Step.ARRIVED
+            and not event.staff
+            and arrival.rests_on_photo(settings.arrived_proof, event.evidence)
+        ):
+            is_far = seen is not None and seen.distance_m > settings.leave_m
+            if seen is not None and is_far:
+                far_m = round(seen.distance_m, 1)
+                detail["far_m"] = far_m
+                effects = [*effects, e.JobNews(order, News.FAR_PHOTO, now, far_m=far_m)]
+        return order, effects, detail
 
     def proof_of_waiting(self, order: Order, event: e.StepTaken, now: float) -> dict[str, Any]:
         """Facts of a technician who gives up waiting for the customer, for the history.
 
         Raises:
-            Conflict: ``no_show_too_early``; ``not_at_place`` when their position says that they have left.
+            Conflict: ``no_show_too_early``; ``position_needed``, ``not_at_place`` or ``dwell_needed`` unless a live
+                position has them at the place.
         """
         seen = self.sighting(order, now)
         if event.staff:
@@ -175,11 +190,15 @@ class JobWatch:
         left_s = (order.waits_until or arrival.waits_until(order, order.changed_at, settings)) - now
         if left_s > 0.0:
             raise conflict("no_show_too_early", f"the customer is waited for: repeat in {ceil(left_s)} s")
-        if seen is not None and seen.distance_m > settings.leave_m:
-            raise conflict(
-                "not_at_place", f"the last position is {seen.distance_m:.0f} m from the place: waiting is done there"
-            )
+        refusal = arrival.refuse_no_show(self._judged(order, seen), seen, settings)
+        if refusal is not None:
+            raise refusal
         return _detail(event, seen, now)
+
+    def _judged(self, order: Order, seen: Sighting | None) -> Fence:
+        """The fence as the newest position has it, taken in or not."""
+        fence = self._fence(order)
+        return fence if seen is None else arrival.judge(fence, seen, self._settings.arrival)
 
 
 def _detail(event: e.StepTaken, seen: Sighting | None, now: float) -> dict[str, Any]:
@@ -190,10 +209,12 @@ def _detail(event: e.StepTaken, seen: Sighting | None, now: float) -> dict[str, 
 
 def _facts(seen: Sighting, now: float) -> dict[str, Any]:
     """A position as it stands in an order's history."""
-    facts = {
+    facts: dict[str, Any] = {
         "lat": round(seen.point.lat_deg, 6),
         "lng": round(seen.point.lng_deg, 6),
         "distance_m": round(seen.distance_m, 1),
         "age_s": round(now - seen.seen_at, 1),
     }
+    if seen.is_mock:
+        facts["mock"] = True
     return facts if seen.accuracy_m is None else facts | {"accuracy_m": round(seen.accuracy_m, 1)}

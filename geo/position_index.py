@@ -60,6 +60,7 @@ _COLUMNS: Final = (
     ("fixed_at", np.float64, -np.inf),
     ("seen_at", np.float64, -np.inf),
     ("heard_at", np.float64, -np.inf),
+    ("mocked_at", np.float64, -np.inf),
     ("idle_since", np.float64, -np.inf),
     ("rating", np.float64, 0.0),
     ("tier", np.int64, 0),
@@ -76,8 +77,8 @@ class PositionIndex:
     """Columns of everybody on duty, and exact nearest-neighbour queries.
 
     Read the columns freely, index them by slot, and fetch them anew each time (they are replaced when they grow).
-    Write positions through ``move`` and flags through ``set_flags``; ``heard_at``, ``idle_since``, ``rating``,
-    ``tier``, ``skills``, ``zones`` and ``services`` may be written in place.
+    Write positions through ``move`` and flags through ``set_flags``; ``heard_at``, ``mocked_at``, ``idle_since``,
+    ``rating``, ``tier``, ``skills``, ``zones`` and ``services`` may be written in place.
 
     Attributes:
         lat, lng: Live position in the platform's frame, degrees; NaN when not placed.
@@ -85,6 +86,8 @@ class PositionIndex:
         fixed_at: Phone's time of the live fix.
         seen_at: Server's time of the live fix; -inf when there is none. Freshness is judged by it.
         heard_at: Server's time of the last frame from this person; -inf when never.
+        mocked_at: Server's time of the last report whose position the phone called made up; -inf when never. A fix
+            that is no newer may be that one.
         idle_since: Server's time at which they came free; -inf when unknown.
         rating: Rating in stars; 0 when unknown.
         tier: Contract tier, higher is better.
@@ -101,6 +104,7 @@ class PositionIndex:
     fixed_at: FloatArray
     seen_at: FloatArray
     heard_at: FloatArray
+    mocked_at: FloatArray
     idle_since: FloatArray
     rating: FloatArray
     tier: IntArray

@@ -55,6 +55,7 @@ class PartialPings:
         rows: The good rows, in order.
         sent_at: As in ``Pings``.
         crs: As in ``Pings``.
+        mock: As in ``Pings``; True as well when it cannot be read.
         invalid: Number of bad rows.
         invalid_seqs: Numbers of the bad rows, read or inferred from their neighbours.
     """
@@ -62,6 +63,7 @@ class PartialPings:
     rows: list[PingRow]
     sent_at: float | None
     crs: Crs | None
+    mock: bool
     invalid: int
     invalid_seqs: list[int]
 
@@ -71,6 +73,7 @@ class _LoosePings(Struct, tag="pings"):
     pings: list[Raw]
     sent_at: Raw = Raw()
     crs: Raw = Raw()
+    mock: Raw = Raw()
 
 
 class _LoosePing(Struct, tag="ping"):
@@ -118,6 +121,7 @@ class Codec:
     __slots__ = (
         "_crs",
         "_epoch",
+        "_flag",
         "_generic",
         "_loose_ping",
         "_loose_pings",
@@ -153,6 +157,7 @@ class Codec:
         self._seq = make(Seq)
         self._epoch = make(EpochS | None)
         self._crs = make(Crs | None)
+        self._flag = make(bool)
 
     @property
     def is_json(self) -> bool:
@@ -213,7 +218,7 @@ class Codec:
             crs = self._crs.decode(loose.crs) if memoryview(loose.crs) else None
         except DECODE_ERRORS:
             # Without these no row means anything: a frame that is not known is never guessed.
-            return PartialPings([], None, None, len(rows), _seqs(rows, self._row_seq))
+            return PartialPings([], None, None, False, len(rows), _seqs(rows, self._row_seq))
         good: list[PingRow] = []
         bad: list[int | None] = []
         last: int | None = None
@@ -227,7 +232,15 @@ class Codec:
             else:
                 good.append(row)
                 last = row[0]
-        return PartialPings(good, sent_at, crs, len(bad), [seq for seq in bad if seq is not None])
+        return PartialPings(
+            good, sent_at, crs, self._is_mock(loose.mock), len(bad), [seq for seq in bad if seq is not None]
+        )
+
+    def _is_mock(self, raw: Raw) -> bool:
+        try:
+            return self._flag.decode(raw) if memoryview(raw) else False
+        except DECODE_ERRORS:
+            return True
 
     def sos_encoding(self, payload: bytes) -> Encoding | None:
         """The encoding in which a frame that could not be decoded names ``sos`` as its type; None when it does not.

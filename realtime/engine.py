@@ -334,7 +334,7 @@ class Engine:
             row = (
                 pings.seq, pings.fixed_at, pings.lat, pings.lng, pings.accuracy_m, pings.speed_mps, pings.heading_deg,
             )  # fmt: skip
-            pings = Pings(pings=[row], sent_at=pings.sent_at, crs=pings.crs)
+            pings = Pings(pings=[row], sent_at=pings.sent_at, mock=pings.mock, crs=pings.crs)
         self._duty.heard(person, now)
         ledger = self._pings.judge_now(person, who.device, pings, now)
         self.people.forget_if_idle(person)

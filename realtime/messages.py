@@ -108,7 +108,7 @@ class Ping(Struct, tag="ping", frozen=True, gc=False):
     battery: Fraction | None = None
     """Charge of the phone; not used yet."""
     mock: bool = False
-    """The phone says that the position was made up; not used yet, it changes no verdict."""
+    """The phone says that the position was made up: it changes no verdict, and proves no step of a job."""
     crs: Crs | None = None
 
 
@@ -121,6 +121,8 @@ class Pings(Struct, tag="pings", frozen=True, gc=False):
 
     pings: Annotated[list[PingRow], Meta(min_length=1, max_length=PING_BATCH_LEN_MAX)]
     sent_at: EpochS | None = None
+    mock: bool = False
+    """Of one of them at least, the phone says that the position was made up."""
     crs: Crs | None = None
 
 
@@ -427,13 +429,15 @@ class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):
     """
 
     order: Id
-    what: Literal["near", "at_place", "left_place", "wait_over", "blocked", "withdrawn"]
+    what: Literal["near", "at_place", "left_place", "wait_over", "far_photo", "blocked", "withdrawn"]
     at: EpochS
     technician: Id | UnsetType = UNSET
     within_m: Annotated[float, Meta(ge=0.0, le=100_000.0)] | UnsetType = UNSET
     """For `near`: the distance that was passed."""
     eta_s: DurationS | UnsetType = UNSET
     """For `near`: the newest estimate."""
+    far_m: Annotated[float, Meta(ge=0.0, le=3e7)] | UnsetType = UNSET
+    """For `far_photo`, which only staff are told: how far off the live position was when a photo proved the arrival."""
 
 
 class Fix(Struct, frozen=True, omit_defaults=True):

@@ -225,6 +225,8 @@ class PingPath:
             self._touched.setdefault(session, False)
             return
         lane = self._lanes[person.lane]
+        if ping.mock:
+            lane.positions.index.mocked_at[person.slot] = now
         crs, speed_mps, heading_deg, sent_at = ping.crs, ping.speed_mps, ping.heading_deg, ping.sent_at
         lane.singles.extend(
             (
@@ -276,7 +278,10 @@ class PingPath:
             self._count("ping_off_duty", len(seqs))
             return
         crs = session.source_code if pings.crs is None else _CRS_CODES[pings.crs]
-        self._lanes[person.lane].add_batch(session, rows, pings.sent_at, crs, now)
+        lane = self._lanes[person.lane]
+        if pings.mock:
+            lane.positions.index.mocked_at[person.slot] = now
+        lane.add_batch(session, rows, pings.sent_at, crs, now)
         self._waiting += len(rows)
         if self._waiting >= self._batch_len_max:
             self.flush(now)
@@ -337,7 +342,10 @@ class PingPath:
             self._count("ping_off_duty", len(rows))
         else:
             crs = _CRS_CODES[pings.crs or Frame.WGS84.value]
-            self._lanes[person.lane].add_batch(HttpReporter(person, ledger), rows, pings.sent_at, crs, now)
+            lane = self._lanes[person.lane]
+            if pings.mock:
+                lane.positions.index.mocked_at[person.slot] = now
+            lane.add_batch(HttpReporter(person, ledger), rows, pings.sent_at, crs, now)
             self.flush(now)
         return ledger
 

@@ -68,7 +68,7 @@ class OrderChanged(Event):
 
 @dataclass(frozen=True, slots=True)
 class JobNews(Event):
-    """Something happened in a job without a step: ``near``, ``at_place``, ``left_place`` or ``wait_over``."""
+    """Something happened in a job without a step: ``near``, ``at_place``, ``left_place``, ``wait_over``…"""
 
     order: str
     what: str

@@ -107,8 +107,6 @@ def ping_frame(rows: Sequence[tuple[int, Fix]], sent_at: float, crs: str | None)
             value = getattr(fix, name)
             if value is not None:
                 frame[name] = value
-        if fix.mock:
-            frame["mock"] = True
     else:
         frame = {
             "type": "pings",
@@ -117,6 +115,8 @@ def ping_frame(rows: Sequence[tuple[int, Fix]], sent_at: float, crs: str | None)
                 (seq, round(f.fixed_at, 3), f.lat, f.lng, f.accuracy_m, f.speed_mps, f.heading_deg) for seq, f in rows
             ],
         }
+    if any(fix.mock for _, fix in rows):
+        frame["mock"] = True
     if crs is not None:
         frame["crs"] = crs
     return frame

@@ -151,6 +151,13 @@ def test_whom_it_concerns_hears_what_positions_show(what: events.News) -> None:
     assert {message["what"] for message in told.values()} == {what.value}
 
 
+def test_a_photo_from_elsewhere_is_for_staff() -> None:
+    order = replace(ORDER, state=OrderState.ARRIVED, technician=TECHNICIAN)
+    told = _told(events.JobNews(order, events.News.FAR_PHOTO, NOW, far_m=1_400.3))
+    assert set(told) == {"ops_1", "ops_2"}
+    assert told["ops_1"]["far_m"] == 1_400.3
+
+
 def test_the_end_of_the_wait_stands_in_the_order_while_the_technician_waits() -> None:
     for state in (OrderState.ARRIVED, OrderState.IN_SERVICE):
         order = replace(ORDER, state=state, technician=TECHNICIAN, waits_until=NOW + 600)

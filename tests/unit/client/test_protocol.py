@@ -173,6 +173,14 @@ def test_one_ping_goes_as_ping_with_the_phones_own_clock() -> None:
     assert (ping["sent_at"], ping["crs"], ping["mock"], ping["battery"]) == (NOW + 777.0, "gcj02", True, 0.5)
 
 
+def test_a_batch_says_that_one_of_its_positions_was_made_up() -> None:
+    hub = Hub(client())
+    hub.client.send_ping(Fix(1.0, 2.0, NOW, mock=True), NOW)
+    hub.client.send_ping(Fix(1.0, 2.0, NOW + 1), NOW)
+    hub.welcome()
+    assert hub.said()[-1]["mock"] is True
+
+
 def test_a_backlog_leaves_within_the_servers_allowance() -> None:
     hub = Hub(client())
     for n in range(300):

@@ -180,6 +180,45 @@ def test_an_inaccurate_position_is_no_evidence() -> None:
     assert code(world, order, Step.EN_ROUTE) == "position_needed"
 
 
+def test_a_photo_against_a_far_position_is_flagged_and_told_to_staff() -> None:
+    world, order = job()
+    drive(world, (1_400, 10))
+    world.steps(order, Step.EN_ROUTE)
+    effects = world.feed(e.StepTaken(order.order_id, TINA, Step.ARRIVED, "photo:17"))
+    assert Like(e.JobNews, what=News.FAR_PHOTO, far_m=pytest.approx(1_400, abs=1)) in effects
+    told = next(event for event in world.ledger.events if event.what == "arrived")
+    assert told.detail["far_m"] == pytest.approx(1_400, abs=1)
+
+
+@pytest.mark.parametrize("metres", [None, 290])
+def test_a_photo_that_no_position_contradicts_is_not_flagged(metres: float | None) -> None:
+    world, order = job()
+    world.steps(order, Step.EN_ROUTE)
+    world.tick(300)
+    if metres is not None:
+        world.seen(TINA, north(metres))
+    effects = world.feed(e.StepTaken(order.order_id, TINA, Step.ARRIVED, "photo:17"))
+    assert Like(e.JobNews, what=News.FAR_PHOTO) not in effects
+    told = next(event for event in world.ledger.events if event.what == "arrived")
+    assert "far_m" not in told.detail
+
+
+def test_a_made_up_position_proves_nothing_until_a_later_one_comes() -> None:
+    world, order = job()
+    world.mocked(TINA)
+    assert code(world, order, Step.EN_ROUTE) == "position_needed"
+    drive(world, (1_400, 5))
+    world.steps(order, Step.EN_ROUTE)
+    for second in range(10, 40, 5):
+        drive(world, (20, second))
+        world.mocked(TINA)
+    assert code(world, order, Step.ARRIVED) == "position_needed"
+    assert world.order(order.order_id).at_place_since is None
+    assert news(world, News.NEAR) == []
+    drive(world, (20, 45), (20, 56))
+    world.steps(order, Step.ARRIVED)
+
+
 # -- news -----------------------------------------------------------------------------------------------------
 
 
@@ -286,6 +325,7 @@ def test_a_technician_ends_the_order_of_an_absent_customer_after_the_wait() -> N
     assert code(world, order, Step.NO_SHOW) == "no_show_too_early"
     effects = world.tick(arrived_at + 600 - T0)
     assert Like(e.JobNews, what=News.WAIT_OVER) in effects
+    world.seen(TINA, north(15))
     effects = no_show(world, order.order_id, evidence="photo:closed-door")
     assert tells("cancelled", order__reason="no_show") in effects
     stored = world.ledger.orders[order.order_id].cancellation
@@ -318,6 +358,39 @@ def test_waiting_is_done_at_the_place_and_only_after_arriving() -> None:
     there(world, order)
     drive(world, (900, 700))
     assert code(world, order, Step.NO_SHOW) == "not_at_place"
+
+
+def test_a_wait_is_not_believed_without_a_live_position_at_the_place() -> None:
+    world, order = job()
+    there(world, order)
+    world.tick(1_500)
+    assert code(world, order, Step.NO_SHOW) == "position_needed", "the phone has been silent"
+    world.seen(TINA, north(20))
+    world.mocked(TINA)
+    assert code(world, order, Step.NO_SHOW) == "position_needed"
+    drive(world, (20, 1_510))
+    assert tells("cancelled", order__reason="no_show") in no_show(world, order.order_id)
+
+
+def test_staff_end_the_order_of_an_absent_customer_whatever_positions_say() -> None:
+    world, order = job()
+    there(world, order)
+    world.tick(1_500)
+    effects = no_show(world, order.order_id, staff=True, reason="neighbour confirms")
+    assert tells("cancelled", order__reason="no_show") in effects
+
+
+def test_after_an_arrival_by_photo_the_wait_is_believed_only_at_the_place() -> None:
+    world, order = job()
+    world.steps(order, Step.EN_ROUTE)
+    world.feed(e.StepTaken(order.order_id, TINA, Step.ARRIVED, "photo:17"))
+    drive(world, (250, 700))
+    assert code(world, order, Step.NO_SHOW) == "not_at_place", "within leave_m, and never inside"
+    drive(world, (50, 705))
+    assert code(world, order, Step.NO_SHOW) == "dwell_needed"
+    drive(world, (50, 716))
+    no_show(world, order.order_id)
+    assert world.order(order.order_id).state is OrderState.CANCELLED
 
 
 def test_the_end_of_the_wait_is_told_once_across_restarts_and_not_when_service_begins() -> None:

@@ -314,6 +314,10 @@ class World:
         bit = int(Flag.CONNECTED)
         self.index.set_flags(slot, set=bit if connected else 0, clear=0 if connected else bit)
 
+    def mocked(self, user: UserId) -> None:
+        """The phone says that what it reported just now was made up."""
+        self.index.mocked_at[self.index.claim(user)] = self.now
+
     def index_slots(self, slot: int) -> Any:
         """One slot as an array."""
         return np.array([slot])

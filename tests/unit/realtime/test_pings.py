@@ -196,6 +196,42 @@ def test_a_charge_and_a_made_up_position_change_no_verdict(subprotocol: str) -> 
     assert total(acks(peer)) == {"live": 2, "invalid": 1}
 
 
+@BOTH
+@pytest.mark.parametrize("how", ["ping", "batch", "poisoned", "unreadable"])
+def test_a_made_up_position_stays_marked_until_a_later_one_comes(subprotocol: str, how: str) -> None:
+    world = HubWorld()
+    world.on_duty("tec")
+    peer = world.join("tec", subprotocol=subprotocol)
+    now = world.now
+    bad = [["?"]] if how in ("poisoned", "unreadable") else []
+    if how == "ping":
+        peer.ping(1, mock=True)
+    else:
+        peer.say(type="pings", sent_at=now, pings=[row(1, now), *bad], mock="yes" if how == "unreadable" else True)
+    world.tick()
+    index = world.positions[CITY].index
+    slot = index.slot(UserId("tec"))
+    assert slot is not None
+    assert index.seen_at[slot] <= index.mocked_at[slot]
+    world.advance(3.0)
+    peer.say(type="pings", sent_at=world.now, pings=[row(9, world.now), *bad])
+    world.tick()
+    assert index.seen_at[slot] > index.mocked_at[slot]
+
+
+def test_a_made_up_position_over_http_is_marked_too() -> None:
+    world = HubWorld()
+    world.on_duty("tec")
+    person = world.engine.people.meet(TENANT, UserId("tec"))
+    world.engine._pings.judge_now(
+        person, DeviceId("d"), Pings([(1, world.now, 31.2, 121.4, 9.0, None, None)], mock=True), world.now
+    )
+    index = world.positions[CITY].index
+    slot = index.slot(UserId("tec"))
+    assert slot is not None
+    assert index.seen_at[slot] <= index.mocked_at[slot]
+
+
 def test_a_ping_from_somebody_off_duty_is_judged_so_and_not_stored() -> None:
     world = HubWorld()
     peer = world.join("tec")
