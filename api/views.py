@@ -13,8 +13,8 @@ from api.bodies import OfferRow
 from core.ids import CityId
 from core.principal import Principal, Role
 from dispatch.events import JobNews
-from dispatch.model import Cancellation, Offer, Order, OrderState, Technician
-from dispatch.order import JOB_STATES
+from dispatch.model import Cancellation, Mode, Offer, Order, OrderState, Technician
+from dispatch.order import JOB_STATES, is_job
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
 from realtime import messages
@@ -86,12 +86,16 @@ def order_view(
         booked_for=stamp(order.booked_for) if order.booked_for is not None else UNSET,
         lost_at=stamp(order.lost_at) if order.lost_at is not None and reader is Reader.STAFF else UNSET,
         price_fen=order.service_fen + order.travel_fen,
-        eta_s=order.eta_s if order.eta_s is not None and order.state in ADDRESS_STATES else UNSET,
+        eta_s=order.eta_s if order.eta_s is not None and is_job(order) else UNSET,
         waits_until=stamp(order.waits_until)
         if order.state is OrderState.ARRIVED and order.waits_until is not None
         else UNSET,
         reason=order.reason or UNSET,
         mode=order.mode.value if whole else UNSET,
+        picked=order.picked if order.picked is not None and reader is Reader.STAFF else UNSET,
+        fallback=order.fallback.value if order.mode is Mode.DIRECTED and reader is Reader.STAFF else UNSET,
+        pinned_by=order.pinned_by if order.pinned_by is not None and reader is Reader.STAFF else UNSET,
+        override=list(order.override) if order.override and reader is Reader.STAFF else UNSET,
         cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
     )
 

@@ -193,6 +193,14 @@ def ends_at(order: Order, now: float) -> float:
     return max(started_at + order.duration_s, now)
 
 
+def likely_end_at(job: Order, now: float) -> float:
+    """When a running job will probably be over: one that has not begun takes the way and the whole service."""
+    if job.state in (OrderState.IN_SERVICE, OrderState.FINISHED):
+        return ends_at(job, now)
+    way_s = (job.eta_s or 0.0) if job.state is not OrderState.ARRIVED else 0.0
+    return now + way_s + job.duration_s
+
+
 def service_begins_at(order: Order, arrives_at: float) -> float:
     """When the service begins of somebody who could be there at ``arrives_at``."""
     return arrives_at if order.scheduled_for is None else max(order.scheduled_for, arrives_at)
@@ -346,6 +354,11 @@ class Calendars:
         finishes_at = begins_at + order.duration_s
         taken = self._taken(technician, now, finishes_at, order.order_id)
         return clash(taken, order.site.point, begins_at, finishes_at, self._way(now))
+
+    def keeps_from(self, job: Order, order: Order, now: float) -> bool:
+        """Whether a running job will probably not be over in time for another order of its technician."""
+        begins_at = service_begins_at(order, now)
+        return likely_end_at(job, now) + self._way(now).gap_s(job.site.point, order.site.point) > begins_at
 
     def room_s(self, order: Order, now: float) -> tuple[float, Block | None]:
         """How much longer the running service of an order may take, in seconds, and what ends it; inf for nothing."""

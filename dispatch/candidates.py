@@ -17,10 +17,10 @@ GENDER_CODES: Final = {"female": 1, "male": 2, "other": 3}
 """Codes of gender columns; 0 is no preference."""
 
 
-BY_PLACE: Final = frozenset(
-    {Exclusion.STALE_POSITION, Exclusion.UNHEARD, Exclusion.DISCONNECTED, Exclusion.TOO_FAR, Exclusion.CALENDAR}
-)
+BY_INDEX: Final = frozenset({Exclusion.STALE_POSITION, Exclusion.UNHEARD, Exclusion.DISCONNECTED})
 """Reasons that come from the shard's index: they mean nothing for somebody who is not in it."""
+BY_WAY: Final = frozenset({Exclusion.TOO_FAR, Exclusion.CALENDAR, Exclusion.NIGHT_TRANSPORT})
+"""Reasons that come from the way to the order: they mean nothing for somebody whose place is not known."""
 
 
 def distances_m(problem: Problem, rows: IntArray) -> FloatArray:

@@ -10,9 +10,9 @@ from typing import Final
 
 from core.errors import Conflict, Invalid
 from core.ids import OrderId, UserId
-from dispatch import modes, reach
+from dispatch import candidates, chaining, leases, modes, reach
 from dispatch.book import Book
-from dispatch.calendar import Hours, service_begins_at
+from dispatch.calendar import Calendars, service_begins_at
 from dispatch.errors import OVER, conflict, no_such_order, no_such_technician
 from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
 from dispatch.model import Mode, Order, OrderState, Technician
@@ -72,17 +72,29 @@ _REFUSALS: Final = {
 }
 
 
+_OF_NOW: Final = frozenset(
+    {Exclusion.OFF_DUTY, Exclusion.BUSY, Exclusion.OFFERED, *candidates.BY_INDEX, *candidates.BY_WAY}
+)
+"""Filters that say nothing about an order whose time is far off."""
+
+
 class Desk:
     """Assignments and changes of mode of one shard."""
 
     def __init__(
-        self, book: Book, moves: Moves, places: Places, travel: TravelRate, hours: Hours, settings: DispatchSettings
+        self,
+        book: Book,
+        moves: Moves,
+        places: Places,
+        travel: TravelRate,
+        calendars: Calendars,
+        settings: DispatchSettings,
     ) -> None:
         self._book = book
         self._moves = moves
         self._places = places
         self._travel = travel
-        self._hours = hours
+        self._calendars = calendars
         self._settings = settings
 
     # -- giving an order to somebody ------------------------------------------------------------------------
@@ -105,12 +117,15 @@ class Desk:
         if lost_by is not None:
             order, effects = self._moves.release(order, OrderMove.TAKE_BACK, now, event.by, event.reason)
         effects += self._moves.revoke_live(order, CloseReason.TAKEN, now)
-        effects += self._moves.withdraw_offer(who.technician, now, event.by)
+        arrives_at = now + (travel_s or 0.0)
+        begins_at = service_begins_at(order, arrives_at)
+        is_later = who.technician in self._book.job_of or begins_at > arrives_at
+        if not is_later:
+            effects += self._moves.withdraw_offer(who.technician, now, event.by)
         detail = {"technician": who.technician, "reason": event.reason}
-        if overridden:
-            detail["override"] = ", ".join(sorted(reason.name.lower() for reason in overridden))
-        begins_at = service_begins_at(order, now + travel_s)
-        is_later = who.technician in self._book.job_of or begins_at - travel_s > now
+        passed_over = tuple(sorted(reason.name.lower() for reason in overridden))
+        if passed_over:
+            detail["override"] = ", ".join(passed_over)
         order = self._moves.move(
             order,
             OrderMove.ASSIGN,
@@ -124,10 +139,21 @@ class Desk:
             picked=None,
             offers_len_max=modes.offers_len_max(Mode.MANUAL, self._settings),
             pinned_by=event.by,
+            override=passed_over,
             reason="",
         )
         taken = self._moves.follow(who.technician, order, now)
+        taken += self._withdraw_unfit_offer(who, event.by, now)
         return [self._moves.tell(order, OrderState.ASSIGNED, now, lost_by=lost_by), *taken, *effects]
+
+    def _withdraw_unfit_offer(self, who: Technician, by: UserId, now: float) -> list[Effect]:
+        """What they are being asked for meanwhile stays, as long as it can be done beside the new booking."""
+        offer = self._book.live_offer(who.technician)
+        if offer is None:
+            return []
+        asked = self._book.orders[offer.order_id]
+        fits = self._calendars.clash(asked, who.technician, now, offer.offered_at + offer.travel_s) is None
+        return [] if fits else self._moves.withdraw_offer(who.technician, now, by)
 
     def _pin(self, order: Order, event: OrderAssigned, now: float) -> list[Effect]:
         """They have it already: from now on nobody but staff moves it."""
@@ -203,21 +229,35 @@ class Desk:
             raise no_such_technician()
         return who
 
-    def _against(self, order: Order, who: Technician, now: float) -> tuple[list[Exclusion], float]:
-        """Everything that speaks against the pair, and the way there in seconds (0 when their place is not known)."""
+    def _against(self, order: Order, who: Technician, now: float) -> tuple[list[Exclusion], float | None]:
+        """Everything that speaks against the pair, and in how many seconds they could be there; None for unknown.
+
+        For an order of tomorrow it means nothing where somebody is now and what they do, only what else they have
+        then. For one of now, who finishes soon counts as free from there, as in a round.
+        """
+        book, settings = self._book, self._settings
+        left_s = chaining.remaining_s(book, who.technician, now, settings.schedule.chain_s)
         reasons, travel_s = reach.against(
             order,
             who,
-            self._book,
+            book,
             self._places,
             now=now,
             travel=self._travel.rate(now),
-            hours=self._hours,
-            settings=self._settings,
+            hours=self._calendars.hours,
+            settings=settings,
+            finishing={} if left_s is None else {who.technician: left_s},
         )
-        own = self._book.live_offer(who.technician)
+        own = book.live_offer(who.technician)
         if own is not None and own.order_id == order.order_id:
             reasons.remove(Exclusion.OFFERED)  # of this very order
+        if leases.is_judged_later(order, now, settings.lost):
+            reasons, travel_s = [reason for reason in reasons if reason not in _OF_NOW], None
+            job = book.job_of.get(who.technician)
+            if job is not None and self._calendars.keeps_from(book.orders[job], order, now):
+                reasons.insert(0, Exclusion.BUSY)
+        if travel_s is None and self._calendars.clash(order, who.technician, now, now) is not None:
+            reasons.append(Exclusion.CALENDAR)
         return reasons, travel_s
 
 

@@ -81,7 +81,7 @@ class DispatchEngine:
         self._watch = JobWatch(self._book, self._deadlines, places, travel, settings)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
         self._roster = Roster(shard, self._book, self._moves, self._matchmaker, self._calendars, settings)
-        self._desk = Desk(self._book, self._moves, places, travel, self._calendars.hours, settings)
+        self._desk = Desk(self._book, self._moves, places, travel, self._calendars, settings)
         self._pair_blocks = PairBlocks(
             shard.tenant, self._book, self._moves, self._matchmaker, ids, settings.blocks_len_max
         )

@@ -9,6 +9,11 @@ HELD_STATES: Final = frozenset({OrderState.ASSIGNED, OrderState.EN_ROUTE})
 """States in which an order can be given to somebody else."""
 
 
+def is_judged_later(order: Order, now: float, settings: LostSettings) -> bool:
+    """Whether it does not matter yet who is on duty, free or near: their lease is looked at before the order's time."""
+    return order.scheduled_for is not None and order.scheduled_for - now > settings.booked_check_s
+
+
 def looked_at(order: Order, settings: LostSettings) -> float:
     """When it is first looked whether the technician is still there: of a booked job shortly before its time."""
     soonest_at = order.changed_at + settings.silent_s

@@ -376,6 +376,7 @@ class Matchmaker:
             hours=self._calendars.hours,
             settings=settings,
             waived=waived,
+            finishing=chaining.finishing(self._book, now, settings.schedule.chain_s),
         )
 
     def _after(self, problem: Problem, missed: bool, now: float) -> None:

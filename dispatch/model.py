@@ -161,6 +161,8 @@ class Order:
     """How many technicians it may be offered to at once."""
     pinned_by: UserId | None = None
     """Who of the staff gave it to its technician; None when the technician accepted an offer."""
+    override: tuple[str, ...] = ()
+    """Filters that were passed over for that."""
     lost_by: tuple[UserId, ...] = ()
     """Technicians it was taken from; they are not asked again."""
     at_place_since: float | None = None

@@ -167,6 +167,7 @@ class Moves:
             at_place_since=None,
             near_told_m=None,
             pinned_by=None,
+            override=(),
             lost_by=(*(user for user in order.lost_by if user != lost_by), lost_by),
             reason=reason,
         )

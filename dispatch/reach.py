@@ -142,27 +142,43 @@ def against(
     travel: tuple[float, float],
     hours: Hours,
     settings: DispatchSettings,
-) -> tuple[list[Exclusion], float]:
-    """Everything that speaks against one pair, the most telling first, and the way there in seconds.
+    finishing: Mapping[UserId, float] = _NOBODY,
+) -> tuple[list[Exclusion], float | None]:
+    """Everything that speaks against one pair, the most telling first, and in how many seconds they could be there.
 
-    Of somebody who is not on duty here the place is not known, so nothing is said about it.
+    Of somebody who is not on duty here, or has not sent a position since, the place is not known: then nothing is said
+    of what depends on it, not even their calendar, and the seconds are None.
+
+    Args:
+        finishing: Who is about to finish a job, as for ``build``.
     """
     order = replace(order, picked=None)
     problem = build(
-        [order], book, places, now=now, seed=0, travel=travel, hours=hours, settings=settings, users=[who.technician]
+        [order],
+        book,
+        places,
+        now=now,
+        seed=0,
+        travel=travel,
+        hours=hours,
+        settings=settings,
+        users=[who.technician],
+        finishing=finishing,
     )
     row = np.zeros(1, dtype=np.int64)
     distance_m = candidates.distances_m(problem, row)
     found = [reason for reason, mask in candidates.filters(problem, row, distance_m) if mask.any()]
-    found = [*hard_reasons(who, book), *reversed(found)]
-    if places.slot(who.technician) is None:
+    found = [*hard_reasons(who, book, finishing), *reversed(found)]
+    is_here = places.slot(who.technician) is not None
+    if not is_here or problem.technicians.seen_at[0] == -inf:
         needed = eligibility.papers_needed(book.shard.city, settings.eligibility)
         if eligibility.papers_until(who, needed) >= eligibility.ends_at_least(order, now):
             found = [reason for reason in found if reason is not Exclusion.PAPERS]
-        return [reason for reason in found if reason not in candidates.BY_PLACE], 0.0
+        unknown = candidates.BY_WAY if is_here else candidates.BY_INDEX | candidates.BY_WAY
+        return [reason for reason in found if reason not in unknown], None
     if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
         found.append(Exclusion.TOO_FAR)
-    return found, float(cost.travel_s(problem.policy, distance_m)[0, 0])
+    return found, float((cost.travel_s(problem.policy, distance_m) + cost.wait_s(problem.technicians))[0, 0])
 
 
 def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:

@@ -419,6 +419,14 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """How its technician is found; for customers and staff."""
     zone: Word | UnsetType = UNSET
     """The city's zone that holds its place; absent where none does."""
+    picked: Id | UnsetType = UNSET
+    """In mode `directed`: whom the customer picked (staff)."""
+    fallback: Literal["auto", "cancel"] | UnsetType = UNSET
+    """What follows when that technician does not take it (staff)."""
+    pinned_by: Id | UnsetType = UNSET
+    """Who of the staff gave it to its technician (staff)."""
+    override: Annotated[list[Word], Meta(max_length=32)] | UnsetType = UNSET
+    """Filters that were passed over for that (staff)."""
 
 
 class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):

@@ -13,7 +13,7 @@ from core.ids import CityId, DeviceId, IncidentId, OfferId, OrderId, TenantId, U
 from core.outbox import Stream
 from core.principal import Role
 from dispatch import events
-from dispatch.model import Gender, Mode, Offer, OfferState, Order, OrderState, Site, Technician
+from dispatch.model import Fallback, Gender, Mode, Offer, OfferState, Order, OrderState, Site, Technician
 from geo.point import Frame, LatLng
 from realtime.messages import ReliableMessage, SosAck
 from safety import events as safety_events
@@ -171,3 +171,32 @@ def test_only_staff_hear_that_a_technician_is_lost() -> None:
     assert {user: message["lost_at"] for user, message in told.items()} == {"ops_1": NOW, "ops_2": NOW}
     told = _told(events.OrderChanged(order, events.OrderFact.TIME_ADDED, RECORD))
     assert {"lost_at" in told[user] for user in (CUSTOMER, TECHNICIAN)} == {False}
+
+
+def test_a_booking_says_when_and_not_how_long_the_way_would_take_now() -> None:
+    booked = replace(ORDER, state=OrderState.ASSIGNED, technician=TECHNICIAN, eta_s=390.0, booked_for=NOW + 86_400)
+    for order, eta_s in ((booked, None), (replace(booked, state=OrderState.EN_ROUTE, booked_for=None), 390.0)):
+        told = _told(events.OrderChanged(order, order.state, RECORD))
+        assert {message.get("eta_s") for message in told.values()} == {eta_s}
+        assert {message.get("booked_for") for message in told.values()} == {order.booked_for}
+
+
+def test_only_staff_hear_how_an_order_was_picked_and_given() -> None:
+    picked = replace(ORDER, state=OrderState.MATCHING, mode=Mode.DIRECTED, picked=TECHNICIAN, fallback=Fallback.CANCEL)
+    given = replace(
+        ORDER,
+        state=OrderState.ASSIGNED,
+        mode=Mode.MANUAL,
+        technician=TECHNICIAN,
+        pinned_by=UserId("ops_9"),
+        override=("gender", "too_far"),
+    )
+    names = ("picked", "fallback", "pinned_by", "override")
+    for order, facts in (
+        (picked, {"picked": TECHNICIAN, "fallback": "cancel"}),
+        (given, {"pinned_by": "ops_9", "override": ["gender", "too_far"]}),
+    ):
+        told = _told(events.OrderChanged(order, events.OrderFact.SWITCHED))
+        for user, message in told.items():
+            seen = {name: message[name] for name in names if name in message}
+            assert seen == (facts if user.startswith("ops") else {})

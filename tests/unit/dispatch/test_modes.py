@@ -20,12 +20,15 @@ from dispatch.model import (
     OfferState,
     Order,
     OrderState,
+    Rest,
+    Shift,
     WorkState,
 )
 from dispatch.settings import (
     BroadcastSettings,
     CancellationSettings,
     DirectedSettings,
+    LostSettings,
     ManualSettings,
     RoundSettings,
     StageFee,
@@ -587,3 +590,96 @@ def test_an_order_for_later_may_change_its_mode_before_its_time_or_be_booked_by_
     error = refused(world, e.OrderAssigned(another.order_id, UserId("t1"), OPS, "why"))
     assert "fails calendar, which cannot be overridden" in error.message
     assert world.engine.technician(UserId("t1")).work is WorkState.IDLE  # type: ignore[union-attr]
+
+
+# -- orders given by hand: who is free then, and where nobody knows ---------------------------------------------
+
+TOMORROW = T0 + 86_400.0
+
+
+def test_tomorrow_s_order_is_given_to_whoever_is_busy_off_duty_far_away_or_being_asked_now() -> None:
+    world = a_city(1)
+    world.join("far", 30_000.0)
+    world.put("off")
+    world.put("away")
+    world.feed(e.DutySet(UserId("away"), DutyState.ON))  # and no position since
+    world.place()
+    world.accept("t1")
+    world.join("asked")
+    world.place(by=UserId("cus_bob"))
+    held = world.receive("asked")
+    for name in ("t1", "far", "off", "away", "asked"):
+        order = world.place(mode=Mode.MANUAL, scheduled_for=TOMORROW)
+        assert heard(give(world, order, name)) == [tells("assigned", order__technician=name)]
+        now = world.order(order.order_id)
+        assert (now.state, now.booked_for, now.eta_s) == (OrderState.ASSIGNED, TOMORROW, None)
+    assert world.offer_of("asked").offer_id == held.offer_id
+    world.restart()
+    world.engine.check()
+
+
+def test_tomorrow_s_order_is_not_given_to_whoever_has_something_else_then() -> None:
+    world = a_city(1)
+    for name in ("booked", "rests", "sleeps"):
+        world.put(name)
+    give(world, world.place(mode=Mode.MANUAL, scheduled_for=TOMORROW + 1_800.0), "booked")
+    world.feed(e.CalendarSet(UserId("rests"), (), (Rest(TOMORROW - 60.0, TOMORROW + 60.0),)))
+    world.feed(e.CalendarSet(UserId("sleeps"), (Shift((0, 1, 2, 3, 4, 5, 6), 60, 120),), ()))
+    order = world.place(mode=Mode.MANUAL, scheduled_for=TOMORROW)
+    for name in ("booked", "rests", "sleeps"):
+        error = refused(world, e.OrderAssigned(order.order_id, UserId(name), OPS, "why"))
+        assert (error.code, "fails calendar, which" in error.message) == ("filter_holds", True)
+
+
+def test_an_order_for_later_waits_for_a_running_job_only_if_that_is_over_in_time() -> None:
+    world = a_city(1, lost=LostSettings(booked_check_s=600.0))
+    world.place(duration_s=3_600.0)
+    world.accept("t1")  # there after 160 s, done after 3,760 s, 60 s and the buffer of 900 s to the next place
+    late = world.place(mode=Mode.MANUAL, scheduled_for=T0 + 4_730.0)
+    soon = world.place(mode=Mode.MANUAL, scheduled_for=T0 + 4_700.0)
+    error = refused(world, e.OrderAssigned(soon.order_id, UserId("t1"), OPS, "why"))
+    assert "fails busy, which cannot" in error.message
+    give(world, late, "t1")
+    assert world.order(late.order_id).booked_for == T0 + 4_730.0
+
+
+def test_what_somebody_is_being_asked_for_ends_when_it_cannot_be_done_beside_what_they_are_given() -> None:
+    world = a_city(2)
+    asked = world.place(scheduled_for=T0 + 3_600.0)
+    world.receive("t1")
+    order = world.place(mode=Mode.MANUAL, scheduled_for=T0 + 3_000.0)
+    effects = heard(give(world, order, "t1"))
+    assert closed(effects) == {"t1": CloseReason.REVOKED}
+    assert asks("t2", order__order_id=asked.order_id) in effects
+
+
+def test_an_order_for_now_is_given_to_whoever_finishes_soon() -> None:
+    world = a_city(1)
+    first = world.place(duration_s=1_800.0)
+    world.accept("t1")
+    world.steps(first, e.Step.EN_ROUTE, e.Step.ARRIVED, e.Step.IN_SERVICE)
+    order = world.place(north(2_000.0), mode=Mode.MANUAL)
+    error = refused(world, e.OrderAssigned(order.order_id, UserId("t1"), OPS, "why"))
+    assert "fails busy, which cannot" in error.message
+    world.tick(1_500)
+    give(world, order, "t1")
+    now = world.order(order.order_id)
+    assert now.eta_s == pytest.approx(300.0 + 560.0, abs=1.0)  # what is left, and the way from that place
+    assert now.booked_for == pytest.approx(world.now + 860.0, abs=1.0)
+    assert world.engine.technician(UserId("t1")).work is WorkState.BUSY  # type: ignore[union-attr]
+
+
+def test_of_somebody_without_a_position_nothing_is_said_that_depends_on_it() -> None:
+    world = a_city(0)
+    world.put("t1")
+    world.feed(e.DutySet(UserId("t1"), DutyState.ON))
+    order = world.place()
+    assert live(world) == []  # rounds take them as stale
+    error = refused(world, e.OrderAssigned(order.order_id, UserId("t1"), OPS, "why"))
+    assert "fails disconnected, unheard, stale_position:" in error.message
+    give(world, order, "t1", "disconnected", "unheard", "stale_position")
+    now = world.order(order.order_id)
+    assert (now.state, now.eta_s, now.booked_for) == (OrderState.ASSIGNED, None, None)
+    assert world.engine.eta_s(now, world.now) is None
+    world.steps(order, *ALL_STEPS)
+    assert world.order(order.order_id).state is OrderState.DEPARTED_SAFE

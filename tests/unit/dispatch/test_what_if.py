@@ -102,3 +102,16 @@ def test_numbers_and_filters_are_checked_by_the_rules_of_the_config() -> None:
     with pytest.raises(Invalid, match="must be one of"):
         what_if.waivers(["off_duty"])
     assert what_if.waivers(["busy"]) == {Exclusion.BUSY}
+
+
+def test_who_finishes_soon_is_a_candidate_of_a_question_as_of_a_round() -> None:
+    world = World()
+    world.join("t1", 0)
+    first = world.place(duration_s=1_200.0)
+    world.accept("t1")
+    world.steps(first, e.Step.EN_ROUTE, e.Step.ARRIVED, e.Step.IN_SERVICE)
+    world.tick(900)
+    waiting = world.place(gender_preference=Gender.MALE)
+    found = ask(world, waiting, ("gender",))
+    assert [(c.technician, c.travel_s) for c in found.asked.ranking] == [("t1", 360.0)]
+    assert {t.name: t.seconds for t in found.asked.ranking[0].terms}["wait"] == 300.0
