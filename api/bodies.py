@@ -126,6 +126,19 @@ class AddTimeIn(Struct, frozen=True):
     """What it costs (staff); when absent, the price of a minute as agreed so far."""
 
 
+class TimeAnswerIn(Struct, frozen=True):
+    """Which request for more time is answered."""
+
+    request: Id
+
+
+class ScheduleIn(Struct, frozen=True):
+    """When the service shall begin instead."""
+
+    scheduled_for: EpochS
+    reason: Word = ""
+
+
 class ReassignIn(Struct, frozen=True):
     """Why the order needs somebody else."""
 

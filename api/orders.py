@@ -18,7 +18,9 @@ from api.bodies import (
     RatingIn,
     ReassignIn,
     RoundExplained,
+    ScheduleIn,
     StepIn,
+    TimeAnswerIn,
     Timeline,
     TimelineEntry,
     Track,
@@ -156,7 +158,10 @@ class Orders:
         return answer(cancellation_view(outcome, _reader(who, order)))
 
     async def add_time(self, who: Principal, request: Request) -> Response:
-        """POST /v1/orders/{id}/add-time. A repeat with the same Idempotency-Key adds nothing."""
+        """POST /v1/orders/{id}/add-time. A repeat with the same Idempotency-Key adds nothing.
+
+        The technician only asks: the customer hears of it by their stream.
+        """
         body: AddTimeIn = request.data
         part, order = await self._visible(who, request.path["id"])
         staff = _is_staff(who, order)
@@ -167,6 +172,31 @@ class Orders:
         added_s = body.minutes * 60.0
         await part.dispatch.ask(
             events.TimeAdded(order.order_id, who.user, added_s, body.price_fen, staff, key, fingerprint)
+        )
+        return await self.read(who, request)
+
+    async def agree_time(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/add-time/agree."""
+        return await self._answer_time(who, request, agrees=True)
+
+    async def refuse_time(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/add-time/refuse."""
+        return await self._answer_time(who, request, agrees=False)
+
+    async def _answer_time(self, who: Principal, request: Request, *, agrees: bool) -> Response:
+        body: TimeAnswerIn = request.data
+        part, order = await self._own(who, request.path["id"])
+        staff = _is_staff(who, order)
+        await part.dispatch.ask(events.TimeAnswered(order.order_id, who.user, body.request, agrees, staff))
+        return await self.read(who, request)
+
+    async def reschedule(self, who: Principal, request: Request) -> Response:
+        """POST /v1/orders/{id}/schedule."""
+        body: ScheduleIn = request.data
+        part, order = await self._own(who, request.path["id"])
+        staff = _is_staff(who, order)
+        await part.dispatch.ask(
+            events.Rescheduled(order.order_id, who.user, body.scheduled_for, body.reason, staff=staff)
         )
         return await self.read(who, request)
 

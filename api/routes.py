@@ -37,6 +37,7 @@ _FILTERS: Final = (
     Param("to", "number", "Made before this time, epoch seconds."),
 )
 _OWN_ORDERS: Final = "customer: their own; technician: theirs; ops and service: of their cities"
+_CUSTOMERS_ORDERS: Final = "customer: their own; ops and service: of their cities"
 _STAFF_ORDERS: Final = "ops: of their cities; service: of its cities, or all when its token names none"
 
 
@@ -69,8 +70,24 @@ def order_routes(orders: Orders) -> list[Route]:
         ),
         Route(
             "order_add_time", "POST", "/v1/orders/{id}/add-time", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}),
-            _OWN_ORDERS, "Make a running service longer; refused with what fits (`facts`).", orders.add_time,
+            _OWN_ORDERS, "Make a running service longer; a technician's wish waits for consent.",
+            orders.add_time,
             body=bodies.AddTimeIn, result=OrderView, location=True, idempotency_key=True,
+        ),
+        Route(
+            "order_add_time_agree", "POST", "/v1/orders/{id}/add-time/agree", frozenset({CUSTOMER, SERVICE, OPS}),
+            _CUSTOMERS_ORDERS, "Agree to the time that the technician has asked for. Idempotent.", orders.agree_time,
+            body=bodies.TimeAnswerIn, result=OrderView, location=True,
+        ),
+        Route(
+            "order_add_time_refuse", "POST", "/v1/orders/{id}/add-time/refuse", frozenset({CUSTOMER, SERVICE, OPS}),
+            _CUSTOMERS_ORDERS, "Refuse it. Idempotent.", orders.refuse_time, body=bodies.TimeAnswerIn,
+            result=OrderView, location=True,
+        ),
+        Route(
+            "order_schedule", "POST", "/v1/orders/{id}/schedule", frozenset({CUSTOMER, SERVICE, OPS}),
+            _CUSTOMERS_ORDERS, "Move an order that has not begun to another time. Idempotent.", orders.reschedule,
+            body=bodies.ScheduleIn, result=OrderView, location=True,
         ),
         Route(
             "order_reassign", "POST", "/v1/orders/{id}/reassign", frozenset({TECHNICIAN, SERVICE, OPS}),

@@ -13,7 +13,7 @@ from api.bodies import OfferRow
 from core.ids import CityId
 from core.principal import Principal, Role
 from dispatch.events import JobNews
-from dispatch.model import Cancellation, Mode, Offer, Order, OrderState, Technician
+from dispatch.model import Cancellation, Mode, Offer, Order, OrderState, Technician, TimeRequest
 from dispatch.order import JOB_STATES, is_job
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
@@ -96,7 +96,19 @@ def order_view(
         fallback=order.fallback.value if order.mode is Mode.DIRECTED and reader is Reader.STAFF else UNSET,
         pinned_by=order.pinned_by if order.pinned_by is not None and reader is Reader.STAFF else UNSET,
         override=list(order.override) if order.override and reader is Reader.STAFF else UNSET,
+        time_request=_time_request(order.time_request) if order.time_request is not None else UNSET,
         cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
+    )
+
+
+def _time_request(request: TimeRequest) -> messages.TimeRequestView:
+    return messages.TimeRequestView(
+        request=request.request_id,
+        minutes=round(request.added_s / 60.0),
+        price_fen=request.price_fen,
+        asked_at=stamp(request.asked_at),
+        expires_at=stamp(request.expires_at),
+        state=request.state.value,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Final
 
 MEANINGS: Final[dict[str, str]] = {
     "add_time_clash": "The service cannot be made so much longer; `facts` says how much, and what else could be done.",
+    "add_time_over": "The request for more time was answered, has expired, or is not the order's last.",
+    "add_time_pending": "The customer has not answered the technician's last request for more time.",
     "already_acknowledged": "Somebody else acknowledged the incident first and owns it.",
     "already_assigned": "The order has a technician; take it from them first, or assign it to another.",
     "already_rated": "The order was rated before.",
@@ -70,6 +72,7 @@ MEANINGS: Final[dict[str, str]] = {
     "restricted": "Only the people an incident reaches may do this to it.",
     "scheduled_in_past": "The service cannot begin before now, by the server's clock.",
     "scheduled_too_far": "The service is farther ahead than orders may be scheduled (`dispatch.schedule.ahead_max_s`).",
+    "staff_needed": "By now only staff may do this to the order: calling it off would cost a fee.",
     "step_out_of_order": "Another step of the job comes first.",
     "store_conflict": "The stored state is newer than the change: two owners, or a repeat.",
     "store_corrupt": "A stored record cannot be read.",
@@ -78,6 +81,7 @@ MEANINGS: Final[dict[str, str]] = {
     "subject_cannot_handle": "The person an incident is about cannot acknowledge or resolve it.",
     "tier_unknown": "Only ranked tiers can be asked for (`dispatch.eligibility.tiers`).",
     "ticket_invalid": "The ticket is unknown, used or too old.",
+    "time_fixed": "The order has begun or ended; its time cannot be changed any more.",
     "token_expired": "The token's time is over; get a new one.",
     "token_invalid": "The token is not one of this server's.",
     "token_missing": "A token is needed.",

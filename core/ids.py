@@ -18,6 +18,7 @@ INCIDENT_PREFIX: Final = "inc_"
 TRIGGER_PREFIX: Final = "trg_"
 SESSION_PREFIX: Final = "ses_"
 ROUND_PREFIX: Final = "rnd_"
+REQUEST_PREFIX: Final = "req_"
 BLOCK_PREFIX: Final = "blk_"
 
 CLIENT_KEY_LEN_MAX: Final = 64

@@ -18,7 +18,14 @@ _OTHER_WAYS: Final = {
 
 
 def longer(
-    order: Order, added_s: float, price_fen: int | None, now: float, room: tuple[float, Block | None], most_s: float
+    order: Order,
+    added_s: float,
+    price_fen: int | None,
+    now: float,
+    room: tuple[float, Block | None],
+    most_s: float,
+    *,
+    is_staff: bool,
 ) -> Order:
     """The order with its service ``added_s`` longer. What ran over its time so far is not paid for.
 
@@ -26,6 +33,7 @@ def longer(
         price_fen: What it costs; None for the price of a minute as agreed so far.
         room: From ``Calendars.room_s``.
         most_s: How much may be added in all.
+        is_staff: Whether who asks may know what is in the way.
 
     Raises:
         Conflict: ``not_in_service``; ``add_time_clash`` with what fits in ``facts``.
@@ -33,12 +41,14 @@ def longer(
     """
     if order.state is not OrderState.IN_SERVICE:
         raise conflict("not_in_service", f"the order is {order.state}: only a running service can be made longer")
-    if order.added_s + added_s > most_s:
-        left_min = int((most_s - order.added_s) // 60)
-        raise Invalid(f"at most {left_min} more minutes can be added", field="minutes")
     room_s, block = room
+    fits_min = longest_min(min(room_s, most_s - order.added_s))
+    if order.added_s + added_s > most_s:
+        raise Invalid(
+            f"at most {fits_min} more minutes can be added", field="minutes", facts={"longest_minutes": fits_min}
+        )
     if block is not None and added_s > room_s:
-        raise _clash(room_s, block)
+        raise _clash(fits_min, block, is_staff=is_staff)
     started_at = order.started_at if order.started_at is not None else order.changed_at
     if price_fen is None:
         price_fen = (2 * order.service_fen * round(added_s) + round(order.duration_s)) // (2 * round(order.duration_s))
@@ -55,11 +65,17 @@ def longest_min(room_s: float) -> int:
     return max(0, int(room_s // 60)) if isfinite(room_s) else 0
 
 
-def _clash(room_s: float, block: Block) -> Conflict:
-    minutes = longest_min(room_s)
+def clash_facts(block: Block) -> dict[str, object]:
+    """Which order is in the way and from when; for staff, who can move it."""
+    facts: dict[str, object] = {"from_at": round(block.from_at, 3)}
+    return facts | ({"clash_order": block.order_id} if block.order_id is not None else {})
+
+
+def _clash(minutes: int, block: Block, *, is_staff: bool) -> Conflict:
     ways = (("shorter",) if minutes else ()) + _OTHER_WAYS[block.kind]
     return Conflict(
         f"a {block.kind.replace('_', ' ')} follows: at most {minutes} minutes fit",
         code="add_time_clash",
-        facts={"longest_minutes": minutes, "clash": block.kind.value, "alternatives": list(ways)},
+        facts={"longest_minutes": minutes, "clash": block.kind.value, "alternatives": list(ways)}
+        | (clash_facts(block) if is_staff else {}),
     )

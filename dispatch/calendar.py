@@ -360,6 +360,15 @@ class Calendars:
         begins_at = service_begins_at(order, now)
         return likely_end_at(job, now) + self._way(now).gap_s(job.site.point, order.site.point) > begins_at
 
+    def arrives_at(self, order: Order, user: UserId, now: float) -> float:
+        """When the technician whose order it is can be there: from where they are, or after the job they are doing."""
+        soonest_at = now + (order.eta_s or 0.0)
+        job_id = self._book.job_of.get(user)
+        if job_id is None or job_id == order.order_id:
+            return soonest_at
+        job = self._book.orders[job_id]
+        return max(soonest_at, likely_end_at(job, now) + self._way(now).gap_s(order.site.point, job.site.point))
+
     def room_s(self, order: Order, now: float) -> tuple[float, Block | None]:
         """How much longer the running service of an order may take, in seconds, and what ends it; inf for nothing."""
         technician = self._book.technicians.get(order.technician) if order.technician is not None else None

@@ -17,6 +17,7 @@ class Due(StrEnum):
     CONFIRM = "confirm"
     LOOK = "look"
     WAIT_OVER = "wait_over"
+    CONSENT = "consent"
     FORGET = "forget"
 
 

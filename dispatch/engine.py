@@ -13,10 +13,11 @@ from typing import Any
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import add_time, arrival, cancellation, eligibility, leases, modes, rating, schedule, willing
+from dispatch import arrival, cancellation, eligibility, leases, modes, rating, schedule, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
+from dispatch.appointments import Appointments
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
@@ -81,6 +82,16 @@ class DispatchEngine:
         self._watch = JobWatch(self._book, self._deadlines, places, travel, settings)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
         self._roster = Roster(shard, self._book, self._moves, self._matchmaker, self._calendars, settings)
+        self._appointments = Appointments(
+            self._book,
+            self._moves,
+            self._matchmaker,
+            self._roster,
+            self._calendars,
+            ids,
+            settings,
+            self._used_before,
+        )
         self._desk = Desk(self._book, self._moves, places, travel, self._calendars, settings)
         self._pair_blocks = PairBlocks(
             shard.tenant, self._book, self._moves, self._matchmaker, ids, settings.blocks_len_max
@@ -96,7 +107,9 @@ class DispatchEngine:
             e.StepTaken: self._on_step,
             e.OrderCancelled: self._on_cancelled,
             e.OrderReassigned: self._on_reassigned,
-            e.TimeAdded: self._on_time_added,
+            e.TimeAdded: self._appointments.add_time,
+            e.TimeAnswered: self._appointments.answer,
+            e.Rescheduled: self._appointments.reschedule,
             e.OrderAssigned: self._desk.assign,
             e.ModeSet: self._desk.set_mode,
             e.OrderConfirmed: self._on_confirmed,
@@ -121,6 +134,7 @@ class DispatchEngine:
             Due.CONFIRM: self._confirm_by_time,
             Due.LOOK: self._watch.look,
             Due.WAIT_OVER: self._watch.wait_over,
+            Due.CONSENT: self._appointments.lapse,
             Due.FORGET: self._forget,
         }
         self.acting: tuple[Due, str] | None = None
@@ -342,23 +356,6 @@ class DispatchEngine:
         if order is None or not (staff or by in (order.customer, order.technician)):
             raise no_such_order()
         return order
-
-    def _on_time_added(self, event: e.TimeAdded, now: float) -> list[Effect]:
-        book, settings = self._book, self._settings
-        order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
-        if self._used_before(event, now) is not None:
-            return []
-        room = self._calendars.room_s(order, now)
-        before, most_s = order, settings.schedule.added_max_s
-        order = book.put_order(add_time.longer(order, event.added_s, event.price_fen, now, room, most_s))
-        added = {"added_s": event.added_s, "price_fen": order.service_fen - before.service_fen}
-        book.note(order, now, "time_added", event.by, **added)
-        self._remember_key(event, order, now)
-        effects: list[Effect] = [self._moves.tell(order, e.OrderFact.TIME_ADDED, now)]
-        if order.technician is not None:
-            # An offer for afterwards was made for an earlier end.
-            effects.extend(self._moves.withdraw_offer(order.technician, now))
-        return effects
 
     def _used_before(self, event: e.OrderPlaced | e.TimeAdded, now: float) -> IdempotencyRecord | None:
         """What a client's key was used for. Raises ``Conflict`` when that was something else."""

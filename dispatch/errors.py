@@ -5,7 +5,8 @@ order_in_service, order_finished, order_confirmed, fee_changed, step_out_of_orde
 already_rated, busy, unverified, city_not_allowed, on_duty_elsewhere, idempotency_key_reused, scheduled_in_past,
 scheduled_too_far, calendar_conflict, add_time_clash, not_in_service, already_assigned, filter_failed, filter_holds,
 order_arrived, position_needed, not_at_place, dwell_needed, photo_needed, no_show_too_early,
-tier_unknown, blocks_full, block_held, pick_unavailable``.
+tier_unknown, blocks_full, block_held, pick_unavailable, add_time_pending,
+add_time_over, time_fixed, staff_needed``.
 """
 
 from collections.abc import Mapping, Sequence

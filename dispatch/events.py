@@ -196,14 +196,16 @@ class OrderReassigned:
 
 @dataclass(frozen=True, slots=True)
 class TimeAdded:
-    """A running service is made longer, for more money. Answered as ``OrderPlaced`` is when ``key`` is used again.
+    """A running service is made longer, for more money; when its technician says so, its customer is asked first.
+
+    Answered as ``OrderPlaced`` is when ``key`` is used again.
 
     Attributes:
         by: Who says so; must be the customer or the technician unless ``staff``.
         price_fen: What it costs; None for the price of a minute as agreed so far.
 
     Refused: ``not_found``, ``not_in_service``, ``invalid`` (more than ``added_max_s`` in all), ``add_time_clash``,
-    ``idempotency_key_reused``.
+    ``add_time_pending`` (the technician has asked already), ``idempotency_key_reused``.
     """
 
     order_id: OrderId
@@ -213,6 +215,43 @@ class TimeAdded:
     staff: bool = False
     key: str = ""
     fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeAnswered:
+    """The customer agrees to the time that the technician has asked for, or does not. A repeat is no news.
+
+    Attributes:
+        by: Must be the customer unless ``staff``.
+        request_id: What they answer; nothing else is agreed to.
+
+    Refused: ``not_found``, ``add_time_over`` (answered, expired, or not the last one), and as ``TimeAdded``.
+    """
+
+    order_id: OrderId
+    by: UserId
+    request_id: str
+    agrees: bool
+    staff: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rescheduled:
+    """An order that has not begun shall take place at another time. The time it has is no news.
+
+    Attributes:
+        by: Must be the customer unless ``staff``.
+
+    Refused: ``not_found``, ``time_fixed`` (its technician is on the way, or it has ended), ``scheduled_in_past``,
+    ``scheduled_too_far``, ``staff_needed`` (a customer whom calling it off would cost a fee), ``calendar_conflict``
+    (its technician cannot come then).
+    """
+
+    order_id: OrderId
+    by: UserId
+    scheduled_for: float
+    reason: str = ""
+    staff: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,6 +455,8 @@ DispatchEvent = (
     | OrderCancelled
     | OrderReassigned
     | TimeAdded
+    | TimeAnswered
+    | Rescheduled
     | OrderAssigned
     | ModeSet
     | OrderConfirmed
@@ -450,6 +491,10 @@ class OrderFact(StrEnum):
     REASSIGNED = "reassigned"
     RATED = "rated"
     TIME_ADDED = "time_added"
+    TIME_ASKED = "time_asked"
+    TIME_REFUSED = "time_refused"
+    TIME_EXPIRED = "time_expired"
+    RESCHEDULED = "rescheduled"
     PINNED = "pinned"
     SWITCHED = "switched"
     TECHNICIAN_LOST = "technician_lost"

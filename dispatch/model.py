@@ -122,6 +122,34 @@ class Cancellation:
     rises_at: float | None = None
 
 
+class RequestState(StrEnum):
+    """What has become of a technician's request."""
+
+    PENDING = "pending"
+    AGREED = "agreed"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+    DROPPED = "dropped"
+    """The service was over first."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeRequest:
+    """More time that a technician has asked the customer for.
+
+    Attributes:
+        price_fen: What it will cost.
+        expires_at: From then on the customer cannot agree to it any more.
+    """
+
+    request_id: str
+    added_s: float
+    price_fen: int
+    asked_at: float
+    expires_at: float
+    state: RequestState = RequestState.PENDING
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One order. Frozen: each change makes a new value with ``version`` one higher."""
@@ -181,6 +209,8 @@ class Order:
     """What calling it off has cost."""
     added_s: float = 0.0
     """How much of ``duration_s`` was added while in service."""
+    time_request: TimeRequest | None = None
+    """What its technician has last asked for; pending only while in service."""
     zone: str = ""
     """The city's zone that holds its place; empty where none does."""
     lost_at: float | None = None

@@ -17,7 +17,7 @@ from dispatch.errors import no_such_order
 from dispatch.events import CloseOffer, CloseReason, Effect, OrderFact
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import Cancellation, Fallback, Mode, Offer, Order, OrderState, WorkState
+from dispatch.model import Cancellation, Fallback, Mode, Offer, Order, OrderState, RequestState, WorkState
 from dispatch.news import order_changed, technician_changed
 from dispatch.offer import REFUSALS, OfferMove
 from dispatch.order import JOB_STATES, SETTLED_STATES, OrderMove
@@ -63,6 +63,9 @@ class Moves:
         self, order: Order, move: OrderMove, now: float, by: UserId, detail: dict[str, Any] | None = None, **facts: Any
     ) -> Order:
         """Move an order; ``facts`` are other fields that change with it, ``detail`` is for its history."""
+        request = order.time_request
+        if request is not None and request.state is RequestState.PENDING:
+            facts["time_request"] = replace(request, state=RequestState.DROPPED)
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
         if facts.get("reason"):
@@ -81,6 +84,7 @@ class Moves:
         for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
         self._watch.arm(order)
+        self.arm_request(order)
         if order.state is OrderState.SCHEDULED:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
@@ -112,6 +116,13 @@ class Moves:
         if was_job is not None:
             effects.extend(self.free(was_job, order, now))
         return [self.tell(order, OrderState.CANCELLED, now, lost_by=was_job), *effects]
+
+    def arm_request(self, order: Order) -> None:
+        """Set the deadline of what its technician has asked for, or drop it."""
+        self._deadlines.drop(Due.CONSENT, order.order_id)
+        request = order.time_request
+        if request is not None and request.state is RequestState.PENDING:
+            self._deadlines.set(request.expires_at, Due.CONSENT, order.order_id)
 
     def switch(self, order: Order, mode: Mode, now: float, by: UserId, why: str = "", **facts: Any) -> Order:
         """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""

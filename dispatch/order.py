@@ -37,6 +37,8 @@ class OrderMove(StrEnum):
     TAKE_BACK = "take_back"
     SHELVE = "shelve"
     """Taken back while its lead time has not begun."""
+    POSTPONE = "postpone"
+    """Moved to a later time while it is looked for."""
     SWITCH = "switch"
     """Its mode changes."""
     REOPEN = "reopen"
@@ -57,6 +59,7 @@ TABLE: Final[dict[tuple[OrderState, OrderMove], OrderState]] = {
     (_S.SCHEDULED, _M.CANCEL): _S.CANCELLED,
     (_S.MATCHING, _M.ASSIGN): _S.ASSIGNED,
     (_S.MATCHING, _M.SWITCH): _S.MATCHING,
+    (_S.MATCHING, _M.POSTPONE): _S.SCHEDULED,
     (_S.MATCHING, _M.GIVE_UP): _S.UNFILLED,
     (_S.MATCHING, _M.CANCEL): _S.CANCELLED,
     (_S.ASSIGNED, _M.EN_ROUTE): _S.EN_ROUTE,

@@ -132,12 +132,16 @@ class Roster:
         who = book.put_technician(replace(who, shifts=event.shifts, rests=event.rests, changed_at=now))
         self._matchmaker.want()
         effects: list[Effect] = [technician_changed(book, who, "calendar", now, self._settings.rating)]
-        offer = self._book.live_offer(event.technician)
-        if offer is not None:
-            arrives_at = offer.offered_at + offer.travel_s
-            if self._calendars.clash(book.orders[offer.order_id], event.technician, now, arrives_at) is not None:
-                effects.extend(self._moves.withdraw_offer(event.technician, now))
-        return effects
+        return [*effects, *self.withdraw_unfit(event.technician, now)]
+
+    def withdraw_unfit(self, user: UserId, now: float) -> list[Effect]:
+        """Withdraw a technician's live offer if it does not fit into their calendar any more."""
+        offer = self._book.live_offer(user)
+        if offer is None:
+            return []
+        order, arrives_at = self._book.orders[offer.order_id], offer.offered_at + offer.travel_s
+        fits = self._calendars.clash(order, user, now, arrives_at) is None
+        return [] if fits else self._moves.withdraw_offer(user, now)
 
     def take_copy(self, event: e.TechnicianCopied, now: float) -> list[Effect]:
         """See ``TechnicianCopied``."""

@@ -204,6 +204,8 @@ class ScheduleSettings(Ranged):
     """A technician whose service ends within this may be offered the next order, in seconds; 0 for never."""
     added_max_s: Annotated[float, Range(0, 86_400)] = 14_400.0
     """How much may be added to a service while it runs, in all, in seconds."""
+    consent_s: Annotated[float, Range(10, 3_600)] = 300.0
+    """How long a technician's request for more time waits for the customer's answer, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -387,6 +387,20 @@ class CancellationView(Struct, frozen=True, omit_defaults=True):
     """When time alone makes it dearer."""
 
 
+class TimeRequestView(Struct, frozen=True):
+    """More time that a technician has asked the customer for."""
+
+    request: Id
+    minutes: Count
+    price_fen: Fen
+    """What it will cost."""
+    asked_at: EpochS
+    expires_at: EpochS
+    """Until when the customer may agree."""
+    state: Literal["pending", "agreed", "refused", "expired", "dropped"]
+    """`dropped`: the service was over first."""
+
+
 class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """An order as its reader may see it."""
 
@@ -417,6 +431,8 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     """What calling it off has cost."""
     mode: Word | UnsetType = UNSET
     """How its technician is found; for customers and staff."""
+    time_request: TimeRequestView | UnsetType = UNSET
+    """What its technician has last asked for; counts once the customer or staff agree."""
     zone: Word | UnsetType = UNSET
     """The city's zone that holds its place; absent where none does."""
     picked: Id | UnsetType = UNSET

@@ -89,3 +89,53 @@ async def test_a_technician_gives_an_order_away_over_http(tmp_path: Path) -> Non
         own = server.token("tec_1", "technician")
         assert (await server.call("POST", path, own, {"reason": "ill"}))[0] == 200
         assert (await server.call("GET", f"/v1/orders/{placed['order']}", token))[1]["state"] == "matching"
+
+
+async def test_a_technicians_wish_for_more_time_waits_for_its_customer_also_over_a_restart(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phone = await server.technician()
+        token = server.token("cus_1", "customer")
+        anna = await server.session("cus_1", "customer")
+        _, placed, _ = await server.call("POST", "/v1/orders", token, order())
+        offer = await phone.until("offer")
+        await phone.ask("offer.accept", offer=offer["offer"])
+        path = f"/v1/orders/{placed['order']}"
+        for step in ("en_route", "arrived", "in_service"):
+            await phone.ask("job.step", order=placed["order"], step=step, evidence="photo:door")
+        own = server.token("tec_1", "technician")
+        status, body, _ = await server.call("POST", f"{path}/add-time", own, {"minutes": 240})
+        assert (status, body["price_fen"], body["duration_s"]) == (200, placed["price_fen"], placed["duration_s"])
+        request = body["time_request"]
+        assert (request["minutes"], request["state"]) == (240, "pending")
+        while "time_request" not in (told := await anna.until("order")):
+            pass
+        assert told["time_request"] == request
+        answer = {"request": request["request"]}
+        assert (await server.call("POST", f"{path}/add-time/agree", own, answer))[0] == 403
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        _, body, _ = await server.call("GET", path, token)
+        assert body["time_request"] == request
+        bad = await server.call("POST", f"{path}/add-time/agree", token, {"request": "req_other"})
+        assert (bad[0], bad[1]["code"]) == (409, "add_time_over")
+        status, body, _ = await server.call("POST", f"{path}/add-time/refuse", token, answer)
+        assert (status, body["time_request"]["state"], body["price_fen"]) == (200, "refused", placed["price_fen"])
+        own = server.token("tec_1", "technician")
+        _, body, _ = await server.call("POST", f"{path}/add-time", own, {"minutes": 30})
+        again = {"request": body["time_request"]["request"]}
+        status, body, _ = await server.call("POST", f"{path}/add-time/agree", token, again)
+        assert (status, body["duration_s"]) == (200, placed["duration_s"] + 1_800)
+        assert body["price_fen"] > placed["price_fen"]
+
+
+async def test_an_order_for_later_is_moved_by_its_customer(tmp_path: Path) -> None:
+    later = round(time.time()) + 86_400.0
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        _, placed, _ = await server.call("POST", "/v1/orders", token, order(scheduled_for=later))
+        path = f"/v1/orders/{placed['order']}/schedule"
+        status, body, _ = await server.call("POST", path, token, {"scheduled_for": later + 3_600, "reason": "train"})
+        assert (status, body["scheduled_for"], body["state"]) == (200, later + 3_600, "scheduled")
+        bad = await server.call("POST", path, token, {"scheduled_for": later - 90_000})
+        assert (bad[0], bad[1]["code"], bad[1]["field"]) == (422, "scheduled_in_past", "scheduled_for")
+        assert (await server.call("POST", path, server.token("cus_2", "customer"), {"scheduled_for": later}))[0] == 404

@@ -6,7 +6,7 @@ from core.errors import Conflict, DoorstepError, Invalid, NotFound
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import Step
-from dispatch.model import Order, OrderState, Rest, Shift
+from dispatch.model import Order, OrderState, RequestState, Rest, Shift, TimeRequest
 from dispatch.settings import DispatchSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, heard, north, tells
 
@@ -35,10 +35,9 @@ def refused(world: World, event: e.DispatchEvent) -> DoorstepError:
     return caught.value
 
 
-@pytest.mark.parametrize("by", [ANNA, TINA], ids=["customer", "technician"])
-def test_either_side_makes_a_running_service_longer_at_the_price_of_a_minute(by: UserId) -> None:
+def test_the_customer_makes_a_running_service_longer_at_the_price_of_a_minute() -> None:
     world, order = in_service()
-    assert heard(world.feed(add(order, 30, by))) == [tells("time_added")]
+    assert heard(world.feed(add(order, 30))) == [tells("time_added")]
     longer = world.order(order.order_id)
     assert (longer.duration_s, longer.added_s) == (1.5 * HOUR, 0.5 * HOUR)
     assert longer.service_fen == order.service_fen * 3 // 2
@@ -75,7 +74,12 @@ def test_a_booked_job_afterwards_bounds_what_can_be_added(minutes: int, fits: bo
     ways = ["shorter", "delay_next", "reassign_next"]
     assert error.facts == {"longest_minutes": 33, "clash": "booking", "alternatives": ways}
     assert world.order(order.order_id) == order
-    world.feed(e.OrderReassigned(following.order_id, OPS))
+    told = refused(world, add(order, minutes, OPS, staff=True)).facts
+    assert told["clash_order"] == following.order_id
+    assert told["from_at"] == following.scheduled_for
+    later = (following.scheduled_for or 0.0) + 600
+    world.feed(e.Rescheduled(following.order_id, OPS, later, "add-time before", staff=True))
+    assert world.order(following.order_id).technician == TINA
     assert heard(world.feed(add(order, minutes))) == [tells("time_added")]
 
 
@@ -114,7 +118,7 @@ def test_only_a_running_service_of_ones_own_is_made_longer_and_not_without_end()
     world.feed(add(order, 235))
     error = refused(world, add(order, 6))
     assert isinstance(error, Invalid)
-    assert error.field == "minutes"
+    assert (error.field, error.facts) == ("minutes", {"longest_minutes": 5})
     world.feed(add(order, 5))
     world.steps(order, Step.FINISHED)
     assert refused(world, add(order, 1)).code == "not_in_service"
@@ -127,6 +131,79 @@ def test_a_repeat_with_the_same_key_adds_nothing_and_a_different_one_is_refused(
     assert heard(world.feed(add(order, 10, key="k", fingerprint="a"))) == []
     assert world.order(order.order_id).added_s == 600.0
     assert refused(world, add(order, 20, key="k", fingerprint="b")).code == "idempotency_key_reused"
+
+
+def asked(world: World, order: Order) -> TimeRequest:
+    request = world.order(order.order_id).time_request
+    assert request is not None
+    return request
+
+
+def answer(world: World, order: Order, *, agrees: bool, by: UserId = ANNA, staff: bool = False) -> e.TimeAnswered:
+    return e.TimeAnswered(order.order_id, by, asked(world, order).request_id, agrees, staff)
+
+
+def test_a_technicians_wish_costs_nothing_until_the_customer_agrees_at_the_price_that_was_shown() -> None:
+    world, order = in_service()
+    assert heard(world.feed(add(order, 240, TINA))) == [tells("time_asked")]
+    waiting = world.order(order.order_id)
+    assert (waiting.service_fen, waiting.duration_s, waiting.added_s) == (order.service_fen, HOUR, 0.0)
+    request = asked(world, order)
+    assert (request.added_s, request.price_fen, request.state) == (4 * HOUR, 4 * order.service_fen, "pending")
+    assert refused(world, add(order, 1, TINA)).code == "add_time_pending"
+    with pytest.raises(NotFound):
+        world.feed(answer(world, order, agrees=True, by=TINA))
+    world.restart()
+    assert heard(world.feed(answer(world, order, agrees=True))) == [tells("time_added")]
+    longer = world.order(order.order_id)
+    assert (longer.service_fen, longer.duration_s) == (5 * order.service_fen, 5 * HOUR)
+    assert asked(world, order).state is RequestState.AGREED
+    assert heard(world.feed(answer(world, order, agrees=True))) == []
+    assert refused(world, answer(world, order, agrees=False)).code == "add_time_over"
+    world.tick(HOUR / 2)
+    assert asked(world, order).state is RequestState.AGREED, "what was answered does not expire"
+
+
+def test_a_request_is_refused_or_expires_also_after_a_restart_and_another_may_follow() -> None:
+    world, order = in_service()
+    world.feed(add(order, 30, TINA))
+    assert heard(world.feed(answer(world, order, agrees=False))) == [tells("time_refused")]
+    world.feed(add(order, 20, TINA))
+    old = answer(world, order, agrees=True)
+    world.restart()
+    effects = heard(world.tick(301))
+    assert effects == [tells("time_expired")]
+    assert refused(world, old).code == "add_time_over"
+    world.feed(add(order, 10, TINA))
+    assert refused(world, old).code == "add_time_over", "nothing else is agreed to than what was asked"
+    assert world.order(order.order_id).service_fen == order.service_fen
+    world.steps(order, Step.FINISHED)
+    assert asked(world, order).state is RequestState.DROPPED
+    assert refused(world, answer(world, order, agrees=True)).code == "add_time_over"
+    assert world.engine.next_deadline() is not None
+    world.tick(HOUR)
+    assert asked(world, order).state is RequestState.DROPPED
+
+
+def test_the_calendar_is_asked_when_the_technician_asks_and_again_when_the_customer_agrees() -> None:
+    world, order = in_service()
+    world.feed(e.CalendarSet(TINA, (), (Rest(T0 + HOUR + 600, T0 + 3 * HOUR),)))
+    assert refused(world, add(order, 11, TINA)).code == "add_time_clash"
+    world.feed(add(order, 10, TINA))
+    world.feed(e.CalendarSet(TINA, (), (Rest(T0 + HOUR + 300, T0 + 3 * HOUR),)))
+    error = refused(world, answer(world, order, agrees=True))
+    assert (error.code, error.facts["longest_minutes"]) == ("add_time_clash", 5)
+    assert "from_at" not in error.facts
+    assert "from_at" in refused(world, answer(world, order, agrees=True, by=OPS, staff=True)).facts
+    world.feed(e.CalendarSet(TINA, (), ()))
+    world.feed(answer(world, order, agrees=True, by=OPS, staff=True))
+    assert world.order(order.order_id).added_s == 600.0
+
+
+def test_a_repeated_wish_with_the_same_key_asks_once() -> None:
+    world, order = in_service()
+    world.feed(add(order, 10, TINA, key="k", fingerprint="a"))
+    assert heard(world.feed(add(order, 10, TINA, key="k", fingerprint="a"))) == []
 
 
 def test_a_technician_gives_an_order_away_before_they_arrive_and_keeps_no_claim() -> None:
