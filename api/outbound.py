@@ -19,7 +19,9 @@ from safety import events as safety_events
 _encode = msgspec.json.Encoder().encode
 _FOR_STAFF: Final = frozenset({dispatch_events.OrderFact.TECHNICIAN_LOST, dispatch_events.OrderFact.TECHNICIAN_BACK})
 """News of an order that its customer and technician are not told."""
-_NEWS_FOR_STAFF: Final = frozenset({dispatch_events.News.BLOCKED, dispatch_events.News.FAR_PHOTO})
+_NEWS_FOR_STAFF: Final = frozenset(
+    {dispatch_events.News.BLOCKED, dispatch_events.News.FAR_PHOTO, dispatch_events.News.UNFIT}
+)
 """The same of its job."""
 
 

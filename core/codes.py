@@ -39,6 +39,7 @@ MEANINGS: Final[dict[str, str]] = {
     "method_not_allowed": "The path exists, not for this method.",
     "mode_unsupported": "This way of giving orders is not available here.",
     "no_such_city": "The server does not serve this city.",
+    "no_longer_fits": "The technician's record does not fit the order any more: what is missing is named.",
     "no_show_too_early": "The technician must wait longer for the customer; the message says how long.",
     "not_assigned": "The order has no technician to take it from, or is not yours to work on.",
     "not_at_place": "The last position is not at the place; come nearer, or give a photo's reference.",

@@ -16,6 +16,7 @@ from dispatch import rating
 from dispatch.barred import Barred
 from dispatch.model import (
     BlockMark,
+    Booking,
     DutyState,
     IdempotencyRecord,
     Offer,
@@ -119,6 +120,8 @@ class Book:
         for technician in state.technicians:
             self._index_technician(self._with_work(self.with_duty(technician)))
         self.new_turn()
+        for technician in state.technicians:
+            self._keep_bookings(technician.technician)  # versions that kept none in the record stored orders too
 
     def new_turn(self) -> None:
         """What was changed is stored."""
@@ -156,6 +159,18 @@ class Book:
     def live_offers_of(self, order_id: OrderId) -> list[Offer]:
         """Live offers of an order, oldest first."""
         return [self.offers[offer_id] for offer_id in self.live_of_order.get(order_id, ())]
+
+    def bookings(self, technician: Technician) -> list[Booking]:
+        """What a technician has accepted for later, in any city that is served."""
+        served = self._served
+        return [b for b in technician.bookings if served is None or b.city in served]
+
+    def has_new_bookings(self, user: UserId) -> bool:
+        """Whether this turn has changed what a technician has accepted for later."""
+        if user not in self.changes.technicians:
+            return False
+        before = self.aside.technicians[user]
+        return self.technicians[user].bookings != (() if before is None else before.bookings)
 
     def key(self, user: UserId, key: str) -> IdempotencyRecord | None:
         """What a client's key has made."""
@@ -221,6 +236,10 @@ class Book:
         order = replace(order, version=(before.version if before is not None else order.version) + fresh)
         self._index_order(before, order)
         self.changes.orders[order.order_id] = order
+        holders = (None if before is None else before.technician, order.technician)
+        for user in dict.fromkeys(holders):
+            if user is not None:
+                self._keep_bookings(user)
         return order
 
     def put_offer(self, offer: Offer) -> Offer:
@@ -241,10 +260,32 @@ class Book:
         if fresh:
             self.aside.technicians[technician.technician] = before
             self.aside.city = self.aside.city or self.city
+        technician = self._with_bookings(technician)
         technician = replace(technician, version=(before.version if before is not None else technician.version) + fresh)
         self.take_technician(technician)
         self.changes.technicians[technician.technician] = technician
         return technician
+
+    def _keep_bookings(self, user: UserId) -> None:
+        """Write a technician's bookings of this city into their record, for the other cities to see.
+
+        A record is written only over the version that was known, so of two acceptances in two cities that do not know
+        of each other one is not stored, and is decided again with the other's booking in the record.
+        """
+        technician = self.technicians.get(user)
+        if technician is not None and self._with_bookings(technician) is not technician:
+            self.put_technician(technician)
+
+    def _with_bookings(self, technician: Technician) -> Technician:
+        orders = (self.orders[order_id] for order_id in self.bookings_of.get(technician.technician, ()))
+        here = [
+            Booking(o.order_id, o.city, o.site.point, o.booked_for, o.duration_s)
+            for o in orders
+            if o.booked_for is not None
+        ]
+        elsewhere = [b for b in technician.bookings if b.city != self.shard.city]
+        bookings = tuple(sorted([*here, *elsewhere], key=lambda b: (b.begins_at, b.order_id)))
+        return technician if bookings == technician.bookings else replace(technician, bookings=bookings)
 
     def take_technician(self, technician: Technician) -> None:
         """Take over a technician whom another city's engine has stored: nothing to store here."""

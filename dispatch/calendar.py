@@ -17,7 +17,7 @@ import numpy as np
 from core.ids import OrderId, UserId
 from dispatch import cost
 from dispatch.book import Book
-from dispatch.model import Order, OrderState, Shift, Technician
+from dispatch.model import Booking, Order, OrderState, Shift, Technician
 from dispatch.ports import TravelRate
 from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem
 from dispatch.settings import ScheduleSettings
@@ -162,11 +162,7 @@ def blocks(
     Args:
         without: An order that is not counted: the one that is being asked about.
     """
-    found = [
-        _booking(book.orders[order_id], from_at)
-        for order_id in book.bookings_of.get(technician.technician, ())
-        if order_id != without
-    ]
+    found = [_block(booking, from_at) for booking in book.bookings(technician) if booking.order_id != without]
     found += [Block(*span, BlockKind.REST) for span in _rests(technician, from_at, until_at)]
     found += [Block(*span, BlockKind.OFF_SHIFT) for span in hours.closed(technician.shifts, from_at, until_at)]
     found = [block for block in found if block.until_at > from_at and block.from_at < until_at]
@@ -178,11 +174,10 @@ def _rests(technician: Technician, from_at: float, until_at: float) -> list[tupl
     return [span for span in spans if span[1] > from_at and span[0] < until_at]
 
 
-def _booking(order: Order, now: float) -> Block:
+def _block(booking: Booking, now: float) -> Block:
     # A booking whose time has come and whose technician has not set out takes as long as ever, from now.
-    begins_at = order.booked_for if order.booked_for is not None else now
-    ends_at = max(begins_at, now) + order.duration_s
-    return Block(begins_at, ends_at, BlockKind.BOOKING, order.site.point, order.order_id)
+    ends_at = max(booking.begins_at, now) + booking.duration_s
+    return Block(booking.begins_at, ends_at, BlockKind.BOOKING, booking.point, booking.order_id)
 
 
 def ends_at(order: Order, now: float) -> float:
@@ -241,7 +236,9 @@ def columns(
     points: list[LatLng | None] = []
     for row, user in enumerate(users):
         technician = book.technicians[user]
-        booked = (_booking(book.orders[order_id], now) for order_id in book.bookings_of.get(user, ()))
+        if not (technician.bookings or technician.rests or technician.shifts):
+            continue
+        booked = (_block(booking, now) for booking in book.bookings(technician))
         bookings = [block for block in booked if block.from_at < until_at]
         here = [(block.from_at, block.until_at) for block in bookings]
         points += [block.point for block in bookings]

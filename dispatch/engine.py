@@ -48,6 +48,7 @@ from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
+from dispatch.standing import AT_ACCEPTANCE, FOR_ANYBODY, RECORD, Standing
 from dispatch.stored import Stored
 
 
@@ -76,12 +77,23 @@ class DispatchEngine:
         self._deadlines = Deadlines()
         self._hours = Hours(zone)
         self._calendars = Calendars(self._book, self._hours, travel, settings.schedule)
+        self._standing = Standing(self._book, places, travel, self._calendars, settings)
         self._matchmaker = Matchmaker(
-            self._book, self._deadlines, places, travel, ids, settings, self._calendars, asks_roads=asks_roads
+            self._book,
+            self._deadlines,
+            places,
+            travel,
+            ids,
+            settings,
+            self._calendars,
+            self._standing,
+            asks_roads=asks_roads,
         )
         self._watch = JobWatch(self._book, self._deadlines, places, travel, settings)
         self._moves = Moves(self._book, self._deadlines, self._matchmaker, self._watch, settings)
-        self._roster = Roster(shard, self._book, self._moves, self._matchmaker, self._calendars, settings)
+        self._roster = Roster(
+            shard, self._book, self._moves, self._matchmaker, self._calendars, self._standing, settings
+        )
         self._appointments = Appointments(
             self._book,
             self._moves,
@@ -156,7 +168,7 @@ class DispatchEngine:
             self._moves.arm(order)
             # Nobody was heard while the server was down.
             self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
-        if self._book.waiting:
+        if self._book.waiting or self._book.changes:
             self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
 
     def handle(self, event: DispatchEvent, now: float) -> list[Effect]:
@@ -434,7 +446,7 @@ class DispatchEngine:
         technician_id = order.technician
         assert technician_id is not None  # noqa: S101 - an order that can take a step has one
         self._watch.check_step(order, event, now)
-        effects = self._set_out(technician_id, now) if orders.is_booking(order) else []
+        effects = self._set_out(order, technician_id, event, now) if orders.is_booking(order) else []
         order, news, detail = self._watch.take_step(order, event, now)
         facts = self._step_facts(order, move, now)
         order = self._moves.move(order, move, now, event.by, detail, booked_for=None, **facts)
@@ -448,13 +460,18 @@ class DispatchEngine:
             effects.extend(self._moves.free(technician_id, order, now))
         return effects
 
-    def _set_out(self, user: UserId, now: float) -> list[Effect]:
-        """Refuse to begin a booked job beside another one; an offer that is open meanwhile is withdrawn."""
+    def _set_out(self, order: Order, user: UserId, event: e.StepTaken, now: float) -> list[Effect]:
+        """Refuse to begin a booked job beside another one, or that the record does not fit any more.
+
+        An offer that is open meanwhile is withdrawn. Staff may pass over what they may pass over when they assign.
+        """
         who = self._book.technicians.get(user)
         if user in self._book.job_of:
             raise conflict("busy", "another job is not over")
         if who is None or not self._book.on_duty_here(who):
             raise conflict("not_on_duty", "go on duty first")
+        by_staff = event.staff or order.pinned_by is not None
+        self._standing.check(order, user, now, FOR_ANYBODY if by_staff else RECORD)
         return self._moves.withdraw_offer(user, now)
 
     def _step_facts(self, order: Order, move: OrderMove, now: float) -> dict[str, Any]:
@@ -487,6 +504,7 @@ class DispatchEngine:
             return []
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
             raise offers.too_late(offer, order, now)
+        self._standing.check(order, offer.technician, now, AT_ACCEPTANCE)
         # The time for thinking is not held against them: what the round saw is judged by what has come since.
         arrives_at = offer.offered_at + offer.travel_s
         clash = self._calendars.clash(order, offer.technician, now, arrives_at)

@@ -74,8 +74,8 @@ class OfferAccepted:
     """A technician takes an offer. A repeat is no news.
 
     Refused: ``not_found`` (no such offer, or somebody else's), ``offer_expired``, ``offer_taken``,
-    ``offer_revoked``, ``offer_declined``, ``order_cancelled``, ``calendar_conflict`` (something that was not there when
-    it was offered).
+    ``offer_revoked``, ``offer_declined``, ``order_cancelled``, ``calendar_conflict`` and ``no_longer_fits`` (something
+    that was not there when it was offered).
     """
 
     offer_id: OfferId
@@ -142,8 +142,8 @@ class StepTaken:
     """The job has come to its next step. The step it stands on is no news.
 
     Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``; setting out for
-    a booked job ``busy`` (another is not over) and ``not_on_duty``; for want of proof ``position_needed``,
-    ``not_at_place``, ``dwell_needed``, ``photo_needed``; ``no_show_too_early``.
+    a booked job ``busy`` (another is not over), ``not_on_duty`` and ``no_longer_fits``; for want of proof
+    ``position_needed``, ``not_at_place``, ``dwell_needed``, ``photo_needed``; ``no_show_too_early``.
 
     Attributes:
         by: Must be the order's technician unless ``staff``.
@@ -531,6 +531,8 @@ class News(StrEnum):
     """The two have been kept apart since (for staff only)."""
     FAR_PHOTO = "far_photo"
     """For staff: a photo proved the arrival, and the live position says that it was made elsewhere."""
+    UNFIT = "unfit"
+    """The technician's record does not fit any more (for staff only)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -615,7 +617,7 @@ class TechnicianChanged:
     technician: Technician
     rating: float
     what: str
-    """``put``, ``work``, ``rating``, ``duty``, ``calendar``, or ``copied`` (from another city's engine)."""
+    """``put``, ``work``, ``rating``, ``duty``, ``calendar``, ``bookings``, or ``copied`` from another city's engine."""
 
 
 @dataclass(frozen=True, slots=True)

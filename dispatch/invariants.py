@@ -92,6 +92,8 @@ def _check_technician(book: Book, technician: Technician) -> None:
         _hold(here, user, "works here but is not on duty here")
     if work is WorkState.OFFERED:
         _hold(technician.duty is DutyState.ON, user, "has an offer and duty", technician.duty)
+    recorded = {b.order_id for b in technician.bookings if b.city == book.shard.city}
+    _hold(recorded == set(book.bookings_of.get(user, ())), user, "bookings of the record", recorded)
     free = here and technician.duty is DutyState.ON and work is WorkState.IDLE
     _hold((user in book.idle) == free, user, "idle index", free)
     _hold((user in book.unheard) == (technician.unheard_since is not None), user, "unheard index")

@@ -23,6 +23,7 @@ from dispatch.places import Places
 from dispatch.ports import TravelRate
 from dispatch.problem import Exclusion, Pair, Problem, Solution
 from dispatch.settings import DispatchSettings
+from dispatch.standing import Standing
 from dispatch.technician import WorkMove
 
 DEADLINE_GRACE_S: Final = 0.001
@@ -45,11 +46,13 @@ class Matchmaker:
         ids: IdSource,
         settings: DispatchSettings,
         calendars: Calendars,
+        standing: Standing,
         *,
         asks_roads: bool = False,
     ) -> None:
         self._book = book
         self._calendars = calendars
+        self._standing = standing
         self._deadlines = deadlines
         self._places = places
         self._travel = travel
@@ -149,13 +152,13 @@ class Matchmaker:
             if len(order):
                 self._solving = (round_id, problem)
                 return [AskWays(round_id, problem, order, asked)]
-        return self._decide(round_id, problem, now)
+        return self._decide(round_id, problem, now, is_old=False)
 
-    def _decide(self, round_id: str, problem: Problem, now: float) -> list[Effect]:
+    def _decide(self, round_id: str, problem: Problem, now: float, *, is_old: bool) -> list[Effect]:
         if len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max:
             self._solving = (round_id, problem)
             return [SolveRound(round_id, problem)]
-        return self._apply(round_id, problem, matching.solve(problem), None, now)
+        return self._apply(round_id, problem, matching.solve(problem), None, now, is_old=is_old)
 
     def _choose_orders(self, *, anybody: bool) -> tuple[list[Order], bool]:
         """Orders of this round, least recently tried first, and whether others are left for the next turn."""
@@ -186,7 +189,7 @@ class Matchmaker:
             return []
         round_id, problem = self._solving
         self._solving = None
-        effects = self._decide(round_id, replace(problem, ways=event.ways, ways_from=event.source), now)
+        effects = self._decide(round_id, replace(problem, ways=event.ways, ways_from=event.source), now, is_old=True)
         self._look_for_newcomers(problem)
         return effects
 
@@ -204,19 +207,29 @@ class Matchmaker:
         if event.solution is None:
             self._again(now + self._settings.round.retry_s)
             return []
-        effects = self._apply(round_id, problem, event.solution, event.inputs, now)
+        effects = self._apply(round_id, problem, event.solution, event.inputs, now, is_old=True)
         self._look_for_newcomers(problem)
         return effects
 
     def _apply(
-        self, round_id: str, problem: Problem, solution: Solution, inputs: bytes | None, now: float
+        self,
+        round_id: str,
+        problem: Problem,
+        solution: Solution,
+        inputs: bytes | None,
+        now: float,
+        *,
+        is_old: bool,
     ) -> list[Effect]:
         effects: list[Effect] = []
         for order_id, step in zip(problem.orders.ids, solution.steps, strict=True):
             self._set_step(OrderId(order_id), step)
         made: set[tuple[str, str]] = set()
+        # Book, phones and people may have moved on while a thread was solving or roads were asked.
+        holding = self._standing.holding(solution.pairs, now) if is_old else None
         for pair in solution.pairs:
-            if self._is_possible(pair, now):
+            holds = holding is None or (pair.order_id, pair.technician) in holding
+            if holds and self._is_free(pair, now):
                 effects.extend(self._offer(pair, round_id, now))
                 made.add((pair.order_id, pair.technician))
         self._keep(round_id, problem, solution, inputs, made, now)
@@ -228,21 +241,9 @@ class Matchmaker:
         if order is not None and order_id in self._book.waiting and order.radius_step != step:
             self._book.put_order(replace(order, radius_step=step))
 
-    def _is_possible(self, pair: Pair, now: float) -> bool:
-        """Whether the pair still stands: the book may have moved on while a thread was solving."""
-        order_id, user = OrderId(pair.order_id), UserId(pair.technician)
-        order = self._book.orders.get(order_id)
-        return (
-            order is not None
-            and order_id in self._book.waiting
-            and order.picked in (None, user)
-            and self._may_be_asked(user, now)
-            and not self._book.has_refused(order_id, user)
-            and not self._book.barred.holds(order.customer, user)
-            and self._places.slot(user) is not None
-            and self._calendars.clash(self._book.orders[order_id], user, now, now + pair.travel_s) is None
-            and not self._places.in_alarm([user]).any()
-        )
+    def _is_free(self, pair: Pair, now: float) -> bool:
+        """Whether both still look for somebody: an offer of this very round may have changed that."""
+        return OrderId(pair.order_id) in self._book.waiting and self._may_be_asked(UserId(pair.technician), now)
 
     def _may_be_asked(self, user: UserId, now: float) -> bool:
         chain_s = self._settings.schedule.chain_s

@@ -272,6 +272,22 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True)
+class Booking:
+    """A job that a technician has accepted and begins with later, as every city that knows the technician sees it.
+
+    Attributes:
+        city: Whose engine has the order, and alone adds and removes this.
+        begins_at: When they begin with it, UTC epoch seconds.
+    """
+
+    order_id: OrderId
+    city: CityId
+    point: LatLng
+    begins_at: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Technician:
     """A technician as dispatch knows them. Position is not here: it is in the shard's index."""
 
@@ -308,6 +324,8 @@ class Technician:
     """Services that they do; without any, all that their skills allow."""
     zones: dict[CityId, tuple[str, ...]] = field(default_factory=dict)
     """Zones of a city to which they go; everywhere in a city that is not named."""
+    bookings: tuple[Booking, ...] = ()
+    """What they have accepted for later, in any city, in order of time."""
 
 
 class BlockSide(StrEnum):

@@ -252,6 +252,7 @@ class Moves:
             return []  # left the city while in a job, and the server was restarted since
         work = book.work_of(user)
         if known.work is work:
-            return []
+            told = book.has_new_bookings(user)
+            return [technician_changed(book, known, "bookings", now, self._settings.rating)] if told else []
         who = technician.advance(known, _WORK_MOVES[work], now, book.story(order.order_id))
         return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]

@@ -55,7 +55,8 @@ class DispatchState:
     Attributes:
         orders: Orders not yet confirmed, cancelled or unfilled, and those settled in the last hour.
         offers: All offers of these orders, live and settled (who already refused survives a restart).
-        technicians: All technicians whose ``cities`` contain the city, and those on duty in it all the same.
+        technicians: All technicians whose ``cities`` contain the city, and those on duty in it, or with a job of it
+            that they have accepted for later, all the same.
         event_seqs: Last event number of each order.
         idempotency: Keys of the last 24 h.
         blocks: Blocks between people of the whole tenant, in no particular order.

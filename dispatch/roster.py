@@ -1,21 +1,22 @@
 """Who works: profiles, duty, calendars, copies of other cities' technicians, alarms."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from core.ids import CityId, UserId
+from core.ids import CityId, OrderId, UserId
 from core.shard import Shard
 from dispatch import events as e
 from dispatch import technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.errors import conflict, no_such_technician
-from dispatch.events import Effect
+from dispatch.events import Effect, News
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import DutyState, Technician, WorkState
-from dispatch.moves import Moves
+from dispatch.moves import SYSTEM, Moves
 from dispatch.news import technician_changed
 from dispatch.settings import DispatchSettings
+from dispatch.standing import AT_ACCEPTANCE, Standing
 
 
 class Roster:
@@ -28,6 +29,7 @@ class Roster:
         moves: Moves,
         matchmaker: Matchmaker,
         calendars: Calendars,
+        standing: Standing,
         settings: DispatchSettings,
     ) -> None:
         self._shard = shard
@@ -35,6 +37,7 @@ class Roster:
         self._moves = moves
         self._matchmaker = matchmaker
         self._calendars = calendars
+        self._standing = standing
         self._settings = settings
 
     def check_names(self, user: UserId, skills: Iterable[str], services: Iterable[str], zones: Iterable[str]) -> None:
@@ -117,9 +120,11 @@ class Roster:
         )
         if who == known and event.technician in book.technicians:
             return []
+        before = self._standing.misfits(event.technician, now)
         who = book.put_technician(replace(who, changed_at=now))
         self._matchmaker.want()
-        return [technician_changed(book, who, "put", now, self._settings.rating)]
+        told = technician_changed(book, who, "put", now, self._settings.rating)
+        return [told, *self._look_at_orders(event.technician, before, now)]
 
     def set_calendar(self, event: e.CalendarSet, now: float) -> list[Effect]:
         """A technician works and rests at other times; an offer that does not fit any more is withdrawn."""
@@ -159,9 +164,38 @@ class Roster:
                 idle_since=known.idle_since,
                 unheard_since=known.unheard_since,
             )
+            self._matchmaker.want()
+        is_new_record = known is not None and _record(known) != _record(copy)
+        before = self._standing.misfits(copy.technician, now) if is_new_record else {}
         book.take_technician(copy)
-        return [technician_changed(book, copy, "copied", now, self._settings.rating)]
+        effects: list[Effect] = [technician_changed(book, copy, "copied", now, self._settings.rating)]
+        return effects + (self._look_at_orders(copy.technician, before, now) if is_new_record else [])
+
+    def _look_at_orders(self, user: UserId, before: Collection[OrderId], now: float) -> list[Effect]:
+        """After a change of a record: withdraw an offer that it does not fit, and tell staff of accepted orders.
+
+        Args:
+            before: Orders that it did not fit before either.
+        """
+        effects: list[Effect] = []
+        for order_id, reasons in self._standing.misfits(user, now).items():
+            if order_id not in before:
+                order = self._book.orders[order_id]
+                lacking = ", ".join(reason.name.lower() for reason in reasons)
+                self._book.note(order, now, News.UNFIT, SYSTEM, technician=user, lacking=lacking)
+                effects.append(e.JobNews(order, News.UNFIT, now))
+        offer = self._book.live_offer(user)
+        if offer is not None:
+            order = self._book.orders[offer.order_id]
+            if self._standing.against(order, user, now, AT_ACCEPTANCE):
+                effects.extend(self._moves.withdraw_offer(user, now))
+        return effects
 
     def alarm_raised(self, event: e.AlarmRaised, now: float) -> list[Effect]:
         """See ``AlarmRaised``."""
         return self._moves.withdraw_offer(event.technician, now)
+
+
+def _record(who: Technician) -> tuple[object, ...]:
+    """What of a technician speaks for or against orders whatever they are doing."""
+    return who.verified, who.cities, who.skills, who.gender, who.tier, who.papers, who.services, who.zones

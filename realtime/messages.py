@@ -448,12 +448,12 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
 class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):
     """Something happened in a job without a step.
 
-    `blocked` is for ops: one of the two has blocked the other, and the order stands. `withdrawn` is what is left of
-    news that is not yours any more.
+    `blocked` and `unfit` are for ops, and the order stands: one of the two has blocked the other; the record does not
+    fit the order any more. `withdrawn` is what is left of news that is not yours any more.
     """
 
     order: Id
-    what: Literal["near", "at_place", "left_place", "wait_over", "far_photo", "blocked", "withdrawn"]
+    what: Literal["near", "at_place", "left_place", "wait_over", "far_photo", "blocked", "unfit", "withdrawn"]
     at: EpochS
     technician: Id | UnsetType = UNSET
     within_m: Annotated[float, Meta(ge=0.0, le=100_000.0)] | UnsetType = UNSET

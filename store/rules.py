@@ -24,10 +24,11 @@ def is_settled(order: Order) -> bool:
 def cities_that_load(technician: Technician) -> frozenset[CityId]:
     """Cities whose engines must know the technician from the start.
 
-    The one they are on duty in counts although the record no longer names it: nobody else could end that duty.
+    The one they are on duty in, or have accepted a job of, counts although the record no longer names it: nobody else
+    could end that.
     """
     on_duty = () if technician.duty_city is None else (technician.duty_city,)
-    return frozenset((*technician.cities, *on_duty))
+    return frozenset((*technician.cities, *on_duty, *(booking.city for booking in technician.bookings)))
 
 
 def version_conflict(kind: str, key: str, *, found: int, writing: int) -> Unavailable:
