@@ -256,12 +256,14 @@ class Candidate(Struct, frozen=True, omit_defaults=True):
     """The order that got them in this round."""
 
 
-class Excluded(Struct, frozen=True):
+class Excluded(Struct, frozen=True, omit_defaults=True):
     """A technician in reach who was no candidate, with the one reason."""
 
     technician: Id
     reason: Word
     distance_m: MetresM
+    detail: Word = ""
+    """Of `calendar`: `booking`, `rest`, `off_shift` or `too_late`."""
 
 
 class RoundExplained(Struct, frozen=True):
@@ -279,6 +281,8 @@ class RoundExplained(Struct, frozen=True):
     ]
     ranking: Annotated[list[Candidate], Meta(max_length=100_000)]
     excluded: Annotated[list[Excluded], Meta(max_length=100_000)]
+    ways_from: Text
+    """Which road engine told the likely ways, or what failed; empty when none was asked."""
 
 
 class Explanation(Struct, frozen=True):
@@ -332,6 +336,8 @@ class OrderSeen(Struct, frozen=True, omit_defaults=True):
     terms: Terms = msgspec.field(default_factory=list)
     rank: Rank | None = None
     best_cost_s: CostS | None = None
+    detail: Word = ""
+    """Of `calendar`: `booking`, `rest`, `off_shift` or `too_late`."""
 
 
 class RoundSeen(Struct, frozen=True):

@@ -227,6 +227,7 @@ def _round_seen(seen: not_offered.RoundSeen) -> RoundSeen:
             terms=[Term(term.name, term.seconds) for term in order.terms],
             rank=order.rank,
             best_cost_s=order.best_cost_s,
+            detail=order.detail,
         )
         for order in seen.nearest
     ]

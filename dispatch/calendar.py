@@ -7,7 +7,7 @@ service on one pair.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import date, datetime, time, timedelta, tzinfo
 from enum import StrEnum
 from typing import Final
@@ -35,6 +35,12 @@ class BlockKind(StrEnum):
     BOOKING = "booking"
     REST = "rest"
     OFF_SHIFT = "off_shift"
+
+
+KIND_CODES: Final = {BlockKind.BOOKING: 1, BlockKind.REST: 2, BlockKind.OFF_SHIFT: 3}
+"""Codes of kinds in columns; stored with rounds, so they stay."""
+TOO_LATE: Final = "too_late"
+"""What a calendar says of somebody who would come too long after the order's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +240,7 @@ def columns(
     rows: list[int] = []
     spans: list[tuple[float, float]] = []
     points: list[LatLng | None] = []
+    kinds: list[int] = []
     for row, user in enumerate(users):
         technician = book.technicians[user]
         if not (technician.bookings or technician.rests or technician.shifts):
@@ -242,13 +249,13 @@ def columns(
         bookings = [block for block in booked if block.from_at < until_at]
         here = [(block.from_at, block.until_at) for block in bookings]
         points += [block.point for block in bookings]
+        kinds += [KIND_CODES[BlockKind.BOOKING]] * len(bookings)
         if technician.rests or technician.shifts:
-            unplaced = [
-                *_rests(technician, now, unplaced_until_at),
-                *hours.closed(technician.shifts, now, unplaced_until_at),
-            ]
-            here += unplaced
-            points += [None] * len(unplaced)
+            rests = _rests(technician, now, unplaced_until_at)
+            closed = hours.closed(technician.shifts, now, unplaced_until_at)
+            here += [*rests, *closed]
+            points += [None] * (len(rests) + len(closed))
+            kinds += [KIND_CODES[BlockKind.REST]] * len(rests) + [KIND_CODES[BlockKind.OFF_SHIFT]] * len(closed)
         rows += [row] * len(here)
         spans += here
     times = np.array(spans, dtype=np.float64).reshape(-1, 2)
@@ -259,6 +266,7 @@ def columns(
         placed=np.array([point is not None for point in points], dtype=np.bool_),
         lat_deg=np.array([point.lat_deg if point else 0.0 for point in points], dtype=np.float64),
         lng_deg=np.array([point.lng_deg if point else 0.0 for point in points], dtype=np.float64),
+        kind=np.array(kinds, dtype=np.uint8),
     )
 
 
@@ -307,6 +315,28 @@ def clashes(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArr
         whose, first = np.unique(technician, return_index=True)
         against[:, whose] |= np.logical_or.reduceat(clashing, first, axis=1)
     return against
+
+
+def reasons(problem: Problem, row: int, distance_m: FloatArray) -> dict[int, str]:
+    """What it is in whose calendar that speaks against one order: ``too_late`` or the ``BlockKind``, by technician.
+
+    For explanations: as ``clashes``, once for each kind. A round of an earlier version knows no kinds.
+
+    Args:
+        distance_m: Great-circle metres of the order to each technician, shape (1, m).
+    """
+    taken, rows = problem.blocks, np.array([row])
+    parts: list[tuple[str, BlockColumns]] = [(TOO_LATE, BlockColumns())]
+    if len(taken.kind):
+        for kind, code in KIND_CODES.items():
+            these = taken.kind == code
+            columns = {f.name: getattr(taken, f.name)[these] for f in fields(taken)}
+            parts.append((kind.value, BlockColumns(**columns)))
+    found: dict[int, str] = {}
+    for reason, part in parts:
+        for technician in np.flatnonzero(clashes(replace(problem, blocks=part), rows, distance_m)[0]).tolist():
+            found.setdefault(technician, reason)
+    return found
 
 
 def _in_the_way(problem: Problem, begins_at: FloatArray, finishes_at: FloatArray, *, placed: bool) -> IntArray:

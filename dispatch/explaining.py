@@ -10,7 +10,7 @@ import numpy as np
 
 from core.errors import Invalid
 from core.ids import OrderId, UserId
-from dispatch import candidates, cost, matching, rounds
+from dispatch import calendar, candidates, cost, matching, rounds
 from dispatch.model import DecidedPair, OfferTerm, RoundDecision, StoredRound
 from dispatch.problem import Exclusion, FloatArray, Problem, Solution
 
@@ -39,11 +39,17 @@ class RankedCandidate:
 
 @dataclass(frozen=True, slots=True)
 class ExcludedTechnician:
-    """A technician in reach who was no candidate. ``reason`` is an ``Exclusion`` in small letters."""
+    """A technician in reach who was no candidate.
+
+    Attributes:
+        reason: An ``Exclusion`` in small letters.
+        detail: Of ``calendar``: ``booking``, ``rest``, ``off_shift`` or ``too_late``; empty where it is not known.
+    """
 
     technician: str
     reason: str
     distance_m: float
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Explanation:
             ``too_dear``; ``nobody_eligible``; ``nobody_in_reach``.
         ranking: Candidates, cheapest first.
         excluded: Everyone else the round knew of, nearest first.
+        ways_from: Which road engine told the likely ways, or what failed; empty when none was asked.
     """
 
     round_id: str
@@ -71,6 +78,7 @@ class Explanation:
     why: str
     ranking: tuple[RankedCandidate, ...]
     excluded: tuple[ExcludedTechnician, ...]
+    ways_from: str = ""
 
 
 def explain(stored: StoredRound, order_id: OrderId) -> Explanation:
@@ -122,6 +130,7 @@ def explain_problem(problem: Problem, decided: RoundDecision, order_id: OrderId)
         why=_why(pairs, told, excluded),
         ranking=tuple(told),
         excluded=tuple(excluded),
+        ways_from=problem.ways_from,
     )
 
 
@@ -149,11 +158,13 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     waiting_s = float(cost.waiting_s(problem, rows)[0])
     starts = cost.starts(problem)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
+    details = calendar.reasons(problem, row, table_m) if (codes == Exclusion.CALENDAR).any() else {}
     ranking, excluded = [], []
     for i, technician in enumerate(problem.technicians.ids):
         if codes[i]:
-            reason = Exclusion(int(codes[i])).name.lower()
-            excluded.append(ExcludedTechnician(technician, reason, float(distance_m[i])))
+            reason = Exclusion(int(codes[i]))
+            detail = details.get(i, "") if reason is Exclusion.CALENDAR else ""
+            excluded.append(ExcludedTechnician(technician, reason.name.lower(), float(distance_m[i]), detail))
             continue
         terms = (
             OfferTerm("travel", float(travel_s[i])),

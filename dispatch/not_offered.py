@@ -23,6 +23,7 @@ class OrderSeen:
     Attributes:
         outcome: ``chosen``; ``given`` (to another order in this round); ``dearer`` than the chosen; ``too_dear``; or
             the ``Exclusion`` in small letters.
+        detail: What it is in their calendar, when that speaks against them.
         cost_s, travel_s, terms: Of a candidate; None and empty for one who was none.
         rank: Place among the order's candidates by cost, from 1.
         chosen: Who was chosen for the order.
@@ -38,6 +39,7 @@ class OrderSeen:
     rank: int | None
     chosen: tuple[str, ...]
     best_cost_s: float | None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def _order_seen(
 ) -> OrderSeen:
     order_id = problem.orders.ids[row]
     pairs = [pair for pair in decided.pairs if pair.order_id == order_id]
-    ranking, _ = judge(problem, row, _radius_m(problem, decided, order_id))
+    ranking, excluded = judge(problem, row, _radius_m(problem, decided, order_id))
     rank = next((place for place, c in enumerate(ranking, 1) if c.technician == technician), None)
     own = ranking[rank - 1] if rank is not None else None
     return OrderSeen(
@@ -159,4 +161,5 @@ def _order_seen(
         rank=rank,
         chosen=tuple(pair.technician for pair in pairs),
         best_cost_s=min((pair.cost_s for pair in pairs), default=None),
+        detail=next((other.detail for other in excluded if other.technician == technician), ""),
     )

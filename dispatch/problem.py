@@ -31,6 +31,10 @@ def _no_numbers() -> FloatArray:
     return np.zeros(0)
 
 
+def _no_codes() -> CodeArray:
+    return np.zeros(0, dtype=np.uint8)
+
+
 def _no_bits() -> MaskArray:
     return np.zeros(0, dtype=np.uint64)
 
@@ -176,6 +180,7 @@ class BlockColumns:
     Attributes:
         technician: Row of the technician.
         placed: Whether it is at a place, ``lat_deg`` and ``lng_deg``.
+        kind: Code of its kind (``calendar.KIND_CODES``), for explanations; empty in rounds of earlier versions.
     """
 
     technician: IntArray = field(default_factory=_nobody)
@@ -184,6 +189,7 @@ class BlockColumns:
     placed: BoolArray = field(default_factory=_no_answers)
     lat_deg: FloatArray = field(default_factory=_no_numbers)
     lng_deg: FloatArray = field(default_factory=_no_numbers)
+    kind: CodeArray = field(default_factory=_no_codes)
 
 
 @dataclass(slots=True)

@@ -253,6 +253,26 @@ class DispatchMachine(RuleBasedStateMachine):
         if self.feed(e.TimeAdded(order, ANNA, added_s)):
             assert before.state is OrderState.IN_SERVICE
 
+    @rule(order=orders, agrees=st.booleans())
+    def ask_for_time(self, order: OrderId, agrees: bool) -> None:
+        """What a technician asks for costs nothing before its customer agrees."""
+        before = self.world.ledger.orders[order]
+        if before.technician is None or not self.feed(e.TimeAdded(order, before.technician, 600.0)):
+            return
+        asked = self.world.ledger.orders[order]
+        assert (asked.service_fen, asked.duration_s) == (before.service_fen, before.duration_s)
+        assert asked.time_request is not None
+        if self.feed(e.TimeAnswered(order, ANNA, asked.time_request.request_id, agrees)):
+            assert (self.world.ledger.orders[order].added_s > before.added_s) == agrees
+
+    @rule(order=orders, in_s=st.sampled_from([0.0, 100.0, 4_000.0, 40_000.0]), staff=st.booleans())
+    def reschedule(self, order: OrderId, in_s: float, staff: bool) -> None:
+        before = self.world.ledger.orders[order]
+        at = self.world.now + in_s
+        if self.feed(e.Rescheduled(order, OPS if staff else ANNA, at, "", staff)):
+            now = self.world.ledger.orders[order]
+            assert (now.scheduled_for, now.technician) == (at, before.technician) or now.technician is None
+
     @rule(technician=technicians, after_s=st.none() | st.sampled_from([0.0, 100.0, 300.0]))
     def rest(self, technician: UserId, after_s: float | None) -> None:
         begins_at = self.world.now + (after_s or 0.0)

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 from core.ids import UserId
 from dispatch import events as e
-from dispatch import explaining
+from dispatch import explaining, not_offered, rounds
 from dispatch.explaining import Explanation
-from dispatch.model import DutyState, Order
-from dispatch.settings import DispatchSettings, RoundSettings
-from tests.unit.dispatch.world import ANNA, World, draft, north
+from dispatch.model import DutyState, Order, Rest, Shift
+from dispatch.settings import DispatchSettings, RoundSettings, ScheduleSettings
+from tests.unit.dispatch.world import ANNA, T0, World, draft, north
 
 
 def told_of(world: World, order: Order) -> list[Explanation]:
@@ -97,3 +97,42 @@ def test_an_order_that_lost_its_only_candidate_is_told_of_everyone_in_the_next_r
     last = told_of(world, second)[-1]
     assert len(last.excluded) == 51
     assert {x.reason for x in last.excluded} == {"skill", "offered"}
+
+
+def test_a_calendar_is_told_by_what_is_in_it_and_who_told_the_ways_too() -> None:
+    world = World(DispatchSettings(schedule=ScheduleSettings(lead_s=12 * 3_600.0)))
+    world.join("tec_booked", 100)
+    world.place(scheduled_for=T0 + 3_600.0)
+    world.accept("tec_booked")
+    world.join("tec_rests", 200)
+    world.feed(e.CalendarSet(UserId("tec_rests"), (), (Rest(T0 + 1_000, T0 + 9_000),)))
+    world.join("tec_off", 300)
+    soon_min = int((T0 % 86_400) // 60) + 20
+    world.feed(e.CalendarSet(UserId("tec_off"), (Shift(tuple(range(7)), soon_min - 300, soon_min),), ()))
+    order = world.place(by=UserId("cus_bob"))
+    told = explaining.explain(world.ledger.rounds[-1], order.order_id)
+    assert {who.technician: (who.reason, who.detail) for who in told.excluded} == {
+        "tec_booked": ("calendar", "booking"),
+        "tec_rests": ("calendar", "rest"),
+        "tec_off": ("calendar", "off_shift"),
+    }
+    seen = not_offered.look(world.ledger.rounds[-1], UserId("tec_rests"))
+    assert seen is not None
+    assert next(order.detail for order in seen.nearest) == "rest"
+    problem = rounds.decode(world.ledger.rounds[-1].inputs)
+    # A round of an earlier version knows that there is something, and not what.
+    blocks = replace(problem.blocks, kind=problem.blocks.kind[:0])
+    _, excluded = explaining.judge(replace(problem, blocks=blocks), problem.orders.ids.index(order.order_id), 3_000.0)
+    assert {(who.reason, who.detail) for who in excluded} == {("calendar", "")}
+    asked = explaining.explain_problem(
+        replace(problem, ways_from="osrm"), explaining.recomputed(problem), order.order_id
+    )
+    assert (told.ways_from, asked.ways_from) == ("", "osrm")
+
+
+def test_who_would_come_too_late_is_told_so() -> None:
+    world = World(DispatchSettings(schedule=ScheduleSettings(late_max_s=0.0)))
+    world.join("tec_far", 2_500)
+    order = world.place(scheduled_for=T0 + 300.0)
+    told = explaining.explain(world.ledger.rounds[-1], order.order_id)
+    assert [(who.reason, who.detail) for who in told.excluded] == [("calendar", "too_late")]
