@@ -24,7 +24,7 @@ from dispatch.deadlines import Deadlines, Due
 from dispatch.desk import Desk
 from dispatch.errors import OVER, conflict, no_such_offer, no_such_order
 from dispatch.events import CloseReason, DispatchEvent, Effect
-from dispatch.invariants import check_book
+from dispatch.invariants import check_book, check_next_events
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
 from dispatch.model import (
@@ -214,6 +214,7 @@ class DispatchEngine:
     def check(self) -> None:
         """Check every invariant. Raises ``BrokenInvariant``."""
         check_book(self._book)
+        check_next_events(self._book, self._deadlines, is_looking=self._matchmaker.is_looking)
 
     def story(self, id_: str) -> tuple[str, ...]:
         """Last events of an order (or of an offer's order) since the engine began."""

@@ -1,8 +1,24 @@
 """What must hold in a shard's book after every event. Broken ones are bugs, told with the story of the thing."""
 
+from typing import Final
+
 from dispatch.book import Book
-from dispatch.model import DutyState, OfferState, OrderState, Technician, WorkState
+from dispatch.deadlines import Deadlines, Due
+from dispatch.model import DutyState, Mode, OfferState, OrderState, Technician, WorkState
 from dispatch.order import JOB_STATES, is_job
+
+_ENDED_BY: Final = {
+    OrderState.SCHEDULED: Due.OPEN,
+    OrderState.MATCHING: Due.GIVE_UP,
+    OrderState.ASSIGNED: Due.LEASE,
+    OrderState.EN_ROUTE: Due.LEASE,
+    OrderState.FINISHED: Due.CONFIRM,
+    OrderState.DEPARTED_SAFE: Due.CONFIRM,
+}
+"""The deadline that takes each order on when nobody does.
+
+None stands here for ``arrived`` and ``in_service``: a technician is with the customer, and these two end it.
+"""
 
 
 class BrokenInvariant(AssertionError):
@@ -24,6 +40,29 @@ def check_book(book: Book) -> None:
         _check_technician(book, technician)
 
 
+def check_next_events(book: Book, deadlines: Deadlines, *, is_looking: bool) -> None:
+    """Check that each open order and each live offer has a next event of its own, whatever becomes of the others.
+
+    Args:
+        is_looking: Whether a round is due or under way.
+
+    Raises:
+        BrokenInvariant: With the facts.
+    """
+    for order in book.orders.values():
+        due = _ENDED_BY.get(order.state)
+        has_one = due is None or deadlines.has(due, order.order_id)
+        # A search whose time is over waits for the offers that are still open.
+        is_answered = order.state is OrderState.MATCHING and order.order_id in book.live_of_order
+        _hold(has_one or is_answered, "an order without a next event", order.state, book.story(order.order_id))
+    for offer_id in book.live_of_technician.values():
+        story = book.story(offer_id)
+        _hold(deadlines.has(Due.EXPIRE, offer_id), "an offer that never expires", story)
+        is_known = book.offers[offer_id].delivered_at is not None
+        _hold(is_known or deadlines.has(Due.UNDELIVERED, offer_id), "an offer that may be lost", story)
+    _hold(is_looking or not book.waiting, "orders that nobody looks at again", book.waiting)
+
+
 def _hold(condition: bool, *facts: object) -> None:
     if not condition:
         raise BrokenInvariant(*facts)
@@ -41,6 +80,7 @@ def _check_offers(book: Book) -> None:
         live_len = len(book.live_of_order[offer.order_id])
         _hold(offer.offer_id in book.live_of_order[offer.order_id], "a live offer of another order", story)
         _hold(live_len <= order.offers_len_max, "more live offers than the mode allows", live_len, story)
+        _hold(order.mode is not Mode.MANUAL, "an offer of an order that only staff give away", story)
         _hold(order.picked in (None, offer.technician), "an offer to somebody else than the picked one", story)
         _hold(book.live_of_technician[offer.technician] == offer.offer_id, "two offers for one technician", story)
         _hold(order.state is OrderState.MATCHING, "offer of an order not in matching", story)

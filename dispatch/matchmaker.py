@@ -88,6 +88,11 @@ class Matchmaker:
         """When ``wake`` must be called."""
         return self._next_at
 
+    @property
+    def is_looking(self) -> bool:
+        """Whether a round is due at some moment, or out of the engine's hands."""
+        return self._wanted or self._next_at is not None or self._solving is not None
+
     def wake(self, now: float) -> None:
         """Notice that the time for a round has come."""
         if self._next_at is not None and self._next_at <= now:

@@ -169,7 +169,9 @@ class Roster:
         before = self._standing.misfits(copy.technician, now) if is_new_record else {}
         book.take_technician(copy)
         effects: list[Effect] = [technician_changed(book, copy, "copied", now, self._settings.rating)]
-        return effects + (self._look_at_orders(copy.technician, before, now) if is_new_record else [])
+        if is_new_record:
+            effects.extend(self._look_at_orders(copy.technician, before, now))
+        return [*effects, *self.withdraw_unfit(copy.technician, now)]
 
     def _look_at_orders(self, user: UserId, before: Collection[OrderId], now: float) -> list[Effect]:
         """After a change of a record: withdraw an offer that it does not fit, and tell staff of accepted orders.

@@ -337,13 +337,28 @@ def test_a_booked_job_that_is_cancelled_or_taken_back_leaves_the_calendar() -> N
 def test_an_acceptance_that_cannot_be_reached_any_more_is_refused() -> None:
     world = city()
     world.join("tina")
+    world.place(scheduled_for=T0 + 500.0, duration_s=600.0)
+    world.accept("tina")
+    world.tick(520.0)
+    world.seen(TINA, CENTRE)
+    # She has not set out, so her booking takes its 600 s from now; then the way, a minute, and the buffer.
+    fits_at = world.now + 600.0 + 60.0 + world.settings.schedule.buffer_s + 5.0
+    world.place(scheduled_for=fits_at)
+    offer = world.receive("tina")
+    world.tick(524.0)
+    assert world.engine.live_offer(TINA) is not None
+    with pytest.raises(Conflict) as caught:
+        world.feed(e.OfferAccepted(offer.offer_id, TINA), at=530.0)
+    assert caught.value.code == "calendar_conflict"
+    assert world.engine.live_offer(TINA) is not None
+
+
+def test_a_rest_that_another_city_has_stored_withdraws_the_offer_it_forbids() -> None:
+    world = city()
+    world.join("tina")
     world.place()
-    offer = world.offer_of("tina")
     tina = world.engine.technician(TINA)
     assert tina is not None
-    # Another city's engine has stored the rest: this one has no say in it.
-    world.feed(e.TechnicianCopied(replace(tina, rests=(Rest(T0, T0 + HOUR),), version=tina.version + 1)))
-    with pytest.raises(Conflict) as caught:
-        world.feed(e.OfferAccepted(offer.offer_id, TINA))
-    assert caught.value.code == "calendar_conflict"
-    assert world.engine.live_offer(TINA) == offer
+    effects = world.feed(e.TechnicianCopied(replace(tina, rests=(Rest(T0, T0 + HOUR),), version=tina.version + 1)))
+    assert closes("tina", CloseReason.REVOKED) in heard(effects)
+    assert world.engine.live_offer(TINA) is None

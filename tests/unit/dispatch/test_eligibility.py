@@ -15,7 +15,7 @@ from dispatch.calendar import Hours
 from dispatch.events import CloseReason
 from dispatch.model import Order
 from dispatch.problem import EXCLUSIONS, Exclusion, PersonColumns
-from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
+from dispatch.settings import DispatchSettings, EligibilitySettings, RoundSettings, ScheduleSettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
 from tests.unit.dispatch.world import T0, World, asks, closes, heard, north
@@ -276,3 +276,49 @@ def test_whoever_holds_an_offer_gets_no_second_one_and_the_reason_says_so() -> N
 def test_rules_outside_their_ranges_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         EligibilitySettings(**wrong)
+
+
+# -- records that change while somebody is asked ------------------------------------------------------------
+
+CHANGES = [
+    {"verified": False},
+    {"cities": ("elsewhere",)},
+    {"skills": frozenset({"nails"})},
+    {"papers": {}},
+    {"services": ("nails",)},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_offer_is_withdrawn_when_the_technicians_record_does_not_allow_it_any_more(change: dict[str, Any]) -> None:
+    w = world(papers=("licence",))
+    papers = {"licence": T0 + 1e6}
+    w.join(LI, papers=papers)
+    w.place()
+    assert w.engine.live_offer(LI) is not None
+    assert closes(LI, CloseReason.REVOKED) in heard(w.put(LI, **({"papers": papers} | change)))
+    assert w.engine.live_offer(LI) is None
+    w.tick(30.0)
+    assert w.engine.live_offer(LI) is None
+
+
+def test_an_offer_stays_when_something_else_in_the_record_changes() -> None:
+    w = world()
+    w.join(LI)
+    w.place()
+    w.put(LI, skills=frozenset({"massage", "nails"}), tier="gold")
+    assert w.engine.live_offer(LI) is not None
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_round_solved_off_the_loop_asks_nobody_whose_record_changed_meanwhile(change: dict[str, Any]) -> None:
+    rules = EligibilitySettings(papers=("licence",))
+    w = World(DispatchSettings(eligibility=rules, round=RoundSettings(inline_cells_max=1)))
+    papers = {"licence": T0 + 1e6}
+    w.join(LI, papers=papers)
+    w.join(WU, 900.0, papers=papers)
+    w.solve_later = True
+    w.place()
+    w.put(LI, **({"papers": papers} | change))
+    assert not [x for x in w.solve() if asks(LI) == x]
+    assert w.engine.live_offer(LI) is None

@@ -1,20 +1,46 @@
 """Somebody who hears everything that a shard tells people, remembers it across restarts, and never looks inside."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from core.ids import OrderId, UserId
 from dispatch import events as e
-from dispatch.model import BlockMark, OfferState, Order, OrderState
-from tests.unit.dispatch.world import Ledger
+from dispatch.model import BlockMark, DutyState, Mode, Offer, OfferState, Order, OrderState
+from geo.distance import distance_m
+from tests.unit.dispatch.world import SHARD, Ledger, Walk
 
 BUSY = (OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE, OrderState.FINISHED)
 
 
-class Witness:
-    """Holds dispatch to its promises by what was said and what was stored."""
+@dataclass
+class Person:
+    """A technician as the platform knows them, whatever dispatch has made of it."""
 
-    def __init__(self) -> None:
+    skills: frozenset[str] = frozenset()
+    verified: bool = False
+    is_of_city: bool = False
+    papers: Mapping[str, float] = field(default_factory=dict)
+    duty: DutyState = DutyState.OFF
+    is_alarmed: bool = False
+
+
+class Witness:
+    """Holds dispatch to its promises by what was said and what was stored.
+
+    Args:
+        buffer_s: Time that a technician has between two jobs besides the way.
+        papers: Names of the papers without which nobody is asked.
+    """
+
+    def __init__(self, buffer_s: float = 0.0, papers: Sequence[str] = ()) -> None:
+        self._buffer_s = buffer_s
+        self._papers = papers
+        self.people: dict[UserId, Person] = {}
+        self.apart: set[BlockMark] = set()
+        """Blocks that were stored; whoever set them does not matter here."""
+        self.told: dict[OrderId, Order] = {}
+        """Each order as people were last told of it."""
         self.refused: set[tuple[OrderId, UserId]] = set()
         """Who declined an order, let it lapse, or lost it."""
         self.holder: dict[OrderId, UserId] = {}
@@ -29,16 +55,23 @@ class Witness:
         self.taken_from: dict[OrderId, int] = {}
         """How often an order was taken from somebody, or given away by them."""
 
-        self.apart: set[BlockMark] = set()
-        """Blocks that were stored; whoever set them does not matter here."""
+    def learn(self, event: e.DispatchEvent) -> None:
+        """An event that dispatch has taken says who somebody is now."""
+        match event:
+            case e.TechnicianPut():
+                person = self.people.setdefault(event.technician, Person())
+                person.skills, person.verified, person.papers = event.skills, event.verified, event.papers
+                person.is_of_city = SHARD.city in event.cities
+            case e.DutySet():
+                self.people[event.technician].duty = event.duty
 
     def hear(self, effects: Iterable[e.Effect]) -> None:
         """Effects in the order in which they are performed."""
         for effect in effects:
             match effect:
                 case e.SendOffer(offer, order):
+                    self._may_be_asked(offer, order)
                     assert (order.order_id, offer.technician) not in self.refused, "asked again after a refusal"
-                    assert not self.is_apart(order.customer, offer.technician), "an offer between two kept apart"
                     assert order.order_id not in self.ended, "an offer of an order that has ended"
                     assert order.order_id not in self.holder, "an offer of an order that somebody has"
                     is_free = offer.technician not in self.busy or offer.technician in self.serving
@@ -60,10 +93,37 @@ class Witness:
         """Whether either of the two has blocked the other."""
         return any((mark.customer, mark.technician) == (customer, technician) for mark in self.apart)
 
+    def _may_be_asked(self, offer: Offer, order: Order) -> None:
+        assert order.mode is not Mode.MANUAL, "an offer of an order that only staff give away"
+        assert order.picked in (None, offer.technician), "an offer to somebody else than the picked one"
+        papers = self.people[offer.technician].papers
+        ends_at = max(order.scheduled_for or 0.0, offer.offered_at) + order.duration_s
+        assert all(papers.get(name, 0.0) >= ends_at for name in self._papers), "papers that end before the service"
+        self._may_take(order, offer.technician)
+        self._may_have(order, offer.technician)
+
+    def _may_take(self, order: Order, technician: UserId) -> None:
+        """What only staff can pass over."""
+        assert self.people[technician].skills.issuperset(order.skills), "somebody who cannot do it"
+        assert not self.is_apart(order.customer, technician), "two of whom one has blocked the other"
+
+    def _may_have(self, order: Order, technician: UserId) -> None:
+        """What nobody can pass over, staff neither."""
+        who = self.people[technician]
+        assert who.verified, "somebody whose papers nobody has seen"
+        assert who.is_of_city, "somebody of another city"
+        assert who.duty is DutyState.ON, "somebody who is not working"
+        assert not who.is_alarmed, "somebody with an open alarm"
+
     def _order_changed(self, news: e.OrderChanged) -> None:
         order_id, what, technician = news.order.order_id, news.what, news.order.technician
+        before = self.told.get(order_id)
+        self.told[order_id] = news.order
         if what == "assigned":
             assert technician is not None
+            self._may_have(news.order, technician)
+            if news.order.pinned_by is None:
+                self._may_take(news.order, technician)
             pinned = news.order.pinned_by is not None
             self._may_begin_again(order_id, by_staff=pinned)
             assert order_id not in self.ended, "given to somebody after its end"
@@ -85,6 +145,9 @@ class Witness:
             assert news.previous_technician is not None
             assert news.previous_technician == self._end(order_id)
             self._take_from(order_id, news.previous_technician)
+        elif what == "time_added":
+            assert before is not None
+            self._fits_before_bookings(news.order, before)
         elif what == "switched":
             self._may_begin_again(order_id, by_staff=True)
         elif what in ("cancelled", "unfilled", "confirmed"):
@@ -114,6 +177,46 @@ class Witness:
             self.serving.discard(technician)
         return technician
 
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def _gap_s(self, one: Order, other: Order) -> float:
+        start_s, s_per_m = Walk().rate(0.0)
+        return start_s + s_per_m * distance_m(one.site.point, other.site.point) + self._buffer_s
+
+    def _bookings(self, technician: UserId | None, without: OrderId) -> list[Order]:
+        """What a technician has accepted for later, as people were told."""
+        held = [self.told[i] for i, holder in self.holder.items() if holder == technician and i != without]
+        return [o for o in held if o.state is OrderState.ASSIGNED and o.booked_for is not None]
+
+    def _fits_before_bookings(self, order: Order, before: Order) -> None:
+        """A service that was just made longer ends early enough for each booking that begins after its former end."""
+        ends_at = _agreed_end(order)
+        assert ends_at > _agreed_end(before), "longer without being longer"
+        for booking in self._bookings(order.technician, order.order_id):
+            assert booking.booked_for is not None
+            assert ends_at + self._gap_s(order, booking) <= booking.booked_for + 1e-6, "a service made longer over one"
+
+    def accepts(self, offer: Offer, ledger: Ledger, now: float) -> None:
+        """An acceptance that was taken: it can be reached beside everything else that they have promised."""
+        assert self.can_keep(offer, ledger, now), "an acceptance beside a booking or a rest"
+        order = ledger.orders[offer.order_id]
+        job = self.told.get(self.busy.get(offer.technician, order.order_id), order)
+        if job.order_id != order.order_id and job.state is OrderState.IN_SERVICE:
+            assert _span(offer, order)[0] >= _agreed_end(job), "an acceptance for the time of a running service"
+
+    def can_keep(self, offer: Offer, ledger: Ledger, now: float) -> bool:
+        """Whether the technician's bookings and rests leave them the time."""
+        order = ledger.orders[offer.order_id]
+        begins_at, ends_at = _span(offer, order)
+        for other in self._bookings(offer.technician, order.order_id):
+            assert other.booked_for is not None
+            gap_s = self._gap_s(order, other) - 1e-6
+            other_ends_at = max(other.booked_for, now) + other.duration_s
+            if ends_at + gap_s > other.booked_for and other_ends_at + gap_s > begins_at:
+                return False
+        rests = ledger.technicians[offer.technician].rests
+        return all(ends_at <= rest.begins_at or rest.ends_at <= max(begins_at, now) for rest in rests)
+
     def read(self, ledger: Ledger) -> None:
         """What is stored agrees with what was said."""
         stored = {o.order_id: o.technician for o in ledger.orders.values() if o.state in BUSY}
@@ -142,3 +245,16 @@ class Witness:
         for spans in booked.values():
             spans.sort()
             assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans)), "bookings that overlap"
+
+
+def _span(offer: Offer, order: Order) -> tuple[float, float]:
+    """When the service of an offer would begin and end."""
+    arrives_at = offer.offered_at + offer.travel_s
+    begins_at = max(order.scheduled_for or arrives_at, arrives_at)
+    return begins_at, begins_at + order.duration_s
+
+
+def _agreed_end(order: Order) -> float:
+    """When a service that has begun is over as agreed."""
+    assert order.started_at is not None
+    return order.started_at + order.duration_s

@@ -93,6 +93,7 @@ class Ledger:
     rounds: list[StoredRound] = field(default_factory=list)
     keys: dict[tuple[UserId, str], IdempotencyRecord] = field(default_factory=dict)
     blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock] = field(default_factory=dict)
+    event_seqs: dict[OrderId, int] = field(default_factory=dict)
 
     def commit(self, changes: DispatchChanges) -> None:
         for pair, block in changes.blocks.items():
@@ -113,7 +114,8 @@ class Ledger:
             assert technician.version == (known.version if known else 0) + 1, technician
             self.technicians[technician.technician] = technician
         for event in changes.events:
-            assert event.seq == 1 + max((x.seq for x in self.events if x.order_id == event.order_id), default=0)
+            assert event.seq == 1 + self.event_seqs.get(event.order_id, 0)
+            self.event_seqs[event.order_id] = event.seq
             self.events.append(event)
         self.rounds.extend(changes.rounds)
         self.keys.update({(record.user, record.key): record for record in changes.idempotency})
@@ -131,7 +133,7 @@ class Ledger:
             orders=orders,
             offers=[o for o in self.offers.values() if o.order_id in ids],
             technicians=list(self.technicians.values()),
-            event_seqs={i: max((x.seq for x in self.events if x.order_id == i), default=0) for i in ids},
+            event_seqs={i: self.event_seqs.get(i, 0) for i in ids},
             idempotency=list(self.keys.values()),
             blocks=[block.mark for block in self.blocks.values()],
         )
@@ -260,9 +262,10 @@ class World:
         else:
             self.index.release(user)
 
-    def restart(self) -> None:
-        """The process ends and begins again: only what was stored is left, positions are not."""
+    def restart(self, *, heard: bool = True) -> None:
+        """The process ends and begins again: only what was stored is left. ``heard``: phones report at once."""
         connected = {user: self._where(user) for user in self.index}
+        alarmed = [user for user in self.index if self.is_alarmed(user)]
         self.index = PositionIndex()
         self.places = Places(self.index)
         self.engine = self._new_engine()
@@ -274,7 +277,10 @@ class World:
                 masks = self.engine.masks(technician)
                 self.places.write(technician, masks, self.engine.rating(technician.technician, self.now))
                 where, on = connected[technician.technician]
-                self.seen(technician.technician, where, connected=on)
+                if heard:
+                    self.seen(technician.technician, where, connected=on)
+        for user in alarmed:
+            self.alarm(user, is_open=True)
         self.engine.check()
 
     def _where(self, user: UserId) -> tuple[LatLng | None, bool]:
@@ -317,6 +323,16 @@ class World:
     def mocked(self, user: UserId) -> None:
         """The phone says that what it reported just now was made up."""
         self.index.mocked_at[self.index.claim(user)] = self.now
+
+    def alarm(self, user: UserId, *, is_open: bool) -> None:
+        """Safety shows in the index whether somebody has an open alarm."""
+        bit = int(Flag.ALARM)
+        self.index.set_flags(self.index.claim(user), set=bit if is_open else 0, clear=0 if is_open else bit)
+
+    def is_alarmed(self, user: UserId) -> bool:
+        """Whether the index shows an open alarm."""
+        slot = self.index.slot(user)
+        return slot is not None and bool(int(self.index.flags[slot]) & int(Flag.ALARM))
 
     def index_slots(self, slot: int) -> Any:
         """One slot as an array."""
