@@ -283,6 +283,11 @@ class RoundExplained(Struct, frozen=True):
     excluded: Annotated[list[Excluded], Meta(max_length=100_000)]
     ways_from: Text
     """Which road engine told the likely ways, or what failed; empty when none was asked."""
+    others_len: Count = 0
+    """How many were in reach besides, and are not named (`dispatch.round.others_len_max`)."""
+    repeated: Count = 0
+    """Rounds that followed, gave nobody anything either and were not stored, until `repeated_until`."""
+    repeated_until: EpochS | None = None
 
 
 class Explanation(Struct, frozen=True):
@@ -359,6 +364,8 @@ class WhyNoOffers(Struct, frozen=True, omit_defaults=True):
     rounds: Count
     """Stored rounds of this page, in reach or not."""
     in_reach: Count
+    unnamed: Count
+    """Rounds that had more people in reach than they name: whether the technician was among them is not known."""
     outcomes: dict[Word, Count]
     """Sums over this page: how many orders of how many rounds came out how for the technician."""
     seen: Annotated[list[RoundSeen], Meta(max_length=1_000)]

@@ -179,6 +179,7 @@ class Technicians:
                 city=city,
                 rounds=found.rounds_len,
                 in_reach=len(found.seen),
+                unnamed=found.unnamed_len,
                 outcomes=found.outcomes,
                 seen=[_round_seen(seen) for seen in found.seen],
                 next=next_cursor(asked, *found.last) if found.last is not None else None,

@@ -35,6 +35,7 @@ from dispatch.model import (
     OfferState,
     Order,
     OrderState,
+    SkippedRounds,
     Technician,
 )
 from dispatch.moves import SYSTEM, Moves
@@ -266,6 +267,10 @@ class DispatchEngine:
     def live_offers(self) -> list[Offer]:
         """All live offers."""
         return [offer for order_id in self._book.live_of_order for offer in self._book.live_offers_of(order_id)]
+
+    def skipped_rounds(self, order_id: OrderId) -> SkippedRounds | None:
+        """Rounds that looked at an order in vain since its last stored one; not across a restart."""
+        return self._matchmaker.skipped.get(order_id)
 
     def waiting_len(self) -> int:
         """Orders that are looking for a technician and have nobody to ask yet."""

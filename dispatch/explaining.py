@@ -4,16 +4,20 @@ Terms and reasons are computed again from the inputs that the round stored; who 
 ``replaying.py`` proves that the two belong together.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from core.errors import Invalid
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, matching, rounds
-from dispatch.model import DecidedPair, OfferTerm, RoundDecision, StoredRound
+from dispatch import bystanders, calendar, candidates, cost, matching, rounds
+from dispatch.model import DecidedPair, OfferTerm, RoundDecision, SkippedRounds, StoredRound
 from dispatch.problem import Exclusion, FloatArray, Problem, Solution
+from geo.distance import table_m
 
+_TOO_FAR: Final = Exclusion.TOO_FAR.name.lower()
 UNKNOWN_ROUND = ""
 """Id of a round that was never run: of a question (``what_if``)."""
 
@@ -66,6 +70,8 @@ class Explanation:
         ranking: Candidates, cheapest first.
         excluded: Everyone else the round knew of, nearest first.
         ways_from: Which road engine told the likely ways, or what failed; empty when none was asked.
+        others_len: How many were in reach besides, and are not named.
+        repeated: Rounds like this one that followed and were not stored, until ``repeated_until``.
     """
 
     round_id: str
@@ -79,6 +85,28 @@ class Explanation:
     ranking: tuple[RankedCandidate, ...]
     excluded: tuple[ExcludedTechnician, ...]
     ways_from: str = ""
+    others_len: int = 0
+    repeated: int = 0
+    repeated_until: float | None = None
+
+
+def explain_all(
+    stored: Sequence[StoredRound], order_id: OrderId, skipped_now: SkippedRounds | None
+) -> list[Explanation]:
+    """Each stored round of an order, oldest first, with how often it was repeated without being stored.
+
+    Args:
+        skipped_now: Rounds since the last one of ``stored``.
+    """
+    told = []
+    for number, round_ in enumerate(stored):
+        following = stored[number + 1] if number + 1 < len(stored) else None
+        skipped = skipped_now if following is None else following.skipped.get(order_id)
+        found = explain(round_, order_id)
+        if skipped is not None:
+            found = replace(found, repeated=skipped.count, repeated_until=skipped.until_at)
+        told.append(found)
+    return told
 
 
 def explain(stored: StoredRound, order_id: OrderId) -> Explanation:
@@ -90,7 +118,31 @@ def explain(stored: StoredRound, order_id: OrderId) -> Explanation:
     problem = rounds.problem_of(stored)
     decided = stored.decision or recomputed(problem)
     found = explain_problem(problem, decided, order_id)
-    return replace(found, round_id=stored.round_id, policy=stored.policy)
+    beside, others_len = _beside(stored, problem, order_id)
+    excluded = sorted([*found.excluded, *beside], key=lambda e: (e.distance_m, e.technician))
+    why = found.why
+    if why == "nobody_in_reach" and any(person.reason != _TOO_FAR for person in beside):
+        why = "nobody_eligible"
+    return replace(
+        found,
+        round_id=stored.round_id,
+        policy=stored.policy,
+        why=why,
+        excluded=tuple(excluded),
+        others_len=others_len,
+    )
+
+
+def _beside(stored: StoredRound, problem: Problem, order_id: OrderId) -> tuple[list[ExcludedTechnician], int]:
+    """Who was in reach without having been weighed, and how many more."""
+    found = bystanders.decode(stored.bystanders)
+    if not found.others_len:
+        return [], 0
+    place, row = stored.orders.index(order_id), problem.orders.ids.index(order_id)
+    lat, lng = problem.orders.lat_deg[[row]], problem.orders.lng_deg[[row]]
+    metres = table_m(lat, lng, found.lat_deg, found.lng_deg)[0].tolist()
+    people = zip(found.ids, found.codes[place].tolist(), metres, strict=True)
+    return [ExcludedTechnician(u, Exclusion(code).name.lower(), m) for u, code, m in people], found.others_len[place]
 
 
 def recomputed(problem: Problem, solution: Solution | None = None) -> RoundDecision:
@@ -142,8 +194,7 @@ def _why(pairs: list[DecidedPair], ranking: list[RankedCandidate], excluded: lis
         return "cheapest" if all(candidate.outcome == "chosen" for candidate in first) else "cheapest_left"
     if ranking:
         return "all_given" if all(candidate.outcome == "given" for candidate in ranking) else "too_dear"
-    too_far = Exclusion.TOO_FAR.name.lower()
-    return "nobody_in_reach" if all(e.reason == too_far for e in excluded) else "nobody_eligible"
+    return "nobody_in_reach" if all(e.reason == _TOO_FAR for e in excluded) else "nobody_eligible"
 
 
 def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandidate], list[ExcludedTechnician]]:

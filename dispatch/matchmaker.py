@@ -12,12 +12,12 @@ from math import inf
 from typing import Any, Final
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import chaining, matching, modes, reach, rounds, shadow, technician
+from dispatch import bystanders, chaining, matching, modes, reach, rounds, shadow, technician
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
 from dispatch.events import AskWays, Effect, RemindOffer, RoundSolved, SendOffer, SolveRound, WaysTold
-from dispatch.model import Offer, OfferState, OfferTerm, Order, ShadowDecision, StoredRound, Technician
+from dispatch.model import Offer, OfferState, OfferTerm, Order, ShadowDecision, SkippedRounds, StoredRound, Technician
 from dispatch.news import technician_changed
 from dispatch.places import Places
 from dispatch.ports import TravelRate
@@ -70,6 +70,8 @@ class Matchmaker:
         """When each waiting order was last part of a stored round that had nobody for it and says so of everyone."""
         self._half_told: dict[OrderId, None] = {}
         """Waiting orders that the index had somebody for and the round nobody (a calendar): look at everyone next."""
+        self.skipped: dict[OrderId, SkippedRounds] = {}
+        """Rounds of each order since its last stored one that were not stored."""
         self._solving: tuple[str, Problem] | None = None
         """The round that is out of the engine's hands: its ways are asked for, or a thread solves it."""
         self._asks_roads = asks_roads
@@ -326,7 +328,12 @@ class Matchmaker:
         }
         to_tell = [i for i in ids if i in fruitless and self._is_to_be_told(i, now)]
         if not made and not to_tell and all(now - self._kept_at.get(i, -inf) < keep_every_s for i in ids):
+            for order_id in ids:
+                before = self.skipped.get(order_id)
+                self.skipped[order_id] = SkippedRounds(1 if before is None else before.count + 1, problem.at)
             return
+        for order_id in [i for i in self.skipped if i not in self._book.orders]:
+            del self.skipped[order_id]
         for order_id in ids:
             if order_id in self._book.waiting:
                 self._kept_at[order_id] = now
@@ -347,8 +354,18 @@ class Matchmaker:
                 inputs=inputs,
                 decision=rounds.decision(solution, inputs, made),
                 shadow=self._shadow(problem),
+                bystanders=self._bystanders(problem, solution, now),
+                skipped={i: self.skipped.pop(i) for i in ids if i in self.skipped},
             )
         )
+
+    def _bystanders(self, problem: Problem, solution: Solution, now: float) -> bytes:
+        """Who else is in reach of the round's orders, as far as these are still known."""
+        steps: dict[OrderId, int] = {}
+        for id_, step in zip(problem.orders.ids, solution.steps, strict=True):
+            steps[OrderId(id_)] = max(step, steps.get(OrderId(id_), 0))
+        len_max = self._settings.round.others_len_max
+        return bystanders.encode(bystanders.look(problem, steps, self._book, self._places, now, len_max=len_max))
 
     def _shadow(self, problem: Problem) -> ShadowDecision | None:
         """What the shadow policy would have decided; large rounds are left to the report, off the loop."""

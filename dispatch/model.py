@@ -427,11 +427,24 @@ class ShadowDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedRounds:
+    """Rounds that gave nobody anything, one like the other, of which only the first was stored."""
+
+    count: int
+    until_at: float
+    """When the last of them was."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredRound:
     """What one matching round saw and decided, so that it can be explained and replayed.
 
     ``inputs`` is compressed (see ``rounds.py``); ops only, kept 7 days. ``decision`` is None in rounds of earlier
     versions, which stored their inputs only.
+
+    Attributes:
+        bystanders: Who else was in reach (``bystanders.py``); empty in rounds of earlier versions.
+        skipped: Rounds like the one before that were not stored since, of each of its orders that had any.
     """
 
     tenant: TenantId
@@ -444,6 +457,8 @@ class StoredRound:
     inputs: bytes
     decision: RoundDecision | None = None
     shadow: ShadowDecision | None = None
+    bystanders: bytes = b""
+    skipped: dict[OrderId, SkippedRounds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

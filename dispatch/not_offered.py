@@ -2,15 +2,17 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum
 from typing import Final
 
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import candidates, rounds
+from dispatch import bystanders, candidates, rounds
 from dispatch.explaining import judge, recomputed
 from dispatch.model import OfferTerm, RoundDecision, StoredRound
 from dispatch.problem import Exclusion, Problem
+from geo.distance import table_m
 
 ORDERS_TOLD_MAX: Final = 10
 """Orders of a round that are told one by one, the nearest; all are counted."""
@@ -68,34 +70,47 @@ class NotOffered:
         outcomes: Sums over ``seen``.
         seen: Those that had the technician in reach, oldest first.
         last: (at, round_id) of the last round looked at when more may follow.
+        unnamed_len: Rounds that had more people in reach than they name, none of whom is the technician: whether they
+            were in reach is not known.
     """
 
     rounds_len: int
     outcomes: dict[str, int]
     seen: tuple[RoundSeen, ...]
     last: tuple[float, str] | None
+    unnamed_len: int = 0
 
 
 def page(stored: list[StoredRound], technician: UserId, limit: int) -> NotOffered:
     """The answer from one page of stored rounds; ``limit`` is what was asked of the store. For a thread."""
-    seen = [found for found in (look(round_, technician) for round_ in stored) if found is not None]
+    looks = [look(round_, technician) for round_ in stored]
+    seen = [found for found in looks if isinstance(found, RoundSeen)]
+    unnamed_len = sum(found is Absent.UNNAMED for found in looks)
     total: Counter[str] = Counter()
     for found in seen:
         total.update(found.outcomes)
     last = (stored[-1].at, stored[-1].round_id) if len(stored) == limit else None
-    return NotOffered(len(stored), dict(sorted(total.items())), tuple(seen), last)
+    return NotOffered(len(stored), dict(sorted(total.items())), tuple(seen), last, unnamed_len)
 
 
-def look(stored: StoredRound, technician: UserId) -> RoundSeen | None:
-    """One round from the technician's side, None when it did not have them in reach.
+class Absent(Enum):
+    """Why a round says nothing of a technician."""
+
+    OUT_OF_REACH = "out_of_reach"
+    UNNAMED = "unnamed"
+    """It had more people in reach than it names."""
+
+
+def look(stored: StoredRound, technician: UserId) -> RoundSeen | Absent:
+    """One round from the technician's side, or why there is none.
 
     Raises:
         Invalid: The round was decided by rules that this version does not have (``policy_unknown``).
     """
     problem = rounds.problem_of(stored)
-    if technician not in problem.technicians.ids:
-        return None
     decided = stored.decision or recomputed(problem)
+    if technician not in problem.technicians.ids:
+        return _beside(stored, problem, decided, technician)
     column = problem.technicians.ids.index(technician)
     first_row = {id_: row for row, id_ in reversed(list(enumerate(problem.orders.ids)))}
     ids = list(dict.fromkeys(problem.orders.ids))
@@ -118,6 +133,34 @@ def look(stored: StoredRound, technician: UserId) -> RoundSeen | None:
             for i in by_distance
         ),
     )
+
+
+def _beside(stored: StoredRound, problem: Problem, decided: RoundDecision, technician: UserId) -> RoundSeen | Absent:
+    """A round that had the technician in reach without weighing them."""
+    found = bystanders.decode(stored.bystanders)
+    if technician not in found.ids:
+        return Absent.UNNAMED if any(found.others_len) else Absent.OUT_OF_REACH
+    column = found.ids.index(technician)
+    rows = [problem.orders.ids.index(order_id) for order_id in stored.orders]
+    lat, lng = problem.orders.lat_deg[rows], problem.orders.lng_deg[rows]
+    distance_m = table_m(lat, lng, found.lat_deg[[column]], found.lng_deg[[column]])[:, 0]
+    outcomes = [Exclusion(code).name.lower() for code in found.codes[:, column].tolist()]
+    nearest = [
+        OrderSeen(
+            order_id=stored.orders[i],
+            distance_m=float(distance_m[i]),
+            outcome=outcomes[i],
+            cost_s=None,
+            travel_s=None,
+            terms=(),
+            rank=None,
+            chosen=tuple(pair.technician for pair in decided.pairs if pair.order_id == stored.orders[i]),
+            best_cost_s=min((pair.cost_s for pair in decided.pairs if pair.order_id == stored.orders[i]), default=None),
+        )
+        for i in np.argsort(distance_m, kind="stable")[:ORDERS_TOLD_MAX].tolist()
+    ]
+    counted = dict(sorted(Counter(outcomes).items()))
+    return RoundSeen(stored.round_id, stored.at, stored.policy, decided.solver, counted, tuple(nearest))
 
 
 def _radius_m(problem: Problem, decided: RoundDecision, order_id: str) -> float:

@@ -69,6 +69,7 @@ class Exclusion(IntEnum):
     NIGHT_TRANSPORT = 24
     ZONE = 25
     SERVICE = 26
+    FARTHER = 27
 
 
 EXCLUSIONS: Final = {
@@ -89,6 +90,7 @@ EXCLUSIONS: Final = {
     Exclusion.CALENDAR: "A booked job, a rest or the end of a shift leaves no room.",
     Exclusion.PAPERS: "A paper that the city needs is missing or over.",
     Exclusion.SOS: "Has an open alarm.",
+    Exclusion.FARTHER: "In reach, and nothing is known against them: enough nearer ones were weighed.",
     Exclusion.TIER: "Below the tier that the order asks for.",
     Exclusion.BLOCKED: "The customer and the technician are kept apart at the wish of one of them.",
     Exclusion.NIGHT_TRANSPORT: "Too far to walk home at night.",

