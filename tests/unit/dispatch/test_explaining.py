@@ -117,7 +117,7 @@ def test_a_calendar_is_told_by_what_is_in_it_and_who_told_the_ways_too() -> None
         "tec_off": ("calendar", "off_shift"),
     }
     seen = not_offered.look(world.ledger.rounds[-1], UserId("tec_rests"))
-    assert seen is not None
+    assert isinstance(seen, not_offered.RoundSeen)
     assert next(order.detail for order in seen.nearest) == "rest"
     problem = rounds.decode(world.ledger.rounds[-1].inputs)
     # A round of an earlier version knows that there is something, and not what.
