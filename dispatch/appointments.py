@@ -23,6 +23,7 @@ from dispatch.moves import SYSTEM, Moves
 from dispatch.order import OrderMove
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
+from dispatch.standing import FOR_ANYBODY, RECORD, Standing
 
 _MOVABLE = (OrderState.SCHEDULED, OrderState.MATCHING, OrderState.ASSIGNED)
 
@@ -40,6 +41,7 @@ class Appointments:
         moves: Moves,
         matchmaker: Matchmaker,
         roster: Roster,
+        standing: Standing,
         calendars: Calendars,
         ids: IdSource,
         settings: DispatchSettings,
@@ -49,6 +51,7 @@ class Appointments:
         self._moves = moves
         self._matchmaker = matchmaker
         self._roster = roster
+        self._standing = standing
         self._calendars = calendars
         self._ids = ids
         self._settings = settings
@@ -176,7 +179,8 @@ class Appointments:
         return self._book.put_order(moved), effects
 
     def _move_job(self, moved: Order, user: UserId, event: e.Rescheduled, now: float) -> tuple[Order, list[Effect]]:
-        """Its technician must be able to come then, too."""
+        """Its technician must fit it then, too, and be able to come."""
+        self._standing.check(moved, user, now, RECORD if moved.pinned_by is None else FOR_ANYBODY)
         arrives_at = self._calendars.arrives_at(moved, user, now)
         late_s = arrives_at - event.scheduled_for
         if late_s > self._settings.schedule.late_max_s:
@@ -189,10 +193,8 @@ class Appointments:
         block = self._calendars.clash(moved, user, now, arrives_at)
         if block is not None:
             raise _in_the_way(block, is_staff=event.staff)
-        begins_at = service_begins_at(moved, arrives_at)
-        other = self._book.job_of.get(user, moved.order_id) != moved.order_id
-        is_later = other or begins_at - (moved.eta_s or 0.0) > now
-        order = self._book.put_order(replace(moved, booked_for=begins_at if is_later else None))
+        # However soon it is: who has it sets out when they can, and is not made to by somebody else's change of plan.
+        order = self._book.put_order(replace(moved, booked_for=service_begins_at(moved, arrives_at)))
         return order, [*self._moves.follow(user, order, now), *self._roster.withdraw_unfit(user, now)]
 
 

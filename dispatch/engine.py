@@ -100,6 +100,7 @@ class DispatchEngine:
             self._moves,
             self._matchmaker,
             self._roster,
+            self._standing,
             self._calendars,
             ids,
             settings,

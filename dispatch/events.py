@@ -244,7 +244,7 @@ class Rescheduled:
 
     Refused: ``not_found``, ``time_fixed`` (its technician is on the way, or it has ended), ``scheduled_in_past``,
     ``scheduled_too_far``, ``staff_needed`` (a customer whom calling it off would cost a fee), ``calendar_conflict``
-    (its technician cannot come then).
+    (its technician cannot come then), ``no_longer_fits`` (such as papers that are over by then).
     """
 
     order_id: OrderId

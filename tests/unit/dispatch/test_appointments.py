@@ -7,7 +7,7 @@ from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason, Step
 from dispatch.model import Mode, Order, OrderState, Rest
-from dispatch.settings import DispatchSettings, ScheduleSettings
+from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
 
 HOUR = 3_600.0
@@ -77,6 +77,15 @@ def test_its_technician_keeps_it_when_they_can_come_then_and_is_told() -> None:
     assert refused(w, move(order, 21 * HOUR)).facts == {"clash": "rest"}
 
 
+def test_its_technician_must_have_their_papers_then_too() -> None:
+    w = World(DispatchSettings(eligibility=EligibilitySettings(papers=("health",))))
+    w.join("tina", papers={"health": T0 + 10 * HOUR})
+    order = w.place(scheduled_for=T0 + HOUR)
+    w.accept("tina")
+    assert refused(w, move(order, 9.5 * HOUR, OPS, staff=True)).code == "no_longer_fits"
+    w.feed(move(order, 8 * HOUR, OPS, staff=True))
+
+
 def test_a_technician_cannot_be_moved_into_the_job_they_are_doing() -> None:
     w = world(lead_s=12 * HOUR)
     w.join("tina")
@@ -102,6 +111,20 @@ def test_a_job_for_now_that_is_moved_is_a_booking_and_frees_its_technician_meanw
     assert w.offer_of("tina").order_id == other.order_id
     w.feed(move(order, 1.1 * HOUR, OPS, staff=True))
     assert w.engine.live_offer(TINA) is None, "an offer that does not fit beside it any more is withdrawn"
+
+
+def test_a_booking_that_is_moved_to_now_waits_for_its_technician_to_set_out() -> None:
+    w = world(lead_s=12 * HOUR)
+    w.join("tina")
+    order = w.place(scheduled_for=T0 + 6 * HOUR)
+    w.accept("tina")
+    w.feed(move(order, 60, OPS, staff=True))
+    moved = w.order(order.order_id)
+    assert moved.booked_for == T0 + (moved.eta_s or 0.0)
+    w.place(by=UserId("cus_bob"))
+    assert w.engine.live_offer(TINA) is None, "nothing fits before it"
+    w.steps(order, Step.EN_ROUTE)
+    assert w.order(order.order_id).state is OrderState.EN_ROUTE
 
 
 def test_what_has_begun_or_ended_stays_and_so_does_what_the_clock_forbids() -> None:

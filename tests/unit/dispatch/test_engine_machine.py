@@ -408,7 +408,7 @@ class DispatchMachine(RuleBasedStateMachine):
         if self.feed(e.TimeAnswered(order, ANNA, asked.time_request.request_id, agrees)):
             assert (self.world.ledger.orders[order].added_s > before.added_s) == agrees
 
-    @rule(order=orders, in_s=st.sampled_from([0.0, 100.0, 4_000.0, 40_000.0]), staff=st.booleans())
+    @rule(order=orders, in_s=st.sampled_from([0.0, 100.0, 900.0, 4_000.0]), staff=st.booleans())
     def reschedule(self, order: OrderId, in_s: float, staff: bool) -> None:
         before = self.world.ledger.orders[order]
         at = self.world.now + in_s
@@ -601,6 +601,8 @@ ACTIONS = (
     ("assign", 3),
     ("set_mode", 3),
     ("add_time", 1),
+    ("ask_for_time", 2),
+    ("reschedule", 3),
     ("rest", 1),
     ("step", 4),
     ("go_on", 20),
@@ -654,6 +656,8 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "assign": (order, rng.choice(NAMES), rng.random() < 0.5),
             "set_mode": (order, rng.choice(list(Mode)), rng.choice(NAMES)),
             "add_time": (order, rng.choice([60.0, 180.0, 600.0, 7_200.0]), rng.choice(["", "x"])),
+            "ask_for_time": (order, rng.random() < 0.5),
+            "reschedule": (order, rng.choice([0.0, 100.0, 900.0, 4_000.0]), rng.random() < 0.7),
             "put": (
                 rng.choice(NAMES),
                 rng.random() < 0.7,

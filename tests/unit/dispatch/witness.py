@@ -112,7 +112,8 @@ class Witness:
         who = self.people[technician]
         assert who.verified, "somebody whose papers nobody has seen"
         assert who.is_of_city, "somebody of another city"
-        assert who.duty is DutyState.ON, "somebody who is not working"
+        is_by_hand_for_later = order.pinned_by is not None and order.booked_for is not None
+        assert who.duty is DutyState.ON or is_by_hand_for_later, "somebody who is not working"
         assert not who.is_alarmed, "somebody with an open alarm"
 
     def _order_changed(self, news: e.OrderChanged) -> None:
@@ -134,6 +135,10 @@ class Witness:
             self.holder[order_id] = technician
             if news.order.booked_for is None:
                 self._begin(order_id, technician)
+        elif what == "rescheduled" and technician is not None:
+            assert news.order.booked_for is not None, "moved to now beside what they do"
+            if self.busy.get(technician) == order_id:
+                del self.busy[technician]
         elif what == "en_route":
             assert technician is not None
             if self.busy.get(technician) != order_id:
