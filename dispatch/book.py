@@ -84,6 +84,8 @@ class Book:
         self.job_of: dict[UserId, OrderId] = {}
         self.bookings_of: dict[UserId, dict[OrderId, None]] = {}
         """Orders that a technician has accepted and begins with later."""
+        self.picks_of: dict[UserId, dict[OrderId, None]] = {}
+        """Orders that look, now or later, for the technician whom their customer picked."""
         self.waiting: dict[OrderId, None] = {}
         """Orders in matching that may be offered to one technician more (insertion order means nothing)."""
         self.unasked: dict[OrderId, None] = {}
@@ -369,6 +371,8 @@ class Book:
                 self.job_of[order.technician] = order_id
             elif is_booking(order):
                 self.bookings_of.setdefault(order.technician, {})[order_id] = None
+        if (picked := pick_of(order)) is not None:
+            self.picks_of.setdefault(picked, {})[order_id] = None
         for user in order.lost_by:
             self.refuse(order_id, user)
         self._index_waiting(order)
@@ -381,6 +385,10 @@ class Book:
             del self.bookings_of[before.technician][order_id]
             if not self.bookings_of[before.technician]:
                 del self.bookings_of[before.technician]
+        if (picked := pick_of(before)) is not None:
+            del self.picks_of[picked][order_id]
+            if not self.picks_of[picked]:
+                del self.picks_of[picked]
         for user in (before.customer, before.technician):
             if user is not None and user in self._open_of:
                 self._open_of[user].pop(order_id, None)
@@ -436,6 +444,11 @@ class Book:
 
 def _services(technician: Technician) -> tuple[str, ...]:
     return technician.services
+
+
+def pick_of(order: Order) -> UserId | None:
+    """Whom an order alone may be offered to, while it has nobody."""
+    return order.picked if order.state in (OrderState.SCHEDULED, OrderState.MATCHING) else None
 
 
 def in_order(orders: Iterable[Order]) -> list[Order]:

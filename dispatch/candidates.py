@@ -61,9 +61,9 @@ def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterato
         yield Exclusion.CALENDAR, calendar.clashes(problem, rows, distance_m)
     if len(problem.people.walks):
         yield Exclusion.NIGHT_TRANSPORT, eligibility.walks_at_night(problem, rows, distance_m)
-    yield Exclusion.STALE_POSITION, t.seen_at < at - problem.policy.position_fresh_s
+    yield Exclusion.STALE_POSITION, _but_woken(problem, rows, t.seen_at < at - problem.policy.position_fresh_s)
     yield Exclusion.UNHEARD, t.heard_at <= t.unheard_at
-    yield Exclusion.DISCONNECTED, ~t.connected
+    yield Exclusion.DISCONNECTED, _but_woken(problem, rows, ~t.connected)
     row_of = np.full(len(o.ids), -1, dtype=np.int64)
     row_of[rows] = np.arange(len(rows))
     shape = len(rows), len(t.ids)
@@ -81,6 +81,17 @@ def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterato
     if len(o.only):
         only = o.only[rows]
         yield Exclusion.NOT_PICKED, (only[:, None] != ANYBODY) & (only[:, None] != np.arange(len(t.ids))[None, :])
+
+
+def _but_woken(problem: Problem, rows: IntArray, against: BoolArray) -> BoolArray:
+    """The filter without those pairs in which the order wakes its technician's phone."""
+    o = problem.orders
+    here = np.flatnonzero(o.woken[rows]) if len(o.woken) else ()
+    if not len(here):
+        return against
+    wide = np.tile(against, (len(rows), 1))
+    wide[here, o.only[rows][here]] = False
+    return wide
 
 
 def _pairs(

@@ -10,7 +10,7 @@ from typing import Final
 
 from core.errors import Conflict, Invalid
 from core.ids import OrderId, UserId
-from dispatch import candidates, chaining, leases, modes, reach
+from dispatch import modes
 from dispatch.book import Book
 from dispatch.calendar import Calendars, service_begins_at
 from dispatch.errors import OVER, conflict, no_such_order, no_such_technician
@@ -18,8 +18,8 @@ from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFa
 from dispatch.model import Mode, Order, OrderState, Technician
 from dispatch.moves import Moves
 from dispatch.order import JOB_STATES, OrderMove
-from dispatch.places import Places
-from dispatch.ports import TravelRate
+from dispatch.pairs import Pairs
+from dispatch.picks import Picks
 from dispatch.problem import Exclusion
 from dispatch.settings import DispatchSettings
 
@@ -47,21 +47,6 @@ and their name in the order's history. Every other holds: papers, cities (``unve
 (``off_duty``) or is the customer (``own_order``), and whatever is added later until it is named here.
 """
 
-_LASTING: Final = frozenset(
-    {
-        Exclusion.UNVERIFIED,
-        Exclusion.CITY,
-        Exclusion.ZONE,
-        Exclusion.SERVICE,
-        Exclusion.SKILL,
-        Exclusion.GENDER,
-        Exclusion.REFUSED,
-        Exclusion.OWN_ORDER,
-        Exclusion.BLOCKED,
-    }
-)
-"""Filters that waiting does not change: with one of them a pick cannot succeed."""
-
 _NOT_TOLD: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.BLOCKED})
 """Those that are the technician's affair: a customer hears of one what they hear of the others."""
 
@@ -72,12 +57,6 @@ _REFUSALS: Final = {
 }
 
 
-_OF_NOW: Final = frozenset(
-    {Exclusion.OFF_DUTY, Exclusion.BUSY, Exclusion.OFFERED, *candidates.BY_INDEX, *candidates.BY_WAY}
-)
-"""Filters that say nothing about an order whose time is far off."""
-
-
 class Desk:
     """Assignments and changes of mode of one shard."""
 
@@ -85,15 +64,15 @@ class Desk:
         self,
         book: Book,
         moves: Moves,
-        places: Places,
-        travel: TravelRate,
+        pairs: Pairs,
+        picks: Picks,
         calendars: Calendars,
         settings: DispatchSettings,
     ) -> None:
         self._book = book
         self._moves = moves
-        self._places = places
-        self._travel = travel
+        self._pairs = pairs
+        self._picks = picks
         self._calendars = calendars
         self._settings = settings
 
@@ -108,7 +87,7 @@ class Desk:
             return self._pin(order, event, now)
         if order.state in _REFUSALS:
             raise conflict(*_REFUSALS[order.state])
-        reasons, travel_s = self._against(order, who, now)
+        reasons, travel_s = self._pairs.against(order, who, now)
         _refuse(who, reasons, overridden)
         lost_by = order.technician
         effects: list[Effect] = []
@@ -202,10 +181,11 @@ class Desk:
             Conflict: ``filter_failed``, naming each filter that fails; ``pick_unavailable`` instead when one of them
                 is not for a customer's ears.
         """
-        reasons, _ = self._against(order, self._technician(picked), now)
+        who = self._technician(picked)
+        reasons, _ = self._pairs.against(order, who, now)
         if not is_told and not _NOT_TOLD.isdisjoint(reasons):
             raise Conflict("this technician cannot be picked", code="pick_unavailable", field="technician")
-        lasting = [reason.name.lower() for reason in reasons if reason in _LASTING]
+        lasting = [reason.name.lower() for reason in self._picks.hopeless(order, who, now)]
         if lasting:
             raise Conflict(
                 f"the technician cannot do this order: {', '.join(lasting)}", code="filter_failed", field="technician"
@@ -228,37 +208,6 @@ class Desk:
         if who is None:
             raise no_such_technician()
         return who
-
-    def _against(self, order: Order, who: Technician, now: float) -> tuple[list[Exclusion], float | None]:
-        """Everything that speaks against the pair, and in how many seconds they could be there; None for unknown.
-
-        For an order of tomorrow it means nothing where somebody is now and what they do, only what else they have
-        then. For one of now, who finishes soon counts as free from there, as in a round.
-        """
-        book, settings = self._book, self._settings
-        left_s = chaining.remaining_s(book, who.technician, now, settings.schedule.chain_s)
-        reasons, travel_s = reach.against(
-            order,
-            who,
-            book,
-            self._places,
-            now=now,
-            travel=self._travel.rate(now),
-            hours=self._calendars.hours,
-            settings=settings,
-            finishing={} if left_s is None else {who.technician: left_s},
-        )
-        own = book.live_offer(who.technician)
-        if own is not None and own.order_id == order.order_id:
-            reasons.remove(Exclusion.OFFERED)  # of this very order
-        if leases.is_judged_later(order, now, settings.lost):
-            reasons, travel_s = [reason for reason in reasons if reason not in _OF_NOW], None
-            job = book.job_of.get(who.technician)
-            if job is not None and self._calendars.keeps_from(book.orders[job], order, now):
-                reasons.insert(0, Exclusion.BUSY)
-        if travel_s is None and self._calendars.clash(order, who.technician, now, now) is not None:
-            reasons.append(Exclusion.CALENDAR)
-        return reasons, travel_s
 
 
 def _overridden(names: Collection[str]) -> frozenset[Exclusion]:

@@ -44,6 +44,8 @@ from dispatch.news import rating_now, technician_changed
 from dispatch.offer import OfferMove
 from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
 from dispatch.pair_blocks import PairBlocks
+from dispatch.pairs import Pairs
+from dispatch.picks import Picks
 from dispatch.places import Places
 from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
@@ -106,7 +108,9 @@ class DispatchEngine:
             settings,
             self._used_before,
         )
-        self._desk = Desk(self._book, self._moves, places, travel, self._calendars, settings)
+        pairs = Pairs(self._book, places, travel, self._calendars, settings)
+        self._picks = Picks(self._book, self._moves, pairs, settings)
+        self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._pair_blocks = PairBlocks(
             shard.tenant, self._book, self._moves, self._matchmaker, ids, settings.blocks_len_max
         )
@@ -201,8 +205,8 @@ class DispatchEngine:
         self._deadlines.postpone(at, due, id_)
 
     def settle(self, now: float) -> list[Effect]:
-        """End a turn: run the matching round that has become due."""
-        return self._matchmaker.settle(now)
+        """End a turn: ask picks for later who can be asked, and run the matching round that has become due."""
+        return [*self._picks.settle(now), *self._matchmaker.settle(now)]
 
     @property
     def changes(self) -> DispatchChanges:
@@ -579,9 +583,7 @@ class DispatchEngine:
     # -- deadlines ------------------------------------------------------------------------------------------
 
     def _open(self, id_: str, now: float) -> list[Effect]:
-        order = self._moves.move(self._book.orders[OrderId(id_)], OrderMove.OPEN, now, SYSTEM)
-        self._matchmaker.want()
-        return [self._moves.tell(order, OrderState.MATCHING, now)]
+        return self._moves.open(self._book.orders[OrderId(id_)], now)
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
         offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
@@ -598,7 +600,7 @@ class DispatchEngine:
         return [closed, *self._moves.next_best(offer, "undelivered", SYSTEM, now)]
 
     def _give_up(self, id_: str, now: float) -> list[Effect]:
-        return self._moves.end_search(self._book.orders[OrderId(id_)], now)
+        return self._moves.end_search(self._book.orders[OrderId(id_)], now, by_time=True)
 
     def _remind(self, id_: str, now: float) -> list[Effect]:
         return self._matchmaker.remind(self._book.offers[OfferId(id_)], now)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from dispatch.book import Book
+from dispatch.book import Book, pick_of
 from dispatch.deadlines import Deadlines, Due
 from dispatch.model import DutyState, Mode, OfferState, OrderState, Technician, WorkState
 from dispatch.order import JOB_STATES, is_job
@@ -92,6 +92,9 @@ def _check_offers(book: Book) -> None:
 
 
 def _check_waiting(book: Book) -> None:
+    picks = sorted((user, order_id) for user, order_ids in book.picks_of.items() for order_id in order_ids)
+    wanted = sorted((user, o.order_id) for o in book.orders.values() if (user := pick_of(o)) is not None)
+    _hold(picks == wanted and all(book.picks_of.values()), "picks", book.picks_of, wanted)
     hungry = {
         o.order_id
         for o in book.orders.values()

@@ -11,6 +11,7 @@ All four live in the same tables and events (docs/adr/0013); a change of mode is
 """
 
 from core.ids import UserId
+from dispatch import schedule
 from dispatch.model import Mode, Offer, Order
 from dispatch.settings import DispatchSettings
 
@@ -30,7 +31,14 @@ def search_ends_at(order: Order, settings: DispatchSettings) -> float:
     """When an order in matching is given up in its mode, unless a live offer is still open then."""
     # While an order is in matching, changed_at is when its matching began, or when its mode was changed.
     if order.mode is Mode.DIRECTED:
-        return order.changed_at + settings.directed.window_s
+        window_ends_at = order.changed_at + settings.directed.window_s
+        if order.scheduled_for is None or order.scheduled_for <= order.changed_at:
+            return window_ends_at
+        # Half of the time is left for somebody else to be found and to come. Before its lead time an order is asked
+        # for as soon as its pick can be; then it waits for the pick to become free.
+        half_at = (order.changed_at + order.scheduled_for) / 2.0
+        is_early = order.changed_at < schedule.opens_at(order, settings.schedule)
+        return min(window_ends_at, half_at) if is_early else half_at
     search_s = settings.manual.unfilled_after_s if order.mode is Mode.MANUAL else settings.unfilled_after_s
     return max(order.changed_at + search_s, order.scheduled_for or 0.0)
 
@@ -38,7 +46,9 @@ def search_ends_at(order: Order, settings: DispatchSettings) -> float:
 def offer_ends_at(order: Order, now: float, settings: DispatchSettings) -> float:
     """Until when an offer made now may be answered: the whole window for whom the customer picked."""
     usual_at = now + settings.offer_ttl_s
-    return max(usual_at, search_ends_at(order, settings)) if order.mode is Mode.DIRECTED else usual_at
+    if order.mode is not Mode.DIRECTED:
+        return usual_at
+    return max(usual_at, min(now + settings.directed.window_s, search_ends_at(order, settings)))
 
 
 def reminders_due(offer: Offer, now: float, settings: DispatchSettings) -> int:

@@ -96,6 +96,12 @@ class Moves:
         elif order.state in SETTLED_STATES:
             self._deadlines.set(order.changed_at + self._settings.settled_keep_s, Due.FORGET, id_)
 
+    def open(self, order: Order, now: float) -> list[Effect]:
+        """Begin to look for a technician of a scheduled order."""
+        order = self.move(order, OrderMove.OPEN, now, SYSTEM)
+        self._matchmaker.want()
+        return [self.tell(order, OrderState.MATCHING, now)]
+
     def call_off(
         self,
         order: Order,
@@ -130,6 +136,7 @@ class Moves:
         detail = {"mode": mode.value} | ({"reason": why} if why else {})
         if facts.get("picked") is not None:
             detail["technician"] = facts["picked"]
+        order = self._postpone(order, now, by)
         order = self.move(
             order,
             move,
@@ -142,6 +149,13 @@ class Moves:
         )
         self._matchmaker.want()
         return order
+
+    def _postpone(self, order: Order, now: float, by: UserId) -> Order:
+        """Let an order whose pick was asked early wait for its time again, unless somebody is still being asked."""
+        early = order.state is OrderState.MATCHING and schedule.opens_at(order, self._settings.schedule) > now
+        if not early or order.order_id in self._book.live_of_order:
+            return order
+        return self.move(order, OrderMove.POSTPONE, now, by)
 
     def take_back(self, order: Order, now: float, by: UserId, reason: str) -> tuple[Order, list[Effect]]:
         """Take an order from its technician, who is not asked for it again, and look for another.
@@ -184,10 +198,18 @@ class Moves:
         )
         return order, self.free(lost_by, order, now)
 
-    def end_search(self, order: Order, now: float) -> list[Effect]:
-        """Nobody was found in the order's mode: go on as its customer chose, or give up."""
+    def end_search(self, order: Order, now: float, *, by_time: bool = False) -> list[Effect]:
+        """Nobody was found in the order's mode: go on as its customer chose, or give up.
+
+        Args:
+            by_time: Only because the time for it is over: a pick that was asked early may be asked again.
+        """
         if order.state not in (OrderState.MATCHING, OrderState.SCHEDULED) or order.order_id in self._book.live_of_order:
             return []  # a live offer may still be accepted; its end comes back here
+        if by_time and order.mode is Mode.DIRECTED:
+            waiting = self._postpone(order, now, SYSTEM)
+            if waiting is not order:
+                return [self.tell(waiting, OrderState.SCHEDULED, now)]
         was_refused = bool(self._book.refused.get(order.order_id))
         why = modes.why_unfilled(order, was_refused=was_refused)
         if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
@@ -215,7 +237,7 @@ class Moves:
         self._matchmaker.want()
         picked_refused = offer.technician == order.picked and offer.state in REFUSALS
         if picked_refused or now >= modes.search_ends_at(order, self._settings):
-            effects.extend(self.end_search(order, now))
+            effects.extend(self.end_search(order, now, by_time=not picked_refused))
         return effects
 
     def revoke_live(

@@ -7,7 +7,7 @@
        |       | |  +--------|--+---------+  (taken from its technician)
        |       | +-> unfilled|
        +-> scheduled <-------+               cancelled: from everything before finished
-                      (taken from its technician long before its time)
+                      (taken from its technician long before its time, or its pick was asked early in vain)
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ class OrderMove(StrEnum):
     SHELVE = "shelve"
     """Taken back while its lead time has not begun."""
     POSTPONE = "postpone"
-    """Moved to a later time while it is looked for."""
+    """It waits for its lead time again: it was moved to a later time, or its pick was asked early, in vain."""
     SWITCH = "switch"
     """Its mode changes."""
     REOPEN = "reopen"

@@ -121,6 +121,7 @@ class OrderColumns:
         gender: Code of the gender asked for (``GENDER_CODES``), 0 for no preference.
         only: Row of the technician who alone may be asked, ``ANYBODY``, or ``NOBODY_IN_REACH`` when that technician
             is none of these; empty when all are ``ANYBODY``.
+        woken: Whose only technician is offered it although their phone sleeps: the offer wakes it. Empty for none.
         unmatched_s: Cost of leaving the row out, which is also the most that a pair may cost; empty when it is
             ``Policy.unmatched_s`` for all.
         begins_at: When the service shall begin; -inf for as soon as possible. Empty, and ``duration_s`` too, when
@@ -138,6 +139,7 @@ class OrderColumns:
     skill_unknown: BoolArray
     gender: CodeArray
     only: IntArray = field(default_factory=_nobody)
+    woken: BoolArray = field(default_factory=_no_answers)
     unmatched_s: FloatArray = field(default_factory=_no_numbers)
     begins_at: FloatArray = field(default_factory=_no_numbers)
     duration_s: FloatArray = field(default_factory=_no_numbers)

@@ -92,7 +92,7 @@ def build(
     ]
     own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
     blocks = calendar.columns(book, users, orders, hours, now, settings.schedule, settings.round.unmatched_s)
-    columns = _order_columns(orders, is_extra, row_of, book, now, settings)
+    columns = _with_woken(_order_columns(orders, is_extra, row_of, book, now, settings), technicians)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     known = [book.technicians[user] for user in users]
     alarmed = places.in_alarm(users)
@@ -122,6 +122,14 @@ def build(
         blocks=blocks,
         people=people,
     )
+
+
+def _with_woken(columns: OrderColumns, technicians: TechnicianColumns) -> OrderColumns:
+    """A pick whose phone sleeps is asked all the same, from where they were seen last: the offer wakes the phone."""
+    if not len(columns.only) or not len(technicians.ids):
+        return columns
+    seen_at = technicians.seen_at[np.maximum(columns.only, 0)]
+    return replace(columns, woken=(columns.only >= 0) & (seen_at > -inf))
 
 
 def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:

@@ -225,7 +225,8 @@ class DirectedSettings(Ranged):
     """Mode `directed`: the technician whom the customer picked is asked first, and alone."""
 
     window_s: Annotated[float, Range(1, 86_400)] = 120.0
-    """How long the picked technician may think, in seconds; then the order falls back as its customer chose."""
+    """How long the picked technician may think, in seconds; then the order falls back as its customer chose. For a
+    scheduled order it begins when they can be asked; half of the time until the service is left to others."""
     remind_every_s: Annotated[float, Range(1, 86_400)] = 30.0
     """How often their offer is shown again meanwhile, in seconds."""
 

@@ -1,6 +1,5 @@
 """Ways of giving an order besides ``auto``: several at once, one picked technician, and by hand."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,20 +17,30 @@ from dispatch.model import (
     Gender,
     Mode,
     OfferState,
-    Order,
     OrderState,
     Rest,
     Shift,
     WorkState,
 )
 from dispatch.settings import (
-    BroadcastSettings,
     CancellationSettings,
-    DirectedSettings,
     LostSettings,
     ManualSettings,
     RoundSettings,
     StageFee,
+)
+from tests.unit.dispatch.ways_to_give import (
+    THREE,
+    TOMORROW,
+    WINDOW,
+    a_city,
+    closed,
+    directed,
+    everybody_acknowledges,
+    give,
+    live,
+    refused,
+    switch,
 )
 from tests.unit.dispatch.world import (
     ALL_STEPS,
@@ -46,33 +55,6 @@ from tests.unit.dispatch.world import (
     north,
     tells,
 )
-
-
-def a_city(technicians: int = 4, **settings: Any) -> World:
-    """Technicians ``t1``, ``t2`` … at 400 m, 800 m … north."""
-    world = World(**settings)
-    for number in range(1, technicians + 1):
-        world.join(f"t{number}", 400.0 * number)
-    return world
-
-
-def everybody_acknowledges(world: World) -> None:
-    for offer in world.engine.live_offers():
-        world.feed(e.OfferReceived(offer.offer_id, offer.technician))
-
-
-def live(world: World) -> list[str]:
-    """Who has a live offer."""
-    return sorted(offer.technician for offer in world.engine.live_offers())
-
-
-def closed(effects: Sequence[e.Effect]) -> dict[str, CloseReason]:
-    """Whose offers end, and why."""
-    return {x.offer.technician: x.reason for x in effects if isinstance(x, e.CloseOffer)}
-
-
-THREE = BroadcastSettings(offers_len=3)
-
 
 # -- broadcast ------------------------------------------------------------------------------------------------
 
@@ -176,12 +158,6 @@ def test_an_order_taken_back_may_be_offered_to_losers_of_its_broadcast_but_not_t
 
 
 # -- directed -------------------------------------------------------------------------------------------------
-
-WINDOW = DirectedSettings(window_s=100.0, remind_every_s=30.0)
-
-
-def directed(world: World, picked: str, fallback: Fallback = Fallback.AUTO) -> Order:
-    return world.place(mode=Mode.DIRECTED, technician=UserId(picked), fallback=fallback)
 
 
 def test_only_the_picked_technician_is_asked_although_others_are_nearer() -> None:
@@ -312,18 +288,6 @@ def test_a_pick_that_cannot_succeed_is_refused_and_each_filter_is_named() -> Non
 # -- manual ---------------------------------------------------------------------------------------------------
 
 
-def give(world: World, order: Order, to: str, *override: str) -> list[e.Effect]:
-    return world.feed(e.OrderAssigned(order.order_id, UserId(to), OPS, "the customer asked", override))
-
-
-def refused(world: World, event: e.DispatchEvent) -> DoorstepError:
-    """The refusal of an event, which has changed nothing."""
-    with pytest.raises(DoorstepError) as caught:
-        world.engine.handle(event, world.now)
-    assert not world.engine.changes
-    return caught.value
-
-
 def test_nobody_is_asked_for_a_manual_order_and_it_ends_when_staff_give_it_to_nobody() -> None:
     world = a_city(manual=ManualSettings(unfilled_after_s=300.0))
     order = world.place(mode=Mode.MANUAL)
@@ -443,10 +407,6 @@ def test_an_order_given_by_hand_and_taken_back_is_looked_after_by_rounds_again()
 
 
 # -- changes of mode ------------------------------------------------------------------------------------------
-
-
-def switch(world: World, order: Order, mode: Mode, **facts: Any) -> list[e.Effect]:
-    return world.feed(e.ModeSet(order.order_id, mode, OPS, "busy evening", **facts))
 
 
 def test_an_order_goes_from_mode_to_mode_and_keeps_the_offers_that_fit() -> None:
@@ -593,8 +553,6 @@ def test_an_order_for_later_may_change_its_mode_before_its_time_or_be_booked_by_
 
 
 # -- orders given by hand: who is free then, and where nobody knows ---------------------------------------------
-
-TOMORROW = T0 + 86_400.0
 
 
 def test_tomorrow_s_order_is_given_to_whoever_is_busy_off_duty_far_away_or_being_asked_now() -> None:
