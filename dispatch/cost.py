@@ -64,11 +64,20 @@ def head_starts(policy: Policy, technicians: TechnicianColumns, at: float) -> di
 
 
 def starts(problem: Problem) -> dict[str, FloatArray]:
-    """``head_starts`` of a round's technicians, with that of newcomers when the round prefers them."""
+    """``head_starts`` of a round's technicians, with that of newcomers in a round that prefers them."""
     found = head_starts(problem.policy, problem.technicians, problem.at)
-    if len(problem.people.newcomer):
+    if len(problem.people.newcomer) and problem.policy.newcomer_s > 0.0:
         found["newcomer"] = np.where(problem.people.newcomer, problem.policy.newcomer_s, 0.0)
     return found
+
+
+def turns_s(problem: Problem) -> FloatArray:
+    """What it costs that each technician had turns while equals were idle, seconds >= 0, shape (m,)."""
+    turns = problem.technicians.turns
+    if not len(turns):
+        return np.zeros(len(problem.technicians.ids))
+    cost_s: FloatArray = np.minimum(problem.policy.turn_s * turns, problem.policy.turn_max_s)
+    return cost_s
 
 
 def decline_s(problem: Problem, rows: IntArray) -> FloatArray:

@@ -17,6 +17,7 @@ from dispatch import arrival, cancellation, eligibility, leases, modes, rating, 
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
+from dispatch import turns as turns_of
 from dispatch.appointments import Appointments
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
@@ -644,7 +645,8 @@ class DispatchEngine:
             order = self._book.orders[offer.order_id]
             hour = self._hours.hour(willing.served_at(order, offer.offered_at))
             counted = willing.answered(who, order.service, hour, now, self._settings.decline, refused=refused)
-            self._book.put_technician(counted)
+            # Work that is taken counts when it is given (``Moves.move``).
+            self._book.put_technician(turns_of.had(counted, now, self._settings.turn) if refused else counted)
 
     # -- small things ---------------------------------------------------------------------------------------
 

@@ -206,6 +206,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     travel_s = cost.ways_s(problem, rows, table_m)[0]
     wait_s = cost.wait_s(problem.technicians)
     decline_s = cost.decline_s(problem, rows)[0]
+    turns_s = cost.turns_s(problem)
     waiting_s = float(cost.waiting_s(problem, rows)[0])
     starts = cost.starts(problem)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
@@ -221,6 +222,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
             OfferTerm("travel", float(travel_s[i])),
             OfferTerm("wait", float(wait_s[i])),
             OfferTerm("decline", float(decline_s[i])),
+            OfferTerm("turns", float(turns_s[i])),
             OfferTerm("waiting", -waiting_s),
             *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
         )

@@ -98,11 +98,11 @@ def likely(problem: Problem) -> tuple[IntArray, IntArray]:
 
 
 def _base_s(problem: Problem) -> FloatArray:
-    """What a technician costs before the way: what they must wait, minus head starts, plus the tie-break."""
+    """What a technician costs before the way: their wait and turns, minus head starts, plus the tie-break."""
     base = cost.tie_breaks(problem.technicians.ids, problem.seed)
     for seconds in cost.starts(problem).values():
         base -= seconds
-    return base + cost.wait_s(problem.technicians)
+    return base + cost.wait_s(problem.technicians) + cost.turns_s(problem)
 
 
 def _unmatched_s(problem: Problem) -> FloatArray:
@@ -256,6 +256,7 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
         ("travel", travel_s),
         ("wait", wait_s),
         ("decline", decline_s),
+        ("turns", cost.turns_s(problem)[columns]),
         ("waiting", -cost.waiting_s(problem, rows)),
         *((name, -seconds[columns]) for name, seconds in starts.items()),
     ]

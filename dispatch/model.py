@@ -311,6 +311,11 @@ class Technician:
     """Sum of stars, each weighted by its age at ``rating_at``."""
     rating_weight: float = 0.0
     rating_at: float = 0.0
+    rated_len: int = 0
+    """How many ratings they have had, ever; of earlier ones only as many as had not faded."""
+    turns: float = 0.0
+    """Offers and work that they have had (``turns.py``), faded to ``turns_at``."""
+    turns_at: float = 0.0
     shifts: tuple[Shift, ...] = ()
     """When they work; without any, always."""
     rests: tuple[Rest, ...] = ()

@@ -11,6 +11,7 @@ from core.ids import OfferId, OrderId, UserId
 from dispatch import cancellation, leases, modes, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
+from dispatch import turns as turns_of
 from dispatch.book import Book
 from dispatch.deadlines import Deadlines, Due
 from dispatch.errors import no_such_order
@@ -72,7 +73,19 @@ class Moves:
             detail = {**(detail or {}), "reason": facts["reason"]}
         self._book.note(order, now, _NOTED_AS.get(move, order.state), by, **(detail or {}))
         self.arm(order)
+        if move is OrderMove.ASSIGN:
+            self._count_work(order, now)
         return order
+
+    def _count_work(self, order: Order, now: float) -> None:
+        """Work given is a turn. Who has booked some is still idle, and begins to wait anew."""
+        who = self._book.technicians.get(order.technician) if order.technician is not None else None
+        if who is None:
+            return
+        who = turns_of.had(who, now, self._settings.turn)
+        if order.booked_for is not None and who.idle_since is not None:
+            who = replace(who, idle_since=now)
+        self._book.put_technician(who)
 
     def tell(self, order: Order, what: OrderState | OrderFact, now: float, lost_by: UserId | None = None) -> Effect:
         """The news of an order."""
@@ -114,6 +127,9 @@ class Moves:
         """End an order at this cost: its offers are withdrawn and its technician is free."""
         effects = self.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
+        who = self._book.technicians.get(order.technician) if order.technician is not None else None
+        if who is not None and outcome.stage in turns_of.BEFORE_SERVICE:
+            self._book.put_technician(turns_of.given_back(who, now, self._settings.turn))
         cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
         outcome = replace(outcome, rises_at=None)
         order = self.move(

@@ -159,6 +159,8 @@ class TechnicianColumns:
         idle_at: Since when they wait for work; +inf when unknown.
         hard: Exclusion code that holds for every order (duty, work, verified, city), 0 for none.
         wait_s: Seconds until they may set out, from where the columns have them; empty when it is 0 for all.
+        turns: How many turns they have had more than the least served of their idle equals (``turns.too_many``); empty
+            when it is 0 for all.
     """
 
     ids: tuple[str, ...]
@@ -175,6 +177,7 @@ class TechnicianColumns:
     idle_at: FloatArray
     hard: CodeArray
     wait_s: FloatArray = field(default_factory=_no_numbers)
+    turns: FloatArray = field(default_factory=_no_numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,7 @@ class PersonColumns:
         walks: Who has no transport of their own, shape (m,).
         night_from_at, night_until_at: The nights in which orders of the round may be served or come from, of one
             length; empty with ``walks`` in rounds up to ``auto/6``, all of which was night.
-        newcomer: Who is new, in a round that prefers them, shape (m,).
+        newcomer: Who is new, shape (m,); up to ``auto/6`` only in a round that prefers them.
         service: Number of each order's service and hour among those of the round, shape (n,).
         decline: How likely each technician refuses each of them, shape (numbers of ``service`` * m,).
         zone_bit: The one bit of each order's zone, shape (n,); ``zones``: those of the zones to which each technician
@@ -267,6 +270,10 @@ class Policy:
     """What each second is worth that an order has waited."""
     waiting_max_s: float = 0.0
     """Most that its waiting is worth."""
+    turn_s: float = 0.0
+    """What each turn costs that a technician has had more than an idle equal."""
+    turn_max_s: float = 0.0
+    """Most that their turns cost."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ Exponential decay makes that exact: decaying the sums equals decaying each ratin
 """
 
 from dataclasses import dataclass, replace
+from math import ceil
 
 from dispatch.model import Technician
 from dispatch.settings import RatingSettings
@@ -48,7 +49,19 @@ def tally_of(technician: Technician) -> Tally:
 def rated(technician: Technician, stars: int, now: float, settings: RatingSettings) -> Technician:
     """The technician with one rating more."""
     tally = tally_of(technician).add(Tally(float(stars), 1.0, now), settings.half_life_days)
-    return replace(technician, rating_sum=tally.total, rating_weight=tally.weight, rating_at=tally.at, changed_at=now)
+    return replace(
+        technician,
+        rating_sum=tally.total,
+        rating_weight=tally.weight,
+        rating_at=tally.at,
+        rated_len=rated_len(technician) + 1,
+        changed_at=now,
+    )
+
+
+def rated_len(technician: Technician) -> int:
+    """How many ratings somebody has had, ever; of those before they were counted, what is left of them."""
+    return max(technician.rated_len, ceil(technician.rating_weight - 1e-6))
 
 
 def city_mean(city: Tally, settings: RatingSettings) -> float:

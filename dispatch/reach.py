@@ -14,6 +14,7 @@ import numpy as np
 
 from core.ids import OrderId, UserId
 from dispatch import calendar, candidates, cost, eligibility, limits, rating, schedule, willing
+from dispatch import turns as turns_of
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
@@ -108,13 +109,14 @@ def build(
     policy = _policy(settings, travel)
     if cost.prefers_newcomers(seed, settings.newcomer.share):
         policy = replace(policy, newcomer_s=settings.newcomer.head_start_s)
-        people.newcomer = _newcomers(known, now, settings)
+    people.newcomer = _newcomers(known, settings)
+    turns = _turns(known, technicians, policy, now, settings)
     return Problem(
         at=now,
         seed=seed,
         policy=policy,
         orders=_with_times(columns, orders) if ahead else columns,
-        technicians=technicians,
+        technicians=replace(technicians, turns=turns) if len(turns) else technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
         own_order=np.ascontiguousarray(own_pairs[:, 0]),
@@ -231,6 +233,8 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
         walk_max_m=settings.eligibility.night_walk_max_m or inf,
         waiting_s_per_s=settings.waiting.s_per_min / 60.0,
         waiting_max_s=settings.waiting.max_s,
+        turn_s=settings.turn.s,
+        turn_max_s=settings.turn.max_s,
     )
 
 
@@ -458,10 +462,27 @@ def _ratings(people: Sequence[Technician], city_mean: float, now: float, setting
     return result
 
 
-def _newcomers(people: Sequence[Technician], now: float, settings: DispatchSettings) -> BoolArray:
-    """Who has hardly been rated yet."""
-    weights = (rating.tally_of(p).at_time(now, settings.rating.half_life_days).weight for p in people)
-    return np.array([weight < settings.newcomer.ratings for weight in weights], dtype=np.bool_)
+def _turns(
+    people: Sequence[Technician], columns: TechnicianColumns, policy: Policy, now: float, settings: DispatchSettings
+) -> FloatArray:
+    """See ``TechnicianColumns.turns``;"""
+    turns = np.array([p.turns for p in people], dtype=np.float64)
+    if settings.turn.s == 0.0 or not turns.any():
+        return np.zeros(0)
+    age_s = np.maximum(now - np.array([p.turns_at for p in people], dtype=np.float64), 0.0)
+    starts = cost.head_starts(policy, columns, now)
+    fresh = columns.connected & (columns.seen_at >= now - policy.position_fresh_s)
+    return turns_of.too_many(
+        columns,
+        turns * 0.5 ** (age_s / (settings.turn.half_life_min * 60.0)),
+        starts["rating"] + starts["tier"],
+        fresh & (columns.hard == 0) & (columns.heard_at > columns.unheard_at) & (cost.wait_s(columns) == 0.0),
+    )
+
+
+def _newcomers(people: Sequence[Technician], settings: DispatchSettings) -> BoolArray:
+    """Who has hardly ever been rated."""
+    return np.array([rating.rated_len(p) < settings.newcomer.ratings for p in people], dtype=np.bool_)
 
 
 def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: float) -> FloatArray:

@@ -163,6 +163,8 @@ class Roster:
                 work=known.work,
                 idle_since=known.idle_since,
                 unheard_since=known.unheard_since,
+                turns=known.turns,
+                turns_at=known.turns_at,
             )
             self._matchmaker.want()
         is_new_record = known is not None and _record(known) != _record(copy)

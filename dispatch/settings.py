@@ -71,6 +71,19 @@ class WaitingSettings(Ranged):
 
 
 @dataclass(frozen=True, slots=True)
+class TurnSettings(Ranged):
+    """What it costs to be asked again while somebody equal near by is idle, so that offers spread."""
+
+    s: Annotated[float, Range(0, 600)] = 60.0
+    """For each offer or job that a technician had more than the least served of them, in seconds of travel; 0 counts
+    none."""
+    max_s: Annotated[float, Range(0, 1800)] = 120.0
+    """Most that they cost, in seconds of travel."""
+    half_life_min: Annotated[float, Range(1, 100_000)] = 240.0
+    """Age at which an offer or job counts half, in minutes."""
+
+
+@dataclass(frozen=True, slots=True)
 class DeclineSettings(Ranged):
     """What a probable refusal costs: the time that goes by until the next technician is asked."""
 
@@ -93,7 +106,7 @@ class NewcomerSettings(Ranged):
     head_start_s: Annotated[float, Range(0, 1800)] = 60.0
     """Their head start in such a round, in seconds."""
     ratings: Annotated[float, Range(0, 1000)] = 3.0
-    """Whoever has fewer ratings, faded by age, is a newcomer; a number."""
+    """Whoever was rated fewer times, ever, is a newcomer; a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -369,6 +382,8 @@ class DispatchSettings(Ranged):
     """A policy that is computed beside the live one, for `doorstep dispatch shadow`."""
     waiting: WaitingSettings = WaitingSettings()
     """Orders that have waited."""
+    turn: TurnSettings = TurnSettings()
+    """Offers that technicians had while equals were idle."""
     decline: DeclineSettings = DeclineSettings()
     """Probable refusals."""
     newcomer: NewcomerSettings = NewcomerSettings()
