@@ -1,19 +1,25 @@
 """When a round runs, on what, and what becomes of its pairs. The solving itself is ``matching.py``.
 
 A round is wanted as soon as something changed that could place a waiting order. It runs at the end of the same
-turn, unless orders outnumber idle technicians: then at most every ``round_min_ms``. Changes that dispatch does not
-hear of (a phone connects, moves, or grows stale) are met by trying again every ``retry_s``.
+turn, unless orders outnumber idle technicians: then at most every ``round_min_ms``, and it gathers for
+``round_max_ms``. While one is out of the engine's hands, orders that come meanwhile get a small one of their own,
+if there are technicians for all: pairs are checked again one by one when a round comes back, so two may be out.
+
+Dispatch does not hear of phones that connect or report a place again. While orders wait, the index is looked at every
+``look_ms`` for somebody who has become reachable; whoever only moves is found by trying again every ``retry_s``.
 """
 
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from typing import Any, Final
 
+import numpy as np
+
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
 from dispatch import bystanders, chaining, matching, modes, reach, rounds, shadow, technician
-from dispatch.book import Book
+from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
 from dispatch.events import AskWays, Effect, RemindOffer, RoundSolved, SendOffer, SolveRound, WaysTold
@@ -29,6 +35,8 @@ from dispatch.technician import WorkMove
 DEADLINE_GRACE_S: Final = 0.001
 """An offer expires this long after its deadline: an answer at the deadline itself is in time."""
 
+BESIDE_LEN_MAX: Final = 8
+"""Orders of a round beside another one: so few that it is solved at once."""
 NEAR_M: Final = 1_000.0
 _WHY: Final = {"rating": "well rated", "tier": "tier", "idle": "waited long"}
 _WORTH_TELLING_S: Final = 10.0
@@ -74,7 +82,16 @@ class Matchmaker:
         """Rounds of each order since its last stored one that were not stored."""
         self._solving: tuple[str, Problem] | None = None
         """The round that is out of the engine's hands: its ways are asked for, or a thread solves it."""
+        self._beside: tuple[str, Problem] | None = None
+        """A second, small round whose ways are asked for while that one is out."""
+        self._tried_beside: set[OrderId] = set()
+        """Orders that had their small round while that one is out."""
         self._asks_roads = asks_roads
+        self._gathers_since: float | None = None
+        """Since when a round is wanted and waits, because there are not technicians for all."""
+        self._look_at: float | None = None
+        self._reachable = np.zeros(0, dtype=np.bool_)
+        """Who could be asked, by slots of the index, when that was last looked at."""
 
     # -- when -----------------------------------------------------------------------------------------------
 
@@ -88,7 +105,7 @@ class Matchmaker:
 
     def next_at(self) -> float | None:
         """When ``wake`` must be called."""
-        return self._next_at
+        return min((at for at in (self._next_at, self._look_at) if at is not None), default=None)
 
     @property
     def is_looking(self) -> bool:
@@ -100,6 +117,19 @@ class Matchmaker:
         if self._next_at is not None and self._next_at <= now:
             self._next_at = None
             self._wanted = True
+        if self._look_at is not None and self._look_at <= now:
+            self._look_at = None
+            if self._look(now):
+                self._wanted = True
+
+    def _look(self, now: float) -> bool:
+        """Whether somebody has become reachable since this was last asked."""
+        book, known = self._book, self._reachable
+        unheard = ((user, book.technicians[user].unheard_since or -inf) for user in book.unheard)
+        self._reachable = self._places.reachable(now - self._settings.position_fresh_s, unheard)
+        fresh = self._reachable.copy()
+        fresh[: len(known)] &= ~known[: len(fresh)]
+        return bool(fresh.any())
 
     def _again(self, at: float) -> None:
         self._next_at = at if self._next_at is None else min(self._next_at, at)
@@ -107,8 +137,12 @@ class Matchmaker:
     def settle(self, now: float) -> list[Effect]:
         """Run the round that is due, if one is. Once at the end of each turn."""
         effects: list[Effect] = []
-        if self._wanted and self._solving is None:
-            effects = self._settle(now)
+        if self._wanted:
+            effects = self._settle(now) if self._solving is None else self._settle_beside(now)
+        if not self._book.waiting:
+            self._look_at = None
+        elif self._look_at is None:
+            self._look_at = now + self._settings.round.look_ms / 1000.0
         # Who came free in this turn is shown in the index only after it: look again then.
         freed = any(user in self._book.idle for user in self._book.changes.technicians)
         if freed and self._book.waiting:
@@ -118,16 +152,39 @@ class Matchmaker:
     def _settle(self, now: float) -> list[Effect]:
         if not self._book.waiting:
             self._wanted = False
-            self._next_at = None
+            self._next_at = self._gathers_since = None
             return []
         if len(self._book.unasked) > len(self._book.idle):
-            allowed_at = self._last_at + self._settings.round.round_min_ms / 1000.0
+            round_ = self._settings.round
+            if self._gathers_since is None:
+                self._gathers_since = now
+            gathered_at = self._gathers_since + round_.round_max_ms / 1000.0
+            allowed_at = max(self._last_at + round_.round_min_ms / 1000.0, gathered_at)
             if now < allowed_at:
                 self._again(allowed_at)
                 return []
         self._wanted = False
-        self._next_at = None
+        self._next_at = self._gathers_since = None
         return self._run(now)
+
+    def _settle_beside(self, now: float) -> list[Effect]:
+        """Give orders that came while a round is out a small one of their own, once; afterwards they are in the next.
+
+        It may take a technician whom the large round is about to choose. That pair is then not possible any more, and
+        its order is looked at again after ``round_min_ms``: so only while there are technicians for all.
+        """
+        book = self._book
+        if self._solving is None or self._beside is not None or len(book.idle) < len(book.unasked):
+            return []
+        out = self._solving[1].orders.ids
+        known = self._tried_beside.union(OrderId(order_id) for order_id in out)
+        fresh = in_order(book.orders[order_id] for order_id in book.unasked if order_id not in known)[:BESIDE_LEN_MAX]
+        self._tried_beside.update(order.order_id for order in fresh)
+        if not fresh:
+            return []
+        if len(fresh) == BESIDE_LEN_MAX:
+            self._again(now)
+        return self._begin(fresh, {}, now, is_beside=True)
 
     # -- on what --------------------------------------------------------------------------------------------
 
@@ -139,30 +196,47 @@ class Matchmaker:
             self._again(now + self._settings.round.retry_s)
             return []
         self._last_at = now
+        self._tried_beside.clear()
+        self._look(now)
+        if more:
+            self._again(now)
+        told = {o.order_id: o.order_id in self._half_told for o in orders if self._is_to_be_told(o.order_id, now)}
+        return self._begin(orders, told, now, is_beside=False)
+
+    def _begin(
+        self, orders: Sequence[Order], whole: Mapping[OrderId, bool], now: float, *, is_beside: bool
+    ) -> list[Effect]:
+        """A round of these orders. Beside another one it is dropped when it is too large to be solved at once."""
         round_id = self._ids.new(ROUND_PREFIX)
         problem = reach.build(
             orders,
-            book,
+            self._book,
             self._places,
             now=now,
             seed=(self._settings.seed + zlib.crc32(round_id.encode())) % 2**31,
             travel=self._travel.rate(now),
             hours=self._calendars.hours,
-            finishing=finishing,
+            finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s),
             settings=self._settings,
-            whole={o.order_id: o.order_id in self._half_told for o in orders if self._is_to_be_told(o.order_id, now)},
+            whole=whole,
         )
-        if more:
-            self._again(now)
+        if is_beside and self._is_large(problem):
+            return []
         if self._asks_roads:
             order, asked = matching.likely(problem)
             if len(order):
-                self._solving = (round_id, problem)
+                if is_beside:
+                    self._beside = (round_id, problem)
+                else:
+                    self._solving = (round_id, problem)
                 return [AskWays(round_id, problem, order, asked)]
         return self._decide(round_id, problem, now, is_old=False)
 
+    def _is_large(self, problem: Problem) -> bool:
+        return len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max
+
     def _decide(self, round_id: str, problem: Problem, now: float, *, is_old: bool) -> list[Effect]:
-        if len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max:
+        if self._is_large(problem):
             self._solving = (round_id, problem)
             return [SolveRound(round_id, problem)]
         return self._apply(round_id, problem, matching.solve(problem), None, now, is_old=is_old)
@@ -192,6 +266,11 @@ class Matchmaker:
 
     def ways_told(self, event: WaysTold, now: float) -> list[Effect]:
         """Go on with the round whose ways were asked for; an answer to another question is ignored."""
+        if self._beside is not None and self._beside[0] == event.round_id:
+            round_id, problem = self._beside
+            self._beside = None
+            told = replace(problem, ways=event.ways, ways_from=event.source)
+            return self._decide(round_id, told, now, is_old=True)
         if self._solving is None or self._solving[0] != event.round_id:
             return []
         round_id, problem = self._solving
@@ -369,8 +448,7 @@ class Matchmaker:
 
     def _shadow(self, problem: Problem) -> ShadowDecision | None:
         """What the shadow policy would have decided; large rounds are left to the report, off the loop."""
-        is_large = len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max
-        if not self._settings.shadow.name or is_large:
+        if not self._settings.shadow.name or self._is_large(problem):
             return None
         return shadow.decide(problem, self._settings.shadow)
 

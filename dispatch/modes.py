@@ -40,7 +40,8 @@ def search_ends_at(order: Order, settings: DispatchSettings) -> float:
         is_early = order.changed_at < schedule.opens_at(order, settings.schedule)
         return min(window_ends_at, half_at) if is_early else half_at
     search_s = settings.manual.unfilled_after_s if order.mode is Mode.MANUAL else settings.unfilled_after_s
-    return max(order.changed_at + search_s, order.scheduled_for or 0.0)
+    latest_at = 0.0 if order.scheduled_for is None else order.scheduled_for + settings.schedule.late_max_s
+    return max(order.changed_at + search_s, latest_at)
 
 
 def offer_ends_at(order: Order, now: float, settings: DispatchSettings) -> float:

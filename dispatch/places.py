@@ -91,6 +91,22 @@ class Places:
         )
         return slots
 
+    def reachable(self, seen_after: float, unheard: Iterable[tuple[UserId, float]]) -> BoolArray:
+        """Slots of those who, by the committed flags, may be asked for some order now; a few passes over the index.
+
+        Args:
+            seen_after: Older positions do not count.
+            unheard: Whose phone did not take an offer, and since when: it must have been heard after that.
+        """
+        index = self._index
+        found: BoolArray = (index.flags & (ELIGIBLE | _ALARM)) == ELIGIBLE
+        found &= index.seen_at >= seen_after
+        for user, since in unheard:
+            slot = index.slot(user)
+            if slot is not None and not index.heard_at[slot] > since:
+                found[slot] = False
+        return found
+
     def in_alarm(self, technicians: Sequence[UserId]) -> BoolArray:
         """Which of these people, all in the index, have an open alarm."""
         in_alarm: BoolArray = (self._index.flags[slots_of(self._index, technicians)] & _ALARM) != 0

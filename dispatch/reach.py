@@ -206,8 +206,11 @@ def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]
 def _answer_cells(orders: Sequence[Order], hours: Hours, now: float) -> list[str]:
     """Which of a technician's answers tell how each order would be answered: the service's, at its hour."""
     hour = hours.hour(now)
+    for_now = {service: willing.cell_of(service, hour) for service in {order.service for order in orders}}
     return [
-        willing.cell_of(o.service, hour if o.scheduled_for is None else hours.hour(willing.served_at(o, now)))
+        for_now[o.service]
+        if o.scheduled_for is None
+        else willing.cell_of(o.service, hours.hour(willing.served_at(o, now)))
         for o in orders
     ]
 
@@ -290,11 +293,17 @@ def _waiting_at(orders: Sequence[Order], is_extra: Sequence[bool], settings: Dis
     if settings.waiting.s_per_min == 0.0 or settings.waiting.max_s == 0.0:
         return np.zeros(0)
     # A second technician for one order never takes the only one from another order, however long it has waited.
-    since_at = [
-        inf if extra else max(order.placed_at, schedule.opens_at(order, settings.schedule))
-        for order, extra in zip(orders, is_extra, strict=True)
-    ]
-    return np.array(since_at, dtype=np.float64)
+    since_at = np.array(
+        [
+            order.placed_at
+            if order.scheduled_for is None
+            else max(order.placed_at, schedule.opens_at(order, settings.schedule))
+            for order in orders
+        ],
+        dtype=np.float64,
+    )
+    since_at[np.asarray(is_extra, dtype=np.bool_)] = inf
+    return since_at
 
 
 def _everybody(book: Book, places: Places) -> list[UserId]:

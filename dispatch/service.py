@@ -102,7 +102,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             asks_roads=roads is not None,
         )
         self._roads = roads
-        self._asking: asyncio.Task[None] | None = None
+        self._asking: set[asyncio.Task[None]] = set()
         self._engine = self._make()
         self._settings = settings
         self._rows: Sequence[OutboxRow] = ()
@@ -338,7 +338,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
                     active = self._engine.is_job(order)
                     self._fleet.attend(tenant, order.technician, order.order_id, active=active)
             case events.AskWays():
-                self._asking = asyncio.get_running_loop().create_task(self._ask_ways(effect), name="travel table")
+                asking = asyncio.get_running_loop().create_task(self._ask_ways(effect), name="travel table")
+                self._asking.add(asking)
+                asking.add_done_callback(self._asking.discard)
             case events.SolveRound(round_id, problem):
                 self._solve(round_id, problem)
             case events.OrderRepeated() | events.JobNews():
@@ -379,8 +381,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     def stop(self) -> None:
         """See ``EngineService``."""
         super().stop()
-        if self._asking is not None:
-            self._asking.cancel()
+        for asking in self._asking:
+            asking.cancel()
 
     # -- large rounds -------------------------------------------------------------------------------------
 

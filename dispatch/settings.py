@@ -154,6 +154,11 @@ class RoundSettings:
 
     round_min_ms: Annotated[int, Range(0, 60_000)] = 200
     """Least time between two rounds while orders outnumber idle technicians, in milliseconds."""
+    round_max_ms: Annotated[int, Range(0, 60_000)] = 0
+    """How long a round may gather orders and technicians while orders outnumber idle technicians, in milliseconds; else
+    it never waits."""
+    look_ms: Annotated[int, Range(10, 60_000)] = 250
+    """While orders wait, how often to look for idle technicians whose phones have come back, in milliseconds."""
     retry_s: Annotated[float, Range(0.1, 600)] = 2.0
     """How often orders that found nobody are tried again without any news, in seconds."""
     radius_steps_m: tuple[float, ...] = (3_000.0, 5_000.0, 10_000.0, 20_000.0)
@@ -214,7 +219,8 @@ class ScheduleSettings(Ranged):
     buffer_s: Annotated[float, Range(0, 14_400)] = 900.0
     """Time that a technician has between two jobs besides the way, in seconds."""
     late_max_s: Annotated[float, Range(0, 86_400)] = 600.0
-    """A technician who would come later than this after the time of a scheduled order is not asked, in seconds."""
+    """A technician who would come later than this after the time of a scheduled order is not asked, and the order not
+    given up before, in seconds."""
     chain_s: Annotated[float, Range(0, 7_200)] = 600.0
     """A technician whose service ends within this may be offered the next order, in seconds; 0 for never."""
     added_max_s: Annotated[float, Range(0, 86_400)] = 14_400.0
@@ -348,7 +354,7 @@ class DispatchSettings(Ranged):
     is asked. An order for which the customer picked somebody waits as long as ever."""
     unfilled_after_s: Annotated[float, Range(1, 86_400)] = 600.0
     """An order that nobody has taken by then is given up as unfilled, in seconds since its matching began; a scheduled
-    one not before its time."""
+    one not before it would be late (`schedule.late_max_s` after its time)."""
     confirm_after_s: Annotated[float, Range(60, 2_592_000)] = 172_800.0
     """An order that the customer has not confirmed confirms itself after this, in seconds since its last step."""
     position_fresh_s: Annotated[float, Range(1, 3600)] = 60.0

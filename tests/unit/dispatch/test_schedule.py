@@ -67,13 +67,23 @@ def test_the_bounds_themselves_are_allowed(at: float) -> None:
     assert world.place(scheduled_for=T0 + at).scheduled_for == T0 + at
 
 
-def test_a_scheduled_order_that_nobody_takes_is_not_given_up_before_its_time() -> None:
+def test_a_scheduled_order_that_nobody_takes_is_not_given_up_before_it_is_late() -> None:
     world = World(unfilled_after_s=600.0, schedule=ScheduleSettings(lead_s=HOUR))
     order = world.place(scheduled_for=T0 + 2 * HOUR)
-    world.tick(2 * HOUR - 1)
+    late_at = 2 * HOUR + ScheduleSettings().late_max_s
+    world.tick(late_at - 1)
     assert world.order(order.order_id).state is OrderState.MATCHING
-    world.tick(2 * HOUR)
+    world.tick(late_at)
     assert world.order(order.order_id).state is OrderState.UNFILLED
+
+
+def test_whoever_becomes_free_a_little_after_the_time_of_a_scheduled_order_still_gets_it() -> None:
+    world = World(unfilled_after_s=600.0, schedule=ScheduleSettings(lead_s=HOUR))
+    order = world.place(scheduled_for=T0 + 2 * HOUR)
+    world.tick(2 * HOUR + 300)
+    world.join("tina", 400)
+    world.tick(2 * HOUR + 303)
+    assert world.offer_of("tina").order_id == order.order_id
 
 
 def test_a_repeat_with_the_same_key_is_answered_although_its_time_has_passed() -> None:
