@@ -427,8 +427,10 @@ class ShadowDecision:
     """What a shadow policy would have decided in a round; nobody was offered anything by it."""
 
     name: str
-    numbers: dict[str, float]
+    numbers: dict[str, float | tuple[float, ...]]
     decision: RoundDecision
+    digest: str = ""
+    """Of the numbers, under whatever name; empty in decisions of earlier versions, which had other numbers."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ def build(
     ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
     limits.fill(people, orders, [book.masks(person) for person in known], book)
-    if settings.decline.max_s > 0.0:
+    if _counts(settings, settings.decline.max_s, settings.shadow.decline_max_s):
         cells = _answer_cells(orders, hours, now)
         number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
         people.service = np.array([number_of[cell] for cell in cells], dtype=np.int64)
@@ -203,6 +203,11 @@ def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]
     return rows, is_extra
 
 
+def _counts(settings: DispatchSettings, live: float, shadows: float) -> bool:
+    """Whether the live policy or the shadow gives anything for what a column says."""
+    return live > 0.0 or (bool(settings.shadow.name) and shadows > 0.0)
+
+
 def _answer_cells(orders: Sequence[Order], hours: Hours, now: float) -> list[str]:
     """Which of a technician's answers tell how each order would be answered: the service's, at its hour."""
     hour = hours.hour(now)
@@ -290,7 +295,8 @@ def _order_columns(
 
 
 def _waiting_at(orders: Sequence[Order], is_extra: Sequence[bool], settings: DispatchSettings) -> FloatArray:
-    if settings.waiting.s_per_min == 0.0 or settings.waiting.max_s == 0.0:
+    waiting, shadow = settings.waiting, settings.shadow
+    if not _counts(settings, waiting.s_per_min * waiting.max_s, shadow.waiting_s_per_min * shadow.waiting_max_s):
         return np.zeros(0)
     # A second technician for one order never takes the only one from another order, however long it has waited.
     since_at = np.array(
@@ -476,7 +482,7 @@ def _turns(
 ) -> FloatArray:
     """See ``TechnicianColumns.turns``;"""
     turns = np.array([p.turns for p in people], dtype=np.float64)
-    if settings.turn.s == 0.0 or not turns.any():
+    if not _counts(settings, settings.turn.s, settings.shadow.turn_s) or not turns.any():
         return np.zeros(0)
     age_s = np.maximum(now - np.array([p.turns_at for p in people], dtype=np.float64), 0.0)
     starts = cost.head_starts(policy, columns, now)

@@ -38,6 +38,15 @@ class HeadStartSettings:
             check_range(f"tier_s.{tier}", seconds, 0, 1800)
 
 
+def check_radius_steps(steps_m: tuple[float, ...]) -> None:
+    """Raise ``ValueError`` for radii that are out of range or do not rise."""
+    check_range("radius_steps_m, number of steps,", len(steps_m), 1, 16)
+    for step_m in steps_m:
+        check_range("radius_steps_m", step_m, 100, 200_000)
+    if list(steps_m) != sorted(set(steps_m)):
+        raise ValueError(f"radius_steps_m must rise from step to step, is {list(steps_m)}")
+
+
 @dataclass(frozen=True, slots=True)
 class ShadowSettings:
     """Other numbers that rounds are decided by beside the live ones, to compare; nobody is offered anything by them."""
@@ -52,10 +61,29 @@ class ShadowSettings:
     """Largest head start for waiting, in seconds."""
     tier_factor: Annotated[float, Range(0, 100)] = 1.0
     """How many times the live head start of each tier; a number."""
+    decline_max_s: Annotated[float, Range(0, 1800)] = 60.0
+    """Cost of somebody who refuses for certain, in seconds."""
+    newcomer_share: Annotated[float, Range(0, 1)] = 0.2
+    """Share of the rounds, drawn by the round's seed, in which newcomers have a head start."""
+    newcomer_s: Annotated[float, Range(0, 1800)] = 60.0
+    """Their head start in such a round, in seconds."""
+    waiting_s_per_min: Annotated[float, Range(0, 600)] = 60.0
+    """What each minute is worth that an order has waited, in seconds of travel."""
+    waiting_max_s: Annotated[float, Range(0, 7200)] = 1_800.0
+    """Most that its waiting is worth, in seconds of travel."""
+    turn_s: Annotated[float, Range(0, 600)] = 60.0
+    """What each turn costs that a technician had more than an idle equal, in seconds of travel."""
+    turn_max_s: Annotated[float, Range(0, 1800)] = 120.0
+    """Most that their turns cost, in seconds of travel."""
+    unmatched_s: Annotated[float, Range(60, 1_000_000)] = 7_200.0
+    """Cost of leaving an order unmatched in a round, in seconds."""
+    radius_steps_m: tuple[float, ...] = (3_000.0, 5_000.0, 10_000.0, 20_000.0)
+    """Search radius of an order, in metres; of a wider one than the live one, whom the live round knew of."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_ranges(self)
+        check_radius_steps(self.radius_steps_m)
         if len(self.name) > 64 or not self.name.isprintable():
             raise ValueError("name must be at most 64 printable characters")
 
@@ -189,11 +217,7 @@ class RoundSettings:
     def __post_init__(self) -> None:
         """Check the ranges."""
         check_ranges(self)
-        check_range("radius_steps_m, number of steps,", len(self.radius_steps_m), 1, 16)
-        for step_m in self.radius_steps_m:
-            check_range("radius_steps_m", step_m, 100, 200_000)
-        if list(self.radius_steps_m) != sorted(set(self.radius_steps_m)):
-            raise ValueError(f"radius_steps_m must rise from step to step, is {list(self.radius_steps_m)}")
+        check_radius_steps(self.radius_steps_m)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,19 @@
-"""A shadow policy: the same round by other numbers, decided beside the live one and compared with it. Pure."""
+"""A shadow policy: the same round by other numbers, decided beside the live one and compared with it. Pure.
 
+It sees what the live round saw: numbers that the live policy leaves out are stored with a round all the same while a
+shadow is named that has them, and a wider radius finds nobody whom the round did not know of.
+"""
+
+import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from core.ids import OrderId
-from dispatch import matching, rounds
+from dispatch import cost, matching, rounds
 from dispatch.model import RoundDecision, ShadowDecision, StoredRound
-from dispatch.problem import Problem
+from dispatch.problem import OrderColumns, Problem
 from dispatch.settings import ShadowSettings
 
 
@@ -37,24 +44,58 @@ class Comparison:
 
 def decide(problem: Problem, settings: ShadowSettings) -> ShadowDecision:
     """Decide a round by the shadow's numbers."""
+    live = problem.policy
+    prefers = cost.prefers_newcomers(problem.seed, settings.newcomer_share)
     policy = replace(
-        problem.policy,
+        live,
         rating_max_s=settings.rating_max_s,
         idle_s_per_s=settings.idle_s_per_min / 60.0,
         idle_max_s=settings.idle_max_s,
+        decline_max_s=settings.decline_max_s,
+        newcomer_s=settings.newcomer_s if prefers else 0.0,
+        waiting_s_per_s=settings.waiting_s_per_min / 60.0,
+        waiting_max_s=settings.waiting_max_s,
+        turn_s=settings.turn_s,
+        turn_max_s=settings.turn_max_s,
+        unmatched_s=settings.unmatched_s,
+        radius_steps_m=settings.radius_steps_m,
     )
     people = replace(problem.technicians, tier_s=problem.technicians.tier_s * settings.tier_factor)
-    solution = matching.solve(replace(problem, policy=policy, technicians=people))
-    numbers = {name: float(value) for name, value in asdict(settings).items() if name != "name"}
-    return ShadowDecision(settings.name, numbers, rounds.decision(solution, b"", ()))
+    orders = _orders(problem, settings)
+    solution = matching.solve(replace(problem, policy=policy, technicians=people, orders=orders))
+    return ShadowDecision(settings.name, numbers_of(settings), rounds.decision(solution, b"", ()), digest_of(settings))
+
+
+def _orders(problem: Problem, settings: ShadowSettings) -> OrderColumns:
+    """The orders with the shadow's last radius step and its cost of leaving a row out."""
+    orders, live = problem.orders, problem.policy
+    live_last, last = len(live.radius_steps_m) - 1, len(settings.radius_steps_m) - 1
+    steps = np.where(orders.step_max == live_last, last, np.minimum(orders.step_max, last))
+    own = orders.unmatched_s
+    # Rows for a second technician have a cost of their own, below that of the first.
+    first = own >= live.unmatched_s
+    unmatched_s = np.where(first, own - live.unmatched_s + settings.unmatched_s, own)
+    return replace(orders, step_max=steps.astype(np.int64), unmatched_s=unmatched_s)
+
+
+def numbers_of(settings: ShadowSettings) -> dict[str, float | tuple[float, ...]]:
+    """The shadow's numbers by their names in the config."""
+    numbers = asdict(settings)
+    del numbers["name"]
+    return {name: value if isinstance(value, tuple) else float(value) for name, value in numbers.items()}
+
+
+def digest_of(settings: ShadowSettings) -> str:
+    """Tells whether a decision was made by these numbers, whatever they are called."""
+    return rounds.digest(json.dumps(numbers_of(settings), sort_keys=True).encode())
 
 
 def shadow_of(stored: StoredRound, settings: ShadowSettings) -> ShadowDecision | None:
-    """The shadow's decision as stored, or computed now from the inputs where there is none of that name.
+    """The shadow's decision as stored, or computed now from the inputs where there is none by these numbers.
 
     None for a round without a decision or by rules that this version does not have.
     """
-    if stored.shadow is not None and stored.shadow.name == settings.name:
+    if stored.shadow is not None and stored.shadow.digest == digest_of(settings):
         return stored.shadow
     if stored.decision is None or not rounds.is_repeatable(stored):
         return None
