@@ -21,7 +21,7 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from api.auth import authenticate
 from api.content_coding import decoded
 from api.errors import problem, undecodable
-from api.exchange import Access, Handler, PublicHandler, Request, Response, Route
+from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
 from api.limits import RequestLimits
 from api.plain_text import refuse_control_characters
 from core.clock import Clock
@@ -121,6 +121,8 @@ class Api:
             return await _awaited(cast(PublicHandler, route.handler)(request))
         if route.access is not Access.LENIENT:
             self._limits.known(who, request.now)
+        if route.query:
+            check_query(request, route.query)
         if route.body is not None:
             request = replace(request, data=self._decode(route, request.body))
         return await _awaited(cast(Handler, route.handler)(who, request))

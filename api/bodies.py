@@ -363,6 +363,8 @@ class WhyNoOffers(Struct, frozen=True, omit_defaults=True):
     city: Id
     rounds: Count
     """Stored rounds of this page, in reach or not."""
+    duty: Word
+    """Now: who is `off` duty or `paused` is in no round's reach, or asked for nothing."""
     in_reach: Count
     unnamed: Count
     """Rounds that had more people in reach than they name: whether the technician was among them is not known."""
@@ -371,6 +373,8 @@ class WhyNoOffers(Struct, frozen=True, omit_defaults=True):
     seen: Annotated[list[RoundSeen], Meta(max_length=1_000)]
     next: Word | None = None
     """Give as ``after`` to get the next page; absent on the last."""
+    duty_since: EpochS | UnsetType = UNSET
+    """Since when; absent when it never changed."""
 
 
 class TrackPoint(Struct, frozen=True, omit_defaults=True):

@@ -3,8 +3,9 @@
 A handler is ``(principal, request) -> response``; ``app.py`` wraps it for aiohttp, the simulator calls it as it is.
 """
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
@@ -136,6 +137,20 @@ def number(request: Request, name: str, low: float, high: float, default: float 
     if not low <= value <= high:  # also refuses NaN
         raise Invalid(f"{name} must be a number between {low:g} and {high:g}", field=name)
     return value
+
+
+def check_query(request: Request, known: Sequence[Param]) -> None:
+    """Refuse a parameter that the route does not have: a filter that is passed over answers another question.
+
+    Raises:
+        Invalid: ``parameter_unknown``, with the nearest name that there is.
+    """
+    names = [param.name for param in known]
+    for name in request.query:
+        if name not in names:
+            near = get_close_matches(name, names, 1, cutoff=0.0)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise Invalid(f"there is no such parameter here{hint}", code="parameter_unknown", field=name[:64])
 
 
 def whole(request: Request, name: str, low: int, high: int, default: int) -> int:

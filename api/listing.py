@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from api.bodies import OfferPage, OfferRow, OrderPage
-from api.csv_text import CSV_TYPE, csv_rows
+from api.csv_text import BOM, CSV_TYPE, csv_rows
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, number, whole
 from api.settings import ApiSettings
@@ -22,7 +22,7 @@ from dispatch.model import Offer, OfferState, Order, OrderState
 from dispatch.ports import Listings
 
 _log = logging.getLogger(__name__)
-_NOT_FILTERS: Final = frozenset({"after", "limit", "format"})
+_NOT_FILTERS: Final = frozenset({"after", "limit", "format", "charset"})
 _EPOCH_S_MAX: Final = 4e9
 _EXPORT_PAGE_LEN: Final = 100
 """Rows that are shown and written in one turn of the loop: a few milliseconds."""
@@ -131,6 +131,16 @@ def asked_format(request: Request) -> Format:
     return Format.CSV if wants_csv else Format.JSON
 
 
+_BOMS: Final = {"utf-8": b"", "utf-8-bom": BOM}
+
+
+def _charset(request: Request) -> str:
+    text = request.query.get("charset", "utf-8").lower()
+    if text not in _BOMS:
+        raise Invalid(f"must be one of {', '.join(_BOMS)}", field="charset")
+    return text
+
+
 class Exports:
     """Counts exports under way: each holds a page and a reader's time."""
 
@@ -161,7 +171,9 @@ class ReadPage(Protocol[RowT_co]):
 class CountRows(Protocol):
     """Counts rows up to a bound (``dispatch.ports.Listings``)."""
 
-    def __call__(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> Awaitable[int]: ...  # noqa: D102
+    def __call__(  # noqa: D102 - the class says it
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> Awaitable[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +230,9 @@ class Listing(Generic[RowT]):
     ) -> Response:
         longest = self.settings.export_rows_max
         limit = whole(request, "limit", 1, longest, longest)
-        if "limit" not in request.query and await self.count(tenant, wanted, most=longest + 1) > longest:
+        head = _BOMS[_charset(request)]
+        counted = "limit" not in request.query
+        if counted and await self.count(tenant, wanted, before=before, most=longest + 1) > longest:
             # Refused, not cut: a table that silently lacks its oldest rows is worse than none.
             raise Refused(f"more than {longest} rows; narrow `from` and `to`, or give `limit`", code="export_too_large")
         self.exports.begin()
@@ -226,7 +240,7 @@ class Listing(Generic[RowT]):
         # The first is taken here: an error in it is still a proper answer, and from here on `aclose` ends the count.
         first = await anext(chunks)
         headers = {"Content-Disposition": f'attachment; filename="{self.kind}.csv"'}
-        return Response(200, first, CSV_TYPE, headers, chunks)
+        return Response(200, head + first, CSV_TYPE, headers, chunks)
 
     async def _chunks(
         self,

@@ -211,6 +211,7 @@ class Orders:
     async def assign(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/assign: who did it and why is kept in the order's history."""
         body: AssignIn = request.data
+        _check_said(body.reason, "staff say why they give the order to somebody")
         part, order = await self._visible(who, request.path["id"], _is_ops)
         await part.dispatch.ask(
             events.OrderAssigned(
@@ -267,8 +268,7 @@ class Orders:
 
     async def _override(self, who: Principal, part: ShardParts, order: Order, body: StepIn) -> Response:
         """Staff take a step for the technician: nothing is proved, so somebody answers for it by name and reason."""
-        if not body.reason:
-            raise Invalid("staff say why they take the step", field="reason")
+        _check_said(body.reason, "staff say why they take the step")
         step = events.Step(body.step)
         taken = events.StepTaken(order.order_id, who.user, step, body.evidence, staff=True, reason=body.reason)
         await part.dispatch.ask(taken)
@@ -379,6 +379,12 @@ def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:
 def _check_mode(body: OrderIn) -> None:
     if (body.mode == "directed") != (body.technician is not None):
         raise Invalid("is needed for mode directed and for no other", field="technician")
+
+
+def _check_said(reason: str, why: str) -> None:
+    """Blanks are no reason."""
+    if not reason.strip():
+        raise Invalid(why, field="reason")
 
 
 def _idempotency_key(request: Request) -> str:

@@ -30,6 +30,7 @@ _PAGE: Final = (
 )
 _FILTERS: Final = (
     Param("format", "string", "json (default) or csv; `Accept: text/csv` does the same. CSV holds all rows at once."),
+    Param("charset", "string", "Of a CSV: utf-8 (default), or utf-8-bom for spreadsheets that take it for another."),
     Param("city", "string", "Only this city."),
     Param("state", "string", "Only in this state."),
     Param("technician", "string", "Only this technician's (technicians: themselves)."),

@@ -4,6 +4,8 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from msgspec import UNSET
+
 from api.bodies import Done, DutyIn, OrderSeen, RoundSeen, TechnicianIn, TechnicianView, Term, Track, WhyNoOffers
 from api.cities import Cities
 from api.cursor import next_cursor, read_cursor
@@ -178,6 +180,8 @@ class Technicians:
                 technician=record.technician,
                 city=city,
                 rounds=found.rounds_len,
+                duty=record.duty.value,
+                duty_since=UNSET if record.duty_at is None else round(record.duty_at, 3),
                 in_reach=len(found.seen),
                 unnamed=found.unnamed_len,
                 outcomes=found.outcomes,

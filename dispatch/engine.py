@@ -531,7 +531,7 @@ class DispatchEngine:
             OrderMove.ASSIGN,
             now,
             event.technician,
-            {"offer": offer.offer_id},
+            {"offer": offer.offer_id, "technician": offer.technician},
             technician=offer.technician,
             eta_s=offer.travel_s,
             booked_for=begins_at if is_later else None,

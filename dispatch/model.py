@@ -331,6 +331,8 @@ class Technician:
     """Zones of a city to which they go; everywhere in a city that is not named."""
     bookings: tuple[Booking, ...] = ()
     """What they have accepted for later, in any city, in order of time."""
+    duty_at: float | None = None
+    """Since when ``duty`` is what it is; None when it never changed."""
 
 
 class BlockSide(StrEnum):

@@ -264,6 +264,8 @@ class Moves:
         for offer in self._book.live_offers_of(order.order_id):
             if offer.offer_id not in keep:
                 offer = self.close(offer, OfferMove.REVOKE, now)
+                named = {"offer": offer.offer_id, "technician": offer.technician}
+                self._book.note(order, now, "revoked", SYSTEM, **named, reason=reason.value)
                 effects += [CloseOffer(offer, reason), *self.free(offer.technician, order, now)]
         return effects
 

@@ -153,12 +153,16 @@ class Listings(Protocol):
         """A page of blocks between people, by (set_at, block_id). Raises ``Unavailable``."""
         ...
 
-    async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
-        """How many orders fit, counted no further than ``most``. Raises ``Unavailable``."""
+    async def count_orders(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
+        """How many orders before a place fit, counted no further than ``most``. Raises ``Unavailable``."""
         ...
 
-    async def count_offers(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
-        """How many offers fit, counted no further than ``most``. Raises ``Unavailable``."""
+    async def count_offers(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
+        """How many offers before a place fit, counted no further than ``most``. Raises ``Unavailable``."""
         ...
 
 

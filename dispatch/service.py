@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -21,7 +22,7 @@ from core.notice import Notice
 from core.outbox import Delivery, OutboxRow
 from core.service import EngineService
 from core.shard import Shard
-from dispatch import events, explaining, not_offered, rounds, what_if
+from dispatch import events, explaining, matching, not_offered, rounds, what_if
 from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
 from dispatch.errors import conflict, no_such_order
@@ -30,7 +31,7 @@ from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
-from dispatch.problem import Problem, Solution, Solver, WayColumns
+from dispatch.problem import IntArray, Problem, Solution, Solver, WayColumns
 from dispatch.settings import DispatchSettings
 from dispatch.wakes import WakeDesk
 from geo.travel_time import TravelTimes
@@ -194,6 +195,8 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     async def what_if(self, order_id: OrderId, numbers: Mapping[str, Any], waive: Collection[str]) -> what_if.WhatIf:
         """Whom a round for this order alone would choose now, as things are and as asked. Nothing is changed.
 
+        The road engine is asked as a round would ask it, within the same time.
+
         Raises:
             NotFound: There is no such order here.
             Conflict: It is settled.
@@ -210,6 +213,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         as_is = self._engine.question(order, now, what_if.changed_settings(self._settings, {}), ())
         asked = self._engine.question(what_if.waived_order(order, waived), now, settings, waived)
         asked = what_if.waived_problem(asked, waived)
+        as_is, asked = await asyncio.gather(self._with_ways(as_is), self._with_ways(asked))
         return await self._off_the_loop(lambda: what_if.answer(order, as_is, asked))
 
     async def _off_the_loop(self, work: Callable[[], T]) -> T:
@@ -361,22 +365,35 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     # -- ways ---------------------------------------------------------------------------------------------
 
     async def _ask_ways(self, ask: events.AskWays) -> None:
-        """One table for the round: its orders' likely technicians by its orders."""
-        ways, source = WayColumns(), ""
-        o, t = ask.problem.orders, ask.problem.technicians
-        rows, row = np.unique(ask.order, return_inverse=True)
-        columns, column = np.unique(ask.technician, return_inverse=True)
+        ways, source = await self._ways(ask.problem, ask.order, ask.technician)
+        if not self._stopping:
+            self.post(events.WaysTold(ask.round_id, ways, source), urgent=True)
+
+    async def _ways(self, problem: Problem, order: IntArray, technician: IntArray) -> tuple[WayColumns, str]:
+        """One table: likely technicians by orders. Nothing when nobody can say."""
+        o, t = problem.orders, problem.technicians
+        rows, row = np.unique(order, return_inverse=True)
+        columns, column = np.unique(technician, return_inverse=True)
         start = np.stack([t.lat_deg[columns], t.lng_deg[columns]], axis=1)
         goal = np.stack([o.lat_deg[rows], o.lng_deg[rows]], axis=1)
         try:
             assert self._roads is not None  # noqa: S101 - the engine asks only then
-            table = await self._roads.table(start, goal, ask.problem.at)
-            ways = WayColumns(ask.order, ask.technician, table.duration_s[column, row])
-            source = f"{table.source} ({table.instead_of})" if table.instead_of else table.source
+            table = await self._roads.table(start, goal, problem.at)
         except Exception:  # noqa: BLE001 - whatever it is, the round must go on
-            _log.exception("a travel table failed", extra={"round_id": ask.round_id, "city": self.shard.channel})
-        if not self._stopping:
-            self.post(events.WaysTold(ask.round_id, ways, source), urgent=True)
+            _log.exception("a travel table failed", extra={"city": self.shard.channel})
+            return WayColumns(), ""
+        source = f"{table.source} ({table.instead_of})" if table.instead_of else table.source
+        return WayColumns(order, technician, table.duration_s[column, row]), source
+
+    async def _with_ways(self, problem: Problem) -> Problem:
+        """The problem of a question as a round would have it when it is solved."""
+        if self._roads is None:
+            return problem
+        order, technician = matching.likely(problem)
+        if not len(order):
+            return problem
+        ways, source = await self._ways(problem, order, technician)
+        return replace(problem, ways=ways, ways_from=source)
 
     def stop(self) -> None:
         """See ``EngineService``."""

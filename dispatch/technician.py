@@ -54,6 +54,7 @@ def set_duty(technician: Technician, duty: DutyState, city: CityId, now: float) 
         technician,
         duty=duty,
         duty_city=None if duty is DutyState.OFF else city,
+        duty_at=now,
         idle_since=now if duty is DutyState.ON and technician.work is WorkState.IDLE else None,
         changed_at=now,
     )

@@ -56,13 +56,17 @@ class SqlListings:
         """See the port."""
         return await self._database.read(partial(_block_page, tenant, wanted, before, limit))
 
-    async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+    async def count_orders(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
         """See the port."""
-        return await self._database.read(partial(_count, _order_walks, tenant, wanted, most))
+        return await self._database.read(partial(_count, _order_walks, tenant, wanted, before, most))
 
-    async def count_offers(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+    async def count_offers(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
         """See the port."""
-        return await self._database.read(partial(_count, _offer_walks, tenant, wanted, most))
+        return await self._database.read(partial(_count, _offer_walks, tenant, wanted, before, most))
 
 
 _Walks = Callable[[Connection, TenantId, ListFilter, Place | None, bool], Iterable[_Walk]]
@@ -84,9 +88,11 @@ def _page(
     return [blob.unpack(row[2]) for row in found[:limit]]
 
 
-def _count(walks: _Walks, tenant: TenantId, wanted: ListFilter, most: int, connection: Connection) -> int:
+def _count(
+    walks: _Walks, tenant: TenantId, wanted: ListFilter, before: Place | None, most: int, connection: Connection
+) -> int:
     count = 0
-    for statement, values in walks(connection, tenant, wanted, None, True):
+    for statement, values in walks(connection, tenant, wanted, before, True):
         count += statement.all(connection, *values, most - count)[0][0]
         if count >= most:
             break

@@ -344,13 +344,17 @@ class MemoryListings:
         ]
         return sorted(found, key=lambda block: (block.set_at, block.block_id), reverse=True)[:limit]
 
-    async def count_orders(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+    async def count_orders(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
         """See the port."""
-        return len(await self.orders(tenant, wanted, limit=most))
+        return len(await self.orders(tenant, wanted, before=before, limit=most))
 
-    async def count_offers(self, tenant: TenantId, wanted: ListFilter, *, most: int) -> int:
+    async def count_offers(
+        self, tenant: TenantId, wanted: ListFilter, *, before: Place | None = None, most: int
+    ) -> int:
         """See the port."""
-        return len(await self.offers(tenant, wanted, limit=most))
+        return len(await self.offers(tenant, wanted, before=before, limit=most))
 
 
 def _fits(wanted: ListFilter, row: Order | Offer, customer: UserId, at: float) -> bool:

@@ -620,6 +620,8 @@ async def test_a_customer_is_told_of_coming_near_and_steps_need_the_place(tmp_pa
         assert await _problem(server, "POST", path, ops, {"step": "in_service"}) == (422, "invalid")
         stranger = server.token("cus_1", "customer")
         assert await _problem(server, "POST", path, stranger, {"step": "in_service"}) == (403, "forbidden")
+        blank = {"step": "in_service", "reason": "   "}
+        assert await _problem(server, "POST", path, ops, blank) == (422, "invalid")
         body = {"step": "in_service", "reason": "the phone is broken"}
         assert (await server.call("POST", path, ops, body))[1]["result"]["state"] == "in_service"
         timeline = (await server.call("GET", f"/v1/orders/{placed}/timeline", ops))[1]["events"]

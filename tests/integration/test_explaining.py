@@ -30,6 +30,8 @@ async def test_rounds_are_explained_from_both_sides_page_by_page(tmp_path: Path)
         whole = (await server.call("GET", why, ops))[1]
         assert whole["outcomes"] == {"chosen": 1, "dearer": 1}
         assert (whole["rounds"], whole["in_reach"]) == (2, 2)
+        assert (whole["duty"], whole["unnamed"]) == ("on", 0)
+        assert whole["duty_since"] < placed[0]["placed_at"]
         assert "next" not in whole
         first = (await server.call("GET", f"{why}&limit=1", ops))[1]
         second = (await server.call("GET", f"{why}&limit=1&after={first['next']}", ops))[1]

@@ -19,8 +19,13 @@ def read(lines: bytes) -> list[list[str]]:
     "text",
     [
         "=1+1",
-        "+86 138",
-        "-1",
+        "+86 138-0000",
+        "+86 138+1",
+        "-1-1",
+        "+1.5.2",
+        "+A1",
+        "+１",
+        "+86 138\n=1",
         "@SUM(A1)",
         "\t=1",
         " =1",
@@ -42,6 +47,11 @@ def test_other_text_is_left_alone(text: str) -> None:
     assert harmless(text) == text
 
 
+@pytest.mark.parametrize("text", ["-1", "+1.5", "+8613800000000", "+86 138 0000 0000"])
+def test_a_plain_number_or_a_phones_is_left_alone(text: str) -> None:
+    assert harmless(text) == text
+
+
 def test_numbers_stay_numbers_and_nothing_is_empty() -> None:
     assert csv_rows([["a", -1.5, 7, True, None, UNSET]]) == b'"a",-1.5,7,"true","",""\r\n'
 
@@ -50,7 +60,8 @@ def test_numbers_stay_numbers_and_nothing_is_empty() -> None:
 def test_every_text_stays_in_its_cell(cells: list[str]) -> None:
     (row,) = read(csv_rows([cells]))
     assert [cell.removeprefix("'") for cell in row] == [cell.removeprefix("'") for cell in cells]
-    assert not any(cell.lstrip()[:1] in ("=", "+", "-", "@") for cell in row if cell)
+    plain = set("0123456789 .")
+    assert not any(cell.lstrip()[:1] in ("=", "+", "-", "@") and not set(cell[1:]) <= plain for cell in row if cell)
 
 
 def test_a_separator_in_a_text_splits_nothing_under_another_separator() -> None:

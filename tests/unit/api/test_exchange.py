@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from api.errors import problem, status_of, undecodable
-from api.exchange import Request, number, whole
+from api.exchange import Param, Request, check_query, number, whole
 from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
 
 
@@ -53,3 +53,12 @@ def test_a_wrong_field_is_named_without_echoing_the_body() -> None:
     error = undecodable(caught.value)
     assert error.field == "inner[...][1]"
     assert "secret" not in error.message
+
+
+@pytest.mark.parametrize(("asked", "near"), [("stat", "state"), ("order", "customer"), ("x" * 300, "")])
+def test_an_unknown_parameter_is_refused_by_name_with_the_nearest_there_is(asked: str, near: str) -> None:
+    known = [Param("state", "string", ""), Param("customer", "string", "")]
+    check_query(Request(0, query={"state": "placed"}), known)
+    with pytest.raises(Invalid, match=f"did you mean {near}") as caught:
+        check_query(Request(0, query={"state": "placed", asked: "1"}), known)
+    assert (caught.value.code, caught.value.field) == ("parameter_unknown", asked[:64])

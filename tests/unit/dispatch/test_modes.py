@@ -69,6 +69,9 @@ def test_a_broadcast_asks_the_best_few_at_once_and_the_first_accept_wins() -> No
     assert world.order(order.order_id).state is OrderState.ASSIGNED
     idle = [t.technician for t in world.engine.technicians() if t.work is WorkState.IDLE]
     assert idle == ["t1", "t3", "t4"]
+    told = [x for x in world.ledger.events if x.what in ("assigned", "revoked")]
+    assert (told[0].what, told[0].detail["technician"]) == ("assigned", "t2")
+    assert {x.detail["technician"]: x.detail["reason"] for x in told[1:]} == {"t1": "taken", "t3": "taken"}
 
 
 def test_losers_hear_that_the_order_is_taken_in_the_same_commit_and_afterwards() -> None:

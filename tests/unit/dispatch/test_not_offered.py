@@ -63,3 +63,15 @@ def test_a_page_sums_up_and_says_where_the_next_begins() -> None:
     first = page(stored[:1], FAR, limit=1)
     assert first.last == (stored[0].at, stored[0].round_id)
     assert page(stored, UserId("stranger"), limit=10).seen == ()
+
+
+def test_since_when_somebody_is_off_duty_is_known_whatever_else_of_them_changes() -> None:
+    world = World()
+    world.join("near", 400)
+    world.tick(50)
+    world.feed(e.DutySet(UserId("near"), DutyState.OFF))
+    left_at = world.now
+    world.tick(90)
+    world.put("near", tier="gold")
+    who = world.ledger.technicians[UserId("near")]
+    assert (who.duty, who.duty_at) == (DutyState.OFF, left_at)

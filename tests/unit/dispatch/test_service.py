@@ -524,3 +524,21 @@ async def test_the_ways_of_a_round_are_asked_in_one_table(broken: bool) -> None:
         said = rounds.decode(stored[-1].inputs).ways_from
     assert roads.shapes == [(1, 1)]
     assert said == ("" if broken else "estimate (osrm: no answer in 0.3 s)")
+
+
+@pytest.mark.parametrize("broken", [False, True])
+async def test_a_question_goes_by_the_roads_as_a_round_does(broken: bool) -> None:
+    roads = Roads(broken=broken)
+    around = Surroundings(roads=roads)
+    async with running(around) as service:
+        order = await place(service)
+        await around.join()
+        async with asyncio.timeout(3):
+            while service.live_offer(TINA) is None:
+                await pause(0.01)
+        before = len(roads.shapes)
+        told = await service.what_if(order.order_id, {"rating_max_s": 0.0}, ["offered"])
+    assert len(told.asked.ranking) == 1
+    assert (told.asked.ranking[0].travel_s == 600.0) is not broken
+    assert told.asked.ways_from == ("" if broken else "estimate (osrm: no answer in 0.3 s)")
+    assert roads.shapes[before:] == [(1, 1)], "who holds an offer is no candidate as things are: nothing to ask"
