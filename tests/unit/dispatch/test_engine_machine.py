@@ -366,12 +366,20 @@ class DispatchMachine(RuleBasedStateMachine):
         order=orders, added_s=st.sampled_from([60.0, 180.0, 600.0, 7_200.0, 50_000.0]), key=st.sampled_from(["", "x"])
     )
     def add_time(self, order: OrderId, added_s: float, key: str) -> None:
+        order = self.in_service_before_a_booking() or order
         before = self.world.ledger.orders[order]
         event = e.TimeAdded(order, ANNA, added_s, key=key and f"{key} {order} {added_s}", fingerprint="f")
         if self.feed(event) and self.world.ledger.orders[order].added_s != before.added_s:
             assert before.state is OrderState.IN_SERVICE
             if key:
                 self.changes_nothing(event)
+
+    def in_service_before_a_booking(self) -> OrderId | None:
+        """A running service whose technician has promised to be elsewhere afterwards."""
+        open_ = self.world.engine.open_orders()
+        booked = {o.technician for o in open_ if o.state is OrderState.ASSIGNED and o.booked_for is not None}
+        serving = (o.order_id for o in open_ if o.state is OrderState.IN_SERVICE and o.technician in booked)
+        return next(serving, None)
 
     def changes_nothing(self, event: e.DispatchEvent) -> None:
         """Another device of the same person, or the same one once more, says what was said already."""
@@ -484,6 +492,16 @@ class DispatchMachine(RuleBasedStateMachine):
         taken = self.feed(e.DutySet(technician, duty))
         assert not (busy and taken and duty is DutyState.OFF)
         self.ping(technician, True)
+
+    @rule(technician=technicians, is_lost=st.booleans())
+    def phone(self, technician: UserId, is_lost: bool) -> None:
+        """The last connection of a phone breaks off, or it is back: the hub tells at once."""
+        self.ping(technician, not is_lost)
+        offer = self.world.engine.live_offer(technician)
+        assert self.feed(e.PhoneLost(technician) if is_lost else e.PhoneFound(technician))
+        if is_lost and offer is not None and self.world.ledger.orders[offer.order_id].picked is None:
+            self.pass_time(self.world.now + self.world.settings.phone_lost_s + 0.001)
+            assert self.world.ledger.offers[offer.offer_id].state is not OfferState.PENDING
 
     @rule(technician=technicians, connected=st.booleans())
     def ping(self, technician: UserId, connected: bool) -> None:
@@ -600,7 +618,7 @@ ACTIONS = (
     ("take_back", 1),
     ("assign", 3),
     ("set_mode", 3),
-    ("add_time", 1),
+    ("add_time", 3),
     ("ask_for_time", 2),
     ("reschedule", 3),
     ("rest", 1),
@@ -610,6 +628,7 @@ ACTIONS = (
     ("rate", 4),
     ("duty", 2),
     ("ping", 2),
+    ("phone", 2),
     ("wait", 10),
     ("restart", 2),
     ("outage", 1),
@@ -677,6 +696,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
             "outage": (rng.choice([5.0, 70.0, 250.0, 700.0]), rng.random() < 0.5),
             "rest": (rng.choice(NAMES), rng.choice([None, None, 0.0, 100.0])),
             "ping": (rng.choice(NAMES), rng.random() < 0.8),
+            "phone": (rng.choice(NAMES), rng.random() < 0.5),
             "wait": (rng.choice([0.001, 0.2, 1.0, 2.5, 3.0, 20.001]), rng.random() < 0.9),
             "accept_at_the_deadline": (rng.randrange(4), rng.choice([-0.0005, 0.0, 0.0005])),
         }
