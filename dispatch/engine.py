@@ -113,7 +113,13 @@ class DispatchEngine:
         self._picks = Picks(self._book, self._moves, pairs, settings)
         self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._pair_blocks = PairBlocks(
-            shard.tenant, self._book, self._moves, self._matchmaker, ids, settings.blocks_len_max
+            shard.tenant,
+            self._book,
+            self._moves,
+            self._matchmaker,
+            ids,
+            settings.blocks_len_max,
+            releases=settings.blocks_release,
         )
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,

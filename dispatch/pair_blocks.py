@@ -11,13 +11,22 @@ from dispatch.events import Effect, JobNews, News, PairBlockChanged, PairBlockCo
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import BlockMark, BlockSide, Order, OrderState, PairBlock
 from dispatch.moves import Moves
+from dispatch.order import is_booking
 
 
 class PairBlocks:
     """Blocks as one shard's engine sees them: all of its tenant, of which it stores those that it is told to set."""
 
     def __init__(
-        self, tenant: TenantId, book: Book, moves: Moves, matchmaker: Matchmaker, ids: IdSource, len_max: int
+        self,
+        tenant: TenantId,
+        book: Book,
+        moves: Moves,
+        matchmaker: Matchmaker,
+        ids: IdSource,
+        len_max: int,
+        *,
+        releases: bool,
     ) -> None:
         self._tenant = tenant
         self._book = book
@@ -25,6 +34,7 @@ class PairBlocks:
         self._matchmaker = matchmaker
         self._ids = ids
         self._len_max = len_max
+        self._releases = releases
 
     def block(self, event: PairBlocked, now: float) -> list[Effect]:
         """Set a block. See ``PairBlocked`` for refusals."""
@@ -77,13 +87,16 @@ class PairBlocks:
         return [] if was_apart else self._part(mark.customer, mark.technician, event.by, now)
 
     def _part(self, customer: UserId, technician: UserId, by: UserId, now: float) -> list[Effect]:
-        """Keep two people apart in what is open: offers end, a pick falls back, what was accepted stands."""
+        """Keep two people apart in what is open: offers end, a pick falls back, what was accepted stands (or is released)."""
         effects: list[Effect] = []
         for order in self._book.open_orders_of(customer):
             if order.customer != customer:
                 continue
             if order.technician == technician:
                 effects.append(self._tell(order, by, now))
+                if self._releases and is_booking(order):
+                    # Without a reason, which both would read: nobody learns who has blocked whom.
+                    effects.extend(self._moves.take_back(order, now, by, "")[1])
             offer = self._book.live_offer(technician)
             if offer is not None and offer.order_id == order.order_id:
                 effects.extend(self._moves.withdraw_offer(technician, now))
@@ -93,6 +106,6 @@ class PairBlocks:
         return effects
 
     def _tell(self, order: Order, by: UserId, now: float) -> Effect:
-        """An accepted order is not taken from anybody: staff hear of it and may give it to somebody else."""
+        """Staff hear of an accepted order and may give it to somebody else."""
         self._book.note(order, now, "blocked", by, technician=order.technician)
         return JobNews(order, News.BLOCKED, now)

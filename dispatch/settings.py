@@ -391,6 +391,8 @@ class DispatchSettings(Ranged):
     """Requests of one city that may wait; more are answered `overloaded`; a number."""
     batch_len_max: Annotated[int, Range(1, 10_000)] = 256
     """Requests handled and stored together; a number."""
+    blocks_release: bool = False
+    """Whether a block takes a booked order, whose technician has not set out, from them; staff are told either way."""
     blocks_len_max: Annotated[int, Range(0, 10_000)] = 200
     """How many others one person may block, a customer technicians or a technician customers; more are refused
     (`blocks_full`); a number."""

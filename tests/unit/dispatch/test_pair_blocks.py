@@ -12,8 +12,8 @@ from dispatch import explaining
 from dispatch.barred import Barred
 from dispatch.events import CloseReason, News
 from dispatch.model import BlockMark, BlockSide, Fallback, Mode, Order, OrderState
-from dispatch.settings import DispatchSettings
-from tests.unit.dispatch.world import ANNA, OPS, World, asks, closes, heard, north, tells
+from dispatch.settings import DispatchSettings, ScheduleSettings
+from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
 
 LI, WU, BOB = UserId("tec_li"), UserId("tec_wu"), UserId("cus_bob")
 SIDES = list(BlockSide)
@@ -95,6 +95,28 @@ def test_orders_of_others_and_of_the_technician_as_a_customer_are_untouched() ->
     assert heard(block(w)) == []
     assert w.offer_of("tec_li").order_id == theirs.order_id
     assert w.offer_of("tec_wu").order_id == mine.order_id
+
+
+@pytest.mark.parametrize("releases", [False, True])
+def test_a_booked_order_is_released_by_a_block_where_the_platform_wants_it_so(releases: bool) -> None:
+    w = World(blocks_release=releases, schedule=ScheduleSettings(lead_s=36_000.0))
+    w.join("tec_li", 100)
+    w.join("tec_wu", 500)
+    later = w.place(scheduled_for=T0 + 18_000.0)
+    w.accept("tec_li")
+    effects = block(w)
+    assert [x.what for x in effects if isinstance(x, e.JobNews)] == [News.BLOCKED], "staff are told either way"
+    if not releases:
+        assert w.order(later.order_id).technician == LI
+        return
+    assert heard(effects) == [tells("reassigned", previous_technician="tec_li", order__reason=""), asks("tec_wu")]
+    w.accept("tec_wu")
+    w.feed(e.PairUnblocked(ANNA, LI, BlockSide.CUSTOMER, ANNA))
+    w.feed(e.OrderCancelled(later.order_id, ANNA))
+    now = w.place()
+    w.accept("tec_li")
+    block(w)
+    assert w.order(now.order_id).technician == LI, "who is on a job keeps it"
 
 
 @pytest.mark.parametrize("state", [OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.IN_SERVICE])
