@@ -87,7 +87,7 @@ class PairBlocks:
         return [] if was_apart else self._part(mark.customer, mark.technician, event.by, now)
 
     def _part(self, customer: UserId, technician: UserId, by: UserId, now: float) -> list[Effect]:
-        """Keep two people apart in what is open: offers end, a pick falls back, what was accepted stands (or is released)."""
+        """Keep two people apart: offers end, a pick falls back, accepted orders stand or are released."""
         effects: list[Effect] = []
         for order in self._book.open_orders_of(customer):
             if order.customer != customer:
