@@ -7,7 +7,6 @@ import numpy as np
 from core.ids import CityId
 from dispatch.book import Book
 from dispatch.model import Order, Technician
-from dispatch.name_bits import Masks
 from dispatch.problem import BoolArray, Exclusion, IntArray, PersonColumns, Problem
 
 
@@ -23,20 +22,23 @@ def within(order: Order, technician: Technician) -> bool:
     return does_it and goes_to(technician, order.city, order.zone)
 
 
-def fill(found: PersonColumns, orders: Sequence[Order], masks: Sequence[Masks], book: Book) -> None:
+def fill(found: PersonColumns, orders: Sequence[Order], people: Sequence[Technician], book: Book) -> None:
     """Fill in where the technicians go and what they do there, as far as anybody of the city is limited.
 
     Args:
         found: Is written to.
         orders: The rows of the round.
-        masks: Of the technicians of the round.
+        people: The technicians of the round.
         book: Knows the bits.
     """
     zone_bits = [book.zone_bits.wanted(order.zone) for order in orders]
+    service_bits = [book.service_bits.wanted(order.service) for order in orders]
+    if not any(zone_bits) and not any(service_bits):
+        return
+    masks = [book.masks(person) for person in people]
     if any(zone_bits):
         found.zone_bit = np.array(zone_bits, dtype=np.uint64)
         found.zones = np.array([mask.zones for mask in masks], dtype=np.uint64)
-    service_bits = [book.service_bits.wanted(order.service) for order in orders]
     if any(service_bits):
         found.service_bit = np.array(service_bits, dtype=np.uint64)
         found.services = np.array([mask.services for mask in masks], dtype=np.uint64)

@@ -100,7 +100,7 @@ def build(
     people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, dark, settings.eligibility)
     ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
     ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
-    limits.fill(people, orders, [book.masks(person) for person in known], book)
+    limits.fill(people, orders, known, book)
     if _counts(settings, settings.decline.max_s, settings.shadow.decline_max_s):
         cells = _answer_cells(orders, hours, now)
         number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
