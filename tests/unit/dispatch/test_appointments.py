@@ -162,3 +162,15 @@ def test_a_directed_order_is_asked_of_the_same_technician_for_the_new_time() -> 
     effects = heard(w.feed(move(order, HOUR / 2)))
     assert effects == [tells("rescheduled"), closes("tina", CloseReason.REVOKED), asks("tina")]
     assert w.order(order.order_id).picked == TINA
+
+
+def test_a_booking_of_somebody_off_duty_that_is_moved_to_now_waits_for_them_or_goes_to_somebody_else() -> None:
+    w = World()
+    w.put("tina")
+    order = w.place(mode=Mode.MANUAL, scheduled_for=T0 + 86_400)
+    w.feed(e.OrderAssigned(order.order_id, UserId("tina"), OPS, "she asked for it"))
+    w.feed(e.Rescheduled(order.order_id, OPS, T0, "today", staff=True))
+    now = w.order(order.order_id)
+    assert (now.state, now.booked_for) == (OrderState.ASSIGNED, T0)
+    w.tick(601)
+    assert w.order(order.order_id).state is OrderState.MATCHING
