@@ -134,8 +134,7 @@ class JobWatch:
         seen = self.sighting(order, now)
         if seen is None:
             return order.eta_s
-        start_s, s_per_m = self._travel.rate(now)
-        return start_s + seen.distance_m * s_per_m
+        return self._travel.between_s(seen.point, order.site.point, now)
 
     # -- proof ----------------------------------------------------------------------------------------------
 

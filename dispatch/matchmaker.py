@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import bystanders, chaining, matching, modes, reach, rounds, shadow, technician
+from dispatch import bystanders, chaining, learned_ways, matching, modes, reach, rounds, shadow, technician
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
@@ -230,6 +230,8 @@ class Matchmaker:
                 else:
                     self._solving = (round_id, problem)
                 return [AskWays(round_id, problem, order, asked)]
+        else:
+            problem = learned_ways.fill(problem, self._travel)
         return self._decide(round_id, problem, now, is_old=False)
 
     def _is_large(self, problem: Problem) -> bool:
@@ -467,7 +469,7 @@ class Matchmaker:
 
     def question(self, order: Order, now: float, settings: DispatchSettings, waived: Collection[Exclusion]) -> Problem:
         """The round that would be run for this order alone, everyone in reach included; changes nothing."""
-        return reach.build(
+        problem = reach.build(
             [order],
             self._book,
             self._places,
@@ -479,6 +481,7 @@ class Matchmaker:
             waived=waived,
             finishing=chaining.finishing(self._book, now, settings.schedule.chain_s),
         )
+        return problem if self._asks_roads else learned_ways.fill(problem, self._travel)
 
     def _after(self, problem: Problem, missed: bool, now: float) -> None:
         """See to it that orders still waiting are looked at again."""

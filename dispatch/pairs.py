@@ -55,7 +55,7 @@ class Pairs:
             book,
             self._places,
             now=now,
-            travel=self._travel.rate(now),
+            travel=self._travel,
             hours=self._calendars.hours,
             settings=settings,
             finishing={} if left_s is None else {who.technician: left_s},

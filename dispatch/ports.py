@@ -22,6 +22,8 @@ from dispatch.model import (
     Wake,
     WakeOutcome,
 )
+from dispatch.problem import FloatArray
+from geo.point import LatLng
 
 if TYPE_CHECKING:
     from dispatch.events import Effect, PairBlockChanged
@@ -246,11 +248,34 @@ class Fleet(Protocol):
 
 
 class TravelRate(Protocol):
-    """How fast technicians get to places, as a straight line: the default estimate in two numbers.
+    """How fast technicians get to places: the default estimate, without waiting.
 
-    A round needs seconds for thousands of pairs at once and must be repeatable from what it stored.
+    A round needs seconds for thousands of pairs at once and must be repeatable from what it stored: two numbers for
+    all of them, and single ways as far as the city's own trips have taught more.
     """
 
     def rate(self, now: float) -> tuple[float, float]:
         """(seconds before moving, seconds for each great-circle metre) at this time of day."""
+        ...
+
+    def between_s(self, origin: LatLng, destination: LatLng, now: float) -> float:
+        """Seconds of one way that is begun now, as well as is known."""
+        ...
+
+    def has_learned(self) -> bool:
+        """Whether ``learned_s`` knows more than ``rate``."""
+        ...
+
+    def learned_s(self, origins: FloatArray, destinations: FloatArray, now: float) -> FloatArray | None:
+        """Seconds of n ways by what was learned of their places at this hour; None while that is too little.
+
+        Args:
+            origins, destinations: Rows of latitude and longitude, shape (n, 2).
+
+        Returns:
+            Shape (n,), each what ``between_s`` says.
+
+        Cost:
+            4 us a way.
+        """
         ...

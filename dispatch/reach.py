@@ -13,13 +13,14 @@ from typing import Final, TypeVar
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, eligibility, limits, rating, schedule, willing
+from dispatch import calendar, candidates, cost, eligibility, learned_ways, limits, rating, schedule, willing
 from dispatch import turns as turns_of
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
 from dispatch.model import DutyState, Order, Technician, WorkState
 from dispatch.places import Places
+from dispatch.ports import TravelRate
 from dispatch.problem import (
     ANYBODY,
     NOBODY_IN_REACH,
@@ -149,7 +150,7 @@ def against(
     places: Places,
     *,
     now: float,
-    travel: tuple[float, float],
+    travel: TravelRate,
     hours: Hours,
     settings: DispatchSettings,
     finishing: Mapping[UserId, float] = _NOBODY,
@@ -169,13 +170,14 @@ def against(
         places,
         now=now,
         seed=0,
-        travel=travel,
+        travel=travel.rate(now),
         hours=hours,
         settings=settings,
         users=[who.technician],
         finishing=finishing,
     )
     row = np.zeros(1, dtype=np.int64)
+    problem = learned_ways.fill_pairs(problem, row, row, travel)
     distance_m = candidates.distances_m(problem, row)
     found = [reason for reason, mask in candidates.filters(problem, row, distance_m) if mask.any()]
     found = [*hard_reasons(who, book, finishing), *reversed(found)]
@@ -188,7 +190,7 @@ def against(
         return [reason for reason in found if reason not in unknown], None
     if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
         found.append(Exclusion.TOO_FAR)
-    return found, float((cost.travel_s(problem.policy, distance_m) + cost.wait_s(problem.technicians))[0, 0])
+    return found, float((cost.ways_s(problem, row, distance_m) + cost.wait_s(problem.technicians))[0, 0])
 
 
 def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:

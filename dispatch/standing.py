@@ -69,7 +69,7 @@ class Standing:
             self._book,
             self._places,
             now=now,
-            travel=self._travel.rate(now),
+            travel=self._travel,
             hours=self._calendars.hours,
             settings=self._settings,
         )

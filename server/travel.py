@@ -19,6 +19,7 @@ from core.shard import Shard
 from dispatch.listing import ListFilter, Place
 from dispatch.model import Order, OrderState
 from dispatch.ports import DispatchStore, Listings
+from geo.arrays import FloatArray
 from geo.point import LatLng
 from geo.settings import TravelSettings
 from geo.speed_map import SpeedMap, SpeedRules, learn
@@ -49,6 +50,18 @@ class CityTravel:
     def rate(self, now: float) -> tuple[float, float]:
         """See ``dispatch.ports.TravelRate``."""
         return self._setup_s, self.estimate.s_per_m(now)
+
+    def between_s(self, origin: LatLng, destination: LatLng, now: float) -> float:
+        """See ``dispatch.ports.TravelRate``. Watchers of a position are told the same."""
+        return self.estimate.between_s(origin, destination, now)
+
+    def has_learned(self) -> bool:
+        """See ``dispatch.ports.TravelRate``."""
+        return self.estimate.learned is not None
+
+    def learned_s(self, origins: FloatArray, destinations: FloatArray, now: float) -> FloatArray | None:
+        """See ``dispatch.ports.TravelRate``."""
+        return self.estimate.learned_s(origins, destinations, now)
 
 
 class Travel:

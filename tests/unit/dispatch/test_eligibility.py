@@ -18,7 +18,7 @@ from dispatch.problem import EXCLUSIONS, Exclusion, PersonColumns
 from dispatch.settings import DispatchSettings, EligibilitySettings, RoundSettings, ScheduleSettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
-from tests.unit.dispatch.world import T0, World, asks, closes, heard, north
+from tests.unit.dispatch.world import T0, Walk, World, asks, closes, heard, north
 
 LI, WU = UserId("tec_li"), UserId("tec_wu")
 
@@ -165,7 +165,7 @@ def test_staff_see_papers_that_are_valid_of_somebody_whose_place_is_not_known() 
             w.engine._book,
             w.places,
             now=w.now,
-            travel=(60.0, 0.25),
+            travel=Walk(),
             hours=Hours(UTC),
             settings=w.settings,
         )[0]

@@ -27,8 +27,10 @@ from dispatch.model import (
 )
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
-from dispatch.ports import DispatchChanges, DispatchState
+from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.settings import ArrivalProof, ArrivalSettings, DepartureProof, DispatchSettings
+from geo.arrays import FloatArray
+from geo.distance import distance_m
 from geo.point import LatLng
 from geo.position_index import Flag, PositionIndex
 
@@ -80,6 +82,15 @@ class Walk:
 
     def rate(self, now: float) -> tuple[float, float]:
         return 60.0, 0.25
+
+    def between_s(self, origin: LatLng, destination: LatLng, now: float) -> float:
+        return 60.0 + 0.25 * distance_m(origin, destination)
+
+    def has_learned(self) -> bool:
+        return False
+
+    def learned_s(self, origins: FloatArray, destinations: FloatArray, now: float) -> FloatArray | None:
+        return None
 
 
 @dataclass
@@ -153,6 +164,7 @@ class World:
         self.served: frozenset[CityId] | None = None
         self.to_solve: list[e.SolveRound] = []
         self.asks_roads = False
+        self.travel: TravelRate = Walk()
         self.to_tell: list[e.AskWays] = []
         self.engine = self._new_engine()
 
@@ -161,7 +173,7 @@ class World:
             SHARD,
             settings=self.settings,
             places=self.places,
-            travel=Walk(),
+            travel=self.travel,
             ids=self.ids,
             served=self.served,
             asks_roads=self.asks_roads,
