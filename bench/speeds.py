@@ -4,8 +4,8 @@ Needs the traces of a data folder (``DOORSTEP_DATA``, else ``../shared/data``) t
 cabspotting (San Francisco, 2008-05-21, with the fares of that day) and T-Drive (Beijing, 2008-02-04, 8 to 9 h).
 
 Learned from trips before a moment, tried on trips that began after it. San Francisco twice: the last 30 % of the
-day's fares (at hours that were never seen), and the last 20 minutes of every hour after the first 40 of each (at
-hours that were). Tracks are cut as ``geo/trips.py`` says; a fare is a leg of its own, and what is tried are the whole
+day's fares (at hours that were never seen), and the last 20 minutes of every hour, each learned anew from all that
+was driven that day up to the 40th minute of the same hour (at hours that were seen, if only just). Tracks are cut as ``geo/trips.py`` says; a fare is a leg of its own, and what is tried are the whole
 fares as they were paid, stops and all. Beijing has no fares: what is tried are tracks cut by the same rules, with
 longer gaps because its taxis report every five minutes, and taxis without a passenger do not go straight anywhere.
 
@@ -18,13 +18,15 @@ import gzip
 import json
 import os
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from geo.arrays import BoolArray, FloatArray
+from geo.arrays import FloatArray
 from geo.distance import haversine_m
 from geo.settings import TravelSettings
 from geo.speed_map import hours_of, learn
@@ -61,14 +63,16 @@ def read(path: Path, columns: tuple[str, ...]) -> FloatArray:
         return np.array([[number(row[i]) for i in at] for row in rows])
 
 
+@dataclass(frozen=True, slots=True)
 class Tried:
-    """Trips whose times are to be guessed: when, from where, to where, how long it really took."""
+    """Trips whose times are to be guessed: when, from where, to where (four columns), how long it really took."""
 
-    def __init__(self, started_at: FloatArray, ends: FloatArray, duration_s: FloatArray) -> None:
-        self.started_at, self.ends, self.duration_s = started_at, ends, duration_s
+    started_at: FloatArray
+    ends: FloatArray
+    duration_s: FloatArray
 
-    def error_pct(self, estimate: EstimateTravelTimes, utc_offset_h: float, *, cells: bool = True) -> float:
-        """Median absolute percentage error; ``cells=False`` takes the city's speed everywhere."""
+    def errors(self, estimate: EstimateTravelTimes, utc_offset_h: float, *, cells: bool = True) -> FloatArray:
+        """Relative error of each guess; ``cells=False`` takes the city's speed everywhere."""
         lat1, lng1, lat2, lng2 = self.ends.T
         hours = hours_of(self.started_at, utc_offset_h)
         guess_s = np.empty(len(hours))
@@ -80,31 +84,50 @@ class Tried:
                 guess_s[of] = estimate.learned.way_s(lat1[of], lng1[of], lat2[of], lng2[of], now) + setup_s
             else:
                 guess_s[of] = estimate.duration_s(haversine_m(lat1[of], lng1[of], lat2[of], lng2[of]), now)
-        return round(100.0 * float(np.median(np.abs(guess_s - self.duration_s) / self.duration_s)), 1)
+        return self.off(guess_s)
+
+    def off(self, guess_s: FloatArray) -> FloatArray:
+        """Relative error of each of these guesses."""
+        errors: FloatArray = np.abs(guess_s - self.duration_s) / self.duration_s
+        return errors
 
 
-def compare(known: Trips, tried: Tried, settings: TravelSettings) -> dict[str, Any]:
-    """Errors of the default, of one fitted speed, and of the map."""
-    default, learned = EstimateTravelTimes(settings), EstimateTravelTimes(settings)
+Split = tuple[Trips, Tried]
+"""What is learned from, and what is tried; all of the first is over before any of the second begins."""
+
+
+def compare(splits: Iterable[Split], settings: TravelSettings) -> dict[str, Any]:
+    """Median errors of the default, of one fitted speed, and of the map, over the tried trips of all splits."""
     offset_h = settings.utc_offset_h
-    speeds = learn(known, default.hour_speeds_mps(), utc_offset_h=offset_h, setup_s=settings.setup_s)
-    learned.learn_from(speeds)
-    assert speeds is not None
-    moving_s = np.maximum(known.duration_s - settings.setup_s, 1.0)
-    s_per_m = float(np.median(moving_s / known.direct_m))
-    fitted_s = haversine_m(*tried.ends.T) * s_per_m + settings.setup_s
+    errors: dict[str, list[FloatArray]] = {"default": [], "constant_fitted": [], "learned_city": [], "learned": []}
+    durations: list[FloatArray] = []
+    learned_from: list[int] = []
+    cells = 0
+    for known, tried in splits:
+        default, learned = EstimateTravelTimes(settings), EstimateTravelTimes(settings)
+        speeds = learn(known, default.hour_speeds_mps(), utc_offset_h=offset_h, setup_s=settings.setup_s)
+        if speeds is None or not len(tried.duration_s):
+            continue  # too little yet to learn from: the first hour of the day
+        assert (known.started_at + known.duration_s).max() <= tried.started_at.min()
+        learned.learn_from(speeds)
+        moving_s = np.maximum(known.duration_s - settings.setup_s, 1.0)
+        s_per_m = float(np.median(moving_s / known.direct_m))
+        errors["default"].append(tried.errors(default, offset_h))
+        errors["constant_fitted"].append(tried.off(haversine_m(*tried.ends.T) * s_per_m + settings.setup_s))
+        errors["learned_city"].append(tried.errors(learned, offset_h, cells=False))
+        errors["learned"].append(tried.errors(learned, offset_h))
+        durations.append(tried.duration_s)
+        learned_from.append(len(known))
+        cells = len(speeds.cells)
+    duration_s = np.concatenate(durations)
     return {
-        "learned_from": len(known),
-        "cells": len(speeds.cells),
-        "tried_on": len(tried.duration_s),
-        "median_trip_s": round(float(np.median(tried.duration_s))),
-        "default_pct": tried.error_pct(default, offset_h),
-        "constant_fitted_pct": round(
-            100.0 * float(np.median(np.abs(fitted_s - tried.duration_s) / tried.duration_s)), 1
-        ),
-        "learned_city_pct": tried.error_pct(learned, offset_h, cells=False),
-        "learned_pct": tried.error_pct(learned, offset_h),
-    }
+        "splits": len(learned_from),
+        "learned_from_least": min(learned_from),
+        "learned_from": max(learned_from),
+        "cells": cells,
+        "tried_on": len(duration_s),
+        "median_trip_s": round(float(np.median(duration_s))),
+    } | {f"{name}_pct": round(100.0 * float(np.median(np.concatenate(found))), 1) for name, found in errors.items()}
 
 
 def san_francisco() -> dict[str, Any]:
@@ -124,17 +147,17 @@ def san_francisco() -> dict[str, Any]:
     fares = fares[kept]
     settings = TravelSettings(default_mode="car", utc_offset_h=SAN_FRANCISCO_H)
 
-    def one(before: BoolArray, after: BoolArray) -> dict[str, Any]:
-        of = before & (hired == 1)
+    def split(known_until: float, tried_until: float = np.inf) -> Split:
+        of = (at < known_until) & (hired == 1)
         known = cut(fare[of], at[of], lat[of], lng[of])
-        tried = fares[after]
-        return compare(known, Tried(tried[:, 0], tried[:, 1:5], tried[:, 5] - tried[:, 0]), settings)
+        tried = fares[(fares[:, 0] >= known_until) & (fares[:, 0] < tried_until)]
+        return known, Tried(tried[:, 0], tried[:, 1:5], tried[:, 5] - tried[:, 0])
 
     evening = float(np.quantile(fares[:, 0], 0.7))
-    minute_40 = 2_400.0
+    hours = np.arange(np.floor(at.min() / 3_600.0), np.ceil(at.max() / 3_600.0)) * 3_600.0
     return {
-        "last_30_pct_of_the_day": one(at < evening, fares[:, 0] >= evening),
-        "last_20_min_of_each_hour": one(at % 3_600.0 < minute_40, fares[:, 0] % 3_600.0 >= minute_40),
+        "last_30_pct_of_the_day": compare([split(evening)], settings),
+        "last_20_min_of_each_hour": compare((split(hour + 2_400.0, hour + 3_600.0) for hour in hours), settings),
     }
 
 
@@ -151,7 +174,7 @@ def beijing() -> dict[str, Any]:
     ends = np.stack([tried.lat_deg[:, 0], tried.lng_deg[:, 0], tried.lat_deg[:, 1], tried.lng_deg[:, 1]], axis=1)
     # Cut where they move: there is no setting out and no door in them.
     settings = TravelSettings(default_mode="car", utc_offset_h=BEIJING_H, setup_s=0.0)
-    return compare(known, Tried(tried.started_at, ends, tried.duration_s), settings)
+    return compare([(known, Tried(tried.started_at, ends, tried.duration_s))], settings)
 
 
 def main() -> dict[str, Any]:

@@ -74,6 +74,8 @@ class RoadEngineSettings:
     """Largest table asked for, in pairs; a larger one is estimated."""
     body_bytes_max: Annotated[int, Range(1_024, 67_108_864)] = 1_048_576
     """Largest answer to one request, in bytes."""
+    faster_max: Annotated[float, Range(1.5, 100)] = 6.0
+    """How many times as fast as the estimate an engine may be, by the middle one of a table's ways, and be believed."""
     failures_max: Annotated[int, Range(1, 1_000)] = 3
     """Failures in a row after which the engine is left alone for `rest_s`."""
     rest_s: Annotated[float, Range(0.1, 3_600)] = 10.0

@@ -6,8 +6,9 @@ What an engine says is checked before it is believed; the estimate stands in for
     late, dead, refused, too large, a lie    the whole table is estimated, and says what failed
     failed ``failures_max`` times in a row   likewise, without asking, for ``rest_s``; then one table tries again
 
-A lie is an answer of the wrong shape, a time that is negative or no number, or a speed that no way has: an engine
-whose map does not hold the city snaps every place to its edge and answers with confidence. What each engine's
+A lie is an answer of the wrong shape, a time that is negative or no number, a speed that no way has, one time for near
+and far, or a table several times as fast as the estimate: an engine whose map does not hold the city snaps every place
+to its edge and answers with confidence, one with another profile knows ways that nobody here takes. What each engine's
 requests and answers look like is in ``osrm.py`` and ``valhalla.py``.
 """
 
@@ -39,6 +40,12 @@ _SPEED_MIN_MPS: Final = 0.3
 _WAITING_MAX_S: Final = 3_600.0
 _SNAP_M: Final = 500.0
 """How far apart two places may be that an engine takes for one: it moves each to the next road."""
+_FAR_M: Final = 1_000.0
+"""Ways shorter than this say little of speeds: places are moved to the next road, and roads to them go round."""
+_SPREAD: Final = 3.0
+"""How many times as far the farthest of some ways must be as the nearest, for their times to be compared."""
+_SAME_S: Final = 1.0
+"""Times that differ by less are one time."""
 _CHUNK_BYTES: Final = 65_536
 
 
@@ -246,6 +253,11 @@ class RoadTravelTimes:
         known = ~np.isnan(duration_s)
         if is_a_lie(duration_s[known], distance_m[known], direct_m[known]):
             raise _Lied("answered with times that no way takes")
+        if says_one_time(duration_s[known], direct_m[known]):
+            raise _Lied("answered with one time for near and far")
+        expected_s = np.maximum(instead.duration_s - self._setup_s, 0.0)
+        if is_too_fast(duration_s[known], expected_s[known], direct_m[known], self._settings.faster_max):
+            raise _Lied(f"is more than {self._settings.faster_max:g} times as fast as the estimate")
         missing = int((~known).sum())
         if missing == known.size:
             raise _Lied("knows no way between any of the places")
@@ -309,6 +321,23 @@ def is_a_lie(duration_s: FloatArray, distance_m: FloatArray, direct_m: FloatArra
     wrong |= duration_s > _WAITING_MAX_S + direct_m / _SPEED_MIN_MPS
     wrong |= distance_m < direct_m - 2 * _SNAP_M
     return bool(wrong.any())
+
+
+def says_one_time(duration_s: FloatArray, direct_m: FloatArray) -> bool:
+    """Whether ways of very different lengths all take the same time."""
+    far_m = np.maximum(direct_m, _FAR_M)
+    if not len(far_m) or far_m.max() < _SPREAD * far_m.min():
+        return False
+    return bool(np.ptp(duration_s) < _SAME_S)
+
+
+def is_too_fast(duration_s: FloatArray, expected_s: FloatArray, direct_m: FloatArray, faster_max: float) -> bool:
+    """Whether the middle one of the longer ways takes less than ``1 / faster_max`` of what the estimate expects.
+
+    The middle one, because a single way over a motorway, or to a place that lies wrong on one of the maps, is no lie.
+    """
+    far = direct_m >= _FAR_M
+    return bool(far.any()) and float(np.median(duration_s[far] * faster_max - expected_s[far])) < 0.0
 
 
 def _cells(rows: Cells, shape: tuple[int, ...]) -> FloatArray:

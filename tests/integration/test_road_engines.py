@@ -184,6 +184,8 @@ LIES = {
     "text": put("12"),
     "a day": put(86_400.0),
     "a second for everything": all_cells(1.0),
+    "a minute for everything": all_cells(60.0),
+    "an hour for everything": all_cells(3_600.0),
     "no way anywhere": all_cells(None),
     "a row too few": lose_row,
     "a column too few": lose_column,
