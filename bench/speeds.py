@@ -5,8 +5,9 @@ cabspotting (San Francisco, 2008-05-21, with the fares of that day) and T-Drive 
 
 Learned from trips before a moment, tried on trips that began after it. San Francisco twice: the last 30 % of the
 day's fares (at hours that were never seen), and the last 20 minutes of every hour, each learned anew from all that
-was driven that day up to the 40th minute of the same hour (at hours that were seen, if only just). Tracks are cut as ``geo/trips.py`` says; a fare is a leg of its own, and what is tried are the whole
-fares as they were paid, stops and all. Beijing has no fares: what is tried are tracks cut by the same rules, with
+was driven that day up to the 40th minute of the same hour (at hours that were seen, if only just). Tracks are cut as
+``geo/trips.py`` says; a fare is a leg of its own, and what is tried are the whole fares as they were paid, stops and
+all. Beijing has no fares: what is tried are tracks cut by the same rules, with
 longer gaps because its taxis report every five minutes, and taxis without a passenger do not go straight anywhere.
 
 ``default`` is the shipped estimate by car; ``fitted`` the same with the one speed and detour that suit the trips

@@ -94,6 +94,23 @@ async def test_arrivals_are_guessed_by_what_was_learned() -> None:
     assert town.travel.eta_s(Shard(TENANT, CityId("nowhere")), here, there, NOW) is None
 
 
+async def test_one_way_takes_one_time_for_rounds_for_jobs_and_for_watchers() -> None:
+    town = Town()
+    rate = town.travel.cities[SHARD]
+    ways = np.array([[31.2, 121.5], [31.21, 121.52]]), np.array([[31.23, 121.51], [31.2, 121.5]])
+    assert not rate.has_learned()
+    assert rate.learned_s(*ways, NOW) is None
+    for number in range(12):
+        await town.past_order(number)
+    await town.learner.learn_city(SHARD)
+    assert rate.has_learned()
+    seconds = rate.learned_s(*ways, NOW)
+    assert seconds is not None
+    for origin, destination, way_s in zip(*(map(LatLng._make, way) for way in ways), seconds, strict=True):
+        assert rate.between_s(origin, destination, NOW) == pytest.approx(way_s)
+        assert town.travel.eta_s(SHARD, origin, destination, NOW) == rate.between_s(origin, destination, NOW)
+
+
 async def test_few_orders_and_orders_under_way_leave_the_config_in_force() -> None:
     town = Town()
     before = town.s_per_m()
