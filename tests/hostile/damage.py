@@ -175,7 +175,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
     ("post", "/v1/positions"): (
         bodies.PositionsIn,
-        {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "crs": "wgs84"},
+        {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84"},
     ),
     ("post", "/v1/tickets"): (bodies.TicketIn, {"device": "phone"}),
 }  # fmt: skip
