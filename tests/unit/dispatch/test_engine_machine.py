@@ -471,6 +471,7 @@ class DispatchMachine(RuleBasedStateMachine):
         self.witness.people[technician].is_alarmed = is_open
         if is_open:
             assert self.feed(e.AlarmRaised(technician))
+            assert self.world.engine.live_offer(technician) is None
 
     @rule(order=orders)
     def confirm(self, order: OrderId) -> None:
@@ -662,7 +663,7 @@ def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
         arguments: dict[str, tuple[Any, ...]] = {
             "place": (
                 rng.randrange(-2_000, 2_000),
-                rng.choice(["", "", "", f"k{rng.randrange(50)}"]),
+                rng.choice(["", "", "", f"k{rng.randrange(12)}"]),
                 rng.choice(list(Mode)),
                 rng.choice([None, None, None, None, None, 90.0, 590.0, 700.0]),
                 rng.choice(NAMES),
