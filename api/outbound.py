@@ -17,7 +17,13 @@ from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
 
 _encode = msgspec.json.Encoder().encode
-_FOR_STAFF: Final = frozenset({dispatch_events.OrderFact.TECHNICIAN_LOST, dispatch_events.OrderFact.TECHNICIAN_BACK})
+_FOR_STAFF: Final = frozenset(
+    {
+        dispatch_events.OrderFact.TECHNICIAN_LOST,
+        dispatch_events.OrderFact.TECHNICIAN_BACK,
+        dispatch_events.OrderFact.TECHNICIAN_FREED,
+    }
+)
 """News of an order that its customer and technician are not told."""
 _NEWS_FOR_STAFF: Final = frozenset(
     {dispatch_events.News.BLOCKED, dispatch_events.News.FAR_PHOTO, dispatch_events.News.UNFIT}
@@ -72,14 +78,14 @@ class DispatchOutbound:
         return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
 
     def _job_news(self, news: dispatch_events.JobNews, now: float) -> list[OutboxDraft]:
-        """The customer is told everything; the technician and ops what may need an act of theirs.
+        """The customer is told everything but what is late; the technician and ops what may need an act of theirs.
 
         What speaks against one of the two is for ops alone.
         """
         order = news.order
         if news.what in _NEWS_FOR_STAFF:
             return self._for_ops(order, news, now)
-        told = {order.customer: None}
+        told = {order.customer: None} if news.what is not dispatch_events.News.OVERDUE else {}
         if news.what is not dispatch_events.News.NEAR:
             told.update(dict.fromkeys(self._staff.users(order.tenant, Role.OPS, order.city, now)))
             if order.technician is not None:

@@ -89,6 +89,7 @@ MEANINGS: Final[dict[str, str]] = {
     "token_missing": "A token is needed.",
     "token_restricted": "The token has expired lately: it is good for SOS only.",
     "token_revoked": "The token or its user was revoked.",
+    "too_early": "A booked job is not for now yet; the message says when its technician may set out.",
     "too_large": "The message or body is longer than allowed.",
     "too_many": "Too many connections.",
     "too_many_topics": "The connection watches as many topics as it may.",

@@ -133,10 +133,10 @@ class Appointments:
         return [self._moves.tell(order, what, now)]
 
     def _take(self, longer: Order, before: Order, by: UserId, now: float) -> list[Effect]:
-        order = self._book.put_order(longer)
+        order = self._book.put_order(replace(longer, overdue_at=None))
+        self._moves.arm(order)
         added = {"added_s": order.added_s - before.added_s, "price_fen": order.service_fen - before.service_fen}
         self._book.note(order, now, OrderFact.TIME_ADDED, by, **added)
-        self._moves.arm_request(order)
         effects: list[Effect] = [self._moves.tell(order, OrderFact.TIME_ADDED, now)]
         if order.technician is not None:
             # An offer for afterwards was made for an earlier end.
@@ -156,7 +156,7 @@ class Appointments:
         fee_fen = cancellation.quote(order, now, self._settings.cancellation).fee_fen
         if not event.staff and fee_fen > 0:
             raise conflict("staff_needed", f"calling it off costs {fee_fen} fen by now: only staff move it")
-        moved = replace(order, scheduled_for=event.scheduled_for)
+        moved = replace(order, scheduled_for=event.scheduled_for, overdue_at=None)
         if order.technician is not None:
             moved, effects = self._move_job(moved, order.technician, event, now)
         else:

@@ -13,6 +13,8 @@ class Due(StrEnum):
     UNDELIVERED = "undelivered"
     GIVE_UP = "give_up"
     LEASE = "lease"
+    OVERDUE = "overdue"
+    LEAVE = "leave"
     REMIND = "remind"
     CONFIRM = "confirm"
     LOOK = "look"

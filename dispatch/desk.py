@@ -50,11 +50,12 @@ and their name in the order's history. Every other holds: papers, cities (``unve
 _NOT_TOLD: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.BLOCKED})
 """Those that are the technician's affair: a customer hears of one what they hear of the others."""
 
-_REFUSALS: Final = {
+REFUSALS: Final = {
     OrderState.ARRIVED: ("order_arrived", "the technician is at the door"),
     OrderState.IN_SERVICE: ("order_in_service", "the service has begun"),
     **OVER,
 }
+"""Why nobody is given an order any more, or taken from it."""
 
 
 class Desk:
@@ -85,8 +86,8 @@ class Desk:
         who = self._technician(event.technician)
         if order.technician == who.technician and order.state in JOB_STATES:
             return self._pin(order, event, now)
-        if order.state in _REFUSALS:
-            raise conflict(*_REFUSALS[order.state])
+        if order.state in REFUSALS:
+            raise conflict(*REFUSALS[order.state])
         reasons, travel_s = self._pairs.against(order, who, now)
         _refuse(who, reasons, overridden)
         lost_by = order.technician
@@ -154,7 +155,7 @@ class Desk:
         if order.state not in (OrderState.MATCHING, OrderState.SCHEDULED, OrderState.UNFILLED):
             if order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE):
                 raise conflict("already_assigned", f"the order is {order.state}: take it from its technician first")
-            raise conflict(*_REFUSALS[order.state])
+            raise conflict(*REFUSALS[order.state])
         picked = event.technician
         unchanged = order.mode is event.mode and order.picked == picked and order.fallback is event.fallback
         if unchanged and order.state is not OrderState.UNFILLED:

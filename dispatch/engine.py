@@ -7,13 +7,13 @@ done. The round that a turn made due runs in ``settle``, so that an order and it
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, tzinfo
-from math import inf
+from math import ceil, inf
 from typing import Any
 
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import arrival, cancellation, eligibility, leases, modes, rating, schedule, willing
+from dispatch import arrival, cancellation, eligibility, leases, modes, overdue, rating, schedule, willing
 from dispatch import events as e
 from dispatch import offer as offers
 from dispatch import order as orders
@@ -22,7 +22,7 @@ from dispatch.appointments import Appointments
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
-from dispatch.desk import Desk
+from dispatch.desk import REFUSALS, Desk
 from dispatch.errors import OVER, conflict, no_such_offer, no_such_order
 from dispatch.events import CloseReason, DispatchEvent, Effect
 from dispatch.invariants import check_book, check_next_events
@@ -155,6 +155,8 @@ class DispatchEngine:
             Due.UNDELIVERED: self._undelivered,
             Due.GIVE_UP: self._give_up,
             Due.LEASE: self._look_for_technician,
+            Due.OVERDUE: self._overdue,
+            Due.LEAVE: self._leave,
             Due.REMIND: self._remind,
             Due.CONFIRM: self._confirm_by_time,
             Due.LOOK: self._watch.look,
@@ -181,6 +183,9 @@ class DispatchEngine:
             self._moves.arm(order)
             # Nobody was heard while the server was down.
             self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
+            if order.overdue_at is not None:
+                # Who was reminded may have set out meanwhile, and could not say so.
+                self._deadlines.postpone(now + settings.overdue.redispatch_s, Due.OVERDUE, order.order_id)
         if self._book.waiting or self._book.changes:
             self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
 
@@ -377,6 +382,8 @@ class DispatchEngine:
         order = self._order_of_a_side(event.order_id, event.by, staff=event.staff)
         if not (event.staff or order.technician == event.by):
             raise no_such_order()
+        if order.state in REFUSALS:
+            raise conflict(*REFUSALS[order.state])
         if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
         return self._moves.take_back(order, now, event.by, event.reason)[1]
@@ -488,9 +495,17 @@ class DispatchEngine:
             raise conflict("busy", "another job is not over")
         if who is None or not self._book.on_duty_here(who):
             raise conflict("not_on_duty", "go on duty first")
+        early_s = self._early_at(order, now) - now
+        if early_s > 0.0 and not event.staff:
+            raise conflict("too_early", f"the job is not before {order.booked_for:.0f}: set out in {ceil(early_s)} s")
         by_staff = event.staff or order.pinned_by is not None
         self._standing.check(order, user, now, FOR_ANYBODY if by_staff else RECORD)
         return self._moves.withdraw_offer(user, now)
+
+    def _early_at(self, order: Order, now: float) -> float:
+        """When the technician may set out for a booked job."""
+        booked_for = order.booked_for if order.booked_for is not None else now
+        return booked_for - (self._watch.travel_s(order, now) or 0.0) - self._settings.schedule.early_s
 
     def _step_facts(self, order: Order, move: OrderMove, now: float) -> dict[str, Any]:
         if move is OrderMove.EN_ROUTE:
@@ -630,6 +645,21 @@ class DispatchEngine:
         if who is not None and on_duty:
             self._book.put_technician(replace(who, unheard_since=now))
         return self._moves.take_back(order, now, SYSTEM, "technician_lost")[1]
+
+    def _overdue(self, id_: str, now: float) -> list[Effect]:
+        order, settings = self._book.orders[OrderId(id_)], self._settings.overdue
+        if order.overdue_at is None:
+            order = self._book.put_order(replace(order, overdue_at=now))
+            self._book.note(order, now, e.News.OVERDUE, SYSTEM, technician=order.technician)
+            self._moves.arm(order)
+            return [e.JobNews(order, e.News.OVERDUE, now)]
+        if overdue.may_be_taken(order, settings):
+            return self._moves.take_back(order, now, SYSTEM, "not_set_out")[1]
+        self._deadlines.set(overdue.again_at(order, now, settings), Due.OVERDUE, id_)
+        return [e.JobNews(order, e.News.OVERDUE, now)]
+
+    def _leave(self, id_: str, now: float) -> list[Effect]:
+        return self._moves.let_go(self._book.orders[OrderId(id_)], now)
 
     def _tell_lost(self, order: Order, lost_at: float | None, what: e.OrderFact, now: float) -> list[Effect]:
         order = self._book.put_order(replace(order, lost_at=lost_at))

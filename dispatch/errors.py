@@ -6,7 +6,7 @@ already_rated, busy, unverified, city_not_allowed, on_duty_elsewhere, idempotenc
 scheduled_too_far, calendar_conflict, add_time_clash, not_in_service, already_assigned, filter_failed, filter_holds,
 order_arrived, position_needed, not_at_place, dwell_needed, photo_needed, no_show_too_early,
 tier_unknown, blocks_full, block_held, pick_unavailable, add_time_pending,
-add_time_over, time_fixed, staff_needed, no_longer_fits``.
+add_time_over, time_fixed, staff_needed, no_longer_fits, too_early``.
 """
 
 from collections.abc import Mapping, Sequence

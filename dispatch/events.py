@@ -142,8 +142,9 @@ class StepTaken:
     """The job has come to its next step. The step it stands on is no news.
 
     Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``; setting out for
-    a booked job ``busy`` (another is not over), ``not_on_duty`` and ``no_longer_fits``; for want of proof
-    ``position_needed``, ``not_at_place``, ``dwell_needed``, ``photo_needed``; ``no_show_too_early``.
+    a booked job ``busy`` (another is not over), ``not_on_duty``, ``no_longer_fits`` and, unless ``staff``,
+    ``too_early``; for want of proof ``position_needed``, ``not_at_place``, ``dwell_needed``, ``photo_needed``;
+    ``no_show_too_early``.
 
     Attributes:
         by: Must be the order's technician unless ``staff``.
@@ -185,7 +186,7 @@ class OrderCancelled:
 class OrderReassigned:
     """The order is taken from its technician, by staff or at their own wish; they are not asked for it again.
 
-    Refused: ``not_found`` (neither ``staff`` nor their order), ``not_assigned``.
+    Refused: ``not_found`` (neither ``staff`` nor their order), ``not_assigned``, ``order_arrived`` and later states.
     """
 
     order_id: OrderId
@@ -499,6 +500,8 @@ class OrderFact(StrEnum):
     SWITCHED = "switched"
     TECHNICIAN_LOST = "technician_lost"
     TECHNICIAN_BACK = "technician_back"
+    TECHNICIAN_FREED = "technician_freed"
+    """They had finished and did not say that they had left; they may be asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -531,6 +534,8 @@ class News(StrEnum):
     """The two have been kept apart since (for staff only)."""
     FAR_PHOTO = "far_photo"
     """For staff: a photo proved the arrival, and the live position says that it was made elsewhere."""
+    OVERDUE = "overdue"
+    """It should have come to its next step (for the technician and staff)."""
     UNFIT = "unfit"
     """The technician's record does not fit any more (for staff only)."""
 

@@ -5,20 +5,19 @@ from typing import Final
 from dispatch.book import Book, pick_of
 from dispatch.deadlines import Deadlines, Due
 from dispatch.model import DutyState, Mode, OfferState, OrderState, Technician, WorkState
-from dispatch.order import JOB_STATES, is_job
+from dispatch.order import is_booking, is_job
 
 _ENDED_BY: Final = {
-    OrderState.SCHEDULED: Due.OPEN,
-    OrderState.MATCHING: Due.GIVE_UP,
-    OrderState.ASSIGNED: Due.LEASE,
-    OrderState.EN_ROUTE: Due.LEASE,
-    OrderState.FINISHED: Due.CONFIRM,
-    OrderState.DEPARTED_SAFE: Due.CONFIRM,
+    OrderState.SCHEDULED: (Due.OPEN,),
+    OrderState.MATCHING: (Due.GIVE_UP,),
+    OrderState.ASSIGNED: (Due.LEASE, Due.OVERDUE),
+    OrderState.EN_ROUTE: (Due.LEASE, Due.OVERDUE),
+    OrderState.ARRIVED: (Due.OVERDUE,),
+    OrderState.IN_SERVICE: (Due.OVERDUE,),
+    OrderState.FINISHED: (Due.CONFIRM,),
+    OrderState.DEPARTED_SAFE: (Due.CONFIRM,),
 }
-"""The deadline that takes each order on when nobody does.
-
-None stands here for ``arrived`` and ``in_service``: a technician is with the customer, and these two end it.
-"""
+"""The deadlines that take each order on when nobody does, or tell people of it again and again."""
 
 
 class BrokenInvariant(AssertionError):
@@ -50,11 +49,10 @@ def check_next_events(book: Book, deadlines: Deadlines, *, is_looking: bool) -> 
         BrokenInvariant: With the facts.
     """
     for order in book.orders.values():
-        due = _ENDED_BY.get(order.state)
-        has_one = due is None or deadlines.has(due, order.order_id)
+        has_all = all(deadlines.has(due, order.order_id) for due in _ENDED_BY.get(order.state, ()))
         # A search whose time is over waits for the offers that are still open.
         is_answered = order.state is OrderState.MATCHING and order.order_id in book.live_of_order
-        _hold(has_one or is_answered, "an order without a next event", order.state, book.story(order.order_id))
+        _hold(has_all or is_answered, "an order without a next event", order.state, book.story(order.order_id))
     for offer_id in book.live_of_technician.values():
         story = book.story(offer_id)
         _hold(deadlines.has(Due.EXPIRE, offer_id), "an offer that never expires", story)
@@ -105,7 +103,7 @@ def _check_waiting(book: Book) -> None:
 
 
 def _check_jobs(book: Book) -> None:
-    taken = {o.order_id: o for o in book.orders.values() if o.state in JOB_STATES}
+    taken = {o.order_id: o for o in book.orders.values() if is_job(o) or is_booking(o)}
     jobs = [order_id for order_id, order in taken.items() if is_job(order)]
     _hold(sorted(book.job_of.values()) == sorted(jobs), "jobs", book.job_of, sorted(jobs))
     booked = [order_id for order_ids in book.bookings_of.values() for order_id in order_ids]

@@ -217,6 +217,10 @@ class Order:
     """When its technician was found to have fallen silent before they arrived; None while they are heard."""
     booked_for: float | None = None
     """When the technician who has accepted it begins with it, while that is later than setting out now."""
+    overdue_at: float | None = None
+    """When its technician was reminded that it should have come to its next step; None while it is not late."""
+    freed_at: float | None = None
+    """When its technician, who had finished and not said that they had left, was taken for free again."""
 
 
 @dataclass(frozen=True, slots=True)

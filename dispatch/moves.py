@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from core.ids import OfferId, OrderId, UserId
-from dispatch import cancellation, leases, modes, schedule, technician
+from dispatch import cancellation, leases, modes, overdue, schedule, technician
 from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch import turns as turns_of
@@ -67,6 +67,7 @@ class Moves:
         request = order.time_request
         if request is not None and request.state is RequestState.PENDING:
             facts["time_request"] = replace(request, state=RequestState.DROPPED)
+        facts.setdefault("overdue_at", None)  # each state has its own time
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
         if facts.get("reason"):
@@ -94,10 +95,15 @@ class Moves:
     def arm(self, order: Order) -> None:
         """Set the deadline that belongs to the order's state; an older one is replaced or dropped."""
         id_ = order.order_id
-        for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.CONFIRM, Due.FORGET):
+        for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.OVERDUE, Due.LEAVE, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
         self._watch.arm(order)
         self.arm_request(order)
+        late_at = overdue.due_at(order, self._settings.overdue)
+        if late_at is not None:
+            self._deadlines.set(late_at, Due.OVERDUE, id_)
+        if order.state is OrderState.FINISHED and orders.is_job(order):
+            self._deadlines.set(order.changed_at + self._settings.overdue.leave_s, Due.LEAVE, id_)
         if order.state is OrderState.SCHEDULED:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
@@ -276,6 +282,15 @@ class Moves:
             return []
         offer = self.close(live, OfferMove.REVOKE, now)
         return [CloseOffer(offer, CloseReason.REVOKED), *self.next_best(offer, "revoked", by, now)]
+
+    def let_go(self, order: Order, now: float) -> list[Effect]:
+        """Whoever has finished and not said that they have left may be asked again; staff are told."""
+        user = order.technician
+        assert user is not None  # noqa: S101 - a finished order has one
+        order = self._book.put_order(replace(order, freed_at=now))
+        self._deadlines.drop(Due.LEAVE, order.order_id)
+        self._book.note(order, now, OrderFact.TECHNICIAN_FREED, SYSTEM, technician=user)
+        return [self.tell(order, OrderFact.TECHNICIAN_FREED, now), *self.free(user, order, now)]
 
     # -- technicians ----------------------------------------------------------------------------------------
 

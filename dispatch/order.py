@@ -117,7 +117,7 @@ def is_booking(order: Order) -> bool:
 
 def is_job(order: Order) -> bool:
     """Whether the order keeps its technician busy now."""
-    return order.state in JOB_STATES and not is_booking(order)
+    return order.state in JOB_STATES and order.freed_at is None and not is_booking(order)
 
 
 def advance(order: Order, move: OrderMove, now: float, story: Sequence[str] = (), **facts: Any) -> Order:

@@ -12,7 +12,7 @@ from dispatch.calendar import Calendars
 from dispatch.errors import conflict, no_such_technician
 from dispatch.events import Effect, News
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import DutyState, Technician, WorkState
+from dispatch.model import DutyState, OrderState, Technician, WorkState
 from dispatch.moves import SYSTEM, Moves
 from dispatch.news import technician_changed
 from dispatch.settings import DispatchSettings
@@ -60,8 +60,14 @@ class Roster:
             raise conflict("on_duty_elsewhere", f"on duty in {who.duty_city}")
         if who.duty is event.duty:
             return []
-        self._refuse_duty(who, event.duty)
-        effects = self._moves.withdraw_offer(event.technician, now)
+        job_id = book.job_of.get(event.technician)
+        done = book.orders[job_id] if job_id is not None else None
+        if done is not None and done.state is not OrderState.FINISHED:
+            done = None
+        self._refuse_duty(who, event.duty, is_done=done is not None)
+        # Whoever has finished and goes on or off duty has left, whether they said so or not.
+        effects = [] if done is None else self._moves.let_go(done, now)
+        effects += self._moves.withdraw_offer(event.technician, now)
         who = technician.set_duty(book.technicians[event.technician], event.duty, self._shard.city, now)
         who = book.put_technician(who)
         self._matchmaker.want()
@@ -72,8 +78,8 @@ class Roster:
             technician_changed(book, who, "duty", now, self._settings.rating),
         ]
 
-    def _refuse_duty(self, who: Technician, duty: DutyState) -> None:
-        if duty is DutyState.OFF and who.work is WorkState.BUSY:
+    def _refuse_duty(self, who: Technician, duty: DutyState, *, is_done: bool) -> None:
+        if duty is DutyState.OFF and who.work is WorkState.BUSY and not is_done:
             raise conflict("busy", "the job is not over: duty ends after it")
         if not technician.can_set_duty(who, duty):
             raise conflict("not_on_duty", f"duty is {who.duty}, it cannot become {duty}")

@@ -233,6 +233,23 @@ class LostSettings(Ranged):
 
 
 @dataclass(frozen=True, slots=True)
+class OverdueSettings(Ranged):
+    """Jobs that do not come to their next step, although their technician is heard."""
+
+    grace_s: Annotated[float, Range(0, 86_400)] = 300.0
+    """How long after accepting an order for now its technician may take to set out, and how late they may arrive or
+    finish, before they are reminded and ops are told, in seconds; of a booked job it is when they must set out."""
+    redispatch_s: Annotated[float, Range(10, 86_400)] = 600.0
+    """An order whose technician has not set out so long after that goes to somebody else, in seconds."""
+    repair: bool = True
+    """Whether dispatch gives it to somebody else by itself; otherwise ops are told again and decide."""
+    again_s: Annotated[float, Range(60, 86_400)] = 900.0
+    """When ops are told again of a job that still stands, in seconds; from then on the pause doubles."""
+    leave_s: Annotated[float, Range(60, 2_592_000)] = 1_800.0
+    """A technician who has finished and does not say that they have left may be asked again after this, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class ScheduleSettings(Ranged):
     """Orders for later, and the time that technicians have."""
 
@@ -245,6 +262,8 @@ class ScheduleSettings(Ranged):
     late_max_s: Annotated[float, Range(0, 86_400)] = 600.0
     """A technician who would come later than this after the time of a scheduled order is not asked, and the order not
     given up before, in seconds."""
+    early_s: Annotated[float, Range(0, 86_400)] = 1_800.0
+    """How much earlier than the way needs a technician may set out for a booked job, in seconds."""
     chain_s: Annotated[float, Range(0, 7_200)] = 600.0
     """A technician whose service ends within this may be offered the next order, in seconds; 0 for never."""
     added_max_s: Annotated[float, Range(0, 86_400)] = 14_400.0
@@ -402,6 +421,8 @@ class DispatchSettings(Ranged):
     """Matching rounds."""
     lost: LostSettings = LostSettings()
     """Technicians who fall silent on their way."""
+    overdue: OverdueSettings = OverdueSettings()
+    """Jobs that do not come to their next step."""
     schedule: ScheduleSettings = ScheduleSettings()
     """Orders for later, and technicians' time."""
     arrival: ArrivalSettings = ArrivalSettings()

@@ -449,11 +449,14 @@ class JobNews(Struct, tag="job.news", frozen=True, omit_defaults=True):
     """Something happened in a job without a step.
 
     `blocked` and `unfit` are for ops, and the order stands: one of the two has blocked the other; the record does not
-    fit the order any more. `withdrawn` is what is left of news that is not yours any more.
+    fit the order any more. `overdue` is for the technician and ops: the next step is late. `withdrawn` is what is left
+    of news that is not yours any more.
     """
 
     order: Id
-    what: Literal["near", "at_place", "left_place", "wait_over", "far_photo", "blocked", "unfit", "withdrawn"]
+    what: Literal[
+        "near", "at_place", "left_place", "wait_over", "far_photo", "blocked", "overdue", "unfit", "withdrawn"
+    ]
     at: EpochS
     technician: Id | UnsetType = UNSET
     within_m: Annotated[float, Meta(ge=0.0, le=100_000.0)] | UnsetType = UNSET

@@ -158,6 +158,16 @@ def test_a_photo_from_elsewhere_is_for_staff() -> None:
     assert told["ops_1"]["far_m"] == 1_400.3
 
 
+@pytest.mark.parametrize(
+    ("news", "hear"),
+    [(events.News.UNFIT, {"ops_1", "ops_2"}), (events.News.OVERDUE, {"ops_1", "ops_2", TECHNICIAN})],
+    ids=["unfit", "overdue"],
+)
+def test_customers_hear_neither_of_records_nor_of_steps_that_are_late(news: events.News, hear: set[str]) -> None:
+    order = replace(ORDER, state=OrderState.ASSIGNED, technician=TECHNICIAN)
+    assert set(_told(events.JobNews(order, news, NOW))) == hear
+
+
 def test_the_end_of_the_wait_stands_in_the_order_while_the_technician_waits() -> None:
     for state in (OrderState.ARRIVED, OrderState.IN_SERVICE):
         order = replace(ORDER, state=state, technician=TECHNICIAN, waits_until=NOW + 600)

@@ -14,7 +14,7 @@ from dispatch import events as e
 from dispatch.arrival import Fence, Sighting
 from dispatch.events import News, Step
 from dispatch.model import CancellationStage, Order, OrderState
-from dispatch.settings import ArrivalProof, ArrivalSettings
+from dispatch.settings import ArrivalProof, ArrivalSettings, ScheduleSettings
 from tests.unit.dispatch.world import CENTRE, OPS, T0, Like, World, north, tells
 
 STRICT = ArrivalSettings()
@@ -336,7 +336,7 @@ def test_a_technician_ends_the_order_of_an_absent_customer_after_the_wait() -> N
 
 
 def test_nobody_waits_for_a_customer_before_the_time_of_the_order() -> None:
-    world = World(arrival=STRICT)
+    world = World(arrival=STRICT, schedule=ScheduleSettings(early_s=3_600.0))
     world.join("tina", metres=1_500)
     order = world.place(scheduled_for=T0 + 3_000)
     world.accept("tina")

@@ -185,7 +185,7 @@ def test_rounds_that_were_stored_before_calendars_can_still_be_read() -> None:
 
 def city(**schedule: float) -> World:
     settings = {"lead_s": 4 * HOUR, "buffer_s": 900.0, "late_max_s": 600.0} | schedule
-    return World(DispatchSettings(schedule=ScheduleSettings(**settings)))
+    return World(DispatchSettings(schedule=ScheduleSettings(**({"early_s": 86_400.0} | settings))))
 
 
 def booked(world: World, after_s: float = HOUR, metres: float = 0.0) -> Order:

@@ -30,6 +30,7 @@ from dispatch.settings import (
     DirectedSettings,
     EligibilitySettings,
     ManualSettings,
+    OverdueSettings,
     RoundSettings,
     ScheduleSettings,
 )
@@ -52,8 +53,9 @@ SETTINGS: dict[str, Any] = {
     "broadcast": replace(BroadcastSettings(), offers_len=3),
     "directed": replace(DirectedSettings(), window_s=50.0, remind_every_s=15.0),
     "manual": replace(ManualSettings(), unfilled_after_s=200.0),
-    "schedule": replace(ScheduleSettings(), lead_s=600.0, buffer_s=BUFFER_S),
+    "schedule": replace(ScheduleSettings(), lead_s=600.0, buffer_s=BUFFER_S, early_s=300.0),
     "eligibility": replace(EligibilitySettings(), papers=(PAPER,)),
+    "overdue": OverdueSettings(grace_s=60.0, redispatch_s=90.0, again_s=200.0, leave_s=120.0),
 }
 Answer = type[e.OfferAccepted] | type[e.OfferDeclined] | type[e.OfferReceived]
 ANSWERS = st.sampled_from([e.OfferAccepted, e.OfferDeclined, e.OfferReceived])
@@ -489,7 +491,8 @@ class DispatchMachine(RuleBasedStateMachine):
     def duty(self, technician: UserId, duty: DutyState) -> None:
         if self.witness.people[technician].is_alarmed:
             return  # the index would forget the alarm; safety shows it again there
-        busy = technician in {o.technician for o in self.world.engine.open_orders() if self.world.engine.is_job(o)}
+        jobs = [o for o in self.world.engine.open_orders() if self.world.engine.is_job(o)]
+        busy = technician in {o.technician for o in jobs if o.state is not OrderState.FINISHED}
         taken = self.feed(e.DutySet(technician, duty))
         assert not (busy and taken and duty is DutyState.OFF)
         self.ping(technician, True)

@@ -7,7 +7,7 @@ from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import Step
 from dispatch.model import DutyState, Order, OrderState
-from dispatch.settings import DispatchSettings, LostSettings, ScheduleSettings
+from dispatch.settings import DispatchSettings, LostSettings, OverdueSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, draft, heard, north, tells
 
 TINA, BEN = UserId("tina"), UserId("ben")
@@ -16,7 +16,8 @@ HOUR = 3_600.0
 
 def world_of(*, repair: bool = True) -> World:
     lost = LostSettings(silent_s=300.0, repair=repair, booked_check_s=1_800.0)
-    return World(DispatchSettings(lost=lost, schedule=ScheduleSettings(lead_s=4 * HOUR)))
+    late = OverdueSettings(grace_s=86_400.0)  # not what these are about
+    return World(DispatchSettings(lost=lost, overdue=late, schedule=ScheduleSettings(lead_s=4 * HOUR)))
 
 
 def taken(world: World, *steps: Step) -> Order:

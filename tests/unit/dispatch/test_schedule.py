@@ -116,7 +116,7 @@ def test_an_order_taken_back_long_before_its_time_waits_for_its_lead_time_again(
 def test_an_order_given_to_somebody_long_before_its_time_can_be_taken_back_after_they_set_out() -> None:
     world, order = booked_world()
     world.feed(e.OrderAssigned(order.order_id, TINA, OPS, "asked for"))
-    world.steps(order, e.Step.EN_ROUTE)
+    world.feed(e.StepTaken(order.order_id, OPS, e.Step.EN_ROUTE, staff=True, reason="asked for"))
     world.feed(e.OrderReassigned(order.order_id, OPS))
     assert world.order(order.order_id).state is OrderState.SCHEDULED
     assert tells("matching") in world.tick(3 * HOUR)

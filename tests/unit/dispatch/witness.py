@@ -161,6 +161,10 @@ class Witness:
             self._end(order_id)
         elif what == "departed_safe":
             self._end(order_id)
+        elif what == "technician_freed":
+            assert technician is not None
+            assert self.busy.pop(technician) == order_id
+            self.serving.discard(technician)
 
     def _may_begin_again(self, order_id: OrderId, *, by_staff: bool) -> None:
         """Staff may have an order looked for again that nobody took."""
@@ -244,7 +248,7 @@ class Witness:
                 if order.pinned_by is not None:
                     continue  # staff may have passed over the calendar by name
                 booked.setdefault(order.technician, []).append((order.booked_for, order.duration_s + order.booked_for))
-            else:
+            elif order.freed_at is None:
                 assert order.technician is not None
                 assert self.busy.get(order.technician) == order.order_id, "a technician with two jobs"
         for spans in booked.values():
