@@ -8,6 +8,7 @@ from typing import NamedTuple
 class Due(StrEnum):
     """What falls due."""
 
+    ALIVE = "alive"
     OPEN = "open"
     EXPIRE = "expire"
     UNDELIVERED = "undelivered"

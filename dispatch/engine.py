@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from math import ceil, inf
-from typing import Any
+from typing import Any, Final
 
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
@@ -39,7 +39,7 @@ from dispatch.model import (
     SkippedRounds,
     Technician,
 )
-from dispatch.moves import SYSTEM, Moves
+from dispatch.moves import ALIVE_EVERY_S, SYSTEM, Moves
 from dispatch.name_bits import Masks, NameBits
 from dispatch.news import rating_now, technician_changed
 from dispatch.offer import OfferMove
@@ -54,6 +54,9 @@ from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
 from dispatch.standing import AT_ACCEPTANCE, FOR_ANYBODY, RECORD, Standing
 from dispatch.stored import Stored
+
+_MISSED_S: Final = 1.0
+"""An offer found open so long after its deadline was not closed because nobody was there to do it."""
 
 
 class DispatchEngine:
@@ -149,7 +152,10 @@ class DispatchEngine:
             e.PairBlockCopied: self._pair_blocks.copied,
             e.RoundSolved: self._matchmaker.solved,
         }
+        self._missed: set[OfferId] = set()
+        """Offers whose time ended while the server was down: that is nobody's refusal."""
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
+            Due.ALIVE: self._alive,
             Due.OPEN: self._open,
             Due.EXPIRE: self._expire,
             Due.UNDELIVERED: self._undelivered,
@@ -175,12 +181,14 @@ class DispatchEngine:
         settings = self._settings
         for offer in self.live_offers():
             self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
+            if now - offer.expires_at > _MISSED_S:
+                self._missed.add(offer.offer_id)
             if offer.delivered_at is None:
                 # The phone had no server to acknowledge to: it gets its time again.
                 self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
             self._matchmaker.arm_reminder(offer, now)
-        for order in self._book.orders.values():
-            self._moves.arm(order)
+        for order in list(self._book.orders.values()):
+            self._moves.arm(self._with_downtime(order, state, now))
             # Nobody was heard while the server was down.
             self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
             if order.overdue_at is not None:
@@ -188,6 +196,19 @@ class DispatchEngine:
                 self._deadlines.postpone(now + settings.overdue.redispatch_s, Due.OVERDUE, order.order_id)
         if self._book.waiting or self._book.changes:
             self._matchmaker.want_at(now)  # in a quiet city no event would bring a turn
+
+    def _with_downtime(self, order: Order, state: DispatchState, now: float) -> Order:
+        """A search goes on for as long as the server was down in it."""
+        if order.state is not OrderState.MATCHING:
+            return order
+        known_at = max(order.changed_at, state.alive_at or 0.0)
+        down_s = now - known_at
+        if down_s <= 2.0 * ALIVE_EVERY_S:
+            return order  # not told from a late mark
+        order = self._book.put_order(replace(order, down_s=order.down_s + down_s))
+        self._book.changes.alive_at = now
+        self._book.note(order, now, "served_again", SYSTEM, down_s=round(down_s, 1))
+        return order
 
     def handle(self, event: DispatchEvent, now: float) -> list[Effect]:
         """Decide one event. Raises ``DoorstepError`` for a refusal, having changed nothing."""
@@ -604,10 +625,19 @@ class DispatchEngine:
 
     # -- deadlines ------------------------------------------------------------------------------------------
 
+    def _alive(self, id_: str, now: float) -> list[Effect]:
+        if any(order.state is OrderState.MATCHING for order in self._book.orders.values()):
+            self._book.changes.alive_at = now
+            self._deadlines.set(now + ALIVE_EVERY_S, Due.ALIVE, id_)
+        return []
+
     def _open(self, id_: str, now: float) -> list[Effect]:
         return self._moves.open(self._book.orders[OrderId(id_)], now)
 
     def _expire(self, id_: str, now: float) -> list[Effect]:
+        if OfferId(id_) in self._missed:
+            self._missed.discard(OfferId(id_))
+            return self._moves.withdraw_offer(self._book.offers[OfferId(id_)].technician, now)
         offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
         self._note_answer(offer, now, refused=True)
         closed = e.CloseOffer(offer, CloseReason.EXPIRED)

@@ -217,6 +217,8 @@ class Order:
     """When its technician was found to have fallen silent before they arrived; None while they are heard."""
     booked_for: float | None = None
     """When the technician who has accepted it begins with it, while that is later than setting out now."""
+    down_s: float = 0.0
+    """For how much of its search nobody could answer, because the server was down."""
     overdue_at: float | None = None
     """When its technician was reminded that it should have come to its next step; None while it is not late."""
     freed_at: float | None = None

@@ -31,7 +31,7 @@ def search_ends_at(order: Order, settings: DispatchSettings) -> float:
     """When an order in matching is given up in its mode, unless a live offer is still open then."""
     # While an order is in matching, changed_at is when its matching began, or when its mode was changed.
     if order.mode is Mode.DIRECTED:
-        window_ends_at = order.changed_at + settings.directed.window_s
+        window_ends_at = order.changed_at + order.down_s + settings.directed.window_s
         if order.scheduled_for is None or order.scheduled_for <= order.changed_at:
             return window_ends_at
         # Half of the time is left for somebody else to be found and to come. Before its lead time an order is asked
@@ -41,7 +41,7 @@ def search_ends_at(order: Order, settings: DispatchSettings) -> float:
         return min(window_ends_at, half_at) if is_early else half_at
     search_s = settings.manual.unfilled_after_s if order.mode is Mode.MANUAL else settings.unfilled_after_s
     latest_at = 0.0 if order.scheduled_for is None else order.scheduled_for + settings.schedule.late_max_s
-    return max(order.changed_at + search_s, latest_at)
+    return max(order.changed_at + order.down_s + search_s, latest_at)
 
 
 def offer_ends_at(order: Order, now: float, settings: DispatchSettings) -> float:

@@ -28,6 +28,9 @@ from dispatch.technician import WorkMove
 SYSTEM: Final = UserId("system")
 """Who did what nobody asked for: deadlines and rounds."""
 
+ALIVE_EVERY_S: Final = 10.0
+"""While orders look for somebody it is stored this often that the shard is served: downtime is known this well."""
+
 _NOTED_AS: Final = {
     OrderMove.TAKE_BACK: OrderMove.TAKE_BACK,
     OrderMove.SHELVE: OrderMove.TAKE_BACK,
@@ -67,7 +70,7 @@ class Moves:
         request = order.time_request
         if request is not None and request.state is RequestState.PENDING:
             facts["time_request"] = replace(request, state=RequestState.DROPPED)
-        facts.setdefault("overdue_at", None)  # each state has its own time
+        facts = {"overdue_at": None, "down_s": 0.0} | facts  # each state has its own time
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
         if facts.get("reason"):
@@ -108,6 +111,8 @@ class Moves:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
             self._deadlines.set(modes.search_ends_at(order, self._settings), Due.GIVE_UP, id_)
+            if not self._deadlines.has(Due.ALIVE, ""):
+                self._deadlines.set(order.changed_at + ALIVE_EVERY_S, Due.ALIVE, "")
         elif order.state in leases.HELD_STATES:
             self._deadlines.set(leases.looked_at(order, self._settings.lost), Due.LEASE, id_)
         elif order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE):

@@ -41,13 +41,16 @@ class DispatchChanges:
     idempotency: list[IdempotencyRecord] = field(default_factory=list)
     blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock | None] = field(default_factory=dict)
     """By customer, technician and side; None for one that is lifted."""
+    alive_at: float | None = None
+    """That the shard was served then, for a later start to know how long it was not; None to leave it."""
     notices: list[Notice] = field(default_factory=list)
     """What programs outside are to be told of these changes; put in by the service, stored with them."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
         people = self.technicians or self.blocks
-        return bool(self.orders or self.offers or people or self.events or self.rounds or self.idempotency)
+        told = self.events or self.rounds or self.idempotency or self.alive_at is not None
+        return bool(self.orders or self.offers or people or told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class DispatchState:
             that they have accepted for later, all the same.
         event_seqs: Last event number of each order.
         idempotency: Keys of the last 24 h.
+        alive_at: The last ``DispatchChanges.alive_at``; None for a shard that never stored any.
         blocks: Blocks between people of the whole tenant, in no particular order.
     """
 
@@ -70,6 +74,7 @@ class DispatchState:
     event_seqs: dict[OrderId, int]
     idempotency: Sequence[IdempotencyRecord]
     blocks: Sequence[BlockMark] = ()
+    alive_at: float | None = None
 
 
 class DispatchStore(Protocol):

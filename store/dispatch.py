@@ -121,6 +121,10 @@ _LOAD_IDEMPOTENCY: Final = Statement(
 )
 
 
+_PUT_META: Final = upsert(schema.main_meta)
+_META: Final = Statement(select(schema.main_meta.c.value).where(schema.main_meta.c.name == bindparam("name")))
+
+
 @dataclass(frozen=True, slots=True)
 class RoundWindow:
     """Which stored rounds are meant; ends are epoch seconds and included, None is any."""
@@ -227,7 +231,12 @@ def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:
             BlockMark(customer, technician, BlockSide(side), bool(by_staff))
             for customer, technician, side, by_staff in _LOAD_BLOCKS.all(connection, tenant)
         ],
+        alive_at=None if (alive := _META.one(connection, _alive_name(shard))) is None else float(alive[0]),
     )
+
+
+def _alive_name(shard: Shard) -> str:
+    return f"alive {shard.channel}"
 
 
 def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> None:
@@ -270,6 +279,8 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
             _TECHNICIAN.pack(technician),
         )
     _write_blocks(connection, tenant, changes)
+    if changes.alive_at is not None:
+        _PUT_META.change_many(connection, [(_alive_name(shard), repr(changes.alive_at))])
     _ADD_EVENT.change_many(connection, [(tenant, e.order_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
     _ADD_ROUND.change_many(connection, [(tenant, r.round_id, city, r.at, _ROUND.pack(r)) for r in changes.rounds])
     _ADD_ROUND_ORDER.change_many(

@@ -152,6 +152,7 @@ class MemoryDispatchStore:
         self._orders: dict[tuple[TenantId, OrderId], Order] = {}
         self._offers: dict[tuple[TenantId, str], Offer] = {}
         self._technicians: dict[tuple[TenantId, UserId], Technician] = {}
+        self._alive_at: dict[Shard, float] = {}
         self._events: dict[tuple[TenantId, OrderId], dict[int, OrderEvent]] = {}
         self._rounds: dict[tuple[TenantId, str], StoredRound] = {}
         self._idempotency: dict[tuple[Shard, UserId, str], IdempotencyRecord] = {}
@@ -190,6 +191,7 @@ class MemoryDispatchStore:
                 if owner == shard and record.at >= now - IDEMPOTENCY_HONOURED_S
             ],
             blocks=[block.mark for (tenant, *_), block in sorted(self._blocks.items()) if tenant == shard.tenant],
+            alive_at=self._alive_at.get(shard),
         )
 
     async def commit(
@@ -205,6 +207,8 @@ class MemoryDispatchStore:
             self._offers[shard.tenant, offer.offer_id] = offer
         for technician in changes.technicians.values():
             self._technicians[shard.tenant, technician.technician] = technician
+        if changes.alive_at is not None:
+            self._alive_at[shard] = changes.alive_at
         for event in changes.events:
             self._events.setdefault((shard.tenant, event.order_id), {})[event.seq] = event
         for stored in changes.rounds:

@@ -51,6 +51,16 @@ async def test_what_is_loaded_equals_what_was_committed_also_after_reopening(nod
         await node.reopen()
 
 
+async def test_each_shard_s_last_sign_of_being_served_is_kept(node: Node) -> None:
+    store = node.stores.dispatch
+    for at in (NOW, NOW + 10.25):
+        await store.commit(SHARD, DispatchChanges(alive_at=at), [], at)
+    await store.commit(SHARD, changes_of(make_order()), [], NOW + 20)
+    await node.reopen()
+    assert (await node.stores.dispatch.load(SHARD, NOW)).alive_at == NOW + 10.25
+    assert (await node.stores.dispatch.load(Shard(TENANT, CityId("shang")), NOW)).alive_at is None
+
+
 async def test_nothing_is_found_under_another_tenant_or_city(node: Node) -> None:
     await node.stores.dispatch.commit(SHARD, changes_of(make_order(), make_offer(), make_technician()), [], NOW)
     assert await node.stores.dispatch.order(OTHER_TENANT, OrderId("ord_1")) is None

@@ -103,10 +103,12 @@ class Ledger:
     events: list[OrderEvent] = field(default_factory=list)
     rounds: list[StoredRound] = field(default_factory=list)
     keys: dict[tuple[UserId, str], IdempotencyRecord] = field(default_factory=dict)
+    alive_at: float | None = None
     blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock] = field(default_factory=dict)
     event_seqs: dict[OrderId, int] = field(default_factory=dict)
 
     def commit(self, changes: DispatchChanges) -> None:
+        self.alive_at = changes.alive_at or self.alive_at
         for pair, block in changes.blocks.items():
             if block is None:
                 self.blocks.pop(pair, None)
@@ -147,6 +149,7 @@ class Ledger:
             event_seqs={i: self.event_seqs.get(i, 0) for i in ids},
             idempotency=list(self.keys.values()),
             blocks=[block.mark for block in self.blocks.values()],
+            alive_at=self.alive_at,
         )
 
 

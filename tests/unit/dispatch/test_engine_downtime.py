@@ -1,0 +1,83 @@
+"""Time in which the server was down is held against nobody: no refusal, and no end of a search."""
+
+import pytest
+
+from core.ids import UserId
+from dispatch import events as e
+from dispatch.events import CloseReason
+from dispatch.model import Mode, OfferState, OrderState
+from dispatch.settings import DirectedSettings, ManualSettings
+from tests.unit.dispatch.world import T0, World, asks, closes, north, tells
+
+TINA = UserId("tina")
+
+
+def down_until(world: World, at: float) -> list[e.Effect]:
+    """The server is gone until then."""
+    world.now = T0 + at
+    world.restart()
+    return world.tick(at + 0.01)
+
+
+def test_an_offer_that_ended_while_the_server_was_down_is_no_refusal() -> None:
+    world = World()
+    world.join("tina")
+    order = world.place()
+    offer = world.receive("tina")
+    before = world.engine.technician(TINA)
+    assert before is not None
+    effects = down_until(world, 60)
+    assert closes("tina", CloseReason.REVOKED) in effects
+    assert world.ledger.offers[offer.offer_id].state is OfferState.REVOKED
+    after = world.engine.technician(TINA)
+    assert after is not None
+    assert after.answers == before.answers
+    world.seen(TINA, north(500))
+    assert asks("tina") in [*effects, *world.tick(65)]
+    assert world.order(order.order_id).state is OrderState.MATCHING
+
+
+def test_an_offer_that_nobody_answers_is_still_a_refusal_when_the_server_was_there() -> None:
+    world = World()
+    world.join("tina")
+    world.place()
+    offer = world.receive("tina")
+    down_until(world, 20.5)
+    assert world.ledger.offers[offer.offer_id].state is OfferState.EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("facts", "window_s"),
+    [({}, 600.0), ({"mode": Mode.DIRECTED, "technician": TINA}, 120.0), ({"mode": Mode.MANUAL}, 300.0)],
+    ids=["auto", "directed", "manual"],
+)
+def test_a_search_goes_on_for_as_long_as_the_server_was_down(facts: dict[str, object], window_s: float) -> None:
+    world = World(
+        unfilled_after_s=600.0, directed=DirectedSettings(window_s=120.0), manual=ManualSettings(unfilled_after_s=300.0)
+    )
+    world.put("tina")
+    order = world.place(**facts)
+    world.tick(100)  # the last mark
+    down_until(world, 5_100)
+    ends_s = 5_000 + window_s
+    assert world.order(order.order_id).changed_at == T0
+    world.tick(5_110)
+    down_until(world, 5_111)  # a restart that takes no time, and is not taken for a long one
+    quiet = world.tick(ends_s - 0.1)
+    assert tells("unfilled") not in quiet
+    assert world.order(order.order_id).mode is order.mode
+    world.tick(ends_s + 0.1)
+    ended = world.order(order.order_id)
+    assert ended.state is OrderState.UNFILLED or ended.mode is not order.mode
+    assert ended.down_s == 0.0 or ended.state is OrderState.MATCHING
+
+
+def test_a_city_in_which_nobody_is_looked_for_stores_no_marks() -> None:
+    world = World()
+    world.put("tina")
+    order = world.place()
+    world.tick(25)
+    assert world.ledger.alive_at == T0 + 20
+    world.feed(e.OrderCancelled(order.order_id, order.customer))
+    world.tick(100)
+    assert world.ledger.alive_at == T0 + 20
