@@ -1,5 +1,7 @@
 """Time in which the server was down is held against nobody: no refusal, and no end of a search."""
 
+from typing import Any
+
 import pytest
 
 from core.ids import UserId
@@ -51,7 +53,7 @@ def test_an_offer_that_nobody_answers_is_still_a_refusal_when_the_server_was_the
     [({}, 600.0), ({"mode": Mode.DIRECTED, "technician": TINA}, 120.0), ({"mode": Mode.MANUAL}, 300.0)],
     ids=["auto", "directed", "manual"],
 )
-def test_a_search_goes_on_for_as_long_as_the_server_was_down(facts: dict[str, object], window_s: float) -> None:
+def test_a_search_goes_on_for_as_long_as_the_server_was_down(facts: dict[str, Any], window_s: float) -> None:
     world = World(
         unfilled_after_s=600.0, directed=DirectedSettings(window_s=120.0), manual=ManualSettings(unfilled_after_s=300.0)
     )
