@@ -86,6 +86,8 @@ class Book:
         """Orders that a technician has accepted and begins with later."""
         self.picks_of: dict[UserId, dict[OrderId, None]] = {}
         """Orders that look, now or later, for the technician whom their customer picked."""
+        self.searching: dict[OrderId, None] = {}
+        """Orders in matching, whether anybody may be asked for them or not."""
         self.waiting: dict[OrderId, None] = {}
         """Orders in matching that may be offered to one technician more (insertion order means nothing)."""
         self.unasked: dict[OrderId, None] = {}
@@ -419,6 +421,7 @@ class Book:
     def _index_waiting(self, order: Order) -> None:
         live_len = len(self.live_of_order.get(order.order_id, ()))
         wants_more = order.state is OrderState.MATCHING and live_len < order.offers_len_max
+        _mark(self.searching, order.order_id, order.state is OrderState.MATCHING)
         _mark(self.waiting, order.order_id, wants_more)
         _mark(self.unasked, order.order_id, wants_more and not live_len)
 

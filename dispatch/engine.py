@@ -626,7 +626,7 @@ class DispatchEngine:
     # -- deadlines ------------------------------------------------------------------------------------------
 
     def _alive(self, id_: str, now: float) -> list[Effect]:
-        if any(order.state is OrderState.MATCHING for order in self._book.orders.values()):
+        if self._book.searching:
             self._book.changes.alive_at = now
             self._deadlines.set(now + ALIVE_EVERY_S, Due.ALIVE, id_)
         return []

@@ -100,6 +100,8 @@ class Moves:
         id_ = order.order_id
         for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.OVERDUE, Due.LEAVE, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
+        if not self._book.searching:
+            self._deadlines.drop(Due.ALIVE, "")
         self._watch.arm(order)
         self.arm_request(order)
         late_at = overdue.due_at(order, self._settings.overdue)
