@@ -52,12 +52,14 @@ def check_next_events(book: Book, deadlines: Deadlines, *, is_looking: bool) -> 
         has_all = all(deadlines.has(due, order.order_id) for due in _ENDED_BY.get(order.state, ()))
         # A search whose time is over waits for the offers that are still open.
         is_answered = order.state is OrderState.MATCHING and order.order_id in book.live_of_order
-        _hold(has_all or is_answered, "an order without a next event", order.state, book.story(order.order_id))
+        if not (has_all or is_answered):
+            raise BrokenInvariant("an order without a next event", order.state, book.story(order.order_id))
     for offer_id in book.live_of_technician.values():
-        story = book.story(offer_id)
-        _hold(deadlines.has(Due.EXPIRE, offer_id), "an offer that never expires", story)
         is_known = book.offers[offer_id].delivered_at is not None
-        _hold(is_known or deadlines.has(Due.UNDELIVERED, offer_id), "an offer that may be lost", story)
+        if not deadlines.has(Due.EXPIRE, offer_id):
+            raise BrokenInvariant("an offer that never expires", book.story(offer_id))
+        if not (is_known or deadlines.has(Due.UNDELIVERED, offer_id)):
+            raise BrokenInvariant("an offer that may be lost", book.story(offer_id))
     _hold(is_looking or not book.waiting, "orders that nobody looks at again", book.waiting)
 
 

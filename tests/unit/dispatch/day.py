@@ -16,6 +16,7 @@ def busy_day(decisions: int, seed: int, **settings: Any) -> World:
     """Live until at least so many decisions (orders looked at by a stored round) have been made."""
     rng = random.Random(seed)
     world = World(replace(DispatchSettings(), round=replace(RoundSettings(), keep_every_s=0.0), **settings))
+    world.check_every = 100
     people = [UserId(f"t{number:02d}") for number in range(24)]
     for user in people:
         world.join(
