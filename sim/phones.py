@@ -26,8 +26,8 @@ from doorstep_client.protocol import ClientProtocol
 from sim.agent import Agent, Tally
 from sim.motion import Mover, offset
 
-UNPROVED = frozenset({"position_needed", "not_at_place", "dwell_needed"})
-"""Refusals of a step that a later position cures."""
+UNPROVED = frozenset({"position_needed", "not_at_place", "dwell_needed", "too_early"})
+"""Refusals of a step that a later position or moment cures."""
 NEXT_STEP = {
     "assigned": "en_route",
     "en_route": "arrived",
@@ -134,6 +134,8 @@ class TechnicianPhone(RovingPhone):
         self.state = ""
         self._answers: dict[str, tuple[str, float]] = {}
         self._offers: set[str] = set()
+        self._booked: dict[str, dict[str, object]] = {}
+        """Orders accepted beside the job, which follow it."""
         self._sos_at: dict[str, float] = {}
 
     def handle(self, event: Event, now: float) -> None:
@@ -192,8 +194,11 @@ class TechnicianPhone(RovingPhone):
     # -- the job --------------------------------------------------------------------------------------
 
     def _follow(self, order: str, state: str, body: dict[str, object], now: float) -> None:
+        self._booked.pop(order, None)
         if self.order is not None and order != self.order:
-            if state in NEXT_STEP:
+            if state == "assigned" and "booked_for" in body:
+                self._booked[order] = body
+            elif state in NEXT_STEP:
                 self._tally.add("second_job")  # must never happen: one technician, one job
             return
         if state not in NEXT_STEP:
@@ -201,6 +206,9 @@ class TechnicianPhone(RovingPhone):
                 self._tally.add(f"job.{state}")
                 self.order, self.state = None, ""
                 self.mover.send_to(None, now)
+                if self._booked:
+                    following = next(iter(self._booked))
+                    self._follow(following, "assigned", self._booked[following], now)
             return
         if (order, state) == (self.order, self.state):
             return

@@ -171,10 +171,10 @@ def _check_one_job_each(copy: Path) -> None:
     orders = {o["order_id"]: o["technician"] for o in _bodies(copy, "doorstep.db", "SELECT body FROM orders")}
     for event in _bodies(copy, "doorstep.db", query):
         order, state, who = event["order_id"], event["state"], orders[event["order_id"]]
-        if state == "assigned" and who is not None and order not in working:
-            assert who not in busy, f"{who} got {order} while working on {busy[who]}"
+        if state == "en_route" and who is not None and order not in working:  # what is accepted before may follow
+            assert who not in busy, f"{who} set out for {order} while working on {busy[who]}"
             busy[who], working[order] = order, who
-        elif state not in ("assigned", *STEPS[:-1]) and order in working:
+        elif state not in STEPS[:-1] and order in working:
             busy.pop(working.pop(order), None)
 
 

@@ -26,7 +26,8 @@ OVERRIDES = {
     "log": {"level": "warning"},
     # A second's pause in this busy process must not turn into `durable: false`, nor the test into one of the clock.
     "safety": {"commit_wait_s": 5.0},
-    "dispatch": {"offer_ttl_s": 5.0},
+    # These phones do one job after the other: nobody is asked before the running one is over.
+    "dispatch": {"offer_ttl_s": 5.0, "schedule": {"chain_s": 0}},
 }
 
 

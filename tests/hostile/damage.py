@@ -101,7 +101,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "seq": 7, "fixed_at": NOW, "lat": 22.54, "lng": 114.05, "accuracy_m": 8.0, "sent_at": NOW, "speed_mps": 3.0,
         "heading_deg": 90.0, "battery": 0.5, "mock": False, "crs": "wgs84",
     },
-    "pings": {"pings": [PING_ROW], "sent_at": NOW, "crs": "wgs84"},
+    "pings": {"pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84"},
     "watch": {"topic": "area:shenzhen", "bbox": [113.0, 22.0, 115.0, 23.0], "cells": ["891203b1a6bffff"]},
     "unwatch": {"topic": "area:shenzhen"},
     "duty": {"on": True, "city": "shenzhen"},
