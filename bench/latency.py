@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from doorstep_client.events import (
+    Disconnected,
     Event,
     OfferReceived,
     OrderChanged,
@@ -72,6 +73,10 @@ class Worker(Agent):
     def handle(self, event: Event, now: float) -> None:
         super().handle(event, now)
         bench = self._bench
+        if isinstance(event, Disconnected):
+            # What was on its way is sent again after the phone is back: that is not how long a ping takes.
+            for key in [key for key in bench.pinged_at if key[0] == self.user]:
+                del bench.pinged_at[key]
         if isinstance(event, Welcomed) and self._step == 0:
             self.protocol.duty(True, now, CITY)
             self.later(now + 0.01 * self._n, self._ping)
@@ -106,7 +111,8 @@ class Worker(Agent):
         self._step += 1
         lat = round(PLACE[0] + 0.001 * (self._n % 8) + 1e-6 * self._step, 6)
         lng = round(PLACE[1] + 0.001 * (self._n // 8), 6)
-        self._bench.pinged_at[(self.user, lat)] = now
+        if self.online:
+            self._bench.pinged_at[(self.user, lat)] = now
         self.protocol.send_ping(Fix(lat, lng, now, accuracy_m=8), now)
         self.later(now + 0.5, self._ping)
 

@@ -13,12 +13,14 @@ _NEAR_THE_END = (OrderState.IN_SERVICE, OrderState.FINISHED)
 def remaining_s(book: Book, user: UserId, now: float, chain_s: float) -> float | None:
     """How long the technician's running service still takes; None unless they may be asked for what follows it."""
     order_id = book.job_of.get(user)
-    technician = book.technicians.get(user)
-    if order_id is None or technician is None or user in book.live_of_technician:
-        return None
-    order = book.orders[order_id]
+    order = book.orders[order_id] if order_id is not None else None
+    if order is None or order.state not in _NEAR_THE_END:
+        return None  # first of all: a round asks this of everyone who has a job
     left_s = ends_at(order, now) - now
-    if order.state not in _NEAR_THE_END or left_s > chain_s or technician.duty is not DutyState.ON:
+    technician = book.technicians.get(user)
+    if left_s > chain_s or technician is None or user in book.live_of_technician:
+        return None
+    if technician.duty is not DutyState.ON:
         return None
     return left_s if book.on_duty_here(technician) else None
 

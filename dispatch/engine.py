@@ -669,7 +669,7 @@ class DispatchEngine:
         if until_at > now:
             self._deadlines.set(until_at, Due.LEASE, id_)
             return self._tell_lost(order, None, e.OrderFact.TECHNICIAN_BACK, now) if order.lost_at is not None else []
-        if not lost.repair:
+        if not lost.repair or order.pinned_by is not None:
             self._deadlines.set(now + lost.silent_s, Due.LEASE, id_)
             return self._tell_lost(order, now, e.OrderFact.TECHNICIAN_LOST, now) if order.lost_at is None else []
         if who is not None and on_duty:

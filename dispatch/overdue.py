@@ -11,7 +11,11 @@ def due_at(order: Order, settings: OverdueSettings) -> float | None:
     match order.state:
         case OrderState.ASSIGNED:
             soonest_at = order.changed_at + settings.grace_s
-            return soonest_at if order.booked_for is None else max(soonest_at, order.booked_for - (order.eta_s or 0.0))
+            if order.booked_for is None:
+                return soonest_at
+            # What follows a running service has an estimate that counts the rest of that service: it is no way.
+            way_s = order.eta_s or 0.0 if order.scheduled_for is not None else 0.0
+            return max(soonest_at, order.booked_for - way_s)
         case OrderState.EN_ROUTE:
             there_at = order.changed_at + (order.eta_s or 0.0)
             return max(there_at, order.scheduled_for or there_at) + settings.grace_s
@@ -26,8 +30,8 @@ def due_at(order: Order, settings: OverdueSettings) -> float | None:
 
 
 def may_be_taken(order: Order, settings: OverdueSettings) -> bool:
-    """Whether somebody else is looked for when the technician has not set out."""
-    return settings.repair and order.state is OrderState.ASSIGNED
+    """Whether somebody else is looked for when the technician has not set out; never for whom staff have chosen."""
+    return settings.repair and order.state is OrderState.ASSIGNED and order.pinned_by is None
 
 
 def again_at(order: Order, now: float, settings: OverdueSettings) -> float:

@@ -203,7 +203,7 @@ class RoundSettings:
     """Most of each that a round of more orders takes as columns; with more on duty it goes slice by slice. A number."""
     told_len_max: Annotated[int, Range(1, 100_000)] = 3_000
     """Technicians in reach, the nearest, of whom a round says why none was asked for an order; a number."""
-    others_len_max: Annotated[int, Range(0, 100_000)] = 1_000
+    others_len_max: Annotated[int, Range(0, 100_000)] = 200
     """Technicians in reach of a stored round, besides those it weighed, whom it names; more are counted. A number."""
     inline_cells_max: Annotated[int, Range(1, 1_000_000)] = 16_384
     """Orders times technicians up to which a round is solved at once, not in a thread; a number."""

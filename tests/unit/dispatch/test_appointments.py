@@ -164,7 +164,7 @@ def test_a_directed_order_is_asked_of_the_same_technician_for_the_new_time() -> 
     assert w.order(order.order_id).picked == TINA
 
 
-def test_a_booking_of_somebody_off_duty_that_is_moved_to_now_waits_for_them_or_goes_to_somebody_else() -> None:
+def test_a_booking_of_somebody_off_duty_that_is_moved_to_now_waits_for_them_and_staff_are_told() -> None:
     w = World()
     w.put("tina")
     order = w.place(mode=Mode.MANUAL, scheduled_for=T0 + 86_400)
@@ -172,5 +172,5 @@ def test_a_booking_of_somebody_off_duty_that_is_moved_to_now_waits_for_them_or_g
     w.feed(e.Rescheduled(order.order_id, OPS, T0, "today", staff=True))
     now = w.order(order.order_id)
     assert (now.state, now.booked_for) == (OrderState.ASSIGNED, T0)
-    w.tick(601)
-    assert w.order(order.order_id).state is OrderState.MATCHING
+    assert tells("technician_lost") in w.tick(601)
+    assert w.order(order.order_id).state is OrderState.ASSIGNED

@@ -6,7 +6,7 @@ import pytest
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import Step
-from dispatch.model import DutyState, Order, OrderState
+from dispatch.model import DutyState, Mode, Order, OrderState
 from dispatch.settings import DispatchSettings, LostSettings, OverdueSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, draft, heard, north, tells
 
@@ -97,3 +97,13 @@ def test_an_order_that_lost_its_technician_goes_before_one_that_came_later() -> 
     world.join("ben", 1_000)  # much nearer to the second
     world.tick(303)
     assert world.offer_of("ben").order_id == first.order_id
+
+
+def test_whom_staff_have_chosen_keeps_the_order_however_silent() -> None:
+    world = world_of()
+    world.join("tina")
+    world.join("ben", 900)
+    order = world.place(mode=Mode.MANUAL)
+    world.feed(e.OrderAssigned(order.order_id, TINA, OPS, "knows the house"))
+    assert tells("technician_lost") in world.tick(1_000)
+    assert world.order(order.order_id).technician == TINA

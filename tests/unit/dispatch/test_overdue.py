@@ -9,7 +9,7 @@ from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import News, Step
 from dispatch.invariants import BrokenInvariant
-from dispatch.model import CancellationStage, DutyState, Order, OrderState, WorkState
+from dispatch.model import CancellationStage, DutyState, Mode, Order, OrderState, WorkState
 from dispatch.settings import LostSettings, OverdueSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, Like, World, asks, heard, north, tells
 
@@ -198,3 +198,15 @@ def test_an_order_that_cannot_be_taken_back_says_why(steps: int, code: str) -> N
     with pytest.raises(Conflict) as caught:
         world.feed(e.OrderReassigned(order.order_id, OPS))
     assert caught.value.code == code
+
+
+def test_whom_staff_have_chosen_keeps_the_order_and_staff_are_told() -> None:
+    world = world_of()
+    world.join("tina")
+    world.join("ben", 900)
+    order = world.place(mode=Mode.MANUAL)
+    world.feed(e.OrderAssigned(order.order_id, TINA, OPS, "knows the house"))
+    effects = world.tick(4_000)
+    assert LATE in effects
+    kept = world.order(order.order_id)
+    assert (kept.technician, kept.mode, kept.pinned_by) == (TINA, Mode.MANUAL, OPS)
