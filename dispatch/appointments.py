@@ -15,6 +15,7 @@ from dispatch import add_time, cancellation, schedule
 from dispatch import events as e
 from dispatch.book import Book
 from dispatch.calendar import Block, Calendars, service_begins_at
+from dispatch.desk import Desk
 from dispatch.errors import conflict, no_such_order
 from dispatch.events import CloseReason, Effect, OrderFact
 from dispatch.matchmaker import Matchmaker
@@ -41,6 +42,7 @@ class Appointments:
         moves: Moves,
         matchmaker: Matchmaker,
         roster: Roster,
+        desk: Desk,
         standing: Standing,
         calendars: Calendars,
         ids: IdSource,
@@ -51,6 +53,7 @@ class Appointments:
         self._moves = moves
         self._matchmaker = matchmaker
         self._roster = roster
+        self._desk = desk
         self._standing = standing
         self._calendars = calendars
         self._ids = ids
@@ -160,6 +163,9 @@ class Appointments:
         if order.technician is not None:
             moved, effects = self._move_job(moved, order.technician, event, now)
         else:
+            if moved.picked is not None:
+                # As when it was placed: whoever moves it hears that the pick cannot come then, instead of losing both.
+                self._desk.check_pick(moved, moved.picked, now, is_told=event.staff)
             moved, effects = self._move_search(moved, event.by, now)
         detail = {"from_at": order.scheduled_for, "to_at": event.scheduled_for}
         self._book.note(moved, now, OrderFact.RESCHEDULED, event.by, **detail, reason=event.reason)

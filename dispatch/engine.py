@@ -101,20 +101,21 @@ class DispatchEngine:
         self._roster = Roster(
             shard, self._book, self._moves, self._matchmaker, self._calendars, self._standing, settings
         )
+        pairs = Pairs(self._book, places, travel, self._calendars, settings)
+        self._picks = Picks(self._book, self._moves, pairs, settings)
+        self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._appointments = Appointments(
             self._book,
             self._moves,
             self._matchmaker,
             self._roster,
+            self._desk,
             self._standing,
             self._calendars,
             ids,
             settings,
             self._used_before,
         )
-        pairs = Pairs(self._book, places, travel, self._calendars, settings)
-        self._picks = Picks(self._book, self._moves, pairs, settings)
-        self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._pair_blocks = PairBlocks(
             shard.tenant,
             self._book,

@@ -245,7 +245,8 @@ class Rescheduled:
 
     Refused: ``not_found``, ``time_fixed`` (its technician is on the way, or it has ended), ``scheduled_in_past``,
     ``scheduled_too_far``, ``staff_needed`` (a customer whom calling it off would cost a fee), ``calendar_conflict``
-    (its technician cannot come then), ``no_longer_fits`` (such as papers that are over by then).
+    (its technician cannot come then), ``no_longer_fits`` (such as papers that are over by then), ``filter_failed`` or
+    ``pick_unavailable`` (whom the customer picked cannot do it then).
     """
 
     order_id: OrderId

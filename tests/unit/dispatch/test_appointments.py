@@ -6,7 +6,7 @@ from core.errors import DoorstepError, NotFound
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason, Step
-from dispatch.model import Mode, Order, OrderState, Rest
+from dispatch.model import Fallback, Mode, Order, OrderState, Rest
 from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
 
@@ -161,6 +161,19 @@ def test_a_directed_order_is_asked_of_the_same_technician_for_the_new_time() -> 
     order = w.place(mode=Mode.DIRECTED, technician=TINA)
     effects = heard(w.feed(move(order, HOUR / 2)))
     assert effects == [tells("rescheduled"), closes("tina", CloseReason.REVOKED), asks("tina")]
+    assert w.order(order.order_id).picked == TINA
+
+
+@pytest.mark.parametrize("fallback", list(Fallback))
+def test_an_order_is_not_moved_to_where_its_pick_cannot_come(fallback: Fallback) -> None:
+    w = world()
+    w.join("tina")
+    w.feed(e.CalendarSet(TINA, (), (Rest(T0 + 4 * HOUR, T0 + 6 * HOUR),)))
+    order = w.place(mode=Mode.DIRECTED, technician=TINA, fallback=fallback, scheduled_for=T0 + 10 * HOUR)
+    assert refused(w, move(order, 4.5 * HOUR)).code == "filter_failed"
+    kept = w.order(order.order_id)
+    assert (kept.scheduled_for, kept.picked) == (T0 + 10 * HOUR, TINA)
+    w.feed(move(order, 7 * HOUR))
     assert w.order(order.order_id).picked == TINA
 
 
