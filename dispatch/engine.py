@@ -55,8 +55,8 @@ from dispatch.settings import DispatchSettings
 from dispatch.standing import AT_ACCEPTANCE, FOR_ANYBODY, RECORD, Standing
 from dispatch.stored import Stored
 
-_MISSED_S: Final = 1.0
-"""An offer found open so long after its deadline was not closed because nobody was there to do it."""
+_BACK_S: Final = 15.0
+"""What phones need to find a server that was down, and people to answer it: what ends sooner ended in the downtime."""
 
 
 class DispatchEngine:
@@ -182,14 +182,18 @@ class DispatchEngine:
         settings = self._settings
         for offer in self.live_offers():
             self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
-            if now - offer.expires_at > _MISSED_S:
+            if offer.expires_at < now + _BACK_S:
                 self._missed.add(offer.offer_id)
             if offer.delivered_at is None:
                 # The phone had no server to acknowledge to: it gets its time again.
                 self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
             self._matchmaker.arm_reminder(offer, now)
         for order in list(self._book.orders.values()):
-            self._moves.arm(self._with_downtime(order, state, now))
+            served = self._with_downtime(order, state, now)
+            self._moves.arm(served)
+            if served is not order:
+                # However late its search: nobody is given up before anybody could be heard.
+                self._deadlines.postpone(now + 2.0 * _BACK_S, Due.GIVE_UP, order.order_id)
             # Nobody was heard while the server was down.
             self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
             if order.overdue_at is not None:

@@ -7,7 +7,7 @@ import pytest
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason
-from dispatch.model import Mode, OfferState, OrderState
+from dispatch.model import Fallback, Mode, OfferState, OrderState
 from dispatch.settings import DirectedSettings, ManualSettings
 from tests.unit.dispatch.world import T0, World, asks, closes, north, tells
 
@@ -44,8 +44,34 @@ def test_an_offer_that_nobody_answers_is_still_a_refusal_when_the_server_was_the
     world.join("tina")
     world.place()
     offer = world.receive("tina")
-    down_until(world, 20.5)
+    down_until(world, 2)
+    world.tick(20.5)
     assert world.ledger.offers[offer.offer_id].state is OfferState.EXPIRED
+
+
+@pytest.mark.parametrize("facts", [{}, {"mode": Mode.DIRECTED, "technician": TINA, "fallback": Fallback.CANCEL}])
+def test_an_offer_that_ends_before_phones_can_be_back_is_no_refusal(facts: dict[str, Any]) -> None:
+    world = World(offer_ttl_s=120.0, directed=DirectedSettings(window_s=120.0))
+    world.join("tina")
+    order = world.place(**facts)
+    offer = world.receive("tina")
+    down_until(world, 112)
+    world.seen(TINA, north(500))
+    assert asks("tina") in world.tick(125)
+    assert world.ledger.offers[offer.offer_id].state is OfferState.REVOKED
+    assert world.order(order.order_id).state is OrderState.MATCHING
+
+
+def test_an_order_for_later_is_not_given_up_before_anybody_can_be_heard() -> None:
+    world = World()
+    world.put("tina")
+    order = world.place(scheduled_for=T0 + 3_600)
+    down_until(world, 1_800)
+    assert world.order(order.order_id).state is OrderState.MATCHING
+    down_until(world, 4_300)
+    assert world.order(order.order_id).state is OrderState.MATCHING
+    world.join("tina")
+    assert asks("tina", order__order_id=order.order_id) in world.tick(4_303)
 
 
 @pytest.mark.parametrize(

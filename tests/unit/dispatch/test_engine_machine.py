@@ -588,7 +588,9 @@ class DispatchMachine(RuleBasedStateMachine):
         if self.restarts_at_the_end:
             self.world.restart()
         self.pass_time(self.world.now + LONGEST_S)
-        open_ = {o.state for o in self.world.ledger.orders.values() if o.order_id not in self.witness.ended}
+        orders = [o for o in self.world.ledger.orders.values() if o.order_id not in self.witness.ended]
+        # Whom staff have chosen is nobody's to replace but theirs: they are told again and again.
+        open_ = {o.state for o in orders if o.technician is None or o.pinned_by is None}
         assert open_ <= AT_THE_DOOR, "an order without a next event"
         self.people_were_told_what_is_stored()
 
