@@ -27,6 +27,8 @@ from transport.subscriptions import HandlerSubscription, Subscriptions
 _log = logging.getLogger(__name__)
 
 _LOST: Final = (RedisError, OSError, TimeoutError)
+_LOST_IN_USE: Final = (*_LOST, AttributeError)
+"""For commands on the listening connection: while it is being hung up, the library finds its writer to be None."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ class RedisBus:
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 await self._confirm(channel)
-        except _LOST as error:
+        except _LOST_IN_USE as error:
             self._forget(subscription)
             raise _unavailable("asked for a channel", error) from error
         except asyncio.CancelledError:
@@ -156,7 +158,7 @@ class RedisBus:
         try:
             async with asyncio.timeout(self._settings.publish_timeout_s):
                 await self._pubsub.unsubscribe(self._settings.prefix + channel)
-        except _LOST:
+        except _LOST_IN_USE:
             _log.debug("the server was not told of an ended subscription")
 
     # -- listening ------------------------------------------------------------------------------------
