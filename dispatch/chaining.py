@@ -1,6 +1,6 @@
 """One job after the other: who is about to finish may be asked for the next order, from where they are. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from core.ids import UserId
 from dispatch.book import Book
@@ -25,9 +25,14 @@ def remaining_s(book: Book, user: UserId, now: float, chain_s: float) -> float |
     return left_s if book.on_duty_here(technician) else None
 
 
-def finishing(book: Book, now: float, chain_s: float) -> Mapping[UserId, float]:
-    """Everyone who may be asked before their job is over, with the seconds that are left of it; nobody when 0."""
+def finishing(book: Book, now: float, chain_s: float, among: Iterable[UserId] | None = None) -> Mapping[UserId, float]:
+    """Everyone who may be asked before their job is over, with the seconds that are left of it; nobody when 0.
+
+    Args:
+        among: Whom to look at; None for everyone who has a job.
+    """
     if chain_s <= 0.0:
         return {}
-    found = ((user, remaining_s(book, user, now, chain_s)) for user in book.job_of)
+    users = book.job_of if among is None else among
+    found = ((user, remaining_s(book, user, now, chain_s)) for user in users)
     return {user: left_s for user, left_s in found if left_s is not None}

@@ -129,7 +129,7 @@ class Standing:
             hours=self._calendars.hours,
             settings=self._settings,
             users=users,
-            finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s),
+            finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s, among=users),
         )
         # An order that is offered to several has several rows: they are alike in this.
         row_of = {order_id: row for row, order_id in reversed(list(enumerate(problem.orders.ids)))}
