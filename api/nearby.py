@@ -38,7 +38,7 @@ class NearbyTechnicians:
         self._picks = picks
 
     def listing(self, who: Principal, request: Request) -> Response:
-        """GET /v1/technicians/nearby?lat&lng[&crs][&limit][&skill]."""
+        """GET /v1/technicians/nearby?lat&lng[&crs][&limit]."""
         crs = request.query.get("crs", Frame.WGS84.value)
         asked = LatLng(
             number(request, "lat", -LAT_DEG_MAX, LAT_DEG_MAX), number(request, "lng", -LNG_DEG_MAX, LNG_DEG_MAX)
