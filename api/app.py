@@ -8,7 +8,8 @@ import asyncio
 import inspect
 import logging
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import replace
@@ -202,6 +203,7 @@ def _wrapped(
             request_id=request_id,
             path=dict(http.match_info),
             query=dict(http.query),
+            repeated=_repeated(http.query.items()),
             headers={name.lower(): value for name, value in http.headers.items()},
             peer=peer_of(http),
         )
@@ -225,6 +227,12 @@ def _wrapped(
         return answered or _response(response, request_id)
 
     return handle
+
+
+def _repeated(query: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    """Which names a query holds more than once, by its items: its keys are told once each."""
+    times = Counter(name for name, _ in query) if len(query) > 1 else {}
+    return tuple(name for name, count in times.items() if count > 1)
 
 
 async def _streamed(http: web.Request, response: Response, request_id: str, timeout_s: float) -> web.StreamResponse:

@@ -25,7 +25,8 @@ class Request:
         now: UTC epoch seconds at which it was received.
         request_id: Told in the answer and in every log line about it.
         path: Variable parts of the path.
-        query: Query parameters; a repeated one keeps its last value.
+        query: Query parameters, each with its first value.
+        repeated: Names of those that were given more than once.
         headers: Header fields by lower-case name.
         body: The raw body.
         data: The body decoded into the route's struct, None for routes without one.
@@ -36,6 +37,7 @@ class Request:
     request_id: str = ""
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    repeated: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     data: Any = None  # the struct named by the route; checked there
@@ -140,10 +142,12 @@ def number(request: Request, name: str, low: float, high: float, default: float 
 
 
 def check_query(request: Request, known: Sequence[Param]) -> None:
-    """Refuse a parameter that the route does not have: a filter that is passed over answers another question.
+    """Refuse what would be passed over: a parameter that the route does not have, or the second of one name.
+
+    A filter that does not count answers another question than the one that was asked. No route takes several values.
 
     Raises:
-        Invalid: ``parameter_unknown``, with the nearest name that there is.
+        Invalid: ``parameter_unknown``, with the nearest name that there is; ``parameter_repeated``.
     """
     names = [param.name for param in known]
     for name in request.query:
@@ -151,6 +155,9 @@ def check_query(request: Request, known: Sequence[Param]) -> None:
             near = get_close_matches(name, names, 1, cutoff=0.0)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise Invalid(f"there is no such parameter here{hint}", code="parameter_unknown", field=name[:64])
+    if request.repeated:
+        name = request.repeated[0]
+        raise Invalid(f"{name} may be given once: it takes one value", code="parameter_repeated", field=name)
 
 
 def whole(request: Request, name: str, low: int, high: int, default: int) -> int:

@@ -73,6 +73,21 @@ async def test_what_is_no_request_is_a_problem_that_names_no_version(tmp_path: P
             assert health.headers["Server"] == "doorstep"
 
 
+async def test_no_route_takes_a_parameter_twice(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        routes = [route for route in server.app.house.api.routes if route.query]
+        assert {"order_list", "offer_list", "technician_nearby"} <= {route.name for route in routes}
+        for route in routes:
+            token = server.token("u_1", sorted(route.who)[0])
+            for param in route.query:
+                path = route.path.replace("{id}", "u_1")
+                for values in (("1", "2"), ("1", "1"), ("", "1")):
+                    asked = "&".join(f"{param.name}={value}" for value in values)
+                    status, told, _ = await server.call(route.method, f"{path}?{asked}", token)
+                    got = status, told.get("code"), told.get("field")
+                    assert got == (422, "parameter_repeated", param.name), (path, asked)
+
+
 async def test_garbage_behind_a_whole_request_does_not_cost_the_request(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         raw = head(server, "/v1/sos") + b"Content-Length: %d\r\n\r\n" % len(TAP) + TAP + b"GARBAGE\r\n\r\n"

@@ -62,3 +62,13 @@ def test_an_unknown_parameter_is_refused_by_name_with_the_nearest_there_is(asked
     with pytest.raises(Invalid, match=f"did you mean {near}") as caught:
         check_query(Request(0, query={"state": "placed", asked: "1"}), known)
     assert (caught.value.code, caught.value.field) == ("parameter_unknown", asked[:64])
+
+
+def test_a_parameter_that_is_given_twice_is_refused_by_name_after_one_that_there_is_not() -> None:
+    known = [Param("city", "string", ""), Param("state", "string", "")]
+    with pytest.raises(Invalid, match="once") as caught:
+        check_query(Request(0, query={"city": "a"}, repeated=("city",)), known)
+    assert (caught.value.code, caught.value.field) == ("parameter_repeated", "city")
+    with pytest.raises(Invalid) as caught:
+        check_query(Request(0, query={"town": "a"}, repeated=("town",)), known)
+    assert caught.value.code == "parameter_unknown"
