@@ -24,7 +24,7 @@ _FOR_STAFF: Final = frozenset(
         dispatch_events.OrderFact.TECHNICIAN_FREED,
     }
 )
-"""News of an order that its customer and technician are not told."""
+"""News of an order that its customer is not told, and its technician only where it takes something from them."""
 _NEWS_FOR_STAFF: Final = frozenset(
     {dispatch_events.News.BLOCKED, dispatch_events.News.FAR_PHOTO, dispatch_events.News.UNFIT}
 )
@@ -66,6 +66,8 @@ class DispatchOutbound:
         if staff:
             body = _encode(order_view(order, Reader.STAFF, self._frame, effect.technician, effect.rating))
             told.update(dict.fromkeys(staff, body))
+        if effect.what is dispatch_events.OrderFact.TECHNICIAN_FREED and order.technician is not None:
+            told[order.technician] = _encode(order_view(order, Reader.TECHNICIAN, self._frame))  # without the address
         if effect.what in _FOR_STAFF:
             return [OutboxDraft(order.tenant, user, Stream.MAIN, body) for user, body in told.items()]
         if effect.previous_technician is not None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from api.cities import Cities
-from api.views import ADDRESS_STATES
+from api.views import needs_address
 from core.ids import IncidentId, OrderId
 from core.principal import Principal, Role
 from realtime.messages import IncidentUpdate, JobNews
@@ -51,7 +51,7 @@ class ReplayedRows:
             return body
         hidden = _OF_STAFF
         found = self._cities.order(who.tenant, OrderId(fields["order"]))
-        if found is None or found[1].technician != who.user or found[1].state not in ADDRESS_STATES:
+        if found is None or found[1].technician != who.user or not needs_address(found[1]):
             hidden |= _AT_THE_DOOR
         if hidden.isdisjoint(fields):
             return body

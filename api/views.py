@@ -1,7 +1,8 @@
 """What each kind of reader may see of an order, an offer or an incident. Pure; the privacy of orders is here.
 
 The exact address belongs to the customer, the system and ops; the technician gets it with the job and loses it
-with the job. Customers see who comes, never where that person was before the way to them began.
+with the job, at the latest when they are taken for free. Customers see who comes, never where that person was before
+the way to them began.
 """
 
 from enum import StrEnum
@@ -27,6 +28,11 @@ ADDRESS_STATES: Final = JOB_STATES
 """States in which the technician needs the address."""
 TRACKED_STATES: Final = frozenset({OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE})
 """States in which a customer sees the technician's position."""
+
+
+def needs_address(order: Order) -> bool:
+    """Whether the order's technician may read where it is: not once they may be asked for another."""
+    return order.state in ADDRESS_STATES and order.freed_at is None
 
 
 class Reader(StrEnum):
@@ -59,7 +65,7 @@ def order_view(
         technician: The order's technician where known, for the card; ``rating`` is their mean.
     """
     whole = reader in (Reader.STAFF, Reader.CUSTOMER)
-    at_door = whole or order.state in ADDRESS_STATES
+    at_door = whole or needs_address(order)
     card: messages.TechnicianCard | UnsetType = UNSET
     if technician is not None and whole:
         card = messages.TechnicianCard(

@@ -68,6 +68,16 @@ def test_the_technician_knows_the_address_from_assigned_to_finished_only(state: 
     assert told["ops_1"] == told["ops_2"]
 
 
+def test_who_was_freed_after_the_job_is_told_the_order_without_its_address() -> None:
+    freed = replace(ORDER, state=OrderState.FINISHED, technician=TECHNICIAN, freed_at=NOW)
+    told = _told(events.OrderChanged(freed, events.OrderFact.TECHNICIAN_FREED, RECORD))
+    assert set(told) == {"ops_1", "ops_2", TECHNICIAN}, "the customer has nothing to know of it"
+    assert not _knows(told[TECHNICIAN])
+    assert _knows(told["ops_1"])
+    told = _told(events.OrderChanged(freed, events.OrderFact.TIME_EXPIRED, RECORD))
+    assert not _knows(told[TECHNICIAN]), "nor by any later news"
+
+
 def test_who_lost_an_order_learns_nothing_but_that() -> None:
     changed = events.OrderChanged(ORDER, events.OrderFact.REASSIGNED, None, None, TECHNICIAN)
     told = _told(changed)

@@ -68,6 +68,13 @@ def test_a_technician_reads_an_old_address_only_while_they_have_the_job(state: O
     assert not _knows(_sent(kept, TEC, body)), "somebody else has it"
 
 
+def test_a_technician_who_was_freed_reads_an_old_address_no_more() -> None:
+    body = msgspec.json.encode(order_view(JOB, Reader.TECHNICIAN, Frame.GCJ02))
+    kept = _Kept()
+    kept.kept = replace(JOB, state=OrderState.FINISHED, freed_at=NOW)
+    assert not _knows(_sent(kept, TEC, body))
+
+
 def test_an_order_written_for_ops_says_little_to_somebody_who_is_ops_no_longer() -> None:
     body = msgspec.json.encode(order_view(JOB, Reader.STAFF, Frame.GCJ02, RECORD, 4.5))
     kept = _Kept()

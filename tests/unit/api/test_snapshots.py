@@ -131,6 +131,15 @@ def test_what_fits_is_whole() -> None:
     assert b"left_out" not in msgspec.json.encode(snapshot)
 
 
+@pytest.mark.parametrize("freed_at", [None, NOW])
+def test_a_technician_who_was_freed_after_the_job_has_its_order_without_the_address(freed_at: float | None) -> None:
+    done = replace(ORDER, state=OrderState.FINISHED, freed_at=freed_at)
+    snapshot = _build(_open_things(shenzhen=_Dispatch([done])), _who(UserId("tec_1"), Role.TECHNICIAN))
+    said = msgspec.json.encode(snapshot).decode()
+    assert [secret in said for secret in ("南山区科技园1号", "4711", "22.5432")] == [freed_at is None] * 3
+    assert [(order.order, order.state) for order in snapshot.orders] == [("ord_0", "finished")]
+
+
 def test_a_consoles_cities_are_merged_by_time() -> None:
     here, there = _numbered(6)[::2], [replace(order, city=OTHER_CITY) for order in _numbered(6)[1::2]]
     things = _open_things(shenzhen=_Dispatch(here), beijing=_Dispatch(there))
