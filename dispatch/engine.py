@@ -487,6 +487,8 @@ class DispatchEngine:
             return self._no_show(order, event, now)
         if order.state is OrderState.CANCELLED:
             raise conflict(*OVER[OrderState.CANCELLED])
+        if event.step is e.Step.DEPARTED_SAFE and order.state is OrderState.CONFIRMED and order.left_at is None:
+            return self._left_at_last(order, event, now)
         move = OrderMove(event.step)
         if order.state in PATH and PATH.index(OrderState(event.step)) <= PATH.index(order.state):
             return []
@@ -510,6 +512,13 @@ class DispatchEngine:
         if order.state is OrderState.DEPARTED_SAFE:
             effects.extend(self._moves.free(technician_id, order, now))
         return effects
+
+    def _left_at_last(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:
+        """The customer was quicker: the order stays confirmed, and that its technician is safe is on record."""
+        _, _, detail = self._watch.take_step(order, event, now)
+        order = self._book.put_order(replace(order, left_at=now))
+        self._book.note(order, now, e.Step.DEPARTED_SAFE, event.by, **detail)
+        return [self._moves.tell(order, OrderState.DEPARTED_SAFE, now)]
 
     def _set_out(self, order: Order, user: UserId, event: e.StepTaken, now: float) -> list[Effect]:
         """Refuse to begin a booked job beside another one, or that the record does not fit any more.
@@ -538,6 +547,8 @@ class DispatchEngine:
             return {"eta_s": self._watch.travel_s(order, now)}
         if move is OrderMove.ARRIVE:
             return {"waits_until": arrival.waits_until(order, now, self._settings.arrival)}
+        if move is OrderMove.DEPART:
+            return {"left_at": now}
         return {"started_at": now} if move is OrderMove.START else {}
 
     def _no_show(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:

@@ -141,6 +141,8 @@ class Step(StrEnum):
 class StepTaken:
     """The job has come to its next step. The step it stands on is no news.
 
+    ``departed_safe`` is taken after the customer has confirmed too: it is noted and told, and the order stays as it is.
+
     Refused: ``not_found`` (not this technician's order), ``step_out_of_order``, ``order_cancelled``; setting out for
     a booked job ``busy`` (another is not over), ``not_on_duty``, ``no_longer_fits`` and, unless ``staff``,
     ``too_early``; for want of proof ``position_needed``, ``not_at_place``, ``dwell_needed``, ``photo_needed``;

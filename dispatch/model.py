@@ -223,6 +223,8 @@ class Order:
     """When its technician was reminded that it should have come to its next step; None while it is not late."""
     freed_at: float | None = None
     """When its technician, who had finished and not said that they had left, was taken for free again."""
+    left_at: float | None = None
+    """When it was reported that its technician has left safely; that may come after the customer's confirmation."""
 
 
 @dataclass(frozen=True, slots=True)
