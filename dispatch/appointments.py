@@ -96,6 +96,31 @@ class Appointments:
         longer = self._longer(order, request.added_s, request.price_fen, now, is_staff=event.staff)
         return self._take(replace(longer, time_request=replace(request, state=answered)), order, event.by, now)
 
+    def served_again(self, order: Order, down_s: float, least_s: float, now: float) -> None:
+        """The server was down while the customer was asked: what it took from their time is given back.
+
+        Both sides are told in the next turn. Changes nothing where nothing was taken.
+
+        Args:
+            down_s: For how long it was down, as far as that is known.
+            least_s: What they have from now on at least.
+        """
+        request = order.time_request
+        assert request is not None  # noqa: S101 - the caller has looked
+        expires_at = max(request.expires_at + down_s, now + least_s)
+        if expires_at <= request.expires_at:
+            return
+        order = self._book.put_order(replace(order, time_request=replace(request, expires_at=expires_at)))
+        self._book.changes.alive_at = now
+        self._book.note(order, now, "served_again", SYSTEM, request=request.request_id, down_s=round(down_s, 1))
+        self._moves.prolong_request(order, now)
+
+    def prolonged(self, id_: str, now: float) -> list[Effect]:
+        """Both sides hear until when the customer can answer now."""
+        order = self._book.orders[OrderId(id_)]
+        is_open = order.time_request is not None and order.time_request.state is RequestState.PENDING
+        return [self._moves.tell(order, OrderFact.TIME_ASKED, now)] if is_open else []
+
     def lapse(self, id_: str, now: float) -> list[Effect]:
         """Nobody has answered in time."""
         order = self._book.orders[OrderId(id_)]

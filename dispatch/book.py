@@ -25,6 +25,7 @@ from dispatch.model import (
     OrderEvent,
     OrderState,
     PairBlock,
+    RequestState,
     StoredRound,
     Technician,
     WorkState,
@@ -88,6 +89,8 @@ class Book:
         """Orders that look, now or later, for the technician whom their customer picked."""
         self.searching: dict[OrderId, None] = {}
         """Orders in matching, whether anybody may be asked for them or not."""
+        self.asking: dict[OrderId, None] = {}
+        """Orders whose customer is asked for more time and has not answered."""
         self.waiting: dict[OrderId, None] = {}
         """Orders in matching that may be offered to one technician more (insertion order means nothing)."""
         self.unasked: dict[OrderId, None] = {}
@@ -154,6 +157,10 @@ class Book:
     def open_orders_of(self, user: UserId) -> list[Order]:
         """Open orders of a customer or technician, oldest first."""
         return in_order(self.orders[order_id] for order_id in self._open_of.get(user, ()))
+
+    def is_awaited(self) -> bool:
+        """Whether somebody has a bounded time to be found or to answer, which a downtime must not take from them."""
+        return bool(self.searching or self.asking)
 
     def live_offer(self, user: UserId) -> Offer | None:
         """The offer that a technician may take."""
@@ -377,6 +384,8 @@ class Book:
             self.picks_of.setdefault(picked, {})[order_id] = None
         for user in order.lost_by:
             self.refuse(order_id, user)
+        request = order.time_request
+        _mark(self.asking, order_id, request is not None and request.state is RequestState.PENDING)
         self._index_waiting(order)
 
     def _drop_order(self, before: Order) -> None:

@@ -21,6 +21,7 @@ class Due(StrEnum):
     LOOK = "look"
     WAIT_OVER = "wait_over"
     CONSENT = "consent"
+    PROLONGED = "prolonged"
     FORGET = "forget"
 
 

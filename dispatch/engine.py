@@ -169,6 +169,7 @@ class DispatchEngine:
             Due.LOOK: self._watch.look,
             Due.WAIT_OVER: self._watch.wait_over,
             Due.CONSENT: self._appointments.lapse,
+            Due.PROLONGED: self._appointments.prolonged,
             Due.FORGET: self._forget,
         }
         self.acting: tuple[Due, str] | None = None
@@ -176,8 +177,14 @@ class DispatchEngine:
 
     # -- the engine's face ----------------------------------------------------------------------------------
 
-    def load(self, state: DispatchState, now: float) -> None:
-        """Begin with what was stored; deadlines are armed again, and those that passed meanwhile are due."""
+    def load(self, state: DispatchState, now: float, *, is_start: bool = True) -> None:
+        """Begin with what was stored; deadlines are armed again, and those that passed meanwhile are due.
+
+        Args:
+            is_start: The process begins, however short its absence was: nobody could be heard meanwhile. False when
+                what it holds is read again: that takes nobody's time, and may happen often.
+        """
+        least_s = 2.0 * _BACK_S if is_start else 0.0
         self._book.load(state)
         settings = self._settings
         for offer in self.live_offers():
@@ -191,9 +198,12 @@ class DispatchEngine:
         for order in list(self._book.orders.values()):
             served = self._with_downtime(order, state, now)
             self._moves.arm(served)
-            if served is not order:
+            if is_start or served is not order:
                 # However late its search: nobody is given up before anybody could be heard.
                 self._deadlines.postpone(now + 2.0 * _BACK_S, Due.GIVE_UP, order.order_id)
+            if order.order_id in self._book.asking:
+                down_s = _down_s(order.time_request.asked_at, state, now) if order.time_request is not None else 0.0
+                self._appointments.served_again(order, down_s, least_s, now)
             # Nobody was heard while the server was down.
             self._deadlines.postpone(now + settings.lost.silent_s, Due.LEASE, order.order_id)
             if order.overdue_at is not None:
@@ -206,10 +216,9 @@ class DispatchEngine:
         """A search goes on for as long as the server was down in it."""
         if order.state is not OrderState.MATCHING:
             return order
-        known_at = max(order.changed_at, state.alive_at or 0.0)
-        down_s = now - known_at
-        if down_s <= 2.0 * ALIVE_EVERY_S:
-            return order  # not told from a late mark
+        down_s = _down_s(order.changed_at, state, now)
+        if down_s == 0.0:
+            return order
         order = self._book.put_order(replace(order, down_s=order.down_s + down_s))
         self._book.changes.alive_at = now
         self._book.note(order, now, "served_again", SYSTEM, down_s=round(down_s, 1))
@@ -642,7 +651,7 @@ class DispatchEngine:
     # -- deadlines ------------------------------------------------------------------------------------------
 
     def _alive(self, id_: str, now: float) -> list[Effect]:
-        if self._book.searching:
+        if self._book.is_awaited():
             self._book.changes.alive_at = now
             self._deadlines.set(now + ALIVE_EVERY_S, Due.ALIVE, id_)
         return []
@@ -737,3 +746,14 @@ class DispatchEngine:
         if offer is None or offer.technician != by:
             raise no_such_offer()
         return offer
+
+
+def _down_s(since: float, state: DispatchState, now: float) -> float:
+    """For how long the server was down in a time that has run since then; 0 for a downtime shorter than its marks.
+
+    Marks come every ``ALIVE_EVERY_S`` and late under load, so what is shorter than two of them is not told from none.
+    It takes a few seconds from minutes (``_BACK_S`` is what nobody loses), where each restart would else give everybody
+    time that they have had.
+    """
+    down_s = now - max(since, state.alive_at or 0.0)
+    return down_s if down_s > 2.0 * ALIVE_EVERY_S else 0.0

@@ -29,7 +29,8 @@ SYSTEM: Final = UserId("system")
 """Who did what nobody asked for: deadlines and rounds."""
 
 ALIVE_EVERY_S: Final = 10.0
-"""While orders look for somebody it is stored this often that the shard is served: downtime is known this well."""
+"""While orders look for somebody, or a customer is asked for more time, it is stored this often that the shard is
+served: downtime is known this well."""
 
 _NOTED_AS: Final = {
     OrderMove.TAKE_BACK: OrderMove.TAKE_BACK,
@@ -100,8 +101,6 @@ class Moves:
         id_ = order.order_id
         for due in (Due.OPEN, Due.GIVE_UP, Due.LEASE, Due.OVERDUE, Due.LEAVE, Due.CONFIRM, Due.FORGET):
             self._deadlines.drop(due, id_)
-        if not self._book.searching:
-            self._deadlines.drop(Due.ALIVE, "")
         self._watch.arm(order)
         self.arm_request(order)
         late_at = overdue.due_at(order, self._settings.overdue)
@@ -113,8 +112,7 @@ class Moves:
             self._deadlines.set(schedule.opens_at(order, self._settings.schedule), Due.OPEN, id_)
         elif order.state is OrderState.MATCHING:
             self._deadlines.set(modes.search_ends_at(order, self._settings), Due.GIVE_UP, id_)
-            if not self._deadlines.has(Due.ALIVE, ""):
-                self._deadlines.set(order.changed_at + ALIVE_EVERY_S, Due.ALIVE, "")
+            self._arm_mark(order.changed_at)
         elif order.state in leases.HELD_STATES:
             self._deadlines.set(leases.looked_at(order, self._settings.lost), Due.LEASE, id_)
         elif order.state in (OrderState.FINISHED, OrderState.DEPARTED_SAFE):
@@ -155,9 +153,22 @@ class Moves:
     def arm_request(self, order: Order) -> None:
         """Set the deadline of what its technician has asked for, or drop it."""
         self._deadlines.drop(Due.CONSENT, order.order_id)
+        if not self._book.is_awaited():
+            self._deadlines.drop(Due.ALIVE, "")
         request = order.time_request
         if request is not None and request.state is RequestState.PENDING:
             self._deadlines.set(request.expires_at, Due.CONSENT, order.order_id)
+            self._arm_mark(request.asked_at)
+
+    def prolong_request(self, order: Order, now: float) -> None:
+        """Its customer has longer to answer: to be told in the next turn."""
+        self.arm_request(order)
+        self._deadlines.set(now, Due.PROLONGED, order.order_id)
+
+    def _arm_mark(self, since: float) -> None:
+        """Store from now on that the shard is served, if that is not done already."""
+        if not self._deadlines.has(Due.ALIVE, ""):
+            self._deadlines.set(since + ALIVE_EVERY_S, Due.ALIVE, "")
 
     def switch(self, order: Order, mode: Mode, now: float, by: UserId, why: str = "", **facts: Any) -> Order:
         """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""

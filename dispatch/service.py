@@ -224,9 +224,12 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
 
     async def load(self) -> None:
         """Read the shard's state and put its technicians on duty into the index. Raises ``Unavailable``."""
+        await self._load(is_start=True)
+
+    async def _load(self, *, is_start: bool) -> None:
         now = self._clock.now()
         engine = self._make()
-        engine.load(await self._store.load(self.shard, now), now)
+        engine.load(await self._store.load(self.shard, now), now, is_start=is_start)
         self._failing = {deadline: until for deadline, until in self._failing.items() if until > now}
         for (due, id_), until in self._failing.items():
             engine.postpone(due, id_, until)
@@ -293,7 +296,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
 
         A commit whose outcome is unknown may have been stored, so everything outside is brought in line too.
         """
-        await self.load()
+        await self._load(is_start=False)
 
     def perform(self, effects: Sequence[Effect], now: float) -> None:
         """Rights first, then messages, then the fleet, the index and the solver; one that fails holds up no other."""

@@ -6,10 +6,10 @@ import pytest
 
 from core.ids import UserId
 from dispatch import events as e
-from dispatch.events import CloseReason
-from dispatch.model import Fallback, Mode, OfferState, OrderState
+from dispatch.events import CloseReason, Step
+from dispatch.model import Fallback, Mode, OfferState, Order, OrderState, RequestState, TimeRequest
 from dispatch.settings import DirectedSettings, ManualSettings
-from tests.unit.dispatch.world import T0, World, asks, closes, north, tells
+from tests.unit.dispatch.world import ANNA, T0, World, asks, closes, north, tells
 
 TINA = UserId("tina")
 
@@ -76,12 +76,12 @@ def test_an_order_for_later_is_not_given_up_before_anybody_can_be_heard() -> Non
 
 @pytest.mark.parametrize(
     ("facts", "window_s"),
-    [({}, 600.0), ({"mode": Mode.DIRECTED, "technician": TINA}, 120.0), ({"mode": Mode.MANUAL}, 300.0)],
+    [({}, 600.0), ({"mode": Mode.DIRECTED, "technician": TINA}, 150.0), ({"mode": Mode.MANUAL}, 300.0)],
     ids=["auto", "directed", "manual"],
 )
 def test_a_search_goes_on_for_as_long_as_the_server_was_down(facts: dict[str, Any], window_s: float) -> None:
     world = World(
-        unfilled_after_s=600.0, directed=DirectedSettings(window_s=120.0), manual=ManualSettings(unfilled_after_s=300.0)
+        unfilled_after_s=600.0, directed=DirectedSettings(window_s=150.0), manual=ManualSettings(unfilled_after_s=300.0)
     )
     world.put("tina")
     order = world.place(**facts)
@@ -107,5 +107,82 @@ def test_a_city_in_which_nobody_is_looked_for_stores_no_marks() -> None:
     world.tick(25)
     assert world.ledger.alive_at == T0 + 20
     world.feed(e.OrderCancelled(order.order_id, order.customer))
+    world.tick(100)
+    assert world.ledger.alive_at == T0 + 20
+
+
+@pytest.mark.parametrize("down_s", [5.0, 15.0])
+def test_a_search_that_ends_in_a_short_restart_goes_on_until_phones_are_back(down_s: float) -> None:
+    world = World()
+    world.put("tina")
+    order = world.place()
+    world.tick(597)
+    assert tells("unfilled") not in down_until(world, 597 + down_s)
+    back_s = 597 + down_s
+    assert tells("unfilled") not in world.tick(back_s + 29.9)
+    assert tells("unfilled") in world.tick(back_s + 30.1)
+    assert world.order(order.order_id).reason == "nobody_available"
+
+
+# -- what the customer is asked -----------------------------------------------------------------------------
+
+
+def asked() -> tuple[World, Order]:
+    """Tina, in service, asks for half an hour more at the beginning of the world; Anna has five minutes."""
+    world = World()
+    world.join("tina")
+    order = world.place()
+    world.accept("tina")
+    world.steps(order, Step.EN_ROUTE, Step.ARRIVED, Step.IN_SERVICE)
+    world.feed(e.TimeAdded(order.order_id, TINA, 1_800.0))
+    assert request(world, order).expires_at == T0 + 300
+    return world, order
+
+
+def request(world: World, order: Order) -> TimeRequest:
+    found = world.order(order.order_id).time_request
+    assert found is not None
+    return found
+
+
+def test_who_is_asked_has_after_a_downtime_what_they_had_left_before_it_and_is_told() -> None:
+    world, order = asked()
+    world.tick(100)  # the last mark
+    effects = down_until(world, 5_100)
+    assert tells("time_asked", order__time_request__expires_at=T0 + 5_300) in effects
+    assert tells("time_expired") not in [*effects, *world.tick(5_299.9)]
+    assert world.ledger.orders[order.order_id].time_request == request(world, order)
+    line = next(event for event in world.ledger.events if event.what == "served_again")
+    assert line.detail["down_s"] == 5_000.0
+    world.feed(e.TimeAnswered(order.order_id, ANNA, request(world, order).request_id, agrees=True))
+    assert world.order(order.order_id).added_s == 1_800.0
+
+
+@pytest.mark.parametrize(("last_s", "down_s"), [(290.0, 1_000.0), (299.0, 5.0), (280.0, 15.0), (250.0, 5.0)])
+def test_nobodys_time_to_answer_ends_before_they_can_be_back(last_s: float, down_s: float) -> None:
+    world, order = asked()
+    world.tick(last_s)
+    back_s = last_s + down_s
+    down_until(world, back_s)
+    ends_at = max(T0 + back_s + 30.0, T0 + 300.0)
+    assert request(world, order).expires_at == pytest.approx(ends_at, abs=0.02)
+    assert tells("time_expired") not in world.tick(ends_at - T0 - 0.1)
+    assert tells("time_expired") in world.tick(ends_at - T0 + 0.1)
+    assert request(world, order).state is RequestState.EXPIRED
+
+
+def test_a_restart_that_takes_no_time_lengthens_nothing_and_tells_nobody() -> None:
+    world, order = asked()
+    world.tick(100)
+    assert tells("time_asked") not in down_until(world, 103)
+    assert request(world, order).expires_at == T0 + 300
+    assert tells("time_expired") in world.tick(300.1)
+
+
+def test_marks_end_when_nobody_is_asked_any_more() -> None:
+    world, order = asked()
+    world.tick(25)
+    assert world.ledger.alive_at == T0 + 20
+    world.feed(e.TimeAnswered(order.order_id, ANNA, request(world, order).request_id, agrees=False))
     world.tick(100)
     assert world.ledger.alive_at == T0 + 20
