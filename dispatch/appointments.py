@@ -18,13 +18,14 @@ from dispatch.calendar import Block, Calendars, service_begins_at
 from dispatch.desk import Desk
 from dispatch.errors import conflict, no_such_order
 from dispatch.events import CloseReason, Effect, OrderFact
+from dispatch.exclusions import Moment
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import IdempotencyRecord, Order, OrderState, RequestState, TimeRequest
 from dispatch.moves import SYSTEM, Moves
 from dispatch.order import OrderMove
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
-from dispatch.standing import FOR_ANYBODY, RECORD, Standing
+from dispatch.standing import Standing
 
 _MOVABLE = (OrderState.SCHEDULED, OrderState.MATCHING, OrderState.ASSIGNED)
 
@@ -211,7 +212,7 @@ class Appointments:
 
     def _move_job(self, moved: Order, user: UserId, event: e.Rescheduled, now: float) -> tuple[Order, list[Effect]]:
         """Its technician must fit it then, too, and be able to come."""
-        self._standing.check(moved, user, now, RECORD if moved.pinned_by is None else FOR_ANYBODY)
+        self._standing.check(moved, user, now, Moment.CHANGE)
         arrives_at = self._calendars.arrives_at(moved, user, now)
         late_s = arrives_at - event.scheduled_for
         if late_s > self._settings.schedule.late_max_s:

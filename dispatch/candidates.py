@@ -17,12 +17,6 @@ GENDER_CODES: Final = {"female": 1, "male": 2, "other": 3}
 """Codes of gender columns; 0 is no preference."""
 
 
-BY_INDEX: Final = frozenset({Exclusion.STALE_POSITION, Exclusion.UNHEARD, Exclusion.DISCONNECTED})
-"""Reasons that come from the shard's index: they mean nothing for somebody who is not in it."""
-BY_WAY: Final = frozenset({Exclusion.TOO_FAR, Exclusion.CALENDAR, Exclusion.NIGHT_TRANSPORT})
-"""Reasons that come from the way to the order: they mean nothing for somebody whose place is not known."""
-
-
 def distances_m(problem: Problem, rows: IntArray) -> FloatArray:
     """Great-circle metres from each of these orders to each technician, shape (len(rows), m)."""
     o, t = problem.orders, problem.technicians

@@ -15,6 +15,7 @@ from dispatch.book import Book
 from dispatch.calendar import Calendars, service_begins_at
 from dispatch.errors import OVER, conflict, no_such_order, no_such_technician
 from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
+from dispatch.exclusions import OVERRIDABLE, PRIVATE, by_label, labels
 from dispatch.model import Mode, Order, OrderState, Technician
 from dispatch.moves import Moves
 from dispatch.order import JOB_STATES, OrderMove
@@ -22,33 +23,6 @@ from dispatch.pairs import Pairs
 from dispatch.picks import Picks
 from dispatch.problem import Exclusion
 from dispatch.settings import DispatchSettings
-
-OVERRIDABLE: Final = frozenset(
-    {
-        Exclusion.OFFERED,
-        Exclusion.SKILL,
-        Exclusion.GENDER,
-        Exclusion.REFUSED,
-        Exclusion.DISCONNECTED,
-        Exclusion.UNHEARD,
-        Exclusion.STALE_POSITION,
-        Exclusion.TOO_FAR,
-        Exclusion.TIER,
-        Exclusion.BLOCKED,
-        Exclusion.NIGHT_TRANSPORT,
-        Exclusion.ZONE,
-    }
-)
-"""Filters that staff may override by name: wishes, estimates, and what a telephone call can settle.
-
-A block between people is a wish of one of them, which staff may lift as well: to pass over it once leaves it in place,
-and their name in the order's history. Every other holds: papers, cities (``unverified``, ``papers``, ``city``), a
-``service`` that they do not do, an open alarm (``sos``), a second job (``busy``, ``calendar``), whoever is not working
-(``off_duty``) or is the customer (``own_order``), and whatever is added later until it is named here.
-"""
-
-_NOT_TOLD: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.BLOCKED})
-"""Those that are the technician's affair: a customer hears of one what they hear of the others."""
 
 REFUSALS: Final = {
     OrderState.ARRIVED: ("order_arrived", "the technician is at the door"),
@@ -103,7 +77,7 @@ class Desk:
         if not is_later:
             effects += self._moves.withdraw_offer(who.technician, now, event.by)
         detail = {"technician": who.technician, "reason": event.reason}
-        passed_over = tuple(sorted(reason.name.lower() for reason in overridden))
+        passed_over = tuple(by_label(overridden))
         if passed_over:
             detail["override"] = ", ".join(passed_over)
         order = self._moves.move(
@@ -184,12 +158,12 @@ class Desk:
         """
         who = self._technician(picked)
         reasons, _ = self._pairs.against(order, who, now)
-        if not is_told and not _NOT_TOLD.isdisjoint(reasons):
+        if not is_told and not PRIVATE.isdisjoint(reasons):
             raise Conflict("this technician cannot be picked", code="pick_unavailable", field="technician")
-        lasting = [reason.name.lower() for reason in self._picks.hopeless(order, who, now)]
+        lasting = self._picks.hopeless(order, who, now)
         if lasting:
             raise Conflict(
-                f"the technician cannot do this order: {', '.join(lasting)}", code="filter_failed", field="technician"
+                f"the technician cannot do this order: {labels(lasting)}", code="filter_failed", field="technician"
             )
 
     # -- inside ---------------------------------------------------------------------------------------------
@@ -212,11 +186,11 @@ class Desk:
 
 
 def _overridden(names: Collection[str]) -> frozenset[Exclusion]:
-    known = {reason.name.lower(): reason for reason in OVERRIDABLE}
+    known = by_label(OVERRIDABLE)
     unknown = sorted(set(names) - known.keys())
     if unknown:
         raise Invalid(
-            f"{unknown[0][:64]} cannot be overridden: only {', '.join(sorted(known))}",
+            f"{unknown[0][:64]} cannot be overridden: only {', '.join(known)}",
             code="filter_holds",
             field="override",
         )
@@ -226,18 +200,18 @@ def _overridden(names: Collection[str]) -> frozenset[Exclusion]:
 def _refuse(who: Technician, reasons: Sequence[Exclusion], overridden: frozenset[Exclusion]) -> None:
     """Raise when a filter fails that was not overridden, naming each."""
     failing = [reason for reason in reasons if reason not in overridden]
-    holding = [reason.name.lower() for reason in failing if reason not in OVERRIDABLE]
-    named = [reason.name.lower() for reason in failing if reason in OVERRIDABLE]
+    holding = labels(reason for reason in failing if reason not in OVERRIDABLE)
+    named = labels(reason for reason in failing if reason in OVERRIDABLE)
     if holding:
-        more = f"; and fails {', '.join(named)}, which may be overridden by name" if named else ""
+        more = f"; and fails {named}, which may be overridden by name" if named else ""
         raise Conflict(
-            f"{who.technician} fails {', '.join(holding)}, which cannot be overridden{more}",
+            f"{who.technician} fails {holding}, which cannot be overridden{more}",
             code="filter_holds",
             field="technician",
         )
     if named:
         raise Conflict(
-            f"{who.technician} fails {', '.join(named)}: name each in override to assign all the same",
+            f"{who.technician} fails {named}: name each in override to assign all the same",
             code="filter_failed",
             field="override",
         )

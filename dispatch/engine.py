@@ -25,6 +25,7 @@ from dispatch.deadlines import Deadlines, Due
 from dispatch.desk import REFUSALS, Desk
 from dispatch.errors import OVER, conflict, no_such_offer, no_such_order
 from dispatch.events import CloseReason, DispatchEvent, Effect
+from dispatch.exclusions import Moment
 from dispatch.invariants import check_book, check_next_events
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
@@ -52,7 +53,7 @@ from dispatch.ports import DispatchChanges, DispatchState, TravelRate
 from dispatch.problem import Exclusion, Problem
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
-from dispatch.standing import AT_ACCEPTANCE, FOR_ANYBODY, RECORD, Standing
+from dispatch.standing import Standing
 from dispatch.stored import Stored
 
 _BACK_S: Final = 15.0
@@ -84,7 +85,8 @@ class DispatchEngine:
         self._deadlines = Deadlines()
         self._hours = Hours(zone)
         self._calendars = Calendars(self._book, self._hours, travel, settings.schedule)
-        self._standing = Standing(self._book, places, travel, self._calendars, settings)
+        pairs = Pairs(self._book, places, travel, self._calendars, settings)
+        self._standing = Standing(self._book, places, travel, self._calendars, pairs, settings)
         self._matchmaker = Matchmaker(
             self._book,
             self._deadlines,
@@ -101,7 +103,6 @@ class DispatchEngine:
         self._roster = Roster(
             shard, self._book, self._moves, self._matchmaker, self._calendars, self._standing, settings
         )
-        pairs = Pairs(self._book, places, travel, self._calendars, settings)
         self._picks = Picks(self._book, self._moves, pairs, settings)
         self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._appointments = Appointments(
@@ -543,7 +544,7 @@ class DispatchEngine:
         if early_s > 0.0 and not event.staff:
             raise conflict("too_early", f"the job is not before {order.booked_for:.0f}: set out in {ceil(early_s)} s")
         by_staff = event.staff or order.pinned_by is not None
-        self._standing.check(order, user, now, FOR_ANYBODY if by_staff else RECORD)
+        self._standing.check(order, user, now, Moment.SET_OUT, by_staff=by_staff)
         return self._moves.withdraw_offer(user, now)
 
     def _early_at(self, order: Order, now: float) -> float:
@@ -583,7 +584,7 @@ class DispatchEngine:
             return []
         if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
             raise offers.too_late(offer, order, now)
-        self._standing.check(order, offer.technician, now, AT_ACCEPTANCE)
+        self._standing.check(order, offer.technician, now, Moment.ACCEPT)
         # The time for thinking is not held against them: what the round saw is judged by what has come since.
         arrives_at = offer.offered_at + offer.travel_s
         clash = self._calendars.clash(order, offer.technician, now, arrives_at)

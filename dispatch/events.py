@@ -275,7 +275,7 @@ class OrderAssigned:
     To whom has it already it is only pinned. A repeat is no news.
 
     Attributes:
-        override: Filters to pass over, by name (``desk.OVERRIDABLE``).
+        override: Filters to pass over, by name (``exclusions.OVERRIDABLE``).
 
     Refused: ``not_found`` (order or technician), ``filter_failed`` (a filter speaks against it that was not named),
     ``filter_holds`` (one that cannot be overridden), ``order_arrived`` and later states.

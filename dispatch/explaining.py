@@ -17,7 +17,7 @@ from dispatch.model import DecidedPair, OfferTerm, RoundDecision, SkippedRounds,
 from dispatch.problem import Exclusion, FloatArray, Problem, Solution
 from geo.distance import table_m
 
-_TOO_FAR: Final = Exclusion.TOO_FAR.name.lower()
+_TOO_FAR: Final = Exclusion.TOO_FAR.label
 UNKNOWN_ROUND = ""
 """Id of a round that was never run: of a question (``what_if``)."""
 
@@ -142,7 +142,7 @@ def _beside(stored: StoredRound, problem: Problem, order_id: OrderId) -> tuple[l
     lat, lng = problem.orders.lat_deg[[row]], problem.orders.lng_deg[[row]]
     metres = table_m(lat, lng, found.lat_deg, found.lng_deg)[0].tolist()
     people = zip(found.ids, found.codes[place].tolist(), metres, strict=True)
-    return [ExcludedTechnician(u, Exclusion(code).name.lower(), m) for u, code, m in people], found.others_len[place]
+    return [ExcludedTechnician(u, Exclusion(code).label, m) for u, code, m in people], found.others_len[place]
 
 
 def recomputed(problem: Problem, solution: Solution | None = None) -> RoundDecision:
@@ -216,7 +216,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
         if codes[i]:
             reason = Exclusion(int(codes[i]))
             detail = details.get(i, "") if reason is Exclusion.CALENDAR else ""
-            excluded.append(ExcludedTechnician(technician, reason.name.lower(), float(distance_m[i]), detail))
+            excluded.append(ExcludedTechnician(technician, reason.label, float(distance_m[i]), detail))
             continue
         terms = (
             OfferTerm("travel", float(travel_s[i])),

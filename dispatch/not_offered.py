@@ -144,7 +144,7 @@ def _beside(stored: StoredRound, problem: Problem, decided: RoundDecision, techn
     rows = [problem.orders.ids.index(order_id) for order_id in stored.orders]
     lat, lng = problem.orders.lat_deg[rows], problem.orders.lng_deg[rows]
     distance_m = table_m(lat, lng, found.lat_deg[[column]], found.lng_deg[[column]])[:, 0]
-    outcomes = [Exclusion(code).name.lower() for code in found.codes[:, column].tolist()]
+    outcomes = [Exclusion(code).label for code in found.codes[:, column].tolist()]
     nearest = [
         OrderSeen(
             order_id=stored.orders[i],
@@ -179,7 +179,7 @@ def _outcome(
     if reason is Exclusion.NONE and distance_m > _radius_m(problem, decided, order_id):
         reason = Exclusion.TOO_FAR
     if reason is not Exclusion.NONE:
-        return reason.name.lower()
+        return reason.label
     for pair in decided.pairs:
         if pair.technician == technician:
             return "chosen" if pair.order_id == order_id else "given"

@@ -4,35 +4,16 @@ An order is asked for early when its technician is on duty and free; one after t
 customer who picked the same person for the same hour hears at once that it cannot be, not when it is nearly time.
 """
 
-from typing import Final
-
 from core.ids import UserId
 from dispatch import schedule
 from dispatch.book import Book, in_order
 from dispatch.events import Effect
+from dispatch.exclusions import LASTING, WOKEN
 from dispatch.model import Order, OrderState, Technician
 from dispatch.moves import Moves
 from dispatch.pairs import Pairs
 from dispatch.problem import Exclusion
 from dispatch.settings import DispatchSettings
-
-LASTING: Final = frozenset(
-    {
-        Exclusion.UNVERIFIED,
-        Exclusion.CITY,
-        Exclusion.ZONE,
-        Exclusion.SERVICE,
-        Exclusion.SKILL,
-        Exclusion.GENDER,
-        Exclusion.REFUSED,
-        Exclusion.OWN_ORDER,
-        Exclusion.BLOCKED,
-    }
-)
-"""Filters that waiting does not change: with one of them a pick cannot succeed."""
-
-_WOKEN: Final = frozenset({Exclusion.DISCONNECTED, Exclusion.STALE_POSITION})
-"""What speaks against a sleeping phone only: an offer wakes it."""
 
 
 class Picks:
@@ -84,4 +65,4 @@ class Picks:
         if before is not None and before.state is OrderState.MATCHING and before.scheduled_for == order.scheduled_for:
             return False  # was asked for in vain just now: not again until something changes
         reasons, travel_s = self._pairs.against_now(order, who, now)
-        return travel_s is not None and _WOKEN.issuperset(reasons)
+        return travel_s is not None and WOKEN.issuperset(reasons)

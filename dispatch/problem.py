@@ -44,7 +44,10 @@ def _no_answers() -> BoolArray:
 
 
 class Exclusion(IntEnum):
-    """Why a technician was no candidate for an order; the first that applies is told."""
+    """Why a technician was no candidate for an order; the first that applies is told.
+
+    Codes stand in stored rounds and stay as they are. What each means is its row in ``exclusions.RULES``.
+    """
 
     NONE = 0
     OFF_DUTY = 1
@@ -71,33 +74,10 @@ class Exclusion(IntEnum):
     SERVICE = 26
     FARTHER = 27
 
-
-EXCLUSIONS: Final = {
-    Exclusion.OFF_DUTY: "Off duty, or on duty elsewhere.",
-    Exclusion.BUSY: "On a job.",
-    Exclusion.OFFERED: "Holds an open offer: a technician has one at a time (the open-offer limit).",
-    Exclusion.UNVERIFIED: "Not verified.",
-    Exclusion.CITY: "The record does not name this city.",
-    Exclusion.SKILL: "Lacks a skill that the order needs.",
-    Exclusion.GENDER: "Not of the gender that the customer wishes.",
-    Exclusion.REFUSED: "Declined this order, let its offer lapse, or lost it.",
-    Exclusion.DISCONNECTED: "No device has a session.",
-    Exclusion.UNHEARD: "Their last offer did not arrive, and nothing was heard since.",
-    Exclusion.STALE_POSITION: "The last position is older than `dispatch.position_fresh_s`.",
-    Exclusion.TOO_FAR: "Beyond the radius that the order has come to.",
-    Exclusion.OWN_ORDER: "Is the customer.",
-    Exclusion.NOT_PICKED: "The customer picked somebody else.",
-    Exclusion.CALENDAR: "A booked job, a rest or the end of a shift leaves no room.",
-    Exclusion.PAPERS: "A paper that the city needs is missing or over.",
-    Exclusion.SOS: "Has an open alarm.",
-    Exclusion.FARTHER: "In reach, and nothing is known against them: enough nearer ones were weighed.",
-    Exclusion.TIER: "Below the tier that the order asks for.",
-    Exclusion.BLOCKED: "The customer and the technician are kept apart at the wish of one of them.",
-    Exclusion.NIGHT_TRANSPORT: "Too far to walk home at night.",
-    Exclusion.ZONE: "Does not go to the zone of the order's place.",
-    Exclusion.SERVICE: "Does not do the order's service.",
-}
-"""What each reason means, for people."""
+    @property
+    def label(self) -> str:
+        """Its name as people and programs read it."""
+        return self.name.lower()
 
 
 class Solver(StrEnum):

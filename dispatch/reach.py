@@ -13,14 +13,13 @@ from typing import Final, TypeVar
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import calendar, candidates, cost, eligibility, learned_ways, limits, rating, schedule, willing
+from dispatch import calendar, cost, eligibility, limits, rating, schedule, willing
 from dispatch import turns as turns_of
 from dispatch.book import Book
 from dispatch.calendar import Hours
 from dispatch.candidates import GENDER_CODES
 from dispatch.model import DutyState, Order, Technician, WorkState
 from dispatch.places import Places
-from dispatch.ports import TravelRate
 from dispatch.problem import (
     ANYBODY,
     NOBODY_IN_REACH,
@@ -141,56 +140,6 @@ def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:
         begins_at=_floats(orders, lambda order: order.scheduled_for, -inf),
         duration_s=np.array([order.duration_s for order in orders], dtype=np.float64),
     )
-
-
-def against(
-    order: Order,
-    who: Technician,
-    book: Book,
-    places: Places,
-    *,
-    now: float,
-    travel: TravelRate,
-    hours: Hours,
-    settings: DispatchSettings,
-    finishing: Mapping[UserId, float] = _NOBODY,
-) -> tuple[list[Exclusion], float | None]:
-    """Everything that speaks against one pair, the most telling first, and in how many seconds they could be there.
-
-    Of somebody who is not on duty here, or has not sent a position since, the place is not known: then nothing is said
-    of what depends on it, not even their calendar, and the seconds are None.
-
-    Args:
-        finishing: Who is about to finish a job, as for ``build``.
-    """
-    order = replace(order, picked=None)
-    problem = build(
-        [order],
-        book,
-        places,
-        now=now,
-        seed=0,
-        travel=travel.rate(now),
-        hours=hours,
-        settings=settings,
-        users=[who.technician],
-        finishing=finishing,
-    )
-    row = np.zeros(1, dtype=np.int64)
-    problem = learned_ways.fill_pairs(problem, row, row, travel)
-    distance_m = candidates.distances_m(problem, row)
-    found = [reason for reason, mask in candidates.filters(problem, row, distance_m) if mask.any()]
-    found = [*hard_reasons(who, book, finishing), *reversed(found)]
-    is_here = places.slot(who.technician) is not None
-    if not is_here or problem.technicians.seen_at[0] == -inf:
-        needed = eligibility.papers_needed(book.shard.city, settings.eligibility)
-        if eligibility.papers_until(who, needed) >= eligibility.ends_at_least(order, now):
-            found = [reason for reason in found if reason is not Exclusion.PAPERS]
-        unknown = candidates.BY_WAY if is_here else candidates.BY_INDEX | candidates.BY_WAY
-        return [reason for reason in found if reason not in unknown], None
-    if distance_m[0, 0] > settings.round.radius_steps_m[-1]:
-        found.append(Exclusion.TOO_FAR)
-    return found, float((cost.ways_s(problem, row, distance_m) + cost.wait_s(problem.technicians))[0, 0])
 
 
 def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:

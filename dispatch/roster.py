@@ -11,12 +11,13 @@ from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.errors import conflict, no_such_technician
 from dispatch.events import Effect, News
+from dispatch.exclusions import Moment, labels
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import DutyState, OrderState, Technician, WorkState
 from dispatch.moves import SYSTEM, Moves
 from dispatch.news import technician_changed
 from dispatch.settings import DispatchSettings
-from dispatch.standing import AT_ACCEPTANCE, Standing
+from dispatch.standing import Standing
 
 
 class Roster:
@@ -191,13 +192,12 @@ class Roster:
         for order_id, reasons in self._standing.misfits(user, now).items():
             if order_id not in before:
                 order = self._book.orders[order_id]
-                lacking = ", ".join(reason.name.lower() for reason in reasons)
-                self._book.note(order, now, News.UNFIT, SYSTEM, technician=user, lacking=lacking)
+                self._book.note(order, now, News.UNFIT, SYSTEM, technician=user, lacking=labels(reasons))
                 effects.append(e.JobNews(order, News.UNFIT, now))
         offer = self._book.live_offer(user)
         if offer is not None:
             order = self._book.orders[offer.order_id]
-            if self._standing.against(order, user, now, AT_ACCEPTANCE):
+            if self._standing.against(order, user, now, Moment.ACCEPT | Moment.CHANGE):
                 effects.extend(self._moves.withdraw_offer(user, now))
         return effects
 

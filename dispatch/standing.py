@@ -1,10 +1,9 @@
 """Whether an order and a technician still fit each other, when somebody acts on what was found a while ago.
 
-The rule itself is the round's (``candidates.filters``, ``reach.hard_reasons``); here it is asked for single pairs: of a
-round that a thread has solved, at an acceptance, when a record changes, when somebody sets out.
+The rule itself is the round's (``pairs.py`` names its doors); which of its reasons counts when is ``exclusions.RULES``.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -14,31 +13,13 @@ from dispatch import candidates, chaining, reach
 from dispatch.book import Book
 from dispatch.calendar import Calendars
 from dispatch.errors import conflict
+from dispatch.exclusions import RULES, Moment, labels
 from dispatch.model import Order, OrderState
+from dispatch.pairs import Pairs
 from dispatch.places import Places
 from dispatch.ports import TravelRate
 from dispatch.problem import Exclusion, Pair
 from dispatch.settings import DispatchSettings
-
-RECORD: Final = frozenset(
-    {
-        Exclusion.UNVERIFIED,
-        Exclusion.CITY,
-        Exclusion.SKILL,
-        Exclusion.GENDER,
-        Exclusion.TIER,
-        Exclusion.PAPERS,
-        Exclusion.ZONE,
-        Exclusion.SERVICE,
-    }
-)
-"""What a technician's record says against an order: it holds as long as the record does."""
-
-AT_ACCEPTANCE: Final = RECORD | {Exclusion.OFF_DUTY, Exclusion.SOS, Exclusion.BLOCKED, Exclusion.OWN_ORDER}
-"""What speaks against taking an offer. Where the phone is, and whether it is heard, was judged when it was made."""
-
-FOR_ANYBODY: Final = frozenset({Exclusion.UNVERIFIED, Exclusion.CITY, Exclusion.PAPERS, Exclusion.SERVICE})
-"""What of a record holds for an order that staff gave by hand too: they may have passed over the rest by name."""
 
 _CHUNK_LEN: Final = 64
 """Pairs that are looked at together: all of their orders are compared with all of their technicians."""
@@ -48,50 +29,60 @@ class Standing:
     """Pairs of one shard. Part of the engine; pure."""
 
     def __init__(
-        self, book: Book, places: Places, travel: TravelRate, calendars: Calendars, settings: DispatchSettings
+        self,
+        book: Book,
+        places: Places,
+        travel: TravelRate,
+        calendars: Calendars,
+        pairs: Pairs,
+        settings: DispatchSettings,
     ) -> None:
         self._book = book
         self._places = places
         self._travel = travel
         self._calendars = calendars
+        self._pairs = pairs
         self._settings = settings
 
     # -- one pair -------------------------------------------------------------------------------------------
 
-    def against(self, order: Order, user: UserId, now: float, among: Collection[Exclusion]) -> list[Exclusion]:
-        """Which of these reasons speak against the pair now, the most telling first. Cost: about 0.2 ms."""
+    def against(
+        self, order: Order, user: UserId, now: float, moments: Moment, *, by_staff: bool = False
+    ) -> list[Exclusion]:
+        """What speaks against the pair, of that which counts at any of these moments; the most telling first.
+
+        What staff passed over by name when they gave the order to the technician does not count.
+
+        Args:
+            by_staff: Staff stand behind it: whatever they could have passed over does not count either.
+        """
         who = self._book.technicians.get(user)
         if who is None:
             return [Exclusion.CITY]
-        found, _ = reach.against(
-            order,
-            who,
-            self._book,
-            self._places,
-            now=now,
-            travel=self._travel,
-            hours=self._calendars.hours,
-            settings=self._settings,
-        )
-        return [reason for reason in found if reason in among]
+        found, _ = self._pairs.against_now(order, who, now)
+        return [
+            reason
+            for reason in found
+            if RULES[reason].asked & moments
+            and reason.label not in order.override
+            and not (by_staff and RULES[reason].is_overridable)
+        ]
 
     def misfits(self, user: UserId, now: float) -> dict[OrderId, list[Exclusion]]:
         """Orders that the technician has not arrived at and that their record does not fit, with what it lacks."""
         found = {}
         for order in self._book.open_orders_of(user):
             if order.technician == user and order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE):
-                among = FOR_ANYBODY if order.pinned_by is not None else RECORD
-                reasons = self.against(order, user, now, among)
+                reasons = self.against(order, user, now, Moment.CHANGE)
                 if reasons:
                     found[order.order_id] = reasons
         return found
 
-    def check(self, order: Order, user: UserId, now: float, among: Collection[Exclusion]) -> None:
-        """Raise ``Conflict`` (``no_longer_fits``), naming each of these reasons that speaks against the pair."""
-        reasons = self.against(order, user, now, among)
+    def check(self, order: Order, user: UserId, now: float, moments: Moment, *, by_staff: bool = False) -> None:
+        """Raise ``Conflict`` (``no_longer_fits``), naming each reason of ``against``."""
+        reasons = self.against(order, user, now, moments, by_staff=by_staff)
         if reasons:
-            named = ", ".join(reason.name.lower() for reason in reasons)
-            raise conflict("no_longer_fits", f"the technician does not fit the order any more: {named}")
+            raise conflict("no_longer_fits", f"the technician does not fit the order any more: {labels(reasons)}")
 
     # -- many pairs -----------------------------------------------------------------------------------------
 

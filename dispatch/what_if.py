@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from core.errors import Invalid
+from dispatch.exclusions import WAIVABLE, by_label
 from dispatch.explaining import Explanation, explain_problem, recomputed
 from dispatch.model import Order
 from dispatch.problem import BlockColumns, Exclusion, PersonColumns, Problem
@@ -20,27 +21,6 @@ REACH_LEN_MAX: Final = 1_000
 """Technicians that an answer may name, the nearest."""
 ROUND_NUMBERS: Final = frozenset({"radius_steps_m", "candidates_len_max", "unmatched_s"})
 """Numbers of ``dispatch.round`` that may be changed; of ``dispatch.head_start`` all may."""
-WAIVABLE: Final = frozenset(
-    {
-        Exclusion.BUSY,
-        Exclusion.OFFERED,
-        Exclusion.UNVERIFIED,
-        Exclusion.CITY,
-        Exclusion.SKILL,
-        Exclusion.GENDER,
-        Exclusion.REFUSED,
-        Exclusion.DISCONNECTED,
-        Exclusion.UNHEARD,
-        Exclusion.STALE_POSITION,
-        Exclusion.OWN_ORDER,
-        Exclusion.NOT_PICKED,
-        Exclusion.CALENDAR,
-        Exclusion.BLOCKED,
-        Exclusion.ZONE,
-        Exclusion.SERVICE,
-    }
-)
-"""Filters that may be left out. Distance is a number; who is off duty has no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +55,10 @@ def changed_settings(settings: DispatchSettings, numbers: Mapping[str, Any]) -> 
 
 def waivers(names: Collection[str]) -> frozenset[Exclusion]:
     """Filters by their names in explanations. Raises ``Invalid`` for one that cannot be left out."""
-    known = {reason.name.lower(): reason for reason in WAIVABLE}
+    known = by_label(WAIVABLE)
     for name in names:
         if name not in known:
-            raise Invalid(f"must be one of {', '.join(sorted(known))}", field="waive")
+            raise Invalid(f"must be one of {', '.join(known)}", field="waive")
     return frozenset(known[name] for name in names)
 
 
@@ -88,6 +68,8 @@ def waived_order(order: Order, waived: Collection[Exclusion]) -> Order:
         order = replace(order, gender_preference=None)
     if Exclusion.SKILL in waived:
         order = replace(order, skills=())
+    if Exclusion.TIER in waived:
+        order = replace(order, tier_min="")
     if Exclusion.NOT_PICKED in waived:
         order = replace(order, picked=None)
     return order
@@ -112,6 +94,11 @@ def waived_problem(problem: Problem, waived: Collection[Exclusion]) -> Problem:
         problem = replace(problem, people=replace(problem.people, zone_bit=no_bits, zones=no_bits))
     if Exclusion.SERVICE in waived:
         problem = replace(problem, people=replace(problem.people, service_bit=no_bits, services=no_bits))
+    if Exclusion.PAPERS in waived:
+        no_dates = PersonColumns().papers_until
+        problem = replace(problem, people=replace(problem.people, papers_until=no_dates))
+    if Exclusion.NIGHT_TRANSPORT in waived:
+        problem = replace(problem, people=replace(problem.people, walks=PersonColumns().walks))
     people = problem.technicians
     if Exclusion.DISCONNECTED in waived:
         people = replace(people, connected=np.ones_like(people.connected))

@@ -23,7 +23,7 @@ from core.codes import MEANINGS
 from core.ranges import Range, ranges_of
 from dispatch import offer as offer_life
 from dispatch import order as order_life
-from dispatch.problem import EXCLUSIONS
+from dispatch.exclusions import RULES
 from geo.pings import MEANINGS as verdict_meanings
 from geo.pings import Verdict
 from realtime import messages
@@ -246,7 +246,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     ),
     "exclusions": lambda: (
         "\n| reason | meaning |\n|---|---|\n"
-        + "".join(f"| `{reason.name.lower()}` | {meaning} |\n" for reason, meaning in EXCLUSIONS.items())
+        + "".join(f"| `{reason.label}` | {rule.meaning} |\n" for reason, rule in RULES.items())
     ),
     "metrics": _metrics,
     "order-states": lambda: _machine(order_life.TABLE),

@@ -9,16 +9,17 @@ import pytest
 
 from core.errors import Invalid
 from core.ids import CityId, UserId
-from dispatch import eligibility, explaining, reach, rounds
+from dispatch import eligibility, explaining, rounds
 from dispatch import events as e
 from dispatch.calendar import Hours
 from dispatch.events import CloseReason
 from dispatch.model import Order
-from dispatch.problem import EXCLUSIONS, Exclusion, PersonColumns
+from dispatch.pairs import Pairs
+from dispatch.problem import Exclusion, PersonColumns
 from dispatch.settings import DispatchSettings, EligibilitySettings, RoundSettings, ScheduleSettings
 from geo.position_index import Flag
 from tests.unit.dispatch.problems import excluded, orders, problem, technicians
-from tests.unit.dispatch.world import T0, Walk, World, asks, closes, heard, north
+from tests.unit.dispatch.world import T0, World, asks, closes, heard, north
 
 LI, WU = UserId("tec_li"), UserId("tec_wu")
 
@@ -159,16 +160,8 @@ def test_staff_see_papers_that_are_valid_of_somebody_whose_place_is_not_known() 
     assert known is not None
 
     def against() -> list[Exclusion]:
-        return reach.against(
-            order,
-            known,
-            w.engine._book,
-            w.places,
-            now=w.now,
-            travel=Walk(),
-            hours=Hours(UTC),
-            settings=w.settings,
-        )[0]
+        pairs = Pairs(w.engine._book, w.places, w.travel, w.engine._calendars, w.settings)
+        return pairs.against_now(order, known, w.now)[0]
 
     assert Exclusion.PAPERS not in against()
     w.tick(1)
@@ -248,10 +241,6 @@ def test_a_round_with_these_columns_is_stored_whole() -> None:
 def test_the_codes_of_exclusions_are_stored_and_stay() -> None:
     stored = {"PAPERS": 20, "SOS": 21, "TIER": 22, "BLOCKED": 23, "NIGHT_TRANSPORT": 24}
     assert {name: Exclusion[name].value for name in stored} == stored
-
-
-def test_every_reason_is_explained() -> None:
-    assert EXCLUSIONS.keys() == set(Exclusion) - {Exclusion.NONE}
 
 
 def test_whoever_holds_an_offer_gets_no_second_one_and_the_reason_says_so() -> None:

@@ -23,7 +23,7 @@ from core.errors import Conflict, DoorstepError
 from core.ids import OfferId, OrderId, UserId
 from dispatch import events as e
 from dispatch import matching
-from dispatch.desk import OVERRIDABLE
+from dispatch.exclusions import OVERRIDABLE
 from dispatch.model import BlockSide, DutyState, Fallback, Gender, Mode, Offer, OfferState, OrderState, Rest
 from dispatch.settings import (
     BroadcastSettings,
@@ -39,7 +39,7 @@ from tests.unit.dispatch.world import ANNA, OPS, SHARD, T0, Walk, World, draft, 
 
 NAMES = [UserId(f"t{i}") for i in range(4)]
 technicians = st.sampled_from(NAMES)
-OVERRIDES = tuple(sorted(reason.name.lower() for reason in OVERRIDABLE))
+OVERRIDES = tuple(sorted(reason.label for reason in OVERRIDABLE))
 PAPER = "licence"
 LASTING_S = 1e9
 """How long good papers are valid."""

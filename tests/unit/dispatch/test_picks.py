@@ -14,6 +14,7 @@ from dispatch.model import (
     Order,
     OrderState,
 )
+from dispatch.settings import EligibilitySettings
 from tests.unit.dispatch.ways_to_give import (
     TOMORROW,
     WINDOW,
@@ -154,6 +155,21 @@ def test_two_customers_never_hold_the_same_pick_for_the_same_hour_unknowing() ->
         world, e.OrderPlaced(draft(mode=Mode.DIRECTED, technician=UserId("t2"), scheduled_for=TOMORROW), ANNA)
     )
     assert (error.code, "calendar" in error.message) == ("filter_failed", True)
+
+
+@pytest.mark.parametrize(
+    ("lacking", "facts", "wishes"),
+    [("tier", {"tier": ""}, {"tier_min": "gold"}), ("papers", {"papers": {"health": T0 + 5.0}}, {})],
+)
+def test_a_pick_that_waiting_cannot_help_is_refused_at_once(
+    lacking: str, facts: dict[str, Any], wishes: dict[str, Any]
+) -> None:
+    world = World(eligibility=EligibilitySettings(papers=("health",)))
+    world.join("t1", **({"tier": "gold", "papers": {"health": T0 + 900_000.0}} | facts))
+    for at in (None, TOMORROW):
+        wanted = draft(mode=Mode.DIRECTED, technician=UserId("t1"), scheduled_for=at, **wishes)
+        error = refused(world, e.OrderPlaced(wanted, ANNA))
+        assert (error.code, lacking in error.message) == ("filter_failed", True)
 
 
 def test_a_pick_for_tomorrow_whose_phone_does_not_wake_is_asked_again_later_and_not_all_day() -> None:

@@ -11,6 +11,7 @@ from dispatch import events as e
 from dispatch import what_if
 from dispatch.model import BlockSide, Gender, Order
 from dispatch.problem import Exclusion
+from dispatch.settings import EligibilitySettings
 from tests.unit.dispatch.world import ANNA, World
 
 
@@ -39,6 +40,7 @@ def test_other_numbers_can_choose_somebody_else() -> None:
     [
         ("gender", {"gender": Gender.MALE}, {"gender_preference": Gender.FEMALE}),
         ("skill", {"skills": frozenset({"yoga"})}, {}),
+        ("tier", {"tier": "silver"}, {"tier_min": "gold"}),
     ],
 )
 def test_a_waived_wish_of_the_order_does_not_count(reason: str, facts: dict[str, Any], wishes: dict[str, Any]) -> None:
@@ -61,6 +63,17 @@ def test_waived_filters_of_the_technician_do_not_count_and_the_next_reason_is_to
     assert [x.reason for x in ask(world, order, waive=("refused",)).asked.excluded] == ["disconnected"]
     reasons = ("refused", "disconnected", "stale_position")
     assert ask(world, order, waive=reasons).asked.chosen == ("only",)
+
+
+@pytest.mark.parametrize("reason", ["papers", "night_transport"])
+def test_what_a_city_asks_of_everybody_may_be_left_out_of_a_question(reason: str) -> None:
+    # The world begins at ten minutes past ten in the evening.
+    by_day, by_night = EligibilitySettings(papers=("health",)), EligibilitySettings(night_walk_max_m=300.0)
+    world = World(eligibility={"papers": by_day, "night_transport": by_night}[reason])
+    world.join("only", 400)
+    told = ask(world, world.place(), waive=(reason,))
+    assert [x.reason for x in told.as_is.excluded] == [reason]
+    assert told.asked.chosen == ("only",)
 
 
 def test_a_block_between_people_may_be_left_out_of_a_question_and_stays() -> None:
