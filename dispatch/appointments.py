@@ -170,6 +170,7 @@ class Appointments:
         if order.technician is not None:
             # An offer for afterwards was made for an earlier end.
             effects.extend(self._moves.withdraw_offer(order.technician, now))
+            effects.extend(self._moves.follow(order.technician, order, now))
         return effects
 
     # -- another time ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import rating
+from dispatch import booked, rating
 from dispatch.barred import Barred
 from dispatch.model import (
     BlockMark,
@@ -172,9 +172,13 @@ class Book:
         return [self.offers[offer_id] for offer_id in self.live_of_order.get(order_id, ())]
 
     def bookings(self, technician: Technician) -> list[Booking]:
-        """What a technician has accepted for later, in any city that is served."""
-        served = self._served
-        return [b for b in technician.bookings if served is None or b.city in served]
+        """Time that a technician has given away in any city that is served, besides what they are doing in this one."""
+        served, here = self._served, self.shard.city
+        return [
+            b
+            for b in technician.bookings
+            if (served is None or b.city in served) and (b.busy_since is None or b.city != here)
+        ]
 
     def has_new_bookings(self, user: UserId) -> bool:
         """Whether this turn has changed what a technician has accepted for later."""
@@ -288,12 +292,12 @@ class Book:
             self.put_technician(technician)
 
     def _with_bookings(self, technician: Technician) -> Technician:
-        orders = (self.orders[order_id] for order_id in self.bookings_of.get(technician.technician, ()))
-        here = [
-            Booking(o.order_id, o.city, o.site.point, o.booked_for, o.duration_s)
-            for o in orders
-            if o.booked_for is not None
-        ]
+        taken = [*self.bookings_of.get(technician.technician, ())]
+        job_id = self.job_of.get(technician.technician)
+        # Whoever works in one city only is not written at each step of a job.
+        if job_id is not None and any(city != self.shard.city for city in technician.cities):
+            taken.append(job_id)
+        here = [b for b in (booked.booking(self.orders[order_id]) for order_id in taken) if b is not None]
         elsewhere = [b for b in technician.bookings if b.city != self.shard.city]
         bookings = tuple(sorted([*here, *elsewhere], key=lambda b: (b.begins_at, b.order_id)))
         return technician if bookings == technician.bookings else replace(technician, bookings=bookings)

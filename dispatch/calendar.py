@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from core.ids import OrderId, UserId
-from dispatch import cost
+from dispatch import booked, cost
 from dispatch.book import Book
 from dispatch.model import Booking, Order, OrderState, Shift, Technician
 from dispatch.ports import TravelRate
@@ -181,9 +181,8 @@ def _rests(technician: Technician, from_at: float, until_at: float) -> list[tupl
 
 
 def _block(booking: Booking, now: float) -> Block:
-    # A booking whose time has come and whose technician has not set out takes as long as ever, from now.
-    ends_at = max(booking.begins_at, now) + booking.duration_s
-    return Block(booking.begins_at, ends_at, BlockKind.BOOKING, booking.point, booking.order_id)
+    until_at = booked.until_at(booking, now)
+    return Block(booked.from_at(booking), until_at, BlockKind.BOOKING, booking.point, booking.order_id)
 
 
 def ends_at(order: Order, now: float) -> float:

@@ -154,6 +154,8 @@ class DispatchEngine:
             e.PairBlockCopied: self._pair_blocks.copied,
             e.RoundSolved: self._matchmaker.solved,
         }
+        self._put_right: list[UserId] = []
+        """Technicians whose record was not what their orders say when the engine began: told in its first turn."""
         self._missed: set[OfferId] = set()
         """Offers whose time ended while the server was down: that is nobody's refusal."""
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
@@ -187,6 +189,7 @@ class DispatchEngine:
         """
         least_s = 2.0 * _BACK_S if is_start else 0.0
         self._book.load(state)
+        self._put_right = list(self._book.changes.technicians)
         settings = self._settings
         for offer in self.live_offers():
             self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
@@ -254,7 +257,12 @@ class DispatchEngine:
 
     def settle(self, now: float) -> list[Effect]:
         """End a turn: ask picks for later who can be asked, and run the matching round that has become due."""
-        return [*self._picks.settle(now), *self._matchmaker.settle(now)]
+        put_right, self._put_right = self._put_right, []
+        told = [
+            technician_changed(self._book, self._book.technicians[user], "bookings", now, self._settings.rating)
+            for user in put_right
+        ]
+        return [*told, *self._picks.settle(now), *self._matchmaker.settle(now)]
 
     @property
     def changes(self) -> DispatchChanges:

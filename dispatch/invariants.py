@@ -135,8 +135,12 @@ def _check_technician(book: Book, technician: Technician) -> None:
         _hold(here, user, "works here but is not on duty here")
     if work is WorkState.OFFERED:
         _hold(technician.duty is DutyState.ON, user, "has an offer and duty", technician.duty)
-    recorded = {b.order_id for b in technician.bookings if b.city == book.shard.city}
+    recorded = {b.order_id for b in technician.bookings if b.city == book.shard.city and b.busy_since is None}
     _hold(recorded == set(book.bookings_of.get(user, ())), user, "bookings of the record", recorded)
+    doing = {b.order_id for b in technician.bookings if b.city == book.shard.city and b.busy_since is not None}
+    job_id = book.job_of.get(user)
+    is_shown = job_id is not None and any(city != book.shard.city for city in technician.cities)
+    _hold(doing == ({job_id} if is_shown else set()), user, "the running job of the record", doing)
     free = here and technician.duty is DutyState.ON and work is WorkState.IDLE
     _hold((user in book.idle) == free, user, "idle index", free)
     _hold((user in book.unheard) == (technician.unheard_since is not None), user, "unheard index")

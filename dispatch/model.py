@@ -281,11 +281,13 @@ class Rest:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A job that a technician has accepted and begins with later, as every city that knows the technician sees it.
+    """A job that a technician has accepted and begins with later, or is doing, as every city of theirs sees it.
 
     Attributes:
         city: Whose engine has the order, and alone adds and removes this.
-        begins_at: When they begin with it, UTC epoch seconds.
+        begins_at: When its service begins, or has begun, as far as is known, UTC epoch seconds.
+        busy_since: Since when they do nothing else; None for what they begin with later.
+        is_begun: The service is running, or over.
     """
 
     order_id: OrderId
@@ -293,6 +295,8 @@ class Booking:
     point: LatLng
     begins_at: float
     duration_s: float
+    busy_since: float | None = None
+    is_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +342,7 @@ class Technician:
     zones: dict[CityId, tuple[str, ...]] = field(default_factory=dict)
     """Zones of a city to which they go; everywhere in a city that is not named."""
     bookings: tuple[Booking, ...] = ()
-    """What they have accepted for later, in any city, in order of time."""
+    """What they have accepted for later in any city, and what they are doing if they have several, by time."""
     duty_at: float | None = None
     """Since when ``duty`` is what it is; None when it never changed."""
 

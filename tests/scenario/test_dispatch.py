@@ -479,7 +479,9 @@ def test_a_customer_may_confirm_before_the_technician_has_left() -> None:
     technician = world.engine.technician(UserId("tina"))
     assert technician is not None
     assert technician.work is WorkState.IDLE
-    assert world.feed(e.StepTaken(order.order_id, UserId("tina"), Step.DEPARTED_SAFE)) == []
+    left = e.StepTaken(order.order_id, UserId("tina"), Step.DEPARTED_SAFE)
+    assert world.feed(left) == [tells("departed_safe", order__state=OrderState.CONFIRMED)]
+    assert world.feed(left) == []
 
 
 def test_an_order_is_rated_once_by_its_customer_also_long_after() -> None:

@@ -68,8 +68,10 @@ class City(Surroundings):
         if duty is DutyState.ON:
             self.come(at)
 
-    async def place(self, at: LatLng, later_s: float = 0.0) -> Order:
-        wanted = replace(draft(at), scheduled_for=self.country.began_at + HOUR + later_s)
+    async def place(self, at: LatLng, later_s: float | None = 0.0) -> Order:
+        """An order for an hour after the beginning and so much later; None for now."""
+        wanted_at = None if later_s is None else self.country.began_at + HOUR + later_s
+        wanted = replace(draft(at), scheduled_for=wanted_at)
         effects = await self.service.ask(e.OrderPlaced(wanted, ANNA, "", "f"))
         return next(x.order for x in effects if isinstance(x, e.OrderChanged))
 
@@ -205,3 +207,132 @@ async def test_of_two_acceptances_at_once_in_two_cities_one_stands() -> None:
         await country.settled()
         assert [type(answer) for answer in answers if answer is not None] == [Conflict]
         assert len([o for o in country.stores.dispatch._orders.values() if is_booking(o)]) == 1
+
+
+# -- what they are doing now --------------------------------------------------------------------------------
+
+
+async def at_work(country: Country, here: City, *steps: e.Step) -> Order:
+    """Tina has an order for now, of an hour, in the first city, and has come so far with it."""
+    await registered(country, here)
+    await here.duty(DutyState.ON)
+    order = await here.place(CENTRE, later_s=None)
+    await here.accept()
+    for step in steps:
+        await here.service.ask(e.StepTaken(order.order_id, TINA, step))
+    await country.settled()
+    return order
+
+
+async def may_have(city: City, later_s: float) -> bool:
+    """Whether staff can give Tina an order of the city for so long after the beginning."""
+    order = await city.place(CENTRE, later_s - HOUR)
+    (answer,) = await asyncio.gather(
+        city.service.ask(e.OrderAssigned(order.order_id, TINA, UserId("ops"), "why")), return_exceptions=True
+    )
+    await city.service.ask(e.OrderCancelled(order.order_id, ANNA))
+    if isinstance(answer, Conflict):
+        assert (answer.code, "calendar" in str(answer)) == ("filter_holds", True)
+    return not isinstance(answer, BaseException)
+
+
+WORKING = (e.Step.EN_ROUTE, e.Step.ARRIVED, e.Step.IN_SERVICE)
+
+
+@pytest.mark.parametrize("steps_len", [0, 1, 2, 3])
+async def test_a_running_job_is_time_given_away_in_every_city(steps_len: int) -> None:
+    country = Country()
+    async with running(country) as (here, there):
+        await at_work(country, here, *WORKING[:steps_len])
+        assert there.bookings() == ["hz"]
+        # Two buffers and the way, which is a minute at the same place; the way to the job is short.
+        assert not await may_have(there, 0.75 * HOUR)
+        assert not await may_have(there, HOUR)
+        assert await may_have(there, 2.0 * HOUR)
+
+
+async def test_a_service_that_is_made_longer_is_so_in_every_city() -> None:
+    country = Country()
+    async with running(country) as (here, there):
+        order = await at_work(country, here, *WORKING)
+        assert await may_have(there, 2.0 * HOUR)
+        await here.service.ask(e.TimeAdded(order.order_id, ANNA, HOUR))
+        await country.settled()
+        assert not await may_have(there, 2.0 * HOUR)
+        assert await may_have(there, 3.0 * HOUR)
+
+
+@pytest.mark.parametrize("end", ["left", "confirmed", "freed", "cancelled", "reassigned"])
+async def test_a_job_that_has_ended_keeps_no_time(end: str) -> None:
+    country = Country()
+    async with running(country) as (here, there):
+        order = await at_work(country, here, *(() if end == "reassigned" else WORKING))
+        if end in ("left", "confirmed", "freed"):
+            await here.service.ask(e.StepTaken(order.order_id, TINA, e.Step.FINISHED))
+            await country.settled()
+            assert there.bookings() == ["hz"], "until she has left"
+            assert await may_have(there, 0.75 * HOUR), "but it will not take long any more"
+        events: dict[str, e.DispatchEvent] = {
+            "left": e.StepTaken(order.order_id, TINA, e.Step.DEPARTED_SAFE),
+            "confirmed": e.OrderConfirmed(order.order_id, ANNA),
+            "freed": e.DutySet(TINA, DutyState.OFF),
+            "cancelled": e.OrderCancelled(order.order_id, UserId("ops"), staff=True),
+            "reassigned": e.OrderReassigned(order.order_id, UserId("ops")),
+        }
+        await here.service.ask(events[end])
+        await country.settled()
+        assert there.bookings() == here.bookings() == []
+
+
+async def test_after_a_restart_a_running_job_is_known_and_ends() -> None:
+    country = Country()
+    async with running(country) as (here, there):
+        order = await at_work(country, here, *WORKING)
+    again = Country()
+    again.stores, again.clock, again.ids, again.began_at = country.stores, country.clock, country.ids, country.began_at
+    again.cities = [City(SHARD, again), City(SH, again)]
+    async with running(again) as (here, there):
+        assert there.bookings() == ["hz"]
+        assert not await may_have(there, 0.75 * HOUR)
+        for step in (e.Step.FINISHED, e.Step.DEPARTED_SAFE):
+            await here.service.ask(e.StepTaken(order.order_id, TINA, step))
+        await again.settled()
+        assert there.bookings() == []
+        assert await may_have(there, 0.75 * HOUR)
+
+
+async def test_what_was_stored_of_a_job_that_is_over_is_put_right_at_the_start() -> None:
+    country = Country()
+    async with running(country) as (here, _):
+        order = await at_work(country, here, *WORKING)
+        record = here.service.technician(TINA)
+        assert record is not None
+        for step in (e.Step.FINISHED, e.Step.DEPARTED_SAFE):
+            await here.service.ask(e.StepTaken(order.order_id, TINA, step))
+    stored = country.stores.dispatch._technicians[SHARD.tenant, TINA]
+    country.stores.dispatch._technicians[SHARD.tenant, TINA] = replace(stored, bookings=record.bookings)
+    again = Country()
+    again.stores, again.clock, again.ids = country.stores, country.clock, country.ids
+    again.cities = [City(SHARD, again), City(SH, again)]
+    async with running(again) as (here, there):
+        await asyncio.sleep(0.05)  # the first turn, which nobody waits for
+        await again.settled()
+        assert here.bookings() == there.bookings() == []
+
+
+async def test_who_works_in_one_city_only_is_not_written_for_the_others() -> None:
+    country = Country()
+    async with running(country) as (here, _):
+        put = e.TechnicianPut(TINA, "Tina", frozenset({"massage"}), Gender.FEMALE, "", (SHARD.city,), True)
+        await here.service.ask(put)
+        await here.duty(DutyState.ON)
+        order = await here.place(CENTRE, later_s=None)
+        await here.accept()
+        versions = []
+        for step in WORKING:
+            await here.service.ask(e.StepTaken(order.order_id, TINA, step))
+            known = here.service.technician(TINA)
+            assert known is not None
+            versions.append(known.version)
+        assert here.bookings() == []
+        assert len(set(versions)) == 1
