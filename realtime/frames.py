@@ -212,9 +212,13 @@ class Frames:
         self._heard(session.person, now)
 
         def send(body: bytes) -> None:
+            if self._is_late(session):
+                return
             session.queue.send_safety(transcode(body, to_json=session.codec.is_json, crs=session.target))
 
         def reply(outcome: dict[str, object] | DoorstepError | None) -> None:
+            if self._is_late(session):
+                return
             message = error_frame(outcome, None) if isinstance(outcome, DoorstepError) else Ok(result=outcome)
             session.queue.send_safety(session.codec.encode(message))
 
@@ -228,11 +232,19 @@ class Frames:
         def reply(outcome: dict[str, object] | DoorstepError | None) -> None:
             if isinstance(outcome, DoorstepError):
                 self._count(f"refused_{outcome.code}")
-                session.send(error_frame(outcome, ref))
-            else:
-                session.send(Ok(ref=ref, result=outcome))
+            if self._is_late(session):
+                return
+            answer = error_frame(outcome, ref) if isinstance(outcome, DoorstepError) else Ok(ref=ref, result=outcome)
+            session.send(answer)
 
         return reply
+
+    def _is_late(self, session: Session) -> bool:
+        """Whether an answer finds nobody: its connection ended while the domain decided. The client asks again."""
+        if session.connection.is_open:
+            return False
+        self._count("answer_late")
+        return True
 
     def _refuse(self, session: Session, error: DoorstepError, now: float) -> None:
         if self._take_message_token(session, now):

@@ -252,6 +252,8 @@ class SendQueue:
             False when the connection is closed, or was closed just now because a reader that takes nothing has
             ``reliable_bytes_max`` in front of it.
         """
+        if not self._connection.is_open:
+            return False
         if self._paused:
             self._unpaid_bytes += len(payload)
             if self._overflows():

@@ -34,14 +34,15 @@ class Wire:
         self.subprotocol = subprotocol
         self.is_open = True
         self.sent: list[bytes] = []
+        self.late: list[bytes] = []
+        """What the hub wrote to a connection that had ended."""
         self.pings: list[bytes] = []
         self.closed_with: int | None = None
         self.aborted = False
         self.is_reading = True
 
     def send(self, payload: bytes) -> None:
-        if self.is_open:
-            self.sent.append(payload)
+        (self.sent if self.is_open else self.late).append(payload)
 
     def send_ping(self, payload: bytes) -> None:
         if self.is_open:

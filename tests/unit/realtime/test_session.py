@@ -553,14 +553,36 @@ def test_a_request_is_answered_with_its_ref_by_ok_or_error() -> None:
     }
 
 
-def test_an_answer_that_comes_after_the_end_is_written_nowhere() -> None:
+@pytest.mark.parametrize("outcome", [None, {"offer": "o"}, Conflict("too late", code="offer_taken")])
+@pytest.mark.parametrize("end", ["lost", "sent away"])
+def test_an_answer_that_comes_after_the_end_is_written_nowhere_and_counted(
+    end: str, outcome: dict[str, object] | Conflict | None
+) -> None:
     world = HubWorld()
     peer = world.join("tec")
-    peer.say(type="offer.accept", offer="o")
-    peer.lose()
+    peer.say(type="offer.accept", offer="o", ref="r")
+    peer.say(type="sos", key="k")
+    if end == "lost":
+        peer.lose()
+    else:
+        world.engine.revoke(TENANT, UserId("tec"), world.now)
     peer.read()
-    world.domains.commands[0][2](None)
-    assert peer.read() == []
+    world.domains.commands[0][2](outcome)
+    _, _, _, send, reply = world.domains.sos_frames[0]
+    send(b'{"type":"sos_ack","key":"k"}')
+    reply(Conflict("no", code="invalid"))
+    assert (peer.wire.late, peer.read()) == ([], [])
+    assert world.engine.counts()["answer_late"] == 3
+
+
+def test_an_answer_goes_to_the_connection_that_asked_and_not_to_its_successor() -> None:
+    world = HubWorld()
+    first = world.join("tec")
+    first.say(type="offer.accept", offer="o", ref="r")
+    again = world.join("tec")
+    again.read()
+    world.domains.commands[0][2]({"offer": "o"})
+    assert (first.wire.late, again.read()) == ([], [])
 
 
 def test_an_unknown_type_is_an_error_and_not_the_end() -> None:
