@@ -1,6 +1,6 @@
 """A service that is made longer while it runs: how much fits, what it costs, and what else could be done. Pure."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Final
 
@@ -8,13 +8,35 @@ from core.errors import Conflict, Invalid
 from dispatch.calendar import Block, BlockKind, ends_at
 from dispatch.errors import conflict
 from dispatch.model import Order, OrderState
+from dispatch.problem import Exclusion
 
 _OTHER_WAYS: Final = {
-    BlockKind.BOOKING: ("delay_next", "reassign_next"),
-    BlockKind.REST: ("shorten_rest",),
-    BlockKind.OFF_SHIFT: ("extend_shift",),
+    BlockKind.BOOKING.value: ("delay_next", "reassign_next"),
+    BlockKind.REST.value: ("shorten_rest",),
+    BlockKind.OFF_SHIFT.value: ("extend_shift",),
+    Exclusion.PAPERS.label: ("renew_papers",),
+    Exclusion.NIGHT_TRANSPORT.label: ("own_transport",),
 }
 """What could be done instead, by what is in the way."""
+_IN_THE_WAY: Final = {
+    Exclusion.PAPERS.label: "the technician's papers end",
+    Exclusion.NIGHT_TRANSPORT.label: "the technician would walk home at night",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much longer a running service may take.
+
+    Attributes:
+        s: Seconds; less than none when it should be over, inf for as long as one likes.
+        clash: What ends it, a ``BlockKind`` or the label of an ``Exclusion``; empty for nothing.
+        block: What stands in the calendar there.
+    """
+
+    s: float
+    clash: str = ""
+    block: Block | None = None
 
 
 def longer(
@@ -22,7 +44,7 @@ def longer(
     added_s: float,
     price_fen: int | None,
     now: float,
-    room: tuple[float, Block | None],
+    room: Room,
     most_s: float,
     *,
     is_staff: bool,
@@ -31,7 +53,7 @@ def longer(
 
     Args:
         price_fen: What it costs; None for the price of a minute as agreed so far.
-        room: From ``Calendars.room_s``.
+        room: The least that the calendar and the rules leave.
         most_s: How much may be added in all.
         is_staff: Whether who asks may know what is in the way.
 
@@ -41,14 +63,13 @@ def longer(
     """
     if order.state is not OrderState.IN_SERVICE:
         raise conflict("not_in_service", f"the order is {order.state}: only a running service can be made longer")
-    room_s, block = room
-    fits_min = longest_min(min(room_s, most_s - order.added_s))
+    fits_min = longest_min(min(room.s, most_s - order.added_s))
     if order.added_s + added_s > most_s:
         raise Invalid(
             f"at most {fits_min} more minutes can be added", field="minutes", facts={"longest_minutes": fits_min}
         )
-    if block is not None and added_s > room_s:
-        raise _clash(fits_min, block, is_staff=is_staff)
+    if added_s > room.s:
+        raise _clash(fits_min, room, is_staff=is_staff)
     started_at = order.started_at if order.started_at is not None else order.changed_at
     if price_fen is None:
         price_fen = (2 * order.service_fen * round(added_s) + round(order.duration_s)) // (2 * round(order.duration_s))
@@ -71,11 +92,12 @@ def clash_facts(block: Block) -> dict[str, object]:
     return facts | ({"clash_order": block.order_id} if block.order_id is not None else {})
 
 
-def _clash(minutes: int, block: Block, *, is_staff: bool) -> Conflict:
-    ways = (("shorter",) if minutes else ()) + _OTHER_WAYS[block.kind]
+def _clash(minutes: int, room: Room, *, is_staff: bool) -> Conflict:
+    ways = (("shorter",) if minutes else ()) + _OTHER_WAYS[room.clash]
+    why = _IN_THE_WAY.get(room.clash, f"a {room.clash.replace('_', ' ')} follows")
     return Conflict(
-        f"a {block.kind.replace('_', ' ')} follows: at most {minutes} minutes fit",
+        f"{why}: at most {minutes} minutes fit",
         code="add_time_clash",
-        facts={"longest_minutes": minutes, "clash": block.kind.value, "alternatives": list(ways)}
-        | (clash_facts(block) if is_staff else {}),
+        facts={"longest_minutes": minutes, "clash": room.clash, "alternatives": list(ways)}
+        | (clash_facts(room.block) if is_staff and room.block is not None else {}),
     )

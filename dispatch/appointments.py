@@ -14,7 +14,7 @@ from core.ids import REQUEST_PREFIX, IdSource, OrderId, UserId
 from dispatch import add_time, cancellation, schedule
 from dispatch import events as e
 from dispatch.book import Book
-from dispatch.calendar import Block, Calendars, service_begins_at
+from dispatch.calendar import Block, Calendars, ends_at, service_begins_at
 from dispatch.desk import Desk
 from dispatch.errors import conflict, no_such_order
 from dispatch.events import CloseReason, Effect, OrderFact
@@ -128,7 +128,14 @@ class Appointments:
         return self._close(order, RequestState.EXPIRED, OrderFact.TIME_EXPIRED, SYSTEM, now)
 
     def _longer(self, order: Order, added_s: float, price_fen: int | None, now: float, *, is_staff: bool) -> Order:
-        room = self._calendars.room_s(order, now)
+        room_s, block = self._calendars.room_s(order, now)
+        finishes_at = ends_at(order, now)
+        rooms = [add_time.Room(room_s, block.kind.value if block is not None else "", block)]
+        rooms += [
+            add_time.Room(until_at - finishes_at, reason.label)
+            for reason, until_at in self._standing.fits_until(order, now).items()
+        ]
+        room = min(rooms, key=lambda room: room.s)
         most_s = self._settings.schedule.added_max_s
         return add_time.longer(order, added_s, price_fen, now, room, most_s, is_staff=is_staff)
 
@@ -213,7 +220,7 @@ class Appointments:
 
     def _move_job(self, moved: Order, user: UserId, event: e.Rescheduled, now: float) -> tuple[Order, list[Effect]]:
         """Its technician must fit it then, too, and be able to come."""
-        self._standing.check(moved, user, now, Moment.CHANGE)
+        self._standing.check(moved, user, now, Moment.TIME)
         arrives_at = self._calendars.arrives_at(moved, user, now)
         late_s = arrives_at - event.scheduled_for
         if late_s > self._settings.schedule.late_max_s:

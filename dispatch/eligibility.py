@@ -55,6 +55,18 @@ def nights(
     return hours.nights(settings.night_begins_h, settings.night_ends_h, now, until_at)
 
 
+def walks_far(technician: Technician, way_m: float | None, settings: EligibilitySettings) -> bool:
+    """Whether a way is too far for somebody to walk at night; never without the rule, or one that is not known."""
+    most_m = settings.night_walk_max_m
+    return most_m > 0.0 and not technician.own_transport and way_m is not None and way_m > most_m
+
+
+def lit_until(home_at: float, hours: Hours, settings: EligibilitySettings) -> float:
+    """When the night begins that somebody who would be home at ``home_at`` is in, or else the next; inf for none."""
+    spans = hours.nights(settings.night_begins_h, settings.night_ends_h, home_at, home_at + calendar.DAY_S)
+    return min((from_at for from_at, _ in spans), default=inf)
+
+
 def walks_at_night(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArray:
     """Who would have to go far at night without transport of their own, shape (len(rows), m).
 

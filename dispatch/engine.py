@@ -562,7 +562,7 @@ class DispatchEngine:
 
     def _step_facts(self, order: Order, move: OrderMove, now: float) -> dict[str, Any]:
         if move is OrderMove.EN_ROUTE:
-            return {"eta_s": self._watch.travel_s(order, now)}
+            return {"eta_s": self._watch.travel_s(order, now), "way_m": self._watch.way_m(order, now)}
         if move is OrderMove.ARRIVE:
             return {"waits_until": arrival.waits_until(order, now, self._settings.arrival)}
         if move is OrderMove.DEPART:
@@ -610,6 +610,7 @@ class DispatchEngine:
             {"offer": offer.offer_id, "technician": offer.technician},
             technician=offer.technician,
             eta_s=offer.travel_s,
+            way_m=offer.distance_m,
             booked_for=begins_at if is_later else None,
             reason="",
         )

@@ -207,8 +207,9 @@ class TimeAdded:
         by: Who says so; must be the customer or the technician unless ``staff``.
         price_fen: What it costs; None for the price of a minute as agreed so far.
 
-    Refused: ``not_found``, ``not_in_service``, ``invalid`` (more than ``added_max_s`` in all), ``add_time_clash``,
-    ``add_time_pending`` (the technician has asked already), ``idempotency_key_reused``.
+    Refused: ``not_found``, ``not_in_service``, ``invalid`` (more than ``added_max_s`` in all), ``add_time_clash`` (with
+    the calendar, the end of the technician's papers, or a walk home at night), ``add_time_pending`` (the technician has
+    asked already), ``idempotency_key_reused``.
     """
 
     order_id: OrderId
@@ -247,7 +248,8 @@ class Rescheduled:
 
     Refused: ``not_found``, ``time_fixed`` (its technician is on the way, or it has ended), ``scheduled_in_past``,
     ``scheduled_too_far``, ``staff_needed`` (a customer whom calling it off would cost a fee), ``calendar_conflict``
-    (its technician cannot come then), ``no_longer_fits`` (such as papers that are over by then), ``filter_failed`` or
+    (its technician cannot come then), ``no_longer_fits`` (their papers are over by then, or they would walk home at
+    night: ``facts.lacking``; what spoke against them before is staff's to settle), ``filter_failed`` or
     ``pick_unavailable`` (whom the customer picked cannot do it then).
     """
 

@@ -136,6 +136,11 @@ class JobWatch:
             return order.eta_s
         return self._travel.between_s(seen.point, order.site.point, now)
 
+    def way_m(self, order: Order, now: float) -> float | None:
+        """Great-circle metres from the newest position; what the order knows of it without one."""
+        seen = self.sighting(order, now)
+        return order.way_m if seen is None else seen.distance_m
+
     # -- proof ----------------------------------------------------------------------------------------------
 
     def check_step(self, order: Order, event: e.StepTaken, now: float) -> None:

@@ -180,6 +180,8 @@ class Order:
     stars: int | None = None
     eta_s: float | None = None
     """Travel estimate of the accepted offer."""
+    way_m: float | None = None
+    """How far from its place its technician was when they took it, then when they set out; None for unknown."""
     scheduled_for: float | None = None
     """When the service shall begin; None for as soon as possible."""
     picked: UserId | None = None

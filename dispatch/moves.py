@@ -226,6 +226,7 @@ class Moves:
             by,
             technician=None,
             eta_s=None,
+            way_m=None,
             booked_for=None,
             lost_at=None,
             radius_step=0,

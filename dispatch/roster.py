@@ -208,4 +208,5 @@ class Roster:
 
 def _record(who: Technician) -> tuple[object, ...]:
     """What of a technician speaks for or against orders whatever they are doing."""
-    return who.verified, who.cities, who.skills, who.gender, who.tier, who.papers, who.services, who.zones
+    limits = who.services, who.zones
+    return who.verified, who.cities, who.skills, who.gender, who.tier, who.papers, who.own_transport, limits

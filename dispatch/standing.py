@@ -4,17 +4,18 @@ The rule itself is the round's (``pairs.py`` names its doors); which of its reas
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 import numpy as np
 
+from core.errors import Conflict
 from core.ids import OrderId, UserId
-from dispatch import candidates, chaining, reach
+from dispatch import candidates, chaining, eligibility, reach
 from dispatch.book import Book
-from dispatch.calendar import Calendars
-from dispatch.errors import conflict
+from dispatch.calendar import Calendars, ends_at, service_begins_at
 from dispatch.exclusions import RULES, Moment, labels
-from dispatch.model import Order, OrderState
+from dispatch.model import Order, OrderState, Technician
 from dispatch.pairs import Pairs
 from dispatch.places import Places
 from dispatch.ports import TravelRate
@@ -59,7 +60,9 @@ class Standing:
         who = self._book.technicians.get(user)
         if who is None:
             return [Exclusion.CITY]
-        found, _ = self._pairs.against_now(order, who, now)
+        found, travel_s = self._pairs.against_now(order, who, now)
+        if travel_s is None and self._walks_home_at_night(order, who, now):
+            found.append(Exclusion.NIGHT_TRANSPORT)
         return [
             reason
             for reason in found
@@ -67,6 +70,37 @@ class Standing:
             and reason.label not in order.override
             and not (by_staff and RULES[reason].is_overridable)
         ]
+
+    def _walks_home_at_night(self, order: Order, who: Technician, now: float) -> bool:
+        """As ``eligibility.walks_at_night`` of somebody whose place is not known, by the way that the order knows."""
+        rules = self._settings.eligibility
+        if not eligibility.walks_far(who, order.way_m, rules):
+            return False
+        way_s = self._way_s(order, now)
+        begins_at = service_begins_at(order, now + way_s)
+        out_at, home_at = begins_at - way_s, begins_at + order.duration_s + way_s
+        return bool(self._calendars.hours.nights(rules.night_begins_h, rules.night_ends_h, out_at, home_at))
+
+    def _way_s(self, order: Order, now: float) -> float:
+        start_s, s_per_m = self._travel.rate(now)
+        return start_s + s_per_m * (order.way_m or 0.0)
+
+    def fits_until(self, order: Order, now: float) -> dict[Exclusion, float]:
+        """Until when the running service of an order may last before each rule of ``Moment.TIME`` speaks against it.
+
+        The way home is taken to be as long as the way there.
+        """
+        who = self._book.technicians.get(order.technician) if order.technician is not None else None
+        if who is None:
+            return {}
+        rules = self._settings.eligibility
+        needed = eligibility.papers_needed(self._book.shard.city, rules)
+        found = {Exclusion.PAPERS: eligibility.papers_until(who, needed)}
+        way_s = self._way_s(order, now)
+        walks = eligibility.walks_far(who, order.way_m, rules)
+        lit_until = eligibility.lit_until(ends_at(order, now) + way_s, self._calendars.hours, rules) if walks else inf
+        found[Exclusion.NIGHT_TRANSPORT] = lit_until - way_s
+        return {reason: until_at for reason, until_at in found.items() if reason.label not in order.override}
 
     def misfits(self, user: UserId, now: float) -> dict[OrderId, list[Exclusion]]:
         """Orders that the technician has not arrived at and that their record does not fit, with what it lacks."""
@@ -82,7 +116,11 @@ class Standing:
         """Raise ``Conflict`` (``no_longer_fits``), naming each reason of ``against``."""
         reasons = self.against(order, user, now, moments, by_staff=by_staff)
         if reasons:
-            raise conflict("no_longer_fits", f"the technician does not fit the order any more: {labels(reasons)}")
+            raise Conflict(
+                f"the technician does not fit the order any more: {labels(reasons)}",
+                code="no_longer_fits",
+                facts={"lacking": [reason.label for reason in reasons]},
+            )
 
     # -- many pairs -----------------------------------------------------------------------------------------
 

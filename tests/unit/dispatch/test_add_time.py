@@ -1,14 +1,18 @@
 """A service that is made longer while it runs, and one that its technician gives away."""
 
+from typing import Any
+
 import pytest
 
 from core.errors import Conflict, DoorstepError, Invalid, NotFound
 from core.ids import UserId
 from dispatch import events as e
+from dispatch.add_time import Room, longer
 from dispatch.events import Step
-from dispatch.model import Order, OrderState, RequestState, Rest, Shift, TimeRequest
-from dispatch.settings import DispatchSettings, ScheduleSettings
-from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, heard, north, tells
+from dispatch.exclusions import RULES, Moment
+from dispatch.model import Mode, Order, OrderState, RequestState, Rest, Shift, TimeRequest
+from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
+from tests.unit.dispatch.world import ANNA, CENTRE, OPS, T0, World, asks, heard, north, tells
 
 HOUR = 3_600.0
 TINA = UserId("tina")
@@ -218,3 +222,89 @@ def test_a_technician_gives_an_order_away_before_they_arrive_and_keeps_no_claim(
     assert effects == [tells("reassigned", previous_technician="tina", order__state=OrderState.MATCHING), asks("ben")]
     assert isinstance(refused(world, mine), NotFound)
     assert world.order(order.order_id).placed_at == order.placed_at
+
+
+LATE: dict[str, Any] = {"night_walk_max_m": 500.0, "night_begins_h": 0.5}
+"""The night begins at half past midnight, 8,200 s after the world does."""
+
+
+def far_from_home(metres: float = 1_000.0, **record: Any) -> tuple[World, Order]:
+    """Tina has come so many metres and begun with an hour of work; her papers end two hours after that."""
+    world = World(eligibility=EligibilitySettings(papers=("health",), **LATE))
+    world.join("tina", metres, **({"papers": {"health": T0 + 50 * HOUR}} | record))
+    order = world.place()
+    world.accept("tina")
+    world.steps(order, *STARTS)
+    world.seen(TINA, CENTRE)
+    return world, world.order(order.order_id)
+
+
+def test_nobody_is_kept_until_they_would_walk_home_at_night() -> None:
+    world, order = far_from_home()  # 310 s of way home: until 7,890 s
+    error = refused(world, add(order, 72))
+    assert (error.code, error.facts) == (
+        "add_time_clash",
+        {"longest_minutes": 71, "clash": "night_transport", "alternatives": ["shorter", "own_transport"]},
+    )
+    assert refused(world, add(order, 72, OPS, staff=True)).facts == error.facts
+    assert refused(world, add(order, 72, TINA)).facts == error.facts
+    world.feed(add(order, 71))
+    error = refused(world, add(order, 1))
+    assert error.facts == {"longest_minutes": 0, "clash": "night_transport", "alternatives": ["own_transport"]}
+    world.put("tina", own_transport=True, papers={"health": T0 + 50 * HOUR})
+    world.feed(add(order, 90))
+
+
+def test_who_lives_near_or_drives_stays_as_long_as_their_calendar_allows() -> None:
+    for world, order in (far_from_home(400.0), far_from_home(own_transport=True)):
+        assert heard(world.feed(add(order, 180))) == [tells("time_added")]
+
+
+def test_a_service_that_was_in_the_night_may_go_on_into_the_day() -> None:
+    world = World(eligibility=EligibilitySettings(**LATE))
+    world.tick(7.5 * HOUR)  # 5:43
+    world.join("tina", 1_000)
+    order = world.place(mode=Mode.MANUAL)
+    world.feed(e.OrderAssigned(order.order_id, TINA, OPS, "a taxi waits", ("night_transport",)))
+    world.steps(order, *STARTS)
+    world.feed(add(order, 60))
+
+
+def test_what_staff_passed_over_by_name_does_not_bound_it() -> None:
+    world = World(eligibility=EligibilitySettings(**LATE))
+    world.tick(5_000)
+    world.join("tina", 1_000)
+    order = world.place(mode=Mode.MANUAL)
+    world.feed(e.OrderAssigned(order.order_id, TINA, OPS, "a taxi waits", ("night_transport",)))
+    world.steps(order, *STARTS)
+    assert heard(world.feed(add(order, 60))) == [tells("time_added")]
+
+
+def test_nobody_works_longer_than_their_papers_are_valid() -> None:
+    world, order = far_from_home(400.0, papers={"health": T0 + 2 * HOUR})
+    error = refused(world, add(order, 61))
+    assert (error.code, error.facts) == (
+        "add_time_clash",
+        {"longest_minutes": 60, "clash": "papers", "alternatives": ["shorter", "renew_papers"]},
+    )
+    world.feed(add(order, 60))
+
+
+def test_what_the_technician_asks_for_is_judged_again_when_the_customer_agrees() -> None:
+    world, order = far_from_home(400.0, papers={"health": T0 + 2 * HOUR})
+    world.feed(add(order, 60, TINA))
+    request = world.order(order.order_id).time_request
+    assert request is not None
+    world.put("tina", papers={"health": T0 + 1.5 * HOUR})
+    error = refused(world, e.TimeAnswered(order.order_id, ANNA, request.request_id, agrees=True))
+    assert error.facts["clash"] == "papers"
+
+
+def test_every_rule_that_depends_on_the_time_bounds_a_service_and_says_what_else_could_be_done() -> None:
+    world, order = far_from_home()
+    bounds = world.engine._standing.fits_until(order, world.now)
+    assert bounds.keys() == {reason for reason, rule in RULES.items() if rule.asked & Moment.TIME}
+    for reason in bounds:
+        with pytest.raises(Conflict) as caught:
+            longer(order, 1_200.0, None, world.now, Room(600.0, reason.label), HOUR, is_staff=True)
+        assert caught.value.facts["alternatives"] != ["shorter"]

@@ -1,12 +1,14 @@
 """An order that has not begun is moved to another time."""
 
+from typing import Any
+
 import pytest
 
 from core.errors import DoorstepError, NotFound
 from core.ids import UserId
 from dispatch import events as e
 from dispatch.events import CloseReason, Step
-from dispatch.model import Fallback, Mode, Order, OrderState, Rest
+from dispatch.model import DutyState, Fallback, Mode, Order, OrderState, Rest
 from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
 
@@ -84,6 +86,59 @@ def test_its_technician_must_have_their_papers_then_too() -> None:
     w.accept("tina")
     assert refused(w, move(order, 9.5 * HOUR, OPS, staff=True)).code == "no_longer_fits"
     w.feed(move(order, 8 * HOUR, OPS, staff=True))
+
+
+LATE = EligibilitySettings(night_walk_max_m=500.0, night_begins_h=10.0, night_ends_h=16.0)
+"""It is night from 10 to 16 o'clock, 11.8 to 17.8 hours after the world begins."""
+
+
+def booked_by_day(**record: Any) -> tuple[World, Order]:
+    """Tina, 2 km away, has accepted an order for an hour that ends long before night."""
+    w = World(DispatchSettings(eligibility=LATE, schedule=ScheduleSettings(lead_s=24 * HOUR)))
+    w.join("tina", 2_000, **record)
+    order = w.place(scheduled_for=T0 + 8 * HOUR)
+    w.accept("tina")
+    return w, order
+
+
+@pytest.mark.parametrize("at", [11 * HOUR, 12 * HOUR, 17 * HOUR, 17.85 * HOUR], ids=["end", "begin", "home", "out"])
+def test_nobody_is_moved_into_a_night_that_they_would_walk_through(at: float) -> None:
+    for off_duty in (False, True):
+        w, order = booked_by_day()
+        if off_duty:  # where they are is not known then: as when they took it
+            w.feed(e.DutySet(TINA, DutyState.OFF))
+        for event in (move(order, at), move(order, at, OPS, staff=True)):
+            error = refused(w, event)
+            assert (error.code, error.facts) == ("no_longer_fits", {"lacking": ["night_transport"]})
+        assert w.order(order.order_id).scheduled_for == order.scheduled_for
+        w.feed(move(order, 10 * HOUR))
+    w, order = booked_by_day(own_transport=True)
+    w.feed(move(order, at))
+
+
+def test_whom_staff_chose_is_moved_into_the_night_only_if_they_passed_over_that_rule() -> None:
+    for override in ((), ("night_transport",)):
+        w = World(DispatchSettings(eligibility=LATE, schedule=ScheduleSettings(lead_s=24 * HOUR)))
+        w.join("tina", 2_000)
+        order = w.place(scheduled_for=T0 + 8 * HOUR, mode=Mode.MANUAL)
+        w.feed(e.OrderAssigned(order.order_id, TINA, OPS, "a regular", override))
+        if override:
+            w.feed(move(order, 13 * HOUR))
+        else:
+            assert refused(w, move(order, 13 * HOUR)).facts == {"lacking": ["night_transport"]}
+
+
+def test_a_move_is_refused_for_what_the_new_time_is_to_blame_for_and_for_nothing_else() -> None:
+    papers = EligibilitySettings(papers=("health",))
+    w = World(DispatchSettings(eligibility=papers, schedule=ScheduleSettings(lead_s=24 * HOUR)))
+    w.join("tina", papers={"health": T0 + 10 * HOUR})
+    order = w.place(scheduled_for=T0 + 7 * HOUR)
+    w.accept("tina")
+    w.put("tina", verified=False, skills=frozenset({"nails"}), papers={"health": T0 + 10 * HOUR})
+    error = refused(w, move(order, 9.5 * HOUR))
+    assert error.facts == {"lacking": ["papers"]}
+    assert "unverified" not in error.message, "staff know of it, and it is none of the customer's business"
+    assert heard(w.feed(move(order, 8 * HOUR))) == [tells("rescheduled", order__technician="tina")]
 
 
 def test_a_technician_cannot_be_moved_into_the_job_they_are_doing() -> None:

@@ -105,6 +105,25 @@ def test_staff_hear_of_a_booking_that_the_record_does_not_fit_and_nobody_sets_ou
     world.steps(order, Step.EN_ROUTE)
 
 
+def test_who_sells_their_car_loses_an_offer_at_night_and_staff_hear_of_a_booking() -> None:
+    # The world begins at thirteen minutes past ten in the evening.
+    for is_copy in (False, True):
+        world = World(
+            eligibility=EligibilitySettings(night_walk_max_m=300.0), schedule=ScheduleSettings(lead_s=4 * HOUR)
+        )
+        world.join("tina", own_transport=True)
+        order = booked(world)
+        world.place()
+        known = world.engine.technician(TINA)
+        assert known is not None
+        there = e.TechnicianCopied(replace(known, version=known.version + 1, own_transport=False))
+        effects = world.feed(there) if is_copy else world.put("tina")
+        assert Like(e.JobNews, what=News.UNFIT, order__order_id=order.order_id) in effects
+        assert closes("tina", CloseReason.REVOKED) in effects
+        told = [event.detail for event in world.ledger.events if event.what == News.UNFIT]
+        assert told == [{"technician": "tina", "lacking": "night_transport"}]
+
+
 def test_who_was_given_a_booking_in_spite_of_a_wish_may_set_out() -> None:
     world = world_of()
     order = world.place(scheduled_for=T0 + 2 * HOUR, gender_preference=Gender.MALE)
