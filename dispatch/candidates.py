@@ -71,6 +71,9 @@ def filters(problem: Problem, rows: IntArray, distance_m: FloatArray) -> Iterato
         _, ends_at = calendar.service_times(problem, rows, cost.ways_s(problem, rows, distance_m))
         yield Exclusion.PAPERS, problem.people.papers_until[None, :] < ends_at
     yield from eligibility.filters(problem, rows)
+    if len(problem.people.spare):
+        is_asked = o.wave[rows] > 0 if len(o.wave) else np.zeros(len(rows), dtype=np.bool_)
+        yield Exclusion.OFFERED, is_asked[:, None] & problem.people.spare[None, :]
     yield from _pairs(Exclusion.OWN_ORDER, row_of[problem.own_order], problem.own_technician, shape)
     if len(o.only):
         only = o.only[rows]

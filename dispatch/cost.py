@@ -80,6 +80,14 @@ def turns_s(problem: Problem) -> FloatArray:
     return cost_s
 
 
+def take_back_s(problem: Problem) -> FloatArray:
+    """What it costs that each technician's open offer must be taken back, seconds >= 0, shape (m,)."""
+    spare = problem.people.spare
+    if not len(spare):
+        return np.zeros(len(problem.technicians.ids))
+    return np.where(spare, problem.policy.take_back_s, 0.0)
+
+
 def decline_s(problem: Problem, rows: IntArray) -> FloatArray:
     """What the probable refusal of each technician costs these orders, seconds >= 0, shape (len(rows), m)."""
     m = len(problem.technicians.ids)

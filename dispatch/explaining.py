@@ -209,6 +209,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
     turns_s = cost.turns_s(problem)
     waiting_s = float(cost.waiting_s(problem, rows)[0])
     starts = cost.starts(problem)
+    take_back_s = cost.take_back_s(problem)
     ties: FloatArray = cost.tie_breaks(problem.technicians.ids, problem.seed)
     details = calendar.reasons(problem, row, table_m) if (codes == Exclusion.CALENDAR).any() else {}
     ranking, excluded = [], []
@@ -225,6 +226,7 @@ def judge(problem: Problem, row: int, radius_m: float) -> tuple[list[RankedCandi
             OfferTerm("turns", float(turns_s[i])),
             OfferTerm("waiting", -waiting_s),
             *(OfferTerm(name, -float(seconds[i])) for name, seconds in starts.items()),
+            *((OfferTerm("take_back", float(take_back_s[i])),) if len(problem.people.spare) else ()),
         )
         total_s = sum(term.seconds for term in terms)
         candidate = RankedCandidate(

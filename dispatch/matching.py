@@ -2,14 +2,15 @@
 
 Each order keeps its cheapest candidates as edges; the graph falls into components; a component of one order takes
 the cheapest, a larger one is solved exactly and densely (docs/adr/0005). Orders left over are weighed against
-whoever is left, in wider circles if need be, until nothing more is found. A round over its time budget is solved
+whoever is left, in wider circles if need be, until nothing more is found. An order that may be offered to several has
+a row for each, and all second rows choose after all first ones, and so on. A round over its time budget is solved
 again greedily, which takes milliseconds at any size (docs/adr/0016).
 
 An order may stay unmatched at a price. The usual private dummy column for each order is not built: edges are priced
 by what they are worth above leaving their order out, and a missing edge is worth nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,22 +62,23 @@ def solve(problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[
         refused[problem.refused_order] = True
         base_s, unmatched_s = _base_s(problem), _unmatched_s(problem)
         free = np.ones(m, dtype=np.bool_)
-        for number in range(PASSES_MAX):
-            left = np.flatnonzero(chosen < 0)
-            edges = _edges(problem, left, free, base_s, unmatched_s, steps, counts if number == 0 else None)
-            if solver is Solver.GREEDY:
-                worth_s = edges.cost_s - unmatched_s[edges.order]
-                rows, columns, picked = assign_greedily(edges.order, edges.technician, worth_s)
-            else:
-                rows, columns, picked = assign(
-                    edges.order, edges.technician, edges.cost_s, n, m, unmatched_s, is_wanted
-                )
-            if not len(rows):
-                break
-            chosen[rows], chosen_m[rows] = columns, edges.distance_m[picked]
-            free[columns] = False
-            if len(rows) == len(left) or not free.any():
-                break
+        for wave in _waves(problem):
+            for number in range(PASSES_MAX):
+                left = wave[chosen[wave] < 0]
+                edges = _edges(problem, left, free, base_s, unmatched_s, steps, counts if number == 0 else None)
+                if solver is Solver.GREEDY:
+                    worth_s = edges.cost_s - unmatched_s[edges.order]
+                    rows, columns, picked = assign_greedily(edges.order, edges.technician, worth_s)
+                else:
+                    rows, columns, picked = assign(
+                        edges.order, edges.technician, edges.cost_s, n, m, unmatched_s, is_wanted
+                    )
+                if not len(rows):
+                    break
+                chosen[rows], chosen_m[rows] = columns, edges.distance_m[picked]
+                free[columns] = False
+                if len(rows) == len(left) or not free.any():
+                    break
     return Solution(
         pairs=_pairs(problem, chosen, chosen_m),
         steps=tuple(steps.tolist()),
@@ -84,6 +86,16 @@ def solve(problem: Problem, solver: Solver = Solver.EXACT, is_wanted: Callable[[
         refused=tuple(refused.tolist()),
         solver=solver,
     )
+
+
+def _waves(problem: Problem) -> Iterator[IntArray]:
+    """Rows that choose at the same time: every order's first technician is chosen before anybody's second."""
+    wave = problem.orders.wave
+    if not len(wave):
+        yield np.arange(len(problem.orders.ids))
+        return
+    for number in np.unique(wave).tolist():
+        yield np.flatnonzero(wave == number)
 
 
 def likely(problem: Problem) -> tuple[IntArray, IntArray]:
@@ -102,7 +114,7 @@ def _base_s(problem: Problem) -> FloatArray:
     base = cost.tie_breaks(problem.technicians.ids, problem.seed)
     for seconds in cost.starts(problem).values():
         base -= seconds
-    return base + cost.wait_s(problem.technicians) + cost.turns_s(problem)
+    return base + cost.wait_s(problem.technicians) + cost.turns_s(problem) + cost.take_back_s(problem)
 
 
 def _unmatched_s(problem: Problem) -> FloatArray:
@@ -131,12 +143,13 @@ def _edges(
     for start in range(0, len(left), chunk):
         rows = left[start : start + chunk]
         distance_m = candidates.distances_m(problem, rows)
-        eligible = (candidates.exclusions(problem, rows, distance_m) == 0) & free
-        step = candidates.widen(problem, rows, eligible, distance_m)
+        fit = candidates.exclusions(problem, rows, distance_m) == 0
+        step = candidates.widen(problem, rows, fit & free, distance_m)
         steps[rows] = step
-        eligible &= distance_m <= np.asarray(problem.policy.radius_steps_m)[step][:, None]
+        fit &= distance_m <= np.asarray(problem.policy.radius_steps_m)[step][:, None]
         if counts is not None:
-            counts[rows] = eligible.sum(axis=1)
+            counts[rows] = fit.sum(axis=1)
+        eligible = fit & free
         cost_s = cost.ways_s(problem, rows, distance_m) + base_s
         if len(problem.people.decline):
             cost_s += cost.decline_s(problem, rows)
@@ -260,6 +273,8 @@ def _pairs(problem: Problem, chosen: IntArray, distance_m: FloatArray) -> tuple[
         ("waiting", -cost.waiting_s(problem, rows)),
         *((name, -seconds[columns]) for name, seconds in starts.items()),
     ]
+    if len(problem.people.spare):
+        named.append(("take_back", cost.take_back_s(problem)[columns]))
     lists = [(name, seconds.tolist()) for name, seconds in named]
     return tuple(
         Pair(

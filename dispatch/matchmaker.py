@@ -18,13 +18,25 @@ from typing import Any, Final
 import numpy as np
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import bystanders, chaining, learned_ways, matching, modes, reach, rounds, shadow, technician
+from dispatch import bystanders, chaining, learned_ways, matching, modes, reach, rounds, shadow, spare, technician
+from dispatch import offer as offers
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars
 from dispatch.deadlines import Deadlines, Due
-from dispatch.events import AskWays, Effect, RemindOffer, RoundSolved, SendOffer, SolveRound, WaysTold
+from dispatch.events import (
+    AskWays,
+    CloseOffer,
+    CloseReason,
+    Effect,
+    RemindOffer,
+    RoundSolved,
+    SendOffer,
+    SolveRound,
+    WaysTold,
+)
 from dispatch.model import Offer, OfferState, OfferTerm, Order, ShadowDecision, SkippedRounds, StoredRound, Technician
 from dispatch.news import technician_changed
+from dispatch.offer import OfferMove
 from dispatch.places import Places
 from dispatch.ports import TravelRate
 from dispatch.problem import Exclusion, Pair, Problem, Solution
@@ -191,7 +203,7 @@ class Matchmaker:
     def _run(self, now: float) -> list[Effect]:
         book = self._book
         finishing = chaining.finishing(book, now, self._settings.schedule.chain_s)
-        orders, more = self._choose_orders(anybody=bool(book.idle or finishing))
+        orders, more = self._choose_orders(anybody=bool(book.idle or finishing or spare.technicians(book)))
         if not orders:
             self._again(now + self._settings.round.retry_s)
             return []
@@ -217,6 +229,7 @@ class Matchmaker:
             travel=self._travel.rate(now),
             hours=self._calendars.hours,
             finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s),
+            spare=self._spare(orders),
             settings=self._settings,
             whole=whole,
         )
@@ -233,6 +246,11 @@ class Matchmaker:
         else:
             problem = learned_ways.fill(problem, self._travel)
         return self._decide(round_id, problem, now, is_old=False)
+
+    def _spare(self, orders: Sequence[Order]) -> Collection[UserId]:
+        """Whose open offer may be taken back, if there is an order to take it for."""
+        is_unasked = any(order.order_id in self._book.unasked for order in orders)
+        return spare.technicians(self._book) if is_unasked else ()
 
     def _is_large(self, problem: Problem) -> bool:
         return len(problem.orders.ids) * len(problem.technicians.ids) > self._settings.round.inline_cells_max
@@ -331,15 +349,19 @@ class Matchmaker:
 
     def _is_free(self, pair: Pair, now: float) -> bool:
         """Whether both still look for somebody: an offer of this very round may have changed that."""
-        return OrderId(pair.order_id) in self._book.waiting and self._may_be_asked(UserId(pair.technician), now)
-
-    def _may_be_asked(self, user: UserId, now: float) -> bool:
+        order_id, user = OrderId(pair.order_id), UserId(pair.technician)
+        if order_id not in self._book.waiting:
+            return False
         chain_s = self._settings.schedule.chain_s
-        return user in self._book.idle or chaining.remaining_s(self._book, user, now, chain_s) is not None
+        if user in self._book.idle or chaining.remaining_s(self._book, user, now, chain_s) is not None:
+            return True
+        return order_id in self._book.unasked and user in spare.among(self._book, [user])
 
     def _offer(self, pair: Pair, round_id: str, now: float) -> list[Effect]:
         book, settings = self._book, self._settings
         order = book.orders[OrderId(pair.order_id)]
+        before = book.live_offer(UserId(pair.technician))
+        taken_back = [] if before is None else [self._take_back(before, now)]
         offer = book.put_offer(
             Offer(
                 tenant=order.tenant,
@@ -360,7 +382,7 @@ class Matchmaker:
             )
         )
         asked: Technician = replace(book.technicians[offer.technician], unheard_since=None)
-        if asked.technician not in book.job_of:
+        if asked.technician not in book.job_of and before is None:
             asked = technician.advance(asked, WorkMove.ASK, now, book.story(order.order_id))
         asked = book.put_technician(asked)
         self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
@@ -368,9 +390,23 @@ class Matchmaker:
         self.arm_reminder(offer, now)
         book.note(order, now, "offered", "system", offer=offer.offer_id, technician=offer.technician)
         return [
+            *taken_back,
             SendOffer(offer, order, _why(pair)),
             technician_changed(book, asked, "work", now, settings.rating),
         ]
+
+    def _take_back(self, offer: Offer, now: float) -> Effect:
+        """Withdraw one of several offers of an order, for another order that nobody is asked for."""
+        offer = self.close(offer, OfferMove.REVOKE, now)
+        named = {"offer": offer.offer_id, "technician": offer.technician}
+        self._book.note(self._book.orders[offer.order_id], now, "revoked", "system", **named, reason="needed")
+        return CloseOffer(offer, CloseReason.REVOKED)
+
+    def close(self, offer: Offer, move: OfferMove, now: float, **facts: Any) -> Offer:
+        """Settle an offer."""
+        for due in (Due.EXPIRE, Due.UNDELIVERED, Due.REMIND):
+            self._deadlines.drop(due, offer.offer_id)
+        return self._book.put_offer(offers.advance(offer, move, now, self._book.story(offer.order_id), **facts))
 
     # -- reminders ------------------------------------------------------------------------------------------
 
@@ -480,6 +516,7 @@ class Matchmaker:
             settings=settings,
             waived=waived,
             finishing=chaining.finishing(self._book, now, settings.schedule.chain_s),
+            spare=self._spare([order]),
         )
         return problem if self._asks_roads else learned_ways.fill(problem, self._travel)
 

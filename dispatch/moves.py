@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from core.ids import OfferId, OrderId, UserId
 from dispatch import cancellation, leases, modes, overdue, schedule, technician
-from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch import turns as turns_of
 from dispatch.book import Book
@@ -265,9 +264,7 @@ class Moves:
 
     def close(self, offer: Offer, move: OfferMove, now: float, **facts: Any) -> Offer:
         """Settle an offer."""
-        for due in (Due.EXPIRE, Due.UNDELIVERED, Due.REMIND):
-            self._deadlines.drop(due, offer.offer_id)
-        return self._book.put_offer(offers.advance(offer, move, now, self._book.story(offer.order_id), **facts))
+        return self._matchmaker.close(offer, move, now, **facts)
 
     def next_best(self, offer: Offer, what: str, who: UserId, now: float) -> list[Effect]:
         """An offer came to nothing: free its technician and go on to the next, or end the search."""

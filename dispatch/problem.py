@@ -109,6 +109,8 @@ class OrderColumns:
         duration_s: How long the service takes.
         waiting_at: Since when the order looks for a technician; +inf for a row whose waiting counts for nothing. Empty
             when nobody's does.
+        wave: How many are asked for the order before the row's technician. Rows of a lower wave choose first; empty
+            when all are 0, and in rounds up to ``auto/8``, in which all rows chose at once.
     """
 
     ids: tuple[str, ...]
@@ -124,6 +126,7 @@ class OrderColumns:
     begins_at: FloatArray = field(default_factory=_no_numbers)
     duration_s: FloatArray = field(default_factory=_no_numbers)
     waiting_at: FloatArray = field(default_factory=_no_numbers)
+    wave: IntArray = field(default_factory=_nobody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +201,7 @@ class PersonColumns:
             goes, shape (m,).
         service_bit, services: The same of the order's service and those that each technician does.
         barred_order, barred_technician: Rows of pairs of which one has blocked the other, of equal length.
+        spare: Whose open offer may be taken back for an order that nobody is asked for, shape (m,) (``spare.py``).
     """
 
     tier_min: IntArray = field(default_factory=_nobody)
@@ -217,6 +221,7 @@ class PersonColumns:
     services: MaskArray = field(default_factory=_no_bits)
     barred_order: IntArray = field(default_factory=_nobody)
     barred_technician: IntArray = field(default_factory=_nobody)
+    spare: BoolArray = field(default_factory=_no_answers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +259,8 @@ class Policy:
     """What each turn costs that a technician has had more than an idle equal."""
     turn_max_s: float = 0.0
     """Most that their turns cost."""
+    take_back_s: float = 0.0
+    """What it costs to take an open offer back for an order that nobody is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

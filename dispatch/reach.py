@@ -28,12 +28,13 @@ from dispatch.problem import (
     FloatArray,
     IntArray,
     OrderColumns,
+    PersonColumns,
     Policy,
     Problem,
     TechnicianColumns,
 )
 from dispatch.settings import DispatchSettings, RatingSettings
-from geo.distance import distance_m
+from geo.distance import distance_m, table_m
 from geo.position_index import Flag, slots_of
 
 _T = TypeVar("_T")
@@ -62,6 +63,7 @@ def build(
     whole: Mapping[OrderId, bool] = MappingProxyType({}),
     waived: Collection[Exclusion] = (),
     finishing: Mapping[UserId, float] = _NOBODY,
+    spare: Collection[UserId] = (),
 ) -> Problem:
     """The problem of these orders, with ``users`` or whoever is in reach.
 
@@ -70,6 +72,7 @@ def build(
             the index knows of nobody eligible.
         waived: Reasons of ``hard_reasons`` that shall not count.
         finishing: Who is about to finish a job, with the seconds that are left of it (``chaining.finishing``).
+        spare: Whose open offer may be taken back (``spare.technicians``).
 
     Cost:
         About 0.1 ms an order, or 3 us a technician for a round in columns.
@@ -78,13 +81,13 @@ def build(
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
         users = (
-            _neighbours(orders, book, places, now, settings, whole, finishing, is_dark=bool(dark))
+            _neighbours(orders, book, places, now, settings, whole, finishing, spare, is_dark=bool(dark))
             if is_small
             else _everybody(book, places)
         )
-    technicians = _technician_columns(users, book, places, now, settings, waived, finishing)
+    technicians = _technician_columns(users, book, places, now, settings, waived, finishing, spare)
     row_of = {user: row for row, user in enumerate(users)}
-    orders, is_extra = _rows(orders, book)
+    orders, wave = _rows(orders, book)
     refused = [
         (i, row_of[user])
         for i, order in enumerate(orders)
@@ -93,7 +96,7 @@ def build(
     ]
     own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
     blocks = calendar.columns(book, users, orders, hours, now, settings.schedule, settings.round.unmatched_s)
-    columns = _with_woken(_order_columns(orders, is_extra, row_of, book, now, settings), technicians)
+    columns = _with_woken(_order_columns(orders, wave, row_of, book, now, settings), technicians)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
     known = [book.technicians[user] for user in users]
     alarmed = places.in_alarm(users)
@@ -110,7 +113,10 @@ def build(
     if cost.prefers_newcomers(seed, settings.newcomer.share):
         policy = replace(policy, newcomer_s=settings.newcomer.head_start_s)
     people.newcomer = _newcomers(known, settings)
-    turns = _turns(known, technicians, policy, now, settings)
+    if spare:
+        is_spare = np.array([user in spare for user in users], dtype=np.bool_)
+        people.spare = is_spare if is_spare.any() else people.spare
+    turns = _turns(known, technicians, people, policy, now, settings)
     return Problem(
         at=now,
         seed=seed,
@@ -142,16 +148,16 @@ def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:
     )
 
 
-def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], list[bool]]:
-    """The orders, each as often as it may be offered once more, and which of the rows are not their order's first."""
+def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], IntArray]:
+    """The orders, each as often as it may be offered once more, and the wave of each row (``OrderColumns.wave``)."""
     rows: list[Order] = []
-    is_extra: list[bool] = []
+    wave: list[int] = []
     for order in orders:
         live_len = len(book.live_of_order.get(order.order_id, ()))
         more = max(order.offers_len_max - live_len, 1)
         rows.extend([order] * more)
-        is_extra.extend(live_len + number > 0 for number in range(more))
-    return rows, is_extra
+        wave.extend(range(live_len, live_len + more))
+    return rows, np.array(wave, dtype=np.int64)
 
 
 def _counts(settings: DispatchSettings, live: float, shadows: float) -> bool:
@@ -194,6 +200,7 @@ def _policy(settings: DispatchSettings, travel: tuple[float, float]) -> Policy:
         waiting_max_s=settings.waiting.max_s,
         turn_s=settings.turn.s,
         turn_max_s=settings.turn.max_s,
+        take_back_s=settings.broadcast.extra_max_s,
     )
 
 
@@ -215,7 +222,7 @@ def widens_at(order: Order, now: float, settings: DispatchSettings) -> float:
 
 def _order_columns(
     orders: Sequence[Order],
-    is_extra: Sequence[bool],
+    wave: IntArray,
     row_of: Mapping[UserId, int],
     book: Book,
     now: float,
@@ -224,10 +231,10 @@ def _order_columns(
     bits = book.skill_bits
     only = [ANYBODY if order.picked is None else row_of.get(order.picked, NOBODY_IN_REACH) for order in orders]
     unmatched_s = [
-        settings.broadcast.extra_max_s if extra else settings.round.unmatched_s + _place_s(order, now)
-        for order, extra in zip(orders, is_extra, strict=True)
+        settings.broadcast.extra_max_s if number else settings.round.unmatched_s + _place_s(order, now)
+        for order, number in zip(orders, wave.tolist(), strict=True)
     ]
-    special = any(is_extra) or any(order.lost_by for order in orders)
+    special = wave.any() or any(order.lost_by for order in orders)
     return OrderColumns(
         ids=tuple(order.order_id for order in orders),
         lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
@@ -241,11 +248,12 @@ def _order_columns(
         ),
         only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
         unmatched_s=np.array(unmatched_s if special else [], dtype=np.float64),
-        waiting_at=_waiting_at(orders, is_extra, settings),
+        waiting_at=_waiting_at(orders, wave, settings),
+        wave=wave if wave.any() else wave[:0],
     )
 
 
-def _waiting_at(orders: Sequence[Order], is_extra: Sequence[bool], settings: DispatchSettings) -> FloatArray:
+def _waiting_at(orders: Sequence[Order], wave: IntArray, settings: DispatchSettings) -> FloatArray:
     waiting, shadow = settings.waiting, settings.shadow
     if not _counts(settings, waiting.s_per_min * waiting.max_s, shadow.waiting_s_per_min * shadow.waiting_max_s):
         return np.zeros(0)
@@ -259,7 +267,7 @@ def _waiting_at(orders: Sequence[Order], is_extra: Sequence[bool], settings: Dis
         ],
         dtype=np.float64,
     )
-    since_at[np.asarray(is_extra, dtype=np.bool_)] = inf
+    since_at[wave > 0] = inf
     return since_at
 
 
@@ -284,6 +292,7 @@ def _neighbours(
     settings: DispatchSettings,
     whole: Mapping[OrderId, bool],
     finishing: Mapping[UserId, float],
+    spare: Collection[UserId],
     *,
     is_dark: bool,
 ) -> list[UserId]:
@@ -295,6 +304,7 @@ def _neighbours(
     is_asked = bool(needed) or is_dark or any(order.tier_min for order in orders)
     idle = [book.technicians[user] for user in book.idle] if is_asked else []
     on_foot = [person.technician for person in idle if not person.own_transport] if is_dark else []
+    spare_slots = np.array([slot for slot in map(places.slot, spare) if slot is not None], dtype=np.int64)
     found: dict[int, None] = {}
     for order in orders:
         within_m = settings.round.radius_steps_m[step_limit(order, now, settings)]
@@ -330,6 +340,8 @@ def _neighbours(
                 is_found = is_found or len(eligible) > 0
             if is_found and not whole.get(order.order_id):
                 reach_len = settings.round.reach_len_max
+        if order.picked is None and len(spare_slots) and order.order_id not in book.live_of_order:
+            found.update(dict.fromkeys(_nearest_of(spare_slots, order, places, within_m, settings)))
         if order.picked is None:
             found.update(dict.fromkeys(_finishing_near(order, book, places, finishing, within_m, settings)))
         others = places.nearest_any(order.site.point, reach_len, within_m)
@@ -362,6 +374,17 @@ def _finishing_near(
     return [slot for slot in slots if slot is not None]
 
 
+def _nearest_of(
+    slots: IntArray, order: Order, places: Places, within_m: float, settings: DispatchSettings
+) -> list[int]:
+    """The nearest of these slots to an order, nearest first."""
+    index, site = places.index, order.site.point
+    far_m = table_m(np.array([site.lat_deg]), np.array([site.lng_deg]), index.lat[slots], index.lng[slots])[0]
+    nearest = np.argsort(far_m, kind="stable")[: settings.round.candidates_len_max]
+    found: list[int] = slots[nearest[far_m[nearest] <= within_m]].tolist()
+    return found
+
+
 def _is_heard(user: UserId, book: Book, places: Places) -> bool:
     since = book.technicians[user].unheard_since
     slot = places.slot(user)
@@ -376,6 +399,7 @@ def _technician_columns(
     settings: DispatchSettings,
     waived: Collection[Exclusion],
     finishing: Mapping[UserId, float],
+    spare: Collection[UserId],
 ) -> TechnicianColumns:
     index = places.index
     slots: IntArray = slots_of(index, users)
@@ -396,10 +420,7 @@ def _technician_columns(
         rating=_ratings(people, city_mean, now, settings.rating),
         tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
         idle_at=_floats(people, lambda p: p.idle_since, inf),
-        hard=np.array(
-            [next((r for r in hard_reasons(p, book, finishing) if r not in waived), Exclusion.NONE) for p in people],
-            dtype=np.uint8,
-        ),
+        hard=np.array([_hard(p, book, finishing, spare, waived) for p in people], dtype=np.uint8),
     )
     rows = [row for row, user in enumerate(users) if user in finishing]
     return _from_their_jobs(columns, rows, book, now, finishing) if rows else columns
@@ -429,15 +450,22 @@ def _ratings(people: Sequence[Technician], city_mean: float, now: float, setting
 
 
 def _turns(
-    people: Sequence[Technician], columns: TechnicianColumns, policy: Policy, now: float, settings: DispatchSettings
+    people: Sequence[Technician],
+    columns: TechnicianColumns,
+    persons: PersonColumns,
+    policy: Policy,
+    now: float,
+    settings: DispatchSettings,
 ) -> FloatArray:
-    """See ``TechnicianColumns.turns``;"""
+    """See ``TechnicianColumns.turns``."""
     turns = np.array([p.turns for p in people], dtype=np.float64)
     if not _counts(settings, settings.turn.s, settings.shadow.turn_s) or not turns.any():
         return np.zeros(0)
     age_s = np.maximum(now - np.array([p.turns_at for p in people], dtype=np.float64), 0.0)
     starts = cost.head_starts(policy, columns, now)
     fresh = columns.connected & (columns.seen_at >= now - policy.position_fresh_s)
+    if len(persons.spare):
+        fresh &= ~persons.spare
     return turns_of.too_many(
         columns,
         turns * 0.5 ** (age_s / (settings.turn.half_life_min * 60.0)),
@@ -454,6 +482,20 @@ def _newcomers(people: Sequence[Technician], settings: DispatchSettings) -> Bool
 def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: float) -> FloatArray:
     values = (of(thing) for thing in things)
     return np.array([missing if v is None else v for v in values], dtype=np.float64)
+
+
+def _hard(
+    technician: Technician,
+    book: Book,
+    finishing: Mapping[UserId, float],
+    spare: Collection[UserId],
+    waived: Collection[Exclusion],
+) -> Exclusion:
+    """The first of the ``hard_reasons`` that counts. Of an offer that may be taken back the filters decide."""
+    for reason in hard_reasons(technician, book, finishing):
+        if reason not in waived and not (reason is Exclusion.OFFERED and technician.technician in spare):
+            return reason
+    return Exclusion.NONE
 
 
 def hard_reasons(

@@ -25,15 +25,15 @@ from dispatch.problem import (
     WayColumns,
 )
 
-POLICY: Final = "auto/8"
+POLICY: Final = "auto/9"
 """Name and version of the rules by which rounds decide; a change of rules raises the number."""
 
-_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", "auto/5", "auto/6", "auto/7", POLICY})
-"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/7`` asked nobody
-whose phone sleeps, ``auto/6`` judged papers and the night by the moment of the round, counted neither waiting nor turns
-and knew no zones and services, ``auto/5`` knew no ``Problem.people``, ``auto/4`` no ways that were asked for,
-``auto/3`` no calendars, ``auto/2`` no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own``
-either."""
+_REPEATABLE: Final = frozenset({"auto/1", "auto/2", "auto/3", "auto/4", "auto/5", "auto/6", "auto/7", "auto/8", POLICY})
+"""Rules whose rounds are recomputed exactly, as these rules without what their rounds lack: ``auto/8`` let all rows of
+broadcasts choose at once and took no offer back, ``auto/7`` asked nobody whose phone sleeps, ``auto/6`` judged
+papers and the night by the moment of the round, counted neither waiting nor turns and knew no zones and services,
+``auto/5`` knew no ``Problem.people``, ``auto/4`` no ways that were asked for, ``auto/3`` no calendars, ``auto/2``
+no ``OrderColumns.only`` and ``unmatched_s``, ``auto/1`` no ``Problem.own`` either."""
 
 _ZLIB_LEVEL: Final = 1
 """Level 6 saves 5 % more bytes and costs 4 times as long; both were tried on a round of 1,000 technicians."""

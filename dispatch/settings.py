@@ -279,7 +279,8 @@ class BroadcastSettings(Ranged):
     offers_len: Annotated[int, Range(1, 50)] = 5
     """Technicians asked at once for one order; whoever declines is replaced by the next; a number."""
     extra_max_s: Annotated[float, Range(1, 1_000_000)] = 1_800.0
-    """Cost up to which a second and further technician is asked, in seconds; no order goes without for them."""
+    """Cost up to which a second and further technician is asked, in seconds; no order goes without for them: it is also
+    what it costs to take such an offer back for an order that nobody is asked for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.errors import Conflict
 from core.ids import OrderId, UserId
-from dispatch import candidates, chaining, eligibility, reach
+from dispatch import candidates, chaining, eligibility, reach, spare
 from dispatch.book import Book
 from dispatch.calendar import Calendars, ends_at, service_begins_at
 from dispatch.exclusions import RULES, Moment, labels
@@ -159,6 +159,7 @@ class Standing:
             settings=self._settings,
             users=users,
             finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s, among=users),
+            spare=spare.among(self._book, users),
         )
         # An order that is offered to several has several rows: they are alike in this.
         row_of = {order_id: row for row, order_id in reversed(list(enumerate(problem.orders.ids)))}
