@@ -144,6 +144,7 @@ def test_an_explanation_tells_what_taking_back_costs_and_is_recomputed_the_same(
     best = found.ranking[0]
     assert {t.name: t.seconds for t in best.terms}["take_back"] == 1_800.0
     assert best.cost_s == pytest.approx(sum(term.seconds for term in best.terms))
+    assert stored.decision is not None
     pair = stored.decision.pairs[0]
     assert pair.cost_s == pytest.approx(best.cost_s)
     # The broadcast's best offer is not for others.
