@@ -402,7 +402,9 @@ class Calendars:
             return np.inf, None
         finishes_at = ends_at(order, now)
         way = self._way(now)
-        later = [b for b in self._taken(technician, now, finishes_at, order.order_id) if b.until_at > finishes_at]
+        taken = self._taken(technician, now, finishes_at, order.order_id)
+        # A booking is still to be done, however late it is: it follows this service also where that is longer.
+        later = [b for b in taken if b.until_at > finishes_at or b.order_id is not None]
         rooms = [(b.from_at - way.gap_s(order.site.point, b.point) - finishes_at, b) for b in later]
         return min(rooms, key=lambda room: room[0], default=(np.inf, None))
 

@@ -11,7 +11,7 @@ from dispatch.add_time import Room, longer
 from dispatch.events import Step
 from dispatch.exclusions import RULES, Moment
 from dispatch.model import Mode, Order, OrderState, RequestState, Rest, Shift, TimeRequest
-from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
+from dispatch.settings import DispatchSettings, EligibilitySettings, LostSettings, OverdueSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, CENTRE, OPS, T0, World, asks, heard, north, tells
 
 HOUR = 3_600.0
@@ -85,6 +85,26 @@ def test_a_booked_job_afterwards_bounds_what_can_be_added(minutes: int, fits: bo
     world.feed(e.Rescheduled(following.order_id, OPS, later, "add-time before", staff=True))
     assert world.order(following.order_id).technician == TINA
     assert heard(world.feed(add(order, minutes))) == [tells("time_added")]
+
+
+def test_a_booking_that_is_late_already_is_not_made_later_by_a_service_that_is_longer_than_it() -> None:
+    world = World(
+        lost=LostSettings(silent_s=80_000.0),
+        overdue=OverdueSettings(redispatch_s=80_000.0),
+        schedule=ScheduleSettings(buffer_s=30.0),
+    )
+    world.join("tina", 2_500)
+    booked = world.place(scheduled_for=T0 + 1_000, duration_s=60.0)
+    world.accept("tina")
+    world.tick(1_000)
+    world.seen(TINA, north(2_500))
+    order = world.place(duration_s=180.0)  # she is expected after the booked job, and comes at once
+    world.accept("tina")
+    world.steps(order, *STARTS)
+    refusal = refused(world, add(order, 1))
+    assert refusal.code == "add_time_clash"
+    staff = refused(world, add(order, 1, OPS, staff=True))
+    assert (staff.facts["longest_minutes"], staff.facts["clash_order"]) == (0, booked.order_id)
 
 
 def test_a_rest_and_the_end_of_a_shift_bound_it_too() -> None:
