@@ -190,6 +190,7 @@ class DispatchEngine:
         least_s = 2.0 * _BACK_S if is_start else 0.0
         self._book.load(state)
         self._put_right = list(self._book.changes.technicians)
+        self._matchmaker.skipped.update({i: told for i, told in state.skipped.items() if i in self._book.searching})
         settings = self._settings
         for offer in self.live_offers():
             self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
@@ -330,8 +331,11 @@ class DispatchEngine:
         return [offer for order_id in self._book.live_of_order for offer in self._book.live_offers_of(order_id)]
 
     def skipped_rounds(self, order_id: OrderId) -> SkippedRounds | None:
-        """Rounds that looked at an order in vain since its last stored one; not across a restart."""
-        return self._matchmaker.skipped.get(order_id)
+        """Rounds that looked at an order in vain since its last stored one."""
+        order = self._book.orders.get(order_id)
+        if order is None or order.state is OrderState.MATCHING:
+            return self._matchmaker.skipped.get(order_id)
+        return order.skipped
 
     def waiting_len(self) -> int:
         """Orders that are looking for a technician and have nobody to ask yet."""
@@ -663,6 +667,7 @@ class DispatchEngine:
     def _alive(self, id_: str, now: float) -> list[Effect]:
         if self._book.is_awaited():
             self._book.changes.alive_at = now
+            self._matchmaker.note_skipped()
             self._deadlines.set(now + ALIVE_EVERY_S, Due.ALIVE, id_)
         return []
 

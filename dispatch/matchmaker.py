@@ -475,6 +475,11 @@ class Matchmaker:
                 skipped={i: self.skipped.pop(i) for i in ids if i in self.skipped},
             )
         )
+        self.note_skipped()  # with the round, so that what it tells is not counted again after a restart
+
+    def note_skipped(self) -> None:
+        """Store how many rounds were not stored, of the orders that look for somebody."""
+        self._book.changes.skipped = {i: told for i, told in self.skipped.items() if i in self._book.searching}
 
     def _bystanders(self, problem: Problem, solution: Solution, now: float) -> bytes:
         """Who else is in reach of the round's orders, as far as these are still known."""

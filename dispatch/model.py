@@ -151,6 +151,15 @@ class TimeRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedRounds:
+    """Rounds that gave nobody anything, one like the other, of which only the first was stored."""
+
+    count: int
+    until_at: float
+    """When the last of them was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One order. Frozen: each change makes a new value with ``version`` one higher."""
 
@@ -227,6 +236,8 @@ class Order:
     """When its technician, who had finished and not said that they had left, was taken for free again."""
     left_at: float | None = None
     """When it was reported that its technician has left safely; that may come after the customer's confirmation."""
+    skipped: SkippedRounds | None = None
+    """Rounds that looked at it in vain after its last stored one, when its search last ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -447,15 +458,6 @@ class ShadowDecision:
     decision: RoundDecision
     digest: str = ""
     """Of the numbers, under whatever name; empty in decisions of earlier versions, which had other numbers."""
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedRounds:
-    """Rounds that gave nobody anything, one like the other, of which only the first was stored."""
-
-    count: int
-    until_at: float
-    """When the last of them was."""
 
 
 @dataclass(frozen=True, slots=True)

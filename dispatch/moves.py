@@ -71,6 +71,8 @@ class Moves:
         if request is not None and request.state is RequestState.PENDING:
             facts["time_request"] = replace(request, state=RequestState.DROPPED)
         facts = {"overdue_at": None, "down_s": 0.0} | facts  # each state has its own time
+        if order.state is OrderState.MATCHING:
+            facts["skipped"] = self._matchmaker.skipped.get(order.order_id)
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
         if facts.get("reason"):

@@ -17,6 +17,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     PairBlock,
+    SkippedRounds,
     StoredRound,
     Technician,
     Wake,
@@ -43,13 +44,17 @@ class DispatchChanges:
     """By customer, technician and side; None for one that is lifted."""
     alive_at: float | None = None
     """That the shard was served then, for a later start to know how long it was not; None to leave it."""
+    skipped: dict[OrderId, SkippedRounds] | None = None
+    """Rounds of each order that were not stored since its last stored one, in place of what was said before; None to
+    leave that."""
     notices: list[Notice] = field(default_factory=list)
     """What programs outside are to be told of these changes; put in by the service, stored with them."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
         people = self.technicians or self.blocks
-        told = self.events or self.rounds or self.idempotency or self.alive_at is not None
+        marks = self.alive_at is not None or self.skipped is not None
+        told = self.events or self.rounds or self.idempotency or marks
         return bool(self.orders or self.offers or people or told)
 
 
@@ -65,6 +70,7 @@ class DispatchState:
         event_seqs: Last event number of each order.
         idempotency: Keys of the last 24 h.
         alive_at: The last ``DispatchChanges.alive_at``; None for a shard that never stored any.
+        skipped: The last ``DispatchChanges.skipped``; also of orders whose search has ended since.
         blocks: Blocks between people of the whole tenant, in no particular order.
     """
 
@@ -75,6 +81,7 @@ class DispatchState:
     idempotency: Sequence[IdempotencyRecord]
     blocks: Sequence[BlockMark] = ()
     alive_at: float | None = None
+    skipped: dict[OrderId, SkippedRounds] = field(default_factory=dict)
 
 
 class DispatchStore(Protocol):

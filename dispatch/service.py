@@ -181,6 +181,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         """Each stored round that looked at the order, oldest first, recomputed in a thread. Raises ``Unavailable``."""
         stored = await self._store.rounds(self.shard.tenant, order_id)
         skipped = self._engine.skipped_rounds(order_id)
+        if self._engine.order(order_id) is None:
+            order = await self._store.order(self.shard.tenant, order_id)
+            skipped = order.skipped if order is not None else None
         return await self._off_the_loop(lambda: explaining.explain_all(stored, order_id, skipped))
 
     async def why_no_offers(

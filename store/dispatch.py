@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_
 
 from core.ids import CityId, OrderId, TenantId, UserId
@@ -18,6 +19,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     PairBlock,
+    SkippedRounds,
     StoredRound,
     Technician,
 )
@@ -121,6 +123,7 @@ _LOAD_IDEMPOTENCY: Final = Statement(
 )
 
 
+_SKIPPED: Final = msgspec.json.Decoder(dict[OrderId, SkippedRounds])
 _PUT_META: Final = upsert(schema.main_meta)
 _META: Final = Statement(select(schema.main_meta.c.value).where(schema.main_meta.c.name == bindparam("name")))
 
@@ -232,11 +235,16 @@ def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:
             for customer, technician, side, by_staff in _LOAD_BLOCKS.all(connection, tenant)
         ],
         alive_at=None if (alive := _META.one(connection, _alive_name(shard))) is None else float(alive[0]),
+        skipped={} if (told := _META.one(connection, _skipped_name(shard))) is None else _SKIPPED.decode(told[0]),
     )
 
 
 def _alive_name(shard: Shard) -> str:
     return f"alive {shard.channel}"
+
+
+def _skipped_name(shard: Shard) -> str:
+    return f"skipped {shard.channel}"
 
 
 def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> None:
@@ -281,6 +289,9 @@ def _write(connection: Connection, shard: Shard, changes: DispatchChanges) -> No
     _write_blocks(connection, tenant, changes)
     if changes.alive_at is not None:
         _PUT_META.change_many(connection, [(_alive_name(shard), repr(changes.alive_at))])
+    if changes.skipped is not None:
+        told = msgspec.json.encode(changes.skipped).decode()
+        _PUT_META.change_many(connection, [(_skipped_name(shard), told)])
     _ADD_EVENT.change_many(connection, [(tenant, e.order_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
     _ADD_ROUND.change_many(connection, [(tenant, r.round_id, city, r.at, _ROUND.pack(r)) for r in changes.rounds])
     _ADD_ROUND_ORDER.change_many(

@@ -23,6 +23,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     PairBlock,
+    SkippedRounds,
     StoredRound,
     Technician,
 )
@@ -153,6 +154,7 @@ class MemoryDispatchStore:
         self._offers: dict[tuple[TenantId, str], Offer] = {}
         self._technicians: dict[tuple[TenantId, UserId], Technician] = {}
         self._alive_at: dict[Shard, float] = {}
+        self._skipped: dict[Shard, dict[OrderId, SkippedRounds]] = {}
         self._events: dict[tuple[TenantId, OrderId], dict[int, OrderEvent]] = {}
         self._rounds: dict[tuple[TenantId, str], StoredRound] = {}
         self._idempotency: dict[tuple[Shard, UserId, str], IdempotencyRecord] = {}
@@ -192,6 +194,7 @@ class MemoryDispatchStore:
             ],
             blocks=[block.mark for (tenant, *_), block in sorted(self._blocks.items()) if tenant == shard.tenant],
             alive_at=self._alive_at.get(shard),
+            skipped=dict(self._skipped.get(shard, {})),
         )
 
     async def commit(
@@ -209,6 +212,8 @@ class MemoryDispatchStore:
             self._technicians[shard.tenant, technician.technician] = technician
         if changes.alive_at is not None:
             self._alive_at[shard] = changes.alive_at
+        if changes.skipped is not None:
+            self._skipped[shard] = dict(changes.skipped)
         for event in changes.events:
             self._events.setdefault((shard.tenant, event.order_id), {})[event.seq] = event
         for stored in changes.rounds:

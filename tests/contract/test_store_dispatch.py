@@ -9,7 +9,7 @@ from core.ids import CityId, OrderId, UserId
 from core.outbox import Stream
 from core.shard import Shard
 from dispatch.listing import ListFilter
-from dispatch.model import BlockSide, DutyState, OfferState, OrderState
+from dispatch.model import BlockSide, DutyState, OfferState, OrderState, SkippedRounds
 from dispatch.ports import DispatchChanges
 from tests.contract.conftest import Node
 from tests.contract.store_values import (
@@ -59,6 +59,19 @@ async def test_each_shard_s_last_sign_of_being_served_is_kept(node: Node) -> Non
     await node.reopen()
     assert (await node.stores.dispatch.load(SHARD, NOW)).alive_at == NOW + 10.25
     assert (await node.stores.dispatch.load(Shard(TENANT, CityId("shang")), NOW)).alive_at is None
+
+
+async def test_rounds_that_were_not_stored_are_remembered_by_shard_until_they_are_told_anew(node: Node) -> None:
+    store = node.stores.dispatch
+    first, second = OrderId("ord_1"), OrderId("ord_2")
+    told = {first: SkippedRounds(3, NOW), second: SkippedRounds(1, NOW - 0.25)}
+    await store.commit(SHARD, DispatchChanges(skipped=told), [], NOW)
+    await store.commit(SHARD, DispatchChanges(alive_at=NOW), [], NOW)
+    await node.reopen()
+    assert (await node.stores.dispatch.load(SHARD, NOW)).skipped == told
+    assert (await node.stores.dispatch.load(Shard(TENANT, CityId("shang")), NOW)).skipped == {}
+    await node.stores.dispatch.commit(SHARD, DispatchChanges(skipped={}), [], NOW)
+    assert (await node.stores.dispatch.load(SHARD, NOW)).skipped == {}
 
 
 async def test_nothing_is_found_under_another_tenant_or_city(node: Node) -> None:

@@ -127,6 +127,50 @@ def test_rounds_that_were_not_stored_are_counted() -> None:
     assert later[len(told) - 1].repeated >= told[-1].repeated
 
 
+def nobody_may_be_asked() -> tuple[World, OrderId]:
+    world = World()
+    world.join("tina", 400)
+    world.feed(e.DutySet(UserId("tina"), DutyState.PAUSED))
+    world.join("mona", 500, skills=frozenset())
+    return world, world.place().order_id
+
+
+def repeats(world: World, order_id: OrderId) -> list[int]:
+    """As anybody reads them: from what is stored, and from the engine while it knows the order."""
+    known = world.engine.order(order_id)
+    skipped = world.engine.skipped_rounds(order_id) if known is not None else world.ledger.orders[order_id].skipped
+    return [found.repeated for found in explaining.explain_all(world.ledger.rounds, order_id, skipped)]
+
+
+def test_rounds_that_were_not_stored_are_counted_across_a_restart() -> None:
+    world, order_id = nobody_may_be_asked()
+    world.tick(58)
+    before = repeats(world, order_id)
+    assert before[-1] >= 5
+    world.restart()
+    after = repeats(world, order_id)
+    assert after[:-1] == before[:-1]
+    assert before[-1] - 6 <= after[-1] <= before[-1], "up to the last mark, at most ten seconds ago"
+    world.tick(62)
+    stored = world.ledger.rounds[len(before)]
+    assert stored.skipped[order_id].count >= after[-1], "and the next stored round goes on from there"
+    world.restart()
+    assert sum(repeats(world, order_id)) < sum(before) + 5, "nothing is counted twice"
+
+
+def test_the_last_ones_of_a_search_are_known_for_ever() -> None:
+    world, order_id = nobody_may_be_asked()
+    world.tick(595)
+    world.feed(e.OrderCancelled(order_id, world.order(order_id).customer))
+    told = repeats(world, order_id)
+    assert told[-1] > 0
+    world.restart()
+    assert repeats(world, order_id) == told
+    world.tick(20_000)
+    assert world.engine.order(order_id) is None
+    assert repeats(world, order_id) == told
+
+
 def test_a_round_of_an_earlier_version_has_none() -> None:
     world = crowd()
     order = world.place()

@@ -22,6 +22,7 @@ from dispatch.model import (
     OrderEvent,
     PairBlock,
     Site,
+    SkippedRounds,
     StoredRound,
     Technician,
 )
@@ -104,11 +105,13 @@ class Ledger:
     rounds: list[StoredRound] = field(default_factory=list)
     keys: dict[tuple[UserId, str], IdempotencyRecord] = field(default_factory=dict)
     alive_at: float | None = None
+    skipped: dict[OrderId, SkippedRounds] = field(default_factory=dict)
     blocks: dict[tuple[UserId, UserId, BlockSide], PairBlock] = field(default_factory=dict)
     event_seqs: dict[OrderId, int] = field(default_factory=dict)
 
     def commit(self, changes: DispatchChanges) -> None:
         self.alive_at = changes.alive_at or self.alive_at
+        self.skipped = changes.skipped if changes.skipped is not None else self.skipped
         for pair, block in changes.blocks.items():
             if block is None:
                 self.blocks.pop(pair, None)
@@ -150,6 +153,7 @@ class Ledger:
             idempotency=list(self.keys.values()),
             blocks=[block.mark for block in self.blocks.values()],
             alive_at=self.alive_at,
+            skipped=self.skipped,
         )
 
 
