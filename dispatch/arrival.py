@@ -122,7 +122,8 @@ def _not_inside(fence: Fence, seen: Sighting | None, settings: ArrivalSettings, 
             f"for {settings.dwell_s:.0f} s{instead}",
         )
     left_s = max(1, ceil(settings.dwell_s - (seen.seen_at - fence.crossing_since)))
-    return conflict("dwell_needed", f"at the place, but not for long: repeat with a position in {left_s} s{instead}")
+    message = f"at the place, but not for long: repeat with a position in {left_s} s{instead}"
+    return conflict("dwell_needed", message, facts={"retry_in_s": left_s})
 
 
 def waits_until(order: Order, arrived_at: float, settings: ArrivalSettings) -> float:

@@ -48,9 +48,9 @@ def no_such_technician() -> NotFound:
     return NotFound("there is no such technician in this city")
 
 
-def conflict(code: str, message: str) -> Conflict:
+def conflict(code: str, message: str, facts: Mapping[str, object] | None = None) -> Conflict:
     """The thing is in another state by now."""
-    return Conflict(message, code=code)
+    return Conflict(message, code=code, facts=facts)
 
 
 OVER: Final[Mapping[OrderState, tuple[str, str]]] = {

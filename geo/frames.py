@@ -28,8 +28,8 @@ _ECCENTRICITY: Final = 0.00669342162296594323
 _TWIST: Final = pi * 3000.0 / 180.0
 _BD_LNG: Final = 0.0065
 _BD_LAT: Final = 0.006
-_STEPS: Final = 4
-"""Each step of the inverse shrinks its error about a hundredfold from 600 m; three suffice for 0.001 m."""
+_STEPS: Final = 3
+"""Each step of the inverse shrinks its error about a hundredfold from 600 m: two leave 0.03 m, three 0.0002 m."""
 
 
 @np.errstate(all="ignore")
@@ -46,7 +46,7 @@ def convert(lat_deg: ArrayLike, lng_deg: ArrayLike, source: Frame, target: Frame
         Latitudes and longitudes; new arrays unless the frames are the same. NaN stays NaN.
 
     Cost:
-        About 0.5 us a point forward, 2 us back.
+        About 0.4 us a point forward, 1 us back, in arrays of a hundred and more.
     """
     lat = np.asarray(lat_deg, dtype=np.float64)
     lng = np.asarray(lng_deg, dtype=np.float64)

@@ -53,7 +53,7 @@ class Behaviour:
     """Between arriving and starting, and between finishing and leaving."""
     service_s: tuple[float, float] = (5.0, 15.0)
     ask_again_s: float = 2.0
-    """Before a step is reported again that was not believed."""
+    """At least this long before a step is reported again that was not believed; longer where the refusal says so."""
     ping_interval_s: float | None = None
     """Fixed interval of reports; None follows the server's policy."""
     noise_m: float = 4.0
@@ -187,7 +187,8 @@ class TechnicianPhone(RovingPhone):
             return
         if isinstance(event, RequestFailed) and event.code in UNPROVED and self.order is not None:
             order, state = self.order, self.state
-            self.later(now + self._behaviour.ask_again_s, lambda at: self._step(order, state, at))
+            wait_s = max(self._behaviour.ask_again_s, float(event.facts.get("retry_in_s", 0.0)))
+            self.later(now + wait_s, lambda at: self._step(order, state, at))
         self._tally.took(what, now - asked_at)
         self._tally.add(f"{what}.ok" if isinstance(event, RequestDone) else f"{what}.{event.code}")
 

@@ -175,13 +175,18 @@ class RequestDone(Event):
 
 @dataclass(frozen=True, slots=True)
 class RequestFailed(Event):
-    """A request was refused, or not answered in time (code ``timeout``)."""
+    """A request was refused, or not answered in time (code ``timeout``).
+
+    Attributes:
+        facts: What a program needs to ask for something else or later; which there are depends on the code.
+    """
 
     ref: str
     type: str
     code: str
     message: str
     retry: bool
+    facts: Body = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

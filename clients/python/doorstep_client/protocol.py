@@ -400,8 +400,8 @@ class ClientProtocol:
             return [ServerError(body["code"], body.get("message", ""), body)]
         if request.type == "watch":
             self._requests.drop_watch(request.frame["topic"])
-        failed = RequestFailed(str(ref), request.type, body["code"], body.get("message", ""), bool(body.get("retry")))
-        return [failed]
+        code, message, retry = body["code"], body.get("message", ""), bool(body.get("retry"))
+        return [RequestFailed(str(ref), request.type, code, message, retry, body.get("facts", {}))]
 
     def _on_reconnect(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
         session.reconnect_after_s = float(body["reconnect_after_ms"]) / 1000.0

@@ -250,8 +250,8 @@ def test_an_unanswered_request_is_repeated_on_the_next_connection_and_an_answere
     hub.client.lost(1006, NOW)
     hub.welcome()
     assert [(f["type"], f.get("ref")) for f in hub.said() if f["type"] != "hello"] == [("offer.decline", lost)]
-    failed = hub.say(type="error", ref=lost, code="not_found", message="gone", retry=False)
-    assert failed == [RequestFailed(lost, "offer.decline", "not_found", "gone", retry=False)]
+    failed = hub.say(type="error", ref=lost, code="not_found", message="gone", retry=False, facts={"a": 1})
+    assert failed == [RequestFailed(lost, "offer.decline", "not_found", "gone", retry=False, facts={"a": 1})]
 
 
 def test_a_request_without_an_answer_times_out() -> None:
