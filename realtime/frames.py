@@ -275,4 +275,5 @@ def error_frame(error: DoorstepError, ref: str | None) -> Error:
         retry=error.retry,
         field=None if error.field is None else error.field[:512],
         ref=ref,
+        facts=error.facts,
     )

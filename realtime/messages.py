@@ -257,6 +257,8 @@ class Error(Struct, tag="error", frozen=True, omit_defaults=True):
     retry: bool = msgspec.field(default=False)
     field: Text | None = None
     ref: Key | None = None
+    facts: dict[str, Any] = {}
+    """What a program needs to ask for something else or later; what it holds depends on the code."""
 
 
 class Reconnect(Struct, tag="reconnect", frozen=True):

@@ -541,15 +541,17 @@ def test_a_request_is_answered_with_its_ref_by_ok_or_error() -> None:
     peer.say(type="job.step", order="o", step="arrived", ref="r2")
     assert peer.read() == []
     world.domains.commands[0][2]({"order": "ord_1"})
-    world.domains.commands[1][2](Conflict("it is finished", code="step_out_of_order", field="step"))
+    late = Conflict("not for long", code="dwell_needed", field="step", facts={"retry_in_s": 6})
+    world.domains.commands[1][2](late)
     ok, error = peer.read()
     assert ok == {"type": "ok", "ref": "r1", "result": {"order": "ord_1"}}
     assert error == {
         "type": "error",
-        "code": "step_out_of_order",
-        "message": "it is finished",
+        "code": "dwell_needed",
+        "message": "not for long",
         "field": "step",
         "ref": "r2",
+        "facts": {"retry_in_s": 6},
     }
 
 
