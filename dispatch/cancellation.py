@@ -4,6 +4,7 @@ Amounts are whole fen. A part of an amount is rounded down, and so is time used 
 favour. Fee and refund always add up to what the order costs.
 """
 
+from dataclasses import replace
 from math import ceil, inf
 from typing import Final
 
@@ -42,13 +43,14 @@ def stage_of(order: Order, now: float, settings: CancellationSettings) -> Cancel
     """Which row of the table an order that can be called off stands in.
 
     Steps alone raise nothing: however early a technician has set out or come, an order for a time goes by the row
-    that its time has come to.
+    that its time has come to. One that its customer's own block has released stands where it stood then: whoever does
+    not want their technician any more has called off what was agreed.
     """
     if order.state is OrderState.IN_SERVICE:
         return _S.IN_SERVICE
     reached = _REACHED.get(order.state)
     if reached is None:
-        return _S.UNASSIGNED
+        return order.released_stage or _S.UNASSIGNED
     rows = _RISING[: _RISING.index(reached) + 1]
     return [row for row in rows if _counts_from(row, order, settings) <= now][-1]
 
@@ -114,8 +116,15 @@ def waived(order: Order, now: float, settings: CancellationSettings) -> Cancella
     )
 
 
-def free(order: Order) -> Cancellation:
-    """An order whose customer wanted only somebody who does not come: everything is refunded."""
+def released(order: Order, now: float, settings: CancellationSettings) -> Order:
+    """The order as its customer's own block takes it from its technician: what that costs is kept with it."""
+    return replace(order, released_stage=stage_of(order, now, settings)) if settings.own_block_counts else order
+
+
+def unserved(order: Order, now: float, settings: CancellationSettings) -> Cancellation:
+    """An order whose customer wanted only somebody who does not come: refunded whole, but where they are the reason."""
+    if order.released_stage is not None:
+        return quote(order, now, settings)
     return Cancellation(
         stage=_S.UNASSIGNED, fee_fen=0, refund_fen=order.service_fen + order.travel_fen, technician_fen=0
     )

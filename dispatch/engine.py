@@ -123,8 +123,7 @@ class DispatchEngine:
             self._moves,
             self._matchmaker,
             ids,
-            settings.blocks_len_max,
-            releases=settings.blocks_release,
+            settings,
         )
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,

@@ -401,7 +401,9 @@ class PairBlocked:
     """One of these two, or staff in their name, does not want to meet the other any more. Setting it again renews it.
 
     Counts for all orders of the customer from now on, in every city: a live offer between the two is revoked, a pick
-    falls back as its customer chose, and an order that the technician has already stays theirs, which staff are told.
+    falls back as its customer chose, and an order that the technician has already stays theirs, which staff are told;
+    with ``blocks_release`` a booked one is taken from them unless staff have chosen them, and if the customer says so
+    themselves, calling it off costs as before.
     A block that staff set is not changed by the person it stands for. Given to the engine where the technician is on
     duty. Refused: ``blocks_full``.
 

@@ -202,6 +202,8 @@ class Order:
     """Who of the staff gave it to its technician; None when the technician accepted an offer."""
     override: tuple[str, ...] = ()
     """Filters that were passed over for that."""
+    released_stage: CancellationStage | None = None
+    """The row by which it is called off because its customer's own block released it, until somebody else has it."""
     lost_by: tuple[UserId, ...] = ()
     """Technicians it was taken from; they are not asked again."""
     at_place_since: float | None = None

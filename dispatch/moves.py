@@ -73,6 +73,8 @@ class Moves:
         facts = {"overdue_at": None, "down_s": 0.0} | facts  # each state has its own time
         if order.state is OrderState.MATCHING:
             facts["skipped"] = self._matchmaker.skipped.get(order.order_id)
+        if move in (OrderMove.ASSIGN, OrderMove.GIVE_UP):
+            facts["released_stage"] = None  # somebody else has it, or nobody could be found
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
         if facts.get("reason"):
@@ -252,10 +254,12 @@ class Moves:
             waiting = self._postpone(order, now, SYSTEM)
             if waiting is not order:
                 return [self.tell(waiting, OrderState.SCHEDULED, now)]
-        was_refused = bool(self._book.refused.get(order.order_id))
+        was_refused = bool(self._book.refused.get(order.order_id)) and order.released_stage is None
         why = modes.why_unfilled(order, was_refused=was_refused)
         if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
-            return self.call_off(order, cancellation.free(order), now, SYSTEM, why)
+            return self.call_off(
+                order, cancellation.unserved(order, now, self._settings.cancellation), now, SYSTEM, why
+            )
         if order.mode is Mode.DIRECTED:
             order = self.switch(order, Mode.AUTO, now, SYSTEM, why)
             return [self.tell(order, OrderFact.SWITCHED, now)]

@@ -5,6 +5,7 @@ keeps them apart. Neither learns of the other's: what they see of it looks like 
 """
 
 from core.ids import BLOCK_PREFIX, IdSource, TenantId, UserId
+from dispatch import cancellation
 from dispatch.book import Book
 from dispatch.errors import conflict
 from dispatch.events import Effect, JobNews, News, PairBlockChanged, PairBlockCopied, PairBlocked, PairUnblocked
@@ -12,6 +13,7 @@ from dispatch.matchmaker import Matchmaker
 from dispatch.model import BlockMark, BlockSide, Order, OrderState, PairBlock
 from dispatch.moves import Moves
 from dispatch.order import is_booking
+from dispatch.settings import DispatchSettings
 
 
 class PairBlocks:
@@ -24,17 +26,14 @@ class PairBlocks:
         moves: Moves,
         matchmaker: Matchmaker,
         ids: IdSource,
-        len_max: int,
-        *,
-        releases: bool,
+        settings: DispatchSettings,
     ) -> None:
         self._tenant = tenant
         self._book = book
         self._moves = moves
         self._matchmaker = matchmaker
         self._ids = ids
-        self._len_max = len_max
-        self._releases = releases
+        self._settings = settings
 
     def block(self, event: PairBlocked, now: float) -> list[Effect]:
         """Set a block. See ``PairBlocked`` for refusals."""
@@ -44,8 +43,9 @@ class PairBlocks:
         if is_set and barred.is_by_staff(*pair, event.side) and not event.staff:
             return []
         owner = event.customer if event.side is BlockSide.CUSTOMER else event.technician
-        if not is_set and barred.set_len(event.side, owner) >= self._len_max:
-            raise conflict("blocks_full", f"at most {self._len_max} may be blocked: lift one that is not needed")
+        len_max = self._settings.blocks_len_max
+        if not is_set and barred.set_len(event.side, owner) >= len_max:
+            raise conflict("blocks_full", f"at most {len_max} may be blocked: lift one that is not needed")
         stored = PairBlock(
             tenant=self._tenant,
             block_id=self._ids.new(BLOCK_PREFIX),
@@ -60,7 +60,7 @@ class PairBlocks:
         was_apart = barred.holds(*pair)
         self._book.put_block(stored)
         effects: list[Effect] = [PairBlockChanged(stored.mark, event.by, is_set=True)]
-        return effects if was_apart else [*effects, *self._part(*pair, event.by, now)]
+        return effects if was_apart else [*effects, *self._part(stored.mark, event.by, now)]
 
     def unblock(self, event: PairUnblocked, now: float) -> list[Effect]:
         """Lift a block. See ``PairUnblocked`` for refusals."""
@@ -84,19 +84,19 @@ class PairBlocks:
             return []
         was_apart = barred.holds(mark.customer, mark.technician)
         barred.put(mark)
-        return [] if was_apart else self._part(mark.customer, mark.technician, event.by, now)
+        return [] if was_apart else self._part(mark, event.by, now)
 
-    def _part(self, customer: UserId, technician: UserId, by: UserId, now: float) -> list[Effect]:
+    def _part(self, mark: BlockMark, by: UserId, now: float) -> list[Effect]:
         """Keep two people apart: offers end, a pick falls back, accepted orders stand or are released."""
+        customer, technician = mark.customer, mark.technician
         effects: list[Effect] = []
         for order in self._book.open_orders_of(customer):
             if order.customer != customer:
                 continue
             if order.technician == technician:
                 effects.append(self._tell(order, by, now))
-                if self._releases and is_booking(order):
-                    # Without a reason, which both would read: nobody learns who has blocked whom.
-                    effects.extend(self._moves.take_back(order, now, by, "")[1])
+                if self._settings.blocks_release and is_booking(order) and order.pinned_by is None:
+                    effects.extend(self._release(order, mark, by, now))
             offer = self._book.live_offer(technician)
             if offer is not None and offer.order_id == order.order_id:
                 effects.extend(self._moves.withdraw_offer(technician, now))
@@ -104,6 +104,13 @@ class PairBlocks:
             if order.picked == technician and order.state in (OrderState.MATCHING, OrderState.SCHEDULED):
                 effects.extend(self._moves.end_search(order, now))
         return effects
+
+    def _release(self, order: Order, mark: BlockMark, by: UserId, now: float) -> list[Effect]:
+        """Take a booked order from its technician; who has caused that bears what calling it off costs."""
+        if mark.side is BlockSide.CUSTOMER and not mark.by_staff:
+            order = self._book.put_order(cancellation.released(order, now, self._settings.cancellation))
+        # Without a reason, which both would read: nobody learns who has blocked whom.
+        return self._moves.take_back(order, now, by, "")[1]
 
     def _tell(self, order: Order, by: UserId, now: float) -> Effect:
         """Staff hear of an accepted order and may give it to somebody else."""

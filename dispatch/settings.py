@@ -334,6 +334,9 @@ class CancellationSettings(Ranged):
     """The technician has waited for the customer and left."""
     in_service: StageFee = StageFee(service_percent=100, travel_percent=100, technician_percent=100)
     """The service has begun; only staff can end it early, and whole minutes used are paid."""
+    own_block_counts: bool = True
+    """Whether an order that its customer's own block has released (`dispatch.blocks_release`) costs what calling it off
+    would have cost then, until somebody else has it; staff may waive it."""
 
 
 class DepartureProof(StrEnum):
@@ -412,7 +415,8 @@ class DispatchSettings(Ranged):
     batch_len_max: Annotated[int, Range(1, 10_000)] = 256
     """Requests handled and stored together; a number."""
     blocks_release: bool = False
-    """Whether a block takes a booked order, whose technician has not set out, from them; staff are told either way."""
+    """Whether a block takes a booked order, whose technician has not set out, from them; never from whom staff have
+    chosen, and staff are told either way."""
     blocks_len_max: Annotated[int, Range(0, 10_000)] = 200
     """How many others one person may block, a customer technicians or a technician customers; more are refused
     (`blocks_full`); a number."""

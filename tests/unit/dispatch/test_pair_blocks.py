@@ -12,7 +12,8 @@ from dispatch import explaining
 from dispatch.barred import Barred
 from dispatch.events import CloseReason, News
 from dispatch.model import BlockMark, BlockSide, Fallback, Mode, Order, OrderState
-from dispatch.settings import DispatchSettings, ScheduleSettings
+from dispatch.modes import search_ends_at
+from dispatch.settings import CancellationSettings, DispatchSettings, ScheduleSettings
 from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
 
 LI, WU, BOB = UserId("tec_li"), UserId("tec_wu"), UserId("cus_bob")
@@ -117,6 +118,108 @@ def test_a_booked_order_is_released_by_a_block_where_the_platform_wants_it_so(re
     w.accept("tec_li")
     block(w)
     assert w.order(now.order_id).technician == LI, "who is on a job keeps it"
+
+
+LATE: dict[str, Any] = {"late_s": 86_400.0}
+"""Calling an accepted order off costs something from the first moment."""
+FEE_FEN = 3_200
+"""A tenth of the order's price."""
+
+
+def released(by: str = "customer", **cancellation: Any) -> tuple[World, Order]:
+    """An order for in five hours that Li had booked until a block released it."""
+    w = World(
+        blocks_release=True,
+        schedule=ScheduleSettings(lead_s=36_000.0),
+        cancellation=CancellationSettings(**(LATE | cancellation)),
+    )
+    w.join("tec_li", 100)
+    order = w.place(scheduled_for=T0 + 18_000.0)
+    w.accept("tec_li")
+    if by == "staff":
+        block(w, by=OPS, staff=True)
+    elif by == "elsewhere":
+        w.feed(e.PairBlockCopied(BlockMark(ANNA, LI, BlockSide.CUSTOMER, by_staff=False), is_set=True, by=ANNA))
+    else:
+        block(w, BlockSide(by))
+    assert (w.order(order.order_id).technician, w.order(order.order_id).state) == (None, OrderState.MATCHING)
+    return w, w.order(order.order_id)
+
+
+def costs(w: World, order: Order, **facts: Any) -> int:
+    """The fee that calling the order off has; the preview says the same."""
+    shown = w.engine.cancellation(w.order(order.order_id), w.now, staff=False)
+    w.feed(e.OrderCancelled(order.order_id, ANNA, **facts))
+    paid = w.order(order.order_id).cancellation
+    assert paid is not None
+    assert facts or paid.fee_fen == shown.fee_fen
+    return paid.fee_fen
+
+
+@pytest.mark.parametrize(
+    ("by", "fee_fen"), [("customer", FEE_FEN), ("elsewhere", FEE_FEN), ("technician", 0), ("staff", 0)]
+)
+def test_whoever_causes_a_release_bears_what_calling_the_order_off_cost_then(by: str, fee_fen: int) -> None:
+    w, order = released(by)
+    w.restart()
+    assert costs(w, order) == fee_fen
+
+
+def test_the_platform_may_take_it_upon_itself_in_one_case_or_in_all() -> None:
+    assert costs(*released(own_block_counts=False)) == 0
+    w, order = released()
+    assert costs(w, order, staff=True, waive=True) == 0
+
+
+def test_an_early_block_costs_no_more_than_it_did_then() -> None:
+    w, order = released(late_s=17_990.0)
+    w.tick(20)
+    assert costs(w, order) == 0
+
+
+def test_who_has_it_next_starts_anew_and_so_does_an_order_that_nobody_takes() -> None:
+    w, order = released()
+    w.join("tec_wu", 500)
+    w.feed(e.ModeSet(order.order_id, Mode.BROADCAST, OPS))
+    w.accept("tec_wu")
+    assert w.order(order.order_id).released_stage is None
+    assert costs(w, order) == FEE_FEN, "by the row of an accepted order"
+    w, order = released()
+    w.feed(e.ModeSet(order.order_id, Mode.MANUAL, OPS))
+    w.tick(max(search_ends_at(w.order(order.order_id), w.settings) - T0, 0.0))
+    assert w.order(order.order_id).state is OrderState.UNFILLED
+    w.feed(e.ModeSet(order.order_id, Mode.MANUAL, OPS))
+    assert costs(w, order) == 0
+
+
+@pytest.mark.parametrize(("side", "fee_fen"), [(BlockSide.CUSTOMER, FEE_FEN), (BlockSide.TECHNICIAN, 0)])
+def test_who_wanted_nobody_else_and_blocks_them_has_called_the_order_off(side: BlockSide, fee_fen: int) -> None:
+    w = World(blocks_release=True, cancellation=CancellationSettings(**LATE))
+    w.join("tec_li", 100)
+    wanted = {"mode": Mode.DIRECTED, "technician": LI, "fallback": Fallback.CANCEL}
+    order = w.place(scheduled_for=T0 + 18_000.0, **wanted)
+    w.accept("tec_li")
+    block(w, side)
+    ended = w.order(order.order_id)
+    assert ended.state is OrderState.CANCELLED
+    assert ended.cancellation is not None
+    assert (ended.cancellation.fee_fen, ended.cancellation.fee_fen + ended.cancellation.refund_fen) == (fee_fen, 32_000)
+    assert (ended.reason == "picked_unavailable") == (side is BlockSide.CUSTOMER)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_whom_staff_have_chosen_keeps_the_order_until_staff_release_it(side: BlockSide) -> None:
+    w = World(blocks_release=True, schedule=ScheduleSettings(lead_s=36_000.0))
+    w.join("tec_li", 100)
+    w.join("tec_wu", 500)
+    order = w.place(scheduled_for=T0 + 18_000.0, mode=Mode.MANUAL)
+    w.feed(e.OrderAssigned(order.order_id, LI, OPS, "a regular"))
+    effects = block(w, side)
+    assert [x.what for x in effects if isinstance(x, e.JobNews)] == [News.BLOCKED]
+    kept = w.order(order.order_id)
+    assert (kept.technician, kept.pinned_by, kept.state) == (LI, OPS, OrderState.ASSIGNED)
+    w.feed(e.OrderReassigned(order.order_id, OPS, "blocked", staff=True))
+    assert w.order(order.order_id).technician is None
 
 
 @pytest.mark.parametrize("state", [OrderState.ASSIGNED, OrderState.EN_ROUTE, OrderState.IN_SERVICE])
