@@ -196,7 +196,7 @@ def test_who_has_it_next_starts_anew_and_so_does_an_order_that_nobody_takes() ->
 def test_who_wanted_nobody_else_and_blocks_them_has_called_the_order_off(side: BlockSide, fee_fen: int) -> None:
     w = World(blocks_release=True, cancellation=CancellationSettings(**LATE))
     w.join("tec_li", 100)
-    wanted = {"mode": Mode.DIRECTED, "technician": LI, "fallback": Fallback.CANCEL}
+    wanted: dict[str, Any] = {"mode": Mode.DIRECTED, "technician": LI, "fallback": Fallback.CANCEL}
     order = w.place(scheduled_for=T0 + 18_000.0, **wanted)
     w.accept("tec_li")
     block(w, side)
