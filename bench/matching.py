@@ -30,6 +30,7 @@ from dispatch import matching, reach, rounds
 from dispatch.calendar import DAY_S, Hours
 from dispatch.model import DutyState, Gender, Order, Rest, Shift
 from dispatch.problem import Problem, Solution, Solver
+from dispatch.sheets import Sheets
 from geo.point import LatLng
 from tests.unit.dispatch.world import ANNA, CENTRE, M_PER_DEG, World, draft
 
@@ -161,7 +162,7 @@ def built(n: int, m: int, seed: int, side_m: float) -> Callable[[], Problem]:
         placed = e.OrderPlaced(draft(somewhere(rng, side_m), scheduled_for=later_at), ANNA)
         effects = world.engine.handle(placed, world.now)
         orders.extend(x.order for x in effects if isinstance(x, e.OrderChanged))
-    hours = Hours(UTC)
+    hours, sheets = Hours(UTC), Sheets(world.engine._book, ())
     return lambda: reach.build(
         orders,
         world.engine._book,
@@ -171,6 +172,7 @@ def built(n: int, m: int, seed: int, side_m: float) -> Callable[[], Problem]:
         travel=(90.0, 0.27),
         hours=hours,
         settings=world.settings,
+        sheets=sheets,
     )
 
 

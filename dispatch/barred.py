@@ -23,6 +23,10 @@ class Barred:
         self._bits: dict[UserId, dict[UserId, int]] = {}
         self._set_len: Counter[tuple[BlockSide, UserId]] = Counter()
 
+    def __bool__(self) -> bool:
+        """Whether anybody is kept apart from anybody."""
+        return bool(self._bits)
+
     def technicians(self, customer: UserId) -> Collection[UserId]:
         """Who must not be asked for this customer's orders, in the order in which that began."""
         return self._bits.get(customer, ())

@@ -215,6 +215,11 @@ class Book:
             self.service_bits.limit_mask(technician.services),
         )
 
+    @property
+    def names_version(self) -> tuple[int, int, int]:
+        """Other numbers once masks of unchanged records may be others."""
+        return self.skill_bits.version, self.zone_bits.version, self.service_bits.version
+
     def take_late(self) -> list[Technician]:
         """Technicians who have a name that got its bit after they had been shown without it, since the last call."""
         skills, zones, services = (bits.take_late() for bits in (self.skill_bits, self.zone_bits, self.service_bits))

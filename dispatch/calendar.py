@@ -19,7 +19,7 @@ from dispatch import booked, cost
 from dispatch.book import Book
 from dispatch.model import Booking, Order, OrderState, Shift, Technician
 from dispatch.ports import TravelRate
-from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem
+from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem, Table
 from dispatch.settings import ScheduleSettings
 from geo.distance import haversine_m, table_m
 from geo.point import LatLng
@@ -39,6 +39,9 @@ class BlockKind(StrEnum):
 
 KIND_CODES: Final = {BlockKind.BOOKING: 1, BlockKind.REST: 2, BlockKind.OFF_SHIFT: 3}
 """Codes of kinds in columns; stored with rounds, so they stay."""
+_BOOKING: Final = KIND_CODES[BlockKind.BOOKING]
+_REST: Final = KIND_CODES[BlockKind.REST]
+_OFF_SHIFT: Final = KIND_CODES[BlockKind.OFF_SHIFT]
 TOO_LATE: Final = "too_late"
 """What a calendar says of somebody who would come too long after the order's time."""
 
@@ -220,8 +223,10 @@ def clash(taken: Sequence[Block], point: LatLng, begins_at: float, finishes_at: 
 
 def columns(
     book: Book,
-    users: Sequence[UserId],
-    orders: Sequence[Order],
+    people: Sequence[Technician],
+    t: Table,
+    shifts: Sequence[tuple[Shift, ...]],
+    o: Table,
     hours: Hours,
     now: float,
     settings: ScheduleSettings,
@@ -230,43 +235,58 @@ def columns(
     """Blocks of these technicians that may matter to these orders, as columns.
 
     Args:
+        book: Knows which bookings count.
+        people: The technicians.
+        t, o: Their rows, and those of the orders (``sheets.py``).
+        shifts: What the numbers of shifts in the rows stand for.
+        hours: The city's clock.
+        now: The moment of the round.
+        settings: The rules.
         reach_s: Nobody who takes longer than this to come is a candidate.
     """
-    last_at = max((max(order.scheduled_for or now, now) + order.duration_s for order in orders), default=now)
+    last_at = float((np.maximum(o["begins_at"], now) + o["duration_s"]).max(initial=now))
     until_at = last_at + reach_s + settings.buffer_s + DAY_S
     # A rest and closed hours have no place, so nothing needs a way to them: what begins after the last job is far off.
     unplaced_until_at = last_at + 2.0 * reach_s
     rows: list[int] = []
-    spans: list[tuple[float, float]] = []
-    points: list[LatLng | None] = []
-    kinds: list[int] = []
-    for row, user in enumerate(users):
-        technician = book.technicians[user]
-        if not (technician.bookings or technician.rests or technician.shifts):
-            continue
-        booked = (_block(booking, now) for booking in book.bookings(technician))
-        bookings = [block for block in booked if block.from_at < until_at]
-        here = [(block.from_at, block.until_at) for block in bookings]
-        points += [block.point for block in bookings]
-        kinds += [KIND_CODES[BlockKind.BOOKING]] * len(bookings)
-        if technician.rests or technician.shifts:
-            rests = _rests(technician, now, unplaced_until_at)
-            closed = hours.closed(technician.shifts, now, unplaced_until_at)
-            here += [*rests, *closed]
-            points += [None] * (len(rests) + len(closed))
-            kinds += [KIND_CODES[BlockKind.REST]] * len(rests) + [KIND_CODES[BlockKind.OFF_SHIFT]] * len(closed)
-        rows += [row] * len(here)
-        spans += here
-    times = np.array(spans, dtype=np.float64).reshape(-1, 2)
+    spans: list[tuple[float, float, float, float, int]] = []
+    for row in np.flatnonzero(t["dated"]).tolist():
+        who = people[row]
+        here = len(spans)
+        for booking in book.bookings(who):
+            block = _block(booking, now)
+            if block.from_at < until_at:
+                spans.append((block.from_at, block.until_at, *booking.point, _BOOKING))
+        spans += [(from_at, to_at, 0.0, 0.0, _REST) for from_at, to_at in _rests(who, now, unplaced_until_at)]
+        rows += [row] * (len(spans) - here)
+    closed_rows, closed = _closed(t["shifts"], shifts, hours, now, unplaced_until_at)
+    table = np.concatenate([np.array(spans, dtype=np.float64).reshape(-1, 5), closed])
+    technician = np.concatenate([np.array(rows, dtype=np.int64), closed_rows])
+    by_row = np.argsort(technician, kind="stable")
+    from_at, to_at, lat_deg, lng_deg, kind = table[by_row].T.copy()
     return BlockColumns(
-        technician=np.array(rows, dtype=np.int64),
-        from_at=np.ascontiguousarray(times[:, 0]),
-        until_at=np.ascontiguousarray(times[:, 1]),
-        placed=np.array([point is not None for point in points], dtype=np.bool_),
-        lat_deg=np.array([point.lat_deg if point else 0.0 for point in points], dtype=np.float64),
-        lng_deg=np.array([point.lng_deg if point else 0.0 for point in points], dtype=np.float64),
-        kind=np.array(kinds, dtype=np.uint8),
+        technician=technician[by_row],
+        from_at=from_at,
+        until_at=to_at,
+        placed=kind == _BOOKING,
+        lat_deg=lat_deg,
+        lng_deg=lng_deg,
+        kind=kind.astype(np.uint8),
     )
+
+
+def _closed(
+    codes: IntArray, shifts: Sequence[tuple[Shift, ...]], hours: Hours, now: float, until_at: float
+) -> tuple[IntArray, FloatArray]:
+    """Hours outside of everybody's shifts: rows of technicians, and the columns of these blocks."""
+    by_code = np.argsort(codes, kind="stable")
+    found: list[tuple[IntArray, FloatArray]] = [(np.zeros(0, dtype=np.int64), np.zeros((0, 5)))]
+    for who in np.split(by_code, np.flatnonzero(np.diff(codes[by_code])) + 1):
+        spans = hours.closed(shifts[codes[who[0]]], now, until_at) if len(who) else []
+        if spans:
+            one = np.array([(*span, 0.0, 0.0, _OFF_SHIFT) for span in spans])
+            found.append((np.repeat(who, len(spans)), np.tile(one, (len(who), 1))))
+    return np.concatenate([rows for rows, _ in found]), np.concatenate([blocks for _, blocks in found])
 
 
 def clashes(problem: Problem, rows: IntArray, distance_m: FloatArray) -> BoolArray:

@@ -3,7 +3,7 @@
 Built into columns on the loop (``columns``), judged wherever the round is solved (``filters``): both pure.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import inf
 
 import numpy as np
@@ -14,7 +14,7 @@ from dispatch import calendar, cost, limits
 from dispatch.barred import Barred
 from dispatch.calendar import Hours
 from dispatch.model import Order, Technician
-from dispatch.problem import BoolArray, Exclusion, FloatArray, IntArray, PersonColumns, Problem
+from dispatch.problem import BoolArray, Exclusion, FloatArray, IntArray, PersonColumns, Problem, Table
 from dispatch.settings import EligibilitySettings
 
 
@@ -100,10 +100,10 @@ def unfit(
 
 
 def columns(
-    orders: Sequence[Order],
-    people: Sequence[Technician],
+    o: Table,
+    t: Table,
+    tiers: Iterable[str],
     alarmed: BoolArray,
-    barred: Barred,
     city: CityId,
     dark: Sequence[tuple[float, float]],
     settings: EligibilitySettings,
@@ -111,36 +111,44 @@ def columns(
     """What the filters below look at; a column that speaks against nobody is left empty.
 
     Args:
-        orders: The rows of the round.
-        people: The technicians of the round.
-        alarmed: Who has an open alarm, shape (len(people),).
-        barred: Who is kept apart from whom.
+        o, t: Rows of the round's orders and technicians (``sheets.py``).
+        tiers: What the numbers of tiers in these stand for.
+        alarmed: Who has an open alarm, shape (len(t),).
         city: Whose papers are needed.
         dark: The ``nights`` of these orders.
         settings: The rules.
     """
     found = PersonColumns(alarmed=alarmed if alarmed.any() else PersonColumns().alarmed)
-    ranks = np.array([tier_rank(order.tier_min, settings) for order in orders], dtype=np.int64)
-    if ranks.any():
-        found.tier_min = ranks
-        found.tier = np.array([tier_rank(person.tier, settings) for person in people], dtype=np.int64)
-    needed = papers_needed(city, settings)
-    if needed:
-        found.papers_until = np.array([papers_until(person, needed) for person in people], dtype=np.float64)
+    rank = np.array([tier_rank(tier, settings) for tier in tiers], dtype=np.int64)
+    tier_min = rank[o["tier_min"]]
+    if tier_min.any():
+        found.tier_min, found.tier = tier_min, rank[t["tier"]]
+    if papers_needed(city, settings):
+        found.papers_until = t["papers_until"].copy()
     if dark:
-        found.walks = np.array([not person.own_transport for person in people], dtype=np.bool_)
+        found.walks = t["walks"].copy()
         found.night_from_at, found.night_until_at = np.array(dark, dtype=np.float64).T.copy()
-    row_of = {person.technician: row for row, person in enumerate(people)}
+    return found
+
+
+def keep_apart(found: PersonColumns, orders: Sequence[Order], row_of: Mapping[UserId, int], barred: Barred) -> None:
+    """Fill in which pairs of these orders and technicians are kept apart.
+
+    Args:
+        found: Is written to.
+        orders: The rows of the round.
+        row_of: Row of each technician of the round.
+        barred: Who is kept apart from whom.
+    """
     apart = [
         (i, row_of[user])
-        for i, order in enumerate(orders)
+        for i, order in (enumerate(orders) if barred else ())
         for user in barred.technicians(order.customer)
         if user in row_of
     ]
     if apart:
         pairs = np.asarray(apart, dtype=np.int64)
         found.barred_order, found.barred_technician = pairs[:, 0].copy(), pairs[:, 1].copy()
-    return found
 
 
 def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolArray]]:

@@ -276,6 +276,7 @@ class DispatchEngine:
     def check(self) -> None:
         """Check every invariant. Raises ``BrokenInvariant``."""
         check_book(self._book)
+        self._matchmaker.check()
         check_next_events(self._book, self._deadlines, is_looking=self._matchmaker.is_looking)
 
     def story(self, id_: str) -> tuple[str, ...]:

@@ -1,13 +1,10 @@
 """Where technicians go within a city, and which services they do there. Nothing named is no limit. Pure."""
 
-from collections.abc import Iterator, Sequence
-
-import numpy as np
+from collections.abc import Iterator
 
 from core.ids import CityId
-from dispatch.book import Book
 from dispatch.model import Order, Technician
-from dispatch.problem import BoolArray, Exclusion, IntArray, PersonColumns, Problem
+from dispatch.problem import BoolArray, Exclusion, IntArray, PersonColumns, Problem, Table
 
 
 def goes_to(technician: Technician, city: CityId, zone: str) -> bool:
@@ -22,26 +19,17 @@ def within(order: Order, technician: Technician) -> bool:
     return does_it and goes_to(technician, order.city, order.zone)
 
 
-def fill(found: PersonColumns, orders: Sequence[Order], people: Sequence[Technician], book: Book) -> None:
+def fill(found: PersonColumns, o: Table, t: Table) -> None:
     """Fill in where the technicians go and what they do there, as far as anybody of the city is limited.
 
     Args:
         found: Is written to.
-        orders: The rows of the round.
-        people: The technicians of the round.
-        book: Knows the bits.
+        o, t: Rows of the round's orders and technicians (``sheets.py``).
     """
-    zone_bits = [book.zone_bits.wanted(order.zone) for order in orders]
-    service_bits = [book.service_bits.wanted(order.service) for order in orders]
-    if not any(zone_bits) and not any(service_bits):
-        return
-    masks = [book.masks(person) for person in people]
-    if any(zone_bits):
-        found.zone_bit = np.array(zone_bits, dtype=np.uint64)
-        found.zones = np.array([mask.zones for mask in masks], dtype=np.uint64)
-    if any(service_bits):
-        found.service_bit = np.array(service_bits, dtype=np.uint64)
-        found.services = np.array([mask.services for mask in masks], dtype=np.uint64)
+    if o["zone_bit"].any():
+        found.zone_bit, found.zones = o["zone_bit"].copy(), t["zones"].copy()
+    if o["service_bit"].any():
+        found.service_bit, found.services = o["service_bit"].copy(), t["services"].copy()
 
 
 def filters(problem: Problem, rows: IntArray) -> Iterator[tuple[Exclusion, BoolArray]]:

@@ -11,14 +11,26 @@ Dispatch does not hear of phones that connect or report a place again. While ord
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import Any, Final
 
 import numpy as np
 
 from core.ids import OFFER_PREFIX, ROUND_PREFIX, IdSource, OfferId, OrderId, UserId
-from dispatch import bystanders, chaining, learned_ways, matching, modes, reach, rounds, shadow, spare, technician
+from dispatch import (
+    bystanders,
+    chaining,
+    eligibility,
+    learned_ways,
+    matching,
+    modes,
+    reach,
+    rounds,
+    shadow,
+    spare,
+    technician,
+)
 from dispatch import offer as offers
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars
@@ -41,6 +53,7 @@ from dispatch.places import Places
 from dispatch.ports import TravelRate
 from dispatch.problem import Exclusion, Pair, Problem, Solution
 from dispatch.settings import DispatchSettings
+from dispatch.sheets import Sheets
 from dispatch.standing import Standing
 from dispatch.technician import WorkMove
 
@@ -49,9 +62,35 @@ DEADLINE_GRACE_S: Final = 0.001
 
 BESIDE_LEN_MAX: Final = 8
 """Orders of a round beside another one: so few that it is solved at once."""
+MADE_AT_ONCE: Final = 32
+"""Offers that a round makes in one turn, 0.2 ms each; the rest follow in the next turns."""
+ASKED_CELLS_MAX: Final = 131_072
+"""Orders times technicians up to which it is looked for the likely ways to ask a road engine for: 6 ms of the loop."""
+TOO_LARGE: Final = "too_large"
+"""What ``Problem.ways_from`` says of a larger one."""
+STEPS_AT_ONCE: Final = 128
+"""Orders whose radius step a round writes in one turn, 0.05 ms each."""
+WORKED_OUT_AT_ONCE: Final = 400
+"""Rows of orders, and of technicians, that are worked out in one turn before a round in columns (``sheets.py``)."""
+PUT_OFF_MAX: Final = 64
+"""Turns in a row in which rows are worked out; then the round runs, though as many have changed again meanwhile."""
 NEAR_M: Final = 1_000.0
 _WHY: Final = {"rating": "well rated", "tier": "tier", "idle": "waited long"}
 _WORTH_TELLING_S: Final = 10.0
+
+
+@dataclass(slots=True)
+class _Making:
+    """A decided round while its offers are made. ``is_old``: the book may have moved on since it was collected."""
+
+    round_id: str
+    problem: Problem
+    solution: Solution
+    inputs: bytes | None
+    is_old: bool
+    made: set[tuple[str, str]] = field(default_factory=set)
+    steps_len: int = 0
+    done_len: int = 0
 
 
 class Matchmaker:
@@ -92,13 +131,20 @@ class Matchmaker:
         """Waiting orders that the index had somebody for and the round nobody (a calendar): look at everyone next."""
         self.skipped: dict[OrderId, SkippedRounds] = {}
         """Rounds of each order since its last stored one that were not stored."""
+        self._making: list[_Making] = []
+        """Rounds that are decided and whose offers are not all made yet."""
         self._solving: tuple[str, Problem] | None = None
         """The round that is out of the engine's hands: its ways are asked for, or a thread solves it."""
+        self._put_off_len = 0
+        """Turns in a row in which a round was put off, because rows had to be worked out."""
+        self._is_filling = False
+        """Whether that one only waits for its ways to be looked up."""
         self._beside: tuple[str, Problem] | None = None
         """A second, small round whose ways are asked for while that one is out."""
         self._tried_beside: set[OrderId] = set()
         """Orders that had their small round while that one is out."""
         self._asks_roads = asks_roads
+        self._sheets = Sheets(book, eligibility.papers_needed(book.shard.city, settings.eligibility))
         self._gathers_since: float | None = None
         """Since when a round is wanted and waits, because there are not technicians for all."""
         self._look_at: float | None = None
@@ -115,6 +161,10 @@ class Matchmaker:
         """The same at a moment that must be waited for: a deadline brings the turn, not an event."""
         self._again(at)
 
+    def check(self) -> None:
+        """Assert that rows of orders and technicians that count as fresh are."""
+        self._sheets.check()
+
     def next_at(self) -> float | None:
         """When ``wake`` must be called."""
         return min((at for at in (self._next_at, self._look_at) if at is not None), default=None)
@@ -122,7 +172,7 @@ class Matchmaker:
     @property
     def is_looking(self) -> bool:
         """Whether a round is due at some moment, or out of the engine's hands."""
-        return self._wanted or self._next_at is not None or self._solving is not None
+        return self._wanted or self._next_at is not None or self._solving is not None or bool(self._making)
 
     def wake(self, now: float) -> None:
         """Notice that the time for a round has come."""
@@ -149,7 +199,11 @@ class Matchmaker:
     def settle(self, now: float) -> list[Effect]:
         """Run the round that is due, if one is. Once at the end of each turn."""
         effects: list[Effect] = []
-        if self._wanted:
+        if self._making:
+            effects = self._make_offers(now)
+        elif self._is_filling:
+            effects = self._fill(now)
+        elif self._wanted:
             effects = self._settle(now) if self._solving is None else self._settle_beside(now)
         if not self._book.waiting:
             self._look_at = None
@@ -175,9 +229,23 @@ class Matchmaker:
             if now < allowed_at:
                 self._again(allowed_at)
                 return []
+        if not self._is_worked_out():
+            self._again(now)
+            return []
         self._wanted = False
         self._next_at = self._gathers_since = None
         return self._run(now)
+
+    def _is_worked_out(self) -> bool:
+        """Whether a round in columns finds the rows of everyone; if not, some more of them are now."""
+        book, len_max = self._book, self._settings.round.slice_orders_max
+        if reach.slice_len(len(book.waiting), len(self._places.index), self._settings) <= len_max:
+            return True
+        users = reach.everybody(book, self._places)
+        worked_out = self._sheets.refresh(users, [book.orders[i] for i in book.waiting], WORKED_OUT_AT_ONCE)
+        is_enough = worked_out < WORKED_OUT_AT_ONCE or self._put_off_len == PUT_OFF_MAX
+        self._put_off_len = 0 if is_enough else self._put_off_len + 1
+        return is_enough
 
     def _settle_beside(self, now: float) -> list[Effect]:
         """Give orders that came while a round is out a small one of their own, once; afterwards they are in the next.
@@ -230,12 +298,15 @@ class Matchmaker:
             hours=self._calendars.hours,
             finishing=chaining.finishing(self._book, now, self._settings.schedule.chain_s),
             spare=self._spare(orders),
+            sheets=self._sheets,
             settings=self._settings,
             whole=whole,
         )
         if is_beside and self._is_large(problem):
             return []
-        if self._asks_roads:
+        if self._asks_roads and len(problem.orders.ids) * len(problem.technicians.ids) > ASKED_CELLS_MAX:
+            problem = replace(problem, ways_from=TOO_LARGE)
+        elif self._asks_roads:
             order, asked = matching.likely(problem)
             if len(order):
                 if is_beside:
@@ -243,9 +314,22 @@ class Matchmaker:
                 else:
                     self._solving = (round_id, problem)
                 return [AskWays(round_id, problem, order, asked)]
+        elif self._has_everybody(problem) and self._travel.has_learned():
+            # Collecting and looking up are up to 10 ms each: another turn lies between them.
+            self._solving, self._is_filling = (round_id, problem), True
+            self._again(now)
+            return []
         else:
             problem = learned_ways.fill(problem, self._travel)
         return self._decide(round_id, problem, now, is_old=False)
+
+    def _fill(self, now: float) -> list[Effect]:
+        """Go on with the round whose ways are to be looked up."""
+        assert self._solving is not None  # noqa: S101 - it was set with the flag
+        (round_id, problem), self._solving, self._is_filling = self._solving, None, False
+        effects = self._decide(round_id, learned_ways.fill(problem, self._travel), now, is_old=True)
+        self._look_for_newcomers(problem)
+        return effects
 
     def _spare(self, orders: Sequence[Order]) -> Collection[UserId]:
         """Whose open offer may be taken back, if there is an order to take it for."""
@@ -301,7 +385,8 @@ class Matchmaker:
 
     def _look_for_newcomers(self, problem: Problem) -> None:
         """Want another round for orders that came while this one was out of the engine's hands."""
-        if any(order_id not in problem.orders.ids for order_id in self._book.waiting):
+        known = set(problem.orders.ids)
+        if any(order_id not in known for order_id in self._book.waiting):
             self._wanted = True
 
     def solved(self, event: RoundSolved, now: float) -> list[Effect]:
@@ -327,19 +412,38 @@ class Matchmaker:
         *,
         is_old: bool,
     ) -> list[Effect]:
+        self._making.append(_Making(round_id, problem, solution, inputs, is_old))
+        # An answer is followed by the end of its turn, which makes the first of many.
+        is_small = len(solution.pairs) <= MADE_AT_ONCE and len(solution.steps) <= STEPS_AT_ONCE
+        is_next = len(self._making) == 1 and (is_small or not is_old)
+        return self._make_offers(now) if is_next else []
+
+    def _make_offers(self, now: float) -> list[Effect]:
+        """Make the next offers of a decided round; with the last of them it is stored."""
+        making = self._making[0]
+        ids, steps = making.problem.orders.ids, making.solution.steps
+        for row in range(making.steps_len, min(making.steps_len + STEPS_AT_ONCE, len(ids))):
+            self._set_step(OrderId(ids[row]), steps[row])
+        making.steps_len += STEPS_AT_ONCE
+        pairs = making.solution.pairs[making.done_len : making.done_len + MADE_AT_ONCE]
+        # Book, phones and people may have moved on while a thread was solving or roads were asked, and since last turn.
+        holding = self._standing.holding(pairs, now) if making.is_old else None
         effects: list[Effect] = []
-        for order_id, step in zip(problem.orders.ids, solution.steps, strict=True):
-            self._set_step(OrderId(order_id), step)
-        made: set[tuple[str, str]] = set()
-        # Book, phones and people may have moved on while a thread was solving or roads were asked.
-        holding = self._standing.holding(solution.pairs, now) if is_old else None
-        for pair in solution.pairs:
+        for pair in pairs:
             holds = holding is None or (pair.order_id, pair.technician) in holding
             if holds and self._is_free(pair, now):
-                effects.extend(self._offer(pair, round_id, now))
-                made.add((pair.order_id, pair.technician))
-        self._keep(round_id, problem, solution, inputs, made, now)
-        self._after(problem, len(made) < len(solution.pairs), now)
+                effects.extend(self._offer(pair, making.round_id, now))
+                making.made.add((pair.order_id, pair.technician))
+        making.done_len += len(pairs)
+        making.is_old = True
+        if making.done_len < len(making.solution.pairs) or making.steps_len < len(steps):
+            self._again(now)
+            return effects
+        self._making.pop(0)
+        if self._making:
+            self._again(now)
+        self._keep(making.round_id, making.problem, making.solution, making.inputs, making.made, now)
+        self._after(making.problem, len(making.made) < len(making.solution.pairs), now)
         return effects
 
     def _set_step(self, order_id: OrderId, step: int) -> None:
@@ -482,12 +586,18 @@ class Matchmaker:
         self._book.changes.skipped = {i: told for i, told in self.skipped.items() if i in self._book.searching}
 
     def _bystanders(self, problem: Problem, solution: Solution, now: float) -> bytes:
-        """Who else is in reach of the round's orders, as far as these are still known."""
+        """Who else is in reach of the round's orders, as far as these are still known; nobody, if it had everyone."""
+        if self._has_everybody(problem):
+            return b""
         steps: dict[OrderId, int] = {}
         for id_, step in zip(problem.orders.ids, solution.steps, strict=True):
             steps[OrderId(id_)] = max(step, steps.get(OrderId(id_), 0))
         len_max = self._settings.round.others_len_max
         return bystanders.encode(bystanders.look(problem, steps, self._book, self._places, now, len_max=len_max))
+
+    def _has_everybody(self, problem: Problem) -> bool:
+        """Whether the round was taken in columns, with everyone on duty."""
+        return len(dict.fromkeys(problem.orders.ids)) > self._settings.round.slice_orders_max
 
     def _shadow(self, problem: Problem) -> ShadowDecision | None:
         """What the shadow policy would have decided; large rounds are left to the report, off the loop."""
@@ -498,7 +608,8 @@ class Matchmaker:
     def _tell(self, order_id: OrderId, problem: Problem, now: float) -> None:
         """Remember whether this round said of everyone why they were none for the order."""
         order = self._book.orders[order_id]
-        if order_id in self._half_told or reach.is_whole(problem, order, self._places, now, self._settings):
+        is_whole = order_id in self._half_told or self._has_everybody(problem)
+        if is_whole or reach.is_whole(problem, order, self._places, now, self._settings):
             self._told_at[order_id] = now
             self._half_told.pop(order_id, None)
         else:
@@ -522,6 +633,7 @@ class Matchmaker:
             waived=waived,
             finishing=chaining.finishing(self._book, now, settings.schedule.chain_s),
             spare=self._spare([order]),
+            sheets=self._sheets,
         )
         return problem if self._asks_roads else learned_ways.fill(problem, self._travel)
 

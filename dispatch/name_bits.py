@@ -47,6 +47,8 @@ class NameBits:
         self._users: Counter[str] = Counter()
         self._free = list(range(len_max))  # a heap: the same changes give the same bits
         self._late: set[str] = set()
+        self.version = 0
+        """Another number each time that masks, or what is wanted, may have become others."""
 
     def change(self, before: Collection[str], after: Collection[str]) -> None:
         """A technician of the city had the names ``before`` and has ``after`` now.
@@ -55,6 +57,7 @@ class NameBits:
         what was decided elsewhere or earlier cannot be refused any more.
         """
         before, after = frozenset(before), frozenset(after)
+        was_used = bool(self._users)
         for name in sorted(before - after):
             self._users[name] -= 1
             if not self._users[name]:
@@ -62,16 +65,20 @@ class NameBits:
                 self._late.discard(name)
                 if name in self._bits:
                     heappush(self._free, self._bits.pop(name))
+                    self.version += 1
         self._users.update(after - before)
         if len(self._users) > len(self._bits):
             self._learn(sorted(after - self._bits.keys()), after - before)
             self._learn(sorted(self._users.keys() - self._bits.keys()), ())
+        if was_used != bool(self._users):
+            self.version += 1
 
     def _learn(self, names: Iterable[str], new: Collection[str]) -> None:
         for name in names:
             if not self._free:
                 return
             self._bits[name] = heappop(self._free)
+            self.version += 1
             if self._users[name] > (name in new):
                 self._late.add(name)
 

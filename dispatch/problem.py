@@ -7,7 +7,7 @@ or a replay: ``matching.solve(problem)`` is a pure function of it.
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 CodeArray = NDArray[np.uint8]
 MaskArray = NDArray[np.uint64]
+Table = NDArray[Any]
+"""A structured array: a row for each thing, a named column for each number (``sheets.py``)."""
 
 
 ANYBODY: Final = -1

@@ -1,10 +1,10 @@
 """Which orders and technicians a round looks at, put into columns. Reads the book and the index, decides nothing.
 
-Few orders: the neighbours of each, by the index. Many: everybody on duty, as columns, when that is not too many;
-otherwise the orders are taken in slices, and the next slice follows in the next turn.
+Few orders: the neighbours of each, by the index. Many: everybody on duty, when that is not too many; otherwise the
+orders are taken in slices, and the next slice follows in the next turn.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from types import MappingProxyType
@@ -17,13 +17,12 @@ from dispatch import calendar, cost, eligibility, limits, rating, schedule, will
 from dispatch import turns as turns_of
 from dispatch.book import Book
 from dispatch.calendar import Hours
-from dispatch.candidates import GENDER_CODES
-from dispatch.model import DutyState, Order, Technician, WorkState
+from dispatch.model import Order, Technician
 from dispatch.places import Places
 from dispatch.problem import (
     ANYBODY,
     NOBODY_IN_REACH,
-    BoolArray,
+    CodeArray,
     Exclusion,
     FloatArray,
     IntArray,
@@ -31,15 +30,19 @@ from dispatch.problem import (
     PersonColumns,
     Policy,
     Problem,
+    Table,
     TechnicianColumns,
 )
 from dispatch.settings import DispatchSettings, RatingSettings
+from dispatch.sheets import RECORD_BITS, Sheets, against
 from geo.distance import distance_m, table_m
 from geo.position_index import Flag, slots_of
 
 _T = TypeVar("_T")
 PLACE_S_MAX: Final = 3_600.0
 """Most that an order's place in the queue is worth, in seconds of travel."""
+HARD: Final = (Exclusion.OFF_DUTY, Exclusion.BUSY, Exclusion.OFFERED, Exclusion.UNVERIFIED, Exclusion.CITY)
+"""What may speak against a technician whatever the order, the most telling first."""
 _NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 
@@ -64,6 +67,7 @@ def build(
     waived: Collection[Exclusion] = (),
     finishing: Mapping[UserId, float] = _NOBODY,
     spare: Collection[UserId] = (),
+    sheets: Sheets | None = None,
 ) -> Problem:
     """The problem of these orders, with ``users`` or whoever is in reach.
 
@@ -73,37 +77,46 @@ def build(
         waived: Reasons of ``hard_reasons`` that shall not count.
         finishing: Who is about to finish a job, with the seconds that are left of it (``chaining.finishing``).
         spare: Whose open offer may be taken back (``spare.technicians``).
+        sheets: The shard's rows; without them, all are worked out for this once.
 
     Cost:
-        About 0.1 ms an order, or 3 us a technician for a round in columns.
+        About 0.1 ms an order, or 1 us each for a round in columns.
     """
+    sheets = sheets or Sheets(book, eligibility.papers_needed(book.shard.city, settings.eligibility))
     dark = eligibility.nights(orders, now, hours, settings.round.unmatched_s, settings.eligibility)
     if users is None:
         is_small = len(orders) <= settings.round.slice_orders_max
         users = (
             _neighbours(orders, book, places, now, settings, whole, finishing, spare, is_dark=bool(dark))
             if is_small
-            else _everybody(book, places)
+            else everybody(book, places)
         )
-    technicians = _technician_columns(users, book, places, now, settings, waived, finishing, spare)
+    known = [book.technicians[user] for user in users]
+    t = sheets.technicians(users, known)
+    technicians = _technician_columns(users, t, sheets, book, places, now, settings, waived, finishing, spare)
     row_of = {user: row for row, user in enumerate(users)}
-    orders, wave = _rows(orders, book)
+    o = sheets.orders(orders)
+    of_row, wave = _rows(orders, o["offers_len_max"], book)
+    if len(of_row) > len(orders):
+        orders, o = [orders[i] for i in of_row.tolist()], o[of_row]
     refused = [
         (i, row_of[user])
         for i, order in enumerate(orders)
-        for user in sorted(book.refused.get(order.order_id, ()))
+        if order.order_id in book.refused
+        for user in sorted(book.refused[order.order_id])
         if user in row_of
     ]
     own = [(i, row_of[order.customer]) for i, order in enumerate(orders) if order.customer in row_of]
-    blocks = calendar.columns(book, users, orders, hours, now, settings.schedule, settings.round.unmatched_s)
-    columns = _with_woken(_order_columns(orders, wave, row_of, book, now, settings), technicians)
+    unmatched_s = settings.round.unmatched_s
+    blocks = calendar.columns(book, known, t, tuple(sheets.shifts), o, hours, now, settings.schedule, unmatched_s)
+    columns = _with_woken(_order_columns(orders, o, wave, row_of, now, settings), technicians)
     pairs, own_pairs = (np.asarray(found, dtype=np.int64).reshape(-1, 2) for found in (refused, own))
-    known = [book.technicians[user] for user in users]
-    alarmed = places.in_alarm(users)
-    people = eligibility.columns(orders, known, alarmed, book.barred, book.shard.city, dark, settings.eligibility)
-    ahead = len(blocks.technician) > 0 or any(order.scheduled_for is not None for order in orders)
+    alarmed, rules = places.in_alarm(users), settings.eligibility
+    people = eligibility.columns(o, t, sheets.tiers, alarmed, book.shard.city, dark, rules)
+    eligibility.keep_apart(people, orders, row_of, book.barred)
+    ahead = len(blocks.technician) > 0 or bool((o["begins_at"] > -inf).any())
     ahead = ahead or len(people.papers_until) > 0 or len(people.walks) > 0
-    limits.fill(people, orders, known, book)
+    limits.fill(people, o, t)
     if _counts(settings, settings.decline.max_s, settings.shadow.decline_max_s):
         cells = _answer_cells(orders, hours, now)
         number_of = {cell: number for number, cell in enumerate(dict.fromkeys(cells))}
@@ -112,16 +125,16 @@ def build(
     policy = _policy(settings, travel)
     if cost.prefers_newcomers(seed, settings.newcomer.share):
         policy = replace(policy, newcomer_s=settings.newcomer.head_start_s)
-    people.newcomer = _newcomers(known, settings)
+    people.newcomer = t["rated_len"] < settings.newcomer.ratings
     if spare:
         is_spare = np.array([user in spare for user in users], dtype=np.bool_)
         people.spare = is_spare if is_spare.any() else people.spare
-    turns = _turns(known, technicians, people, policy, now, settings)
+    turns = _turns(t, technicians, people, policy, now, settings)
     return Problem(
         at=now,
         seed=seed,
         policy=policy,
-        orders=_with_times(columns, orders) if ahead else columns,
+        orders=_with_times(columns, o) if ahead else columns,
         technicians=replace(technicians, turns=turns) if len(turns) else technicians,
         refused_order=np.ascontiguousarray(pairs[:, 0]),
         refused_technician=np.ascontiguousarray(pairs[:, 1]),
@@ -140,24 +153,18 @@ def _with_woken(columns: OrderColumns, technicians: TechnicianColumns) -> OrderC
     return replace(columns, woken=(columns.only >= 0) & (seen_at > -inf))
 
 
-def _with_times(columns: OrderColumns, orders: Sequence[Order]) -> OrderColumns:
-    return replace(
-        columns,
-        begins_at=_floats(orders, lambda order: order.scheduled_for, -inf),
-        duration_s=np.array([order.duration_s for order in orders], dtype=np.float64),
-    )
+def _with_times(columns: OrderColumns, o: Table) -> OrderColumns:
+    return replace(columns, begins_at=o["begins_at"].copy(), duration_s=o["duration_s"].copy())
 
 
-def _rows(orders: Sequence[Order], book: Book) -> tuple[list[Order], IntArray]:
-    """The orders, each as often as it may be offered once more, and the wave of each row (``OrderColumns.wave``)."""
-    rows: list[Order] = []
-    wave: list[int] = []
-    for order in orders:
-        live_len = len(book.live_of_order.get(order.order_id, ()))
-        more = max(order.offers_len_max - live_len, 1)
-        rows.extend([order] * more)
-        wave.extend(range(live_len, live_len + more))
-    return rows, np.array(wave, dtype=np.int64)
+def _rows(orders: Sequence[Order], offers_len_max: IntArray, book: Book) -> tuple[IntArray, IntArray]:
+    """Each order as often as it may be offered once more: the place of each row's order, and its wave."""
+    live = np.zeros(len(orders), dtype=np.int64)
+    if book.live_of_order:
+        live += np.array([len(book.live_of_order.get(order.order_id, ())) for order in orders], dtype=np.int64)
+    more = np.maximum(offers_len_max - live, 1)
+    of_row = np.repeat(np.arange(len(orders)), more)
+    return of_row, np.arange(len(of_row)) - np.repeat(np.cumsum(more) - more, more) + live[of_row]
 
 
 def _counts(settings: DispatchSettings, live: float, shadows: float) -> bool:
@@ -222,66 +229,63 @@ def widens_at(order: Order, now: float, settings: DispatchSettings) -> float:
 
 def _order_columns(
     orders: Sequence[Order],
+    o: Table,
     wave: IntArray,
     row_of: Mapping[UserId, int],
-    book: Book,
     now: float,
     settings: DispatchSettings,
 ) -> OrderColumns:
-    bits = book.skill_bits
-    only = [ANYBODY if order.picked is None else row_of.get(order.picked, NOBODY_IN_REACH) for order in orders]
-    unmatched_s = [
-        settings.broadcast.extra_max_s if number else settings.round.unmatched_s + _place_s(order, now)
-        for order, number in zip(orders, wave.tolist(), strict=True)
-    ]
-    special = wave.any() or any(order.lost_by for order in orders)
+    only = np.zeros(0, dtype=np.int64)
+    if o["picked"].any():
+        only = np.full(len(orders), ANYBODY, dtype=np.int64)
+        for row in np.flatnonzero(o["picked"]).tolist():
+            picked = orders[row].picked
+            only[row] = NOBODY_IN_REACH if picked is None else row_of.get(picked, NOBODY_IN_REACH)
+    unmatched_s = np.zeros(0)
+    if wave.any() or o["lost"].any():
+        # A customer who was served already in the queue's turn does not queue again behind everyone who came since.
+        place_s = np.where(o["lost"], np.minimum(now - o["placed_at"], PLACE_S_MAX), 0.0)
+        unmatched_s = np.where(wave > 0, settings.broadcast.extra_max_s, settings.round.unmatched_s + place_s)
     return OrderColumns(
         ids=tuple(order.order_id for order in orders),
-        lat_deg=np.array([order.site.point.lat_deg for order in orders], dtype=np.float64),
-        lng_deg=np.array([order.site.point.lng_deg for order in orders], dtype=np.float64),
-        step_max=np.array([step_limit(order, now, settings) for order in orders], dtype=np.int64),
-        skills=np.array([bits.mask(order.skills) for order in orders], dtype=np.uint64),
-        skill_unknown=np.array([not bits.knows(order.skills) for order in orders], dtype=np.bool_),
-        gender=np.array(
-            [GENDER_CODES[order.gender_preference] if order.gender_preference else 0 for order in orders],
-            dtype=np.uint8,
-        ),
-        only=np.array(only if any(row != ANYBODY for row in only) else [], dtype=np.int64),
-        unmatched_s=np.array(unmatched_s if special else [], dtype=np.float64),
-        waiting_at=_waiting_at(orders, wave, settings),
+        lat_deg=o["lat_deg"].copy(),
+        lng_deg=o["lng_deg"].copy(),
+        step_max=_step_limits(o, now, settings),
+        skills=o["skills"].copy(),
+        skill_unknown=o["skill_unknown"].copy(),
+        gender=o["gender"].copy(),
+        only=only,
+        unmatched_s=unmatched_s,
+        waiting_at=_waiting_at(orders, o, wave, settings),
         wave=wave if wave.any() else wave[:0],
     )
 
 
-def _waiting_at(orders: Sequence[Order], wave: IntArray, settings: DispatchSettings) -> FloatArray:
+def _step_limits(o: Table, now: float, settings: DispatchSettings) -> IntArray:
+    """``step_limit`` of many."""
+    last, widen_s = len(settings.round.radius_steps_m) - 1, settings.round.widen_s
+    limits_ = np.full(len(o), last, dtype=np.int64)
+    if widen_s > 0.0:
+        by_time = np.minimum((now - o["changed_at"]) / widen_s, last).astype(np.int64)
+        limits_ = np.where(o["picked"], limits_, by_time)
+    return limits_
+
+
+def _waiting_at(orders: Sequence[Order], o: Table, wave: IntArray, settings: DispatchSettings) -> FloatArray:
     waiting, shadow = settings.waiting, settings.shadow
     if not _counts(settings, waiting.s_per_min * waiting.max_s, shadow.waiting_s_per_min * shadow.waiting_max_s):
         return np.zeros(0)
+    since_at: FloatArray = o["placed_at"].copy()
+    for row in np.flatnonzero(o["begins_at"] > -inf).tolist():
+        since_at[row] = max(since_at[row], schedule.opens_at(orders[row], settings.schedule))
     # A second technician for one order never takes the only one from another order, however long it has waited.
-    since_at = np.array(
-        [
-            order.placed_at
-            if order.scheduled_for is None
-            else max(order.placed_at, schedule.opens_at(order, settings.schedule))
-            for order in orders
-        ],
-        dtype=np.float64,
-    )
     since_at[wave > 0] = inf
     return since_at
 
 
-def _everybody(book: Book, places: Places) -> list[UserId]:
+def everybody(book: Book, places: Places) -> list[UserId]:
     """All technicians who have a place in the index."""
-    return [user for user in book.technicians if places.slot(user) is not None]
-
-
-def _place_s(order: Order, now: float) -> float:
-    """What leaving out an order costs more that has lost its technician: its place among those who wait.
-
-    A customer who was served already in the queue's turn does not queue again behind everyone who came since.
-    """
-    return min(now - order.placed_at, PLACE_S_MAX) if order.lost_by else 0.0
+    return [user for user in places.index if user in book.technicians]
 
 
 def _neighbours(
@@ -393,6 +397,8 @@ def _is_heard(user: UserId, book: Book, places: Places) -> bool:
 
 def _technician_columns(
     users: Sequence[UserId],
+    t: Table,
+    sheets: Sheets,
     book: Book,
     places: Places,
     now: float,
@@ -403,9 +409,8 @@ def _technician_columns(
 ) -> TechnicianColumns:
     index = places.index
     slots: IntArray = slots_of(index, users)
-    people = [book.technicians[user] for user in users]
     city_mean = rating.city_mean(book.city.at_time(now, settings.rating.half_life_days), settings.rating)
-    tier_s = settings.head_start.tier_s
+    tier_s = np.array([settings.head_start.tier_s.get(tier, 0.0) for tier in sheets.tiers])
     columns = TechnicianColumns(
         ids=tuple(users),
         # A technician without a position is as stale as can be; a finite place keeps NaN out of the costs.
@@ -413,16 +418,16 @@ def _technician_columns(
         lng_deg=np.nan_to_num(index.lng[slots]),
         seen_at=index.seen_at[slots],
         heard_at=index.heard_at[slots],
-        unheard_at=_floats(people, lambda p: p.unheard_since, -inf),
+        unheard_at=t["unheard_at"].copy(),
         connected=(index.flags[slots] & int(Flag.CONNECTED)) != 0,
-        skills=np.array([book.skill_bits.mask(p.skills) for p in people], dtype=np.uint64),
-        gender=np.array([GENDER_CODES[p.gender] for p in people], dtype=np.uint8),
-        rating=_ratings(people, city_mean, now, settings.rating),
-        tier_s=np.array([tier_s.get(p.tier, 0.0) for p in people], dtype=np.float64),
-        idle_at=_floats(people, lambda p: p.idle_since, inf),
-        hard=np.array([_hard(p, book, finishing, spare, waived) for p in people], dtype=np.uint8),
+        skills=t["skills"].copy(),
+        gender=t["gender"].copy(),
+        rating=_ratings(t, city_mean, now, settings.rating),
+        tier_s=tier_s[t["tier"]],
+        idle_at=t["idle_at"].copy(),
+        hard=_hard(users, t, book, waived, finishing, spare),
     )
-    rows = [row for row, user in enumerate(users) if user in finishing]
+    rows = [row for row, user in enumerate(users) if user in finishing] if finishing else []
     return _from_their_jobs(columns, rows, book, now, finishing) if rows else columns
 
 
@@ -439,18 +444,17 @@ def _from_their_jobs(
     return replace(columns, lat_deg=lat_deg, lng_deg=lng_deg, seen_at=seen_at, wait_s=wait_s)
 
 
-def _ratings(people: Sequence[Technician], city_mean: float, now: float, settings: RatingSettings) -> FloatArray:
+def _ratings(t: Table, city_mean: float, now: float, settings: RatingSettings) -> FloatArray:
     """``rating.mean`` of many, as columns."""
-    total = np.array([p.rating_sum for p in people], dtype=np.float64)
-    weight = np.array([p.rating_weight for p in people], dtype=np.float64)
-    age_s = np.maximum(now - np.array([p.rating_at for p in people], dtype=np.float64), 0.0)
-    kept = 0.5 ** (age_s / (settings.half_life_days * rating.DAY_S))
-    result: FloatArray = (settings.prior_weight * city_mean + total * kept) / (settings.prior_weight + weight * kept)
+    kept = 0.5 ** (np.maximum(now - t["rating_at"], 0.0) / (settings.half_life_days * rating.DAY_S))
+    result: FloatArray = (settings.prior_weight * city_mean + t["rating_sum"] * kept) / (
+        settings.prior_weight + t["rating_weight"] * kept
+    )
     return result
 
 
 def _turns(
-    people: Sequence[Technician],
+    t: Table,
     columns: TechnicianColumns,
     persons: PersonColumns,
     policy: Policy,
@@ -458,10 +462,10 @@ def _turns(
     settings: DispatchSettings,
 ) -> FloatArray:
     """See ``TechnicianColumns.turns``."""
-    turns = np.array([p.turns for p in people], dtype=np.float64)
+    turns: FloatArray = t["turns"]
     if not _counts(settings, settings.turn.s, settings.shadow.turn_s) or not turns.any():
         return np.zeros(0)
-    age_s = np.maximum(now - np.array([p.turns_at for p in people], dtype=np.float64), 0.0)
+    age_s = np.maximum(now - t["turns_at"], 0.0)
     starts = cost.head_starts(policy, columns, now)
     fresh = columns.connected & (columns.seen_at >= now - policy.position_fresh_s)
     if len(persons.spare):
@@ -474,28 +478,28 @@ def _turns(
     )
 
 
-def _newcomers(people: Sequence[Technician], settings: DispatchSettings) -> BoolArray:
-    """Who has hardly ever been rated."""
-    return np.array([rating.rated_len(p) < settings.newcomer.ratings for p in people], dtype=np.bool_)
-
-
-def _floats(things: Sequence[_T], of: Callable[[_T], float | None], missing: float) -> FloatArray:
-    values = (of(thing) for thing in things)
-    return np.array([missing if v is None else v for v in values], dtype=np.float64)
-
-
 def _hard(
-    technician: Technician,
+    users: Sequence[UserId],
+    t: Table,
     book: Book,
+    waived: Collection[Exclusion],
     finishing: Mapping[UserId, float],
     spare: Collection[UserId],
-    waived: Collection[Exclusion],
-) -> Exclusion:
-    """The first of the ``hard_reasons`` that counts. Of an offer that may be taken back the filters decide."""
-    for reason in hard_reasons(technician, book, finishing):
-        if reason not in waived and not (reason is Exclusion.OFFERED and technician.technician in spare):
-            return reason
-    return Exclusion.NONE
+) -> CodeArray:
+    """The first of each one's ``hard_reasons`` that counts. Of an offer that may be taken back the filters decide."""
+    hard = np.zeros(len(users), dtype=np.uint8)
+    for reason in reversed(HARD):
+        if reason in waived:
+            continue
+        if reason is Exclusion.OFFERED:
+            live = book.live_of_technician
+            against_ = np.array([user in live and user not in spare for user in users], dtype=np.bool_)
+        else:
+            against_ = (t["against"] & RECORD_BITS[reason]) != 0
+        if reason is Exclusion.BUSY and finishing:
+            against_ &= ~np.array([user in finishing for user in users], dtype=np.bool_)
+        hard[against_] = reason
+    return hard
 
 
 def hard_reasons(
@@ -505,13 +509,10 @@ def hard_reasons(
 
     By the book, which knows this turn's decisions.
     """
-    if technician.duty is not DutyState.ON or not book.on_duty_here(technician):
-        yield Exclusion.OFF_DUTY
-    if technician.work is WorkState.BUSY and technician.technician not in finishing:
-        yield Exclusion.BUSY
-    if technician.technician in book.live_of_technician:
-        yield Exclusion.OFFERED
-    if not technician.verified:
-        yield Exclusion.UNVERIFIED
-    if book.shard.city not in technician.cities:
-        yield Exclusion.CITY
+    bits = against(technician, book)
+    for reason in HARD:
+        if reason is Exclusion.OFFERED:
+            if technician.technician in book.live_of_technician:
+                yield reason
+        elif bits & RECORD_BITS[reason] and not (reason is Exclusion.BUSY and technician.technician in finishing):
+            yield reason

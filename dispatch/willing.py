@@ -67,10 +67,26 @@ def probabilities(
 ) -> FloatArray:
     """The same of many, shape (len(cells) * len(people),), one cell after the other."""
     found = np.full((len(cells), len(people)), settings.prior_share)
-    for column, person in enumerate(people):
-        if person.answers:
-            found[:, column] = [probability(person, cell, now, settings) for cell in cells]
+    rows = [row for row, person in enumerate(people) if person.answers]
+    if rows:
+        answers, weight = [people[row].answers for row in rows], settings.prior_weight
+        refusals, answered_len = _faded_all([given.get(ALL) for given in answers], now, settings)
+        overall = (weight * settings.prior_share + refusals) / (weight + answered_len)
+        for number, cell in enumerate(cells):
+            refusals, answered_len = _faded_all([given.get(cell) for given in answers], now, settings)
+            found[number, rows] = (weight * overall + refusals) / (weight + answered_len)
     return found.ravel()
+
+
+def _faded_all(cells: Sequence[Cell | None], now: float, settings: DeclineSettings) -> tuple[FloatArray, FloatArray]:
+    """Refusals and answers of many cells, ``_faded``."""
+    known = [(row, *cell) for row, cell in enumerate(cells) if cell is not None]
+    found = np.zeros((2, len(cells)))
+    if known:
+        rows, refusals, answers, at = np.array(known, dtype=np.float64).T
+        kept = 0.5 ** (np.maximum(now - at, 0.0) / (settings.half_life_days * _DAY_S))
+        found[:, rows.astype(np.int64)] = refusals * kept, answers * kept
+    return found[0], found[1]
 
 
 def _faded(cell: Cell | None, now: float, settings: DeclineSettings) -> Cell:

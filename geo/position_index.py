@@ -187,6 +187,11 @@ class PositionIndex:
         """The slot of a person, None when they are not on duty here."""
         return self._slots.get(user)
 
+    def slots(self, users: Sequence[UserId]) -> IntArray:
+        """``slot`` of many, -1 for those who own none."""
+        get = self._slots.get
+        return np.array([get(user, -1) for user in users], dtype=np.int64)
+
     def user(self, slot: int) -> UserId:
         """The person who owns a slot.
 
@@ -533,4 +538,4 @@ def _arc_m(squares: FloatArray) -> FloatArray:
 
 def slots_of(index: PositionIndex, users: Sequence[UserId]) -> IntArray:
     """Slots of many people, -1 for those who own none."""
-    return np.fromiter((slot if (slot := index.slot(user)) is not None else -1 for user in users), np.int64, len(users))
+    return index.slots(users)

@@ -6,12 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.ids import UserId
 from dispatch import rating
+from dispatch.book import Book
 from dispatch.rating import DAY_S, Tally
 from dispatch.reach import _ratings
 from dispatch.settings import RatingSettings
+from dispatch.sheets import Sheets
 from tests.unit.dispatch.test_tables import a_technician
-from tests.unit.dispatch.world import T0
+from tests.unit.dispatch.world import SHARD, T0
 
 SETTINGS = RatingSettings()
 finite = st.floats(0, 1e5)
@@ -75,7 +78,9 @@ def test_a_rounds_column_of_means_equals_the_mean_of_each(people: list[list[tupl
         for count, at in given_stars:
             them[number] = rating.rated(them[number], count, T0 + at, SETTINGS)
     now = T0 + 401 * DAY_S
-    column = _ratings(them, 4.5, now, SETTINGS)
+    sheets = Sheets(Book(SHARD, SETTINGS), ())
+    rows = sheets.technicians([UserId(f"t{number}") for number in range(len(them))], them)
+    column = _ratings(rows, 4.5, now, SETTINGS)
     assert column.tolist() == pytest.approx([rating.mean(it, 4.5, now, SETTINGS) for it in them])
 
 
