@@ -34,15 +34,13 @@ from dispatch.problem import (
     TechnicianColumns,
 )
 from dispatch.settings import DispatchSettings, RatingSettings
-from dispatch.sheets import RECORD_BITS, Sheets, against
+from dispatch.sheets import HARD, Sheets, against
 from geo.distance import distance_m, table_m
 from geo.position_index import Flag, slots_of
 
 _T = TypeVar("_T")
 PLACE_S_MAX: Final = 3_600.0
 """Most that an order's place in the queue is worth, in seconds of travel."""
-HARD: Final = (Exclusion.OFF_DUTY, Exclusion.BUSY, Exclusion.OFFERED, Exclusion.UNVERIFIED, Exclusion.CITY)
-"""What may speak against a technician whatever the order, the most telling first."""
 _NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 
@@ -495,7 +493,7 @@ def _hard(
             live = book.live_of_technician
             against_ = np.array([user in live and user not in spare for user in users], dtype=np.bool_)
         else:
-            against_ = (t["against"] & RECORD_BITS[reason]) != 0
+            against_ = (t["against"] & (1 << reason)) != 0
         if reason is Exclusion.BUSY and finishing:
             against_ &= ~np.array([user in finishing for user in users], dtype=np.bool_)
         hard[against_] = reason
@@ -514,5 +512,5 @@ def hard_reasons(
         if reason is Exclusion.OFFERED:
             if technician.technician in book.live_of_technician:
                 yield reason
-        elif bits & RECORD_BITS[reason] and not (reason is Exclusion.BUSY and technician.technician in finishing):
+        elif bits & 1 << reason and not (reason is Exclusion.BUSY and technician.technician in finishing):
             yield reason

@@ -24,13 +24,9 @@ _Record = TypeVar("_Record")
 SPARE_LEN: Final = 1_024
 """Rows that a sheet may keep besides twice as many as the city has things."""
 
-RECORD_BITS: Final = {
-    Exclusion.OFF_DUTY: 1,
-    Exclusion.BUSY: 2,
-    Exclusion.UNVERIFIED: 4,
-    Exclusion.CITY: 8,
-}
-"""What a technician's record says against every order, as bits of the column ``against``."""
+HARD: Final = tuple(reason for reason in Exclusion if Exclusion.NONE < reason <= Exclusion.CITY)
+"""What speaks against a technician whatever the order, the most telling first: the lowest numbers. Those that the
+record says are bits of the column ``against``, ``1 << reason``."""
 
 TECHNICIAN: Final = np.dtype(
     [
@@ -256,14 +252,14 @@ class Sheets:
 
 
 def against(who: Technician, book: Book) -> int:
-    """What the record says against every order, as ``RECORD_BITS``."""
+    """What the record says against every order, of the ``HARD`` reasons, as bits."""
     bits = 0
     if who.duty is not DutyState.ON or not book.on_duty_here(who):
-        bits |= RECORD_BITS[Exclusion.OFF_DUTY]
+        bits |= 1 << Exclusion.OFF_DUTY
     if who.work is WorkState.BUSY:
-        bits |= RECORD_BITS[Exclusion.BUSY]
+        bits |= 1 << Exclusion.BUSY
     if not who.verified:
-        bits |= RECORD_BITS[Exclusion.UNVERIFIED]
+        bits |= 1 << Exclusion.UNVERIFIED
     if book.shard.city not in who.cities:
-        bits |= RECORD_BITS[Exclusion.CITY]
+        bits |= 1 << Exclusion.CITY
     return bits
