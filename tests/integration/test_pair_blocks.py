@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,25 @@ async def test_whoever_has_an_open_alarm_is_asked_for_nothing_until_it_is_resolv
         await ops.until("incident.update", state="acknowledged")
         assert (await server.call("POST", f"{path}/resolve", token, {"disposition": "false_test"}))[0] == 200
         assert (await phone.until("offer"))["order"] in {first, second, third}
+
+
+async def test_a_block_that_releases_a_booked_order_makes_calling_it_off_no_cheaper(tmp_path: Path) -> None:
+    rules = {"dispatch__blocks_release": "true", "dispatch__cancellation__late_s": "86400"}
+    later = round(time.time()) + 1_800.0  # within its lead time, and long after the way
+    async with served(tmp_path, **rules) as server:
+        phone = await server.technician("tec_1")
+        placed = await place(server, scheduled_for=later)
+        await phone.ask("offer.accept", offer=(await phone.until("offer", order=placed))["offer"])
+        token, path = server.token("cus_1", "customer"), f"/v1/orders/{placed}"
+        before = (await server.call("GET", f"{path}/cancellation", token))[1]
+        assert (before["stage"], before["fee_fen"] > 0) == ("assigned_late", True)
+        assert (await server.call("PUT", "/v1/customers/cus_1/blocks/tec_1", token, {}))[0] == 200
+        assert (await server.call("GET", path, token))[1]["state"] == "matching"
+    async with served(tmp_path, **rules) as server:
+        after = (await server.call("GET", f"{path}/cancellation", token))[1]
+        assert (after["stage"], after["fee_fen"]) == ("assigned_late", before["fee_fen"])
+        status, ended, _ = await server.call("POST", f"{path}/cancel", token, {"fee_fen_max": before["fee_fen"]})
+        assert (status, ended["cancellation"]["fee_fen"]) == (200, before["fee_fen"])
 
 
 async def test_an_alarm_that_was_open_when_the_server_ended_still_counts(tmp_path: Path) -> None:

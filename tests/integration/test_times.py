@@ -139,3 +139,25 @@ async def test_an_order_for_later_is_moved_by_its_customer(tmp_path: Path) -> No
         bad = await server.call("POST", path, token, {"scheduled_for": later - 90_000})
         assert (bad[0], bad[1]["code"], bad[1]["field"]) == (422, "scheduled_in_past", "scheduled_for")
         assert (await server.call("POST", path, server.token("cus_2", "customer"), {"scheduled_for": later}))[0] == 404
+
+
+async def test_a_service_does_not_last_until_its_technician_would_walk_home_at_night(tmp_path: Path) -> None:
+    hour = (time.time() / 3_600.0 + 8.0) % 24.0  # in Shenzhen
+    night = {
+        "dispatch__eligibility__night_walk_max_m": "300",
+        "dispatch__eligibility__night_begins_h": f"{(hour + 2.0) % 24.0:.3f}",
+        "dispatch__eligibility__night_ends_h": f"{(hour + 4.0) % 24.0:.3f}",
+    }
+    async with served(tmp_path, **night) as server:
+        phone = await server.technician()
+        placed = await taken_order(server, phone)
+        for step in ("en_route", "arrived", "in_service"):
+            await phone.ask("job.step", order=placed["order"], step=step, evidence="photo:door")
+    async with served(tmp_path, **night) as server:
+        path, token = f"/v1/orders/{placed['order']}/add-time", server.token("cus_1", "customer")
+        status, body, _ = await server.call("POST", path, token, {"minutes": 60})
+        facts = body["facts"]
+        assert (status, body["code"], facts["clash"]) == (409, "add_time_clash", "night_transport")
+        assert facts["alternatives"] == ["shorter", "own_transport"]
+        assert 40 < facts["longest_minutes"] < 60, "an hour until then, less the way home"
+        assert (await server.call("POST", path, token, {"minutes": facts["longest_minutes"] - 1}))[0] == 200
