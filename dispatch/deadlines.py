@@ -23,6 +23,7 @@ class Due(StrEnum):
     CONSENT = "consent"
     PROLONGED = "prolonged"
     FORGET = "forget"
+    PUT_RIGHT = "put_right"
 
 
 class Deadline(NamedTuple):

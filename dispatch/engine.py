@@ -173,6 +173,7 @@ class DispatchEngine:
             Due.CONSENT: self._appointments.lapse,
             Due.PROLONGED: self._appointments.prolonged,
             Due.FORGET: self._forget,
+            Due.PUT_RIGHT: self._tell_put_right,
         }
         self.acting: tuple[Due, str] | None = None
         """The deadline being acted on."""
@@ -189,6 +190,8 @@ class DispatchEngine:
         least_s = 2.0 * _BACK_S if is_start else 0.0
         self._book.load(state)
         self._put_right = list(self._book.changes.technicians)
+        if self._put_right or self._pair_blocks.overtaken():
+            self._deadlines.set(now, Due.PUT_RIGHT, "")
         self._matchmaker.skipped.update({i: told for i, told in state.skipped.items() if i in self._book.searching})
         settings = self._settings
         for offer in self.live_offers():
@@ -257,12 +260,7 @@ class DispatchEngine:
 
     def settle(self, now: float) -> list[Effect]:
         """End a turn: ask picks for later who can be asked, and run the matching round that has become due."""
-        put_right, self._put_right = self._put_right, []
-        told = [
-            technician_changed(self._book, self._book.technicians[user], "bookings", now, self._settings.rating)
-            for user in put_right
-        ]
-        return [*told, *self._picks.settle(now), *self._matchmaker.settle(now)]
+        return [*self._picks.settle(now), *self._matchmaker.settle(now)]
 
     @property
     def changes(self) -> DispatchChanges:
@@ -670,6 +668,13 @@ class DispatchEngine:
             self._matchmaker.note_skipped()
             self._deadlines.set(now + ALIVE_EVERY_S, Due.ALIVE, id_)
         return []
+
+    def _tell_put_right(self, id_: str, now: float) -> list[Effect]:
+        """The first turn: what was found wrong at the start is told, and what a block has overtaken ends."""
+        put_right, self._put_right = self._put_right, []
+        known = (self._book.technicians[user] for user in put_right)
+        told = [technician_changed(self._book, who, "bookings", now, self._settings.rating) for who in known]
+        return [*told, *self._pair_blocks.catch_up(now)]
 
     def _open(self, id_: str, now: float) -> list[Effect]:
         return self._moves.open(self._book.orders[OrderId(id_)], now)

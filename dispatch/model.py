@@ -238,6 +238,8 @@ class Order:
     """When its technician, who had finished and not said that they had left, was taken for free again."""
     left_at: float | None = None
     """When it was reported that its technician has left safely; that may come after the customer's confirmation."""
+    is_told_apart: bool = False
+    """Staff were told that its customer and its technician have been kept apart since."""
     skipped: SkippedRounds | None = None
     """Rounds that looked at it in vain after its last stored one, when its search last ended."""
 

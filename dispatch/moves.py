@@ -232,6 +232,7 @@ class Moves:
             way_m=None,
             booked_for=None,
             lost_at=None,
+            is_told_apart=False,
             radius_step=0,
             at_place_since=None,
             near_told_m=None,

@@ -4,16 +4,23 @@ Part of the engine; pure. A block is set by one of the two or by staff in their 
 keeps them apart. Neither learns of the other's: what they see of it looks like any technician who is not there.
 """
 
+from dataclasses import replace
+from typing import Final
+
 from core.ids import BLOCK_PREFIX, IdSource, TenantId, UserId
 from dispatch import cancellation
-from dispatch.book import Book
+from dispatch.book import Book, in_order, pick_of
 from dispatch.errors import conflict
 from dispatch.events import Effect, JobNews, News, PairBlockChanged, PairBlockCopied, PairBlocked, PairUnblocked
 from dispatch.matchmaker import Matchmaker
 from dispatch.model import BlockMark, BlockSide, Order, OrderState, PairBlock
-from dispatch.moves import Moves
-from dispatch.order import is_booking
+from dispatch.moves import SYSTEM, Moves
+from dispatch.order import JOB_STATES, SETTLED_STATES, is_booking
+from dispatch.problem import Exclusion
 from dispatch.settings import DispatchSettings
+
+_BLOCKED: Final = Exclusion.BLOCKED.label
+"""The filter's name in ``Order.override``."""
 
 
 class PairBlocks:
@@ -86,23 +93,55 @@ class PairBlocks:
         barred.put(mark)
         return [] if was_apart else self._part(mark, event.by, now)
 
+    def overtaken(self) -> list[Order]:
+        """Open orders that go on as if their two sides were not kept apart.
+
+        There are some only at a start: another city stored the block, and the process died, or this city was read
+        anew, before it was heard of here. An order that staff gave to somebody in spite of a block is none of them.
+        """
+        book = self._book
+        found = []
+        for order in in_order(o for o in book.orders.values() if o.state not in SETTLED_STATES):
+            holder = order.technician if _BLOCKED not in order.override and not order.is_told_apart else None
+            asked = (offer.technician for offer in book.live_offers_of(order.order_id))
+            others = (holder if order.state in JOB_STATES else None, pick_of(order), *asked)
+            if any(user is not None and book.barred.holds(order.customer, user) for user in others):
+                found.append(order)
+        return found
+
+    def catch_up(self, now: float) -> list[Effect]:
+        """Do to these orders what their blocks would have done."""
+        barred = self._book.barred
+        effects: list[Effect] = []
+        for order in self.overtaken():
+            for technician in list(barred.technicians(order.customer)):
+                pair = order.customer, technician
+                # Of two blocks the customer's is not the cause: it was all the same to them.
+                is_theirs = not barred.is_set(*pair, BlockSide.TECHNICIAN)
+                side = BlockSide.CUSTOMER if is_theirs else BlockSide.TECHNICIAN
+                mark = BlockMark(*pair, side, barred.is_by_staff(*pair, side))
+                effects.extend(self._part_in(self._book.orders[order.order_id], mark, SYSTEM, now))
+        return effects
+
     def _part(self, mark: BlockMark, by: UserId, now: float) -> list[Effect]:
         """Keep two people apart: offers end, a pick falls back, accepted orders stand or are released."""
-        customer, technician = mark.customer, mark.technician
+        orders = [order for order in self._book.open_orders_of(mark.customer) if order.customer == mark.customer]
+        return [effect for order in orders for effect in self._part_in(order, mark, by, now)]
+
+    def _part_in(self, order: Order, mark: BlockMark, by: UserId, now: float) -> list[Effect]:
+        technician = mark.technician
         effects: list[Effect] = []
-        for order in self._book.open_orders_of(customer):
-            if order.customer != customer:
-                continue
-            if order.technician == technician:
-                effects.append(self._tell(order, by, now))
-                if self._settings.blocks_release and is_booking(order) and order.pinned_by is None:
-                    effects.extend(self._release(order, mark, by, now))
-            offer = self._book.live_offer(technician)
-            if offer is not None and offer.order_id == order.order_id:
-                effects.extend(self._moves.withdraw_offer(technician, now))
+        if order.technician == technician:
+            effects.append(self._tell(order, by, now))
             order = self._book.orders[order.order_id]
-            if order.picked == technician and order.state in (OrderState.MATCHING, OrderState.SCHEDULED):
-                effects.extend(self._moves.end_search(order, now))
+            if self._settings.blocks_release and is_booking(order) and order.pinned_by is None:
+                effects.extend(self._release(order, mark, by, now))
+        offer = self._book.live_offer(technician)
+        if offer is not None and offer.order_id == order.order_id:
+            effects.extend(self._moves.withdraw_offer(technician, now))
+        order = self._book.orders[order.order_id]
+        if order.picked == technician and order.state in (OrderState.MATCHING, OrderState.SCHEDULED):
+            effects.extend(self._moves.end_search(order, now))
         return effects
 
     def _release(self, order: Order, mark: BlockMark, by: UserId, now: float) -> list[Effect]:
@@ -114,5 +153,6 @@ class PairBlocks:
 
     def _tell(self, order: Order, by: UserId, now: float) -> Effect:
         """Staff hear of an accepted order and may give it to somebody else."""
+        order = self._book.put_order(replace(order, is_told_apart=True))
         self._book.note(order, now, "blocked", by, technician=order.technician)
         return JobNews(order, News.BLOCKED, now)

@@ -11,10 +11,10 @@ from dispatch import events as e
 from dispatch import explaining
 from dispatch.barred import Barred
 from dispatch.events import CloseReason, News
-from dispatch.model import BlockMark, BlockSide, Fallback, Mode, Order, OrderState
+from dispatch.model import BlockMark, BlockSide, Fallback, Mode, Order, OrderState, PairBlock
 from dispatch.modes import search_ends_at
 from dispatch.settings import CancellationSettings, DispatchSettings, ScheduleSettings
-from tests.unit.dispatch.world import ANNA, OPS, T0, World, asks, closes, heard, north, tells
+from tests.unit.dispatch.world import ANNA, OPS, SHARD, T0, Like, World, asks, closes, heard, north, tells
 
 LI, WU, BOB = UserId("tec_li"), UserId("tec_wu"), UserId("cus_bob")
 SIDES = list(BlockSide)
@@ -408,3 +408,74 @@ def test_memory_holds_nothing_of_a_block_that_is_lifted() -> None:
     for mark in marks:
         barred.lift(mark)
     assert (barred._bits, dict(barred._set_len), barred.holds(ANNA, LI)) == ({}, {}, False)
+
+
+# -- a block that another city stored just before the process died -----------------------------------------
+
+
+def stored_elsewhere(w: World) -> None:
+    """Another city has committed that Anna has blocked Li, and the process died before this one heard of it."""
+    w.ledger.blocks[ANNA, LI, BlockSide.CUSTOMER] = PairBlock(
+        SHARD.tenant, "blk_1", ANNA, LI, BlockSide.CUSTOMER, w.now, ANNA, by_staff=False
+    )
+    w.restart()
+
+
+def test_an_offer_of_two_who_are_kept_apart_ends_at_the_start() -> None:
+    w = World()
+    w.join("tec_li", 100)
+    w.join("tec_wu", 2_000)
+    order = w.place()
+    w.receive("tec_li")
+    stored_elsewhere(w)
+    effects = w.tick(0.01)
+    assert closes("tec_li", CloseReason.REVOKED) in effects
+    assert asks("tec_wu", offer__order_id=order.order_id) in [*effects, *w.tick(5)]
+
+
+def test_a_pick_that_is_kept_apart_falls_back_at_the_start() -> None:
+    w = World()
+    w.put("tec_li")
+    w.join("tec_wu", 100)
+    order = w.place(mode=Mode.DIRECTED, technician=LI, fallback=Fallback.AUTO)
+    assert w.order(order.order_id).mode is Mode.DIRECTED
+    stored_elsewhere(w)
+    w.tick(1)
+    assert w.order(order.order_id).mode is Mode.AUTO
+    assert w.offer_of("tec_wu").order_id == order.order_id
+
+
+@pytest.mark.parametrize("releases", [False, True])
+def test_staff_hear_once_of_an_accepted_order_whose_sides_are_kept_apart(releases: bool) -> None:
+    w = World(DispatchSettings(schedule=ScheduleSettings(lead_s=86_400.0)), blocks_release=releases)
+    w.join("tec_li", 100)
+    order = w.place(scheduled_for=T0 + 40_000)
+    w.accept("tec_li")
+    stored_elsewhere(w)
+    told = Like(e.JobNews, what=News.BLOCKED, order__order_id=order.order_id)
+    effects = w.tick(0.01)
+    assert effects.count(told) == 1
+    assert (tells("reassigned", previous_technician=LI) in effects) is releases
+    w.restart()
+    assert told not in w.tick(1.0)
+
+
+def test_staff_who_gave_an_order_to_a_blocked_technician_are_not_told_of_it_at_a_start() -> None:
+    w = World()
+    w.join("tec_li", 100)
+    block(w)
+    order = w.place()
+    w.feed(e.OrderAssigned(order.order_id, LI, OPS, "they have made up", ("blocked",)))
+    assert w.order(order.order_id).technician == LI
+    w.restart()
+    assert not [x for x in w.tick(1.0) if isinstance(x, e.JobNews)]
+
+
+def test_who_was_told_of_a_block_is_not_told_again_at_a_start() -> None:
+    w = World()
+    w.join("tec_li", 100)
+    w.place()
+    w.accept("tec_li")
+    assert Like(e.JobNews, what=News.BLOCKED) in block(w)
+    w.restart()
+    assert not [x for x in w.tick(1.0) if isinstance(x, e.JobNews)]
