@@ -6,7 +6,7 @@ the store by those who may see them.
 
 import sys
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Final
 
 from core.ids import UserId
@@ -46,6 +46,11 @@ class Barred:
     def set_len(self, side: BlockSide, user: UserId) -> int:
         """How many others this person has blocked."""
         return self._set_len[side, user]
+
+    def take(self, marks: Iterable[BlockMark]) -> None:
+        """Take over many. Cost: about 3 us a mark."""
+        for mark in marks:
+            self.put(mark)
 
     def put(self, mark: BlockMark) -> None:
         """Take over a block that is new, or was set again."""

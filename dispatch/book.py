@@ -106,14 +106,19 @@ class Book:
 
     # -- beginning ------------------------------------------------------------------------------------------
 
-    def load(self, state: DispatchState) -> None:
+    def load(self, state: DispatchState, barred: Barred | None = None) -> None:
         """Take over what was stored. Work states are derived again, so that they cannot disagree.
 
         Never refuses: what was good enough to be stored must not keep a city from beginning. An offer whose order
         is not there is left out; a skill beyond what a city can know is known by nobody.
+
+        Args:
+            barred: Made of ``state.blocks`` already, for this book alone; None to make it here.
         """
-        for mark in state.blocks:
-            self.barred.put(mark)
+        if barred is None:
+            self.barred.take(state.blocks)
+        else:
+            self.barred = barred
         for technician in state.technicians:
             self.city = self.city.add(rating.tally_of(technician), self._settings.half_life_days)
         for order in state.orders:

@@ -19,6 +19,7 @@ from dispatch import offer as offers
 from dispatch import order as orders
 from dispatch import turns as turns_of
 from dispatch.appointments import Appointments
+from dispatch.barred import Barred
 from dispatch.book import Book, in_order
 from dispatch.calendar import Calendars, Hours, service_begins_at
 from dispatch.deadlines import Deadlines, Due
@@ -180,15 +181,16 @@ class DispatchEngine:
 
     # -- the engine's face ----------------------------------------------------------------------------------
 
-    def load(self, state: DispatchState, now: float, *, is_start: bool = True) -> None:
+    def load(self, state: DispatchState, now: float, *, is_start: bool = True, barred: Barred | None = None) -> None:
         """Begin with what was stored; deadlines are armed again, and those that passed meanwhile are due.
 
         Args:
             is_start: The process begins, however short its absence was: nobody could be heard meanwhile. False when
                 what it holds is read again: that takes nobody's time, and may happen often.
+            barred: See ``Book.load``.
         """
         least_s = 2.0 * _BACK_S if is_start else 0.0
-        self._book.load(state)
+        self._book.load(state, barred)
         self._put_right = list(self._book.changes.technicians)
         if self._put_right or self._pair_blocks.overtaken():
             self._deadlines.set(now, Due.PUT_RIGHT, "")

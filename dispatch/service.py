@@ -20,14 +20,15 @@ from core.clock import Clock
 from core.ids import CityId, IdSource, OfferId, OrderId, UserId
 from core.notice import Notice
 from core.outbox import Delivery, OutboxRow
-from core.service import EngineService
+from core.service import EngineService, pause
 from core.shard import Shard
 from dispatch import events, explaining, matching, not_offered, rounds, what_if
+from dispatch.barred import Barred
 from dispatch.deadlines import Due
 from dispatch.engine import DispatchEngine
 from dispatch.errors import conflict, no_such_order
 from dispatch.events import DispatchEvent, Effect, Recalled
-from dispatch.model import Cancellation, DutyState, Offer, Order, Technician
+from dispatch.model import BlockMark, Cancellation, DutyState, Offer, Order, Technician
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
 from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
@@ -38,6 +39,8 @@ from geo.travel_time import TravelTimes
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
+_BLOCKS_LEN: Final = 500
+"""Blocks that are taken in without a pause: about 2 ms."""
 _FAILING_DEADLINE_WAIT_S: Final = 30.0
 """Before a deadline that broke the engine is acted on again: each attempt costs a reload of the city."""
 
@@ -232,7 +235,9 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
     async def _load(self, *, is_start: bool) -> None:
         now = self._clock.now()
         engine = self._make()
-        engine.load(await self._store.load(self.shard, now), now, is_start=is_start)
+        state = await self._store.load(self.shard, now)
+        barred = await _taken_in(state.blocks)
+        engine.load(state, now, is_start=is_start, barred=barred)
         self._failing = {deadline: until for deadline, until in self._failing.items() if until > now}
         for (due, id_), until in self._failing.items():
             engine.postpone(due, id_, until)
@@ -457,6 +462,19 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         self.rounds_solved["failed" if answer.solution is None else solver.value] += 1
         if not self._stopping:
             self.post(answer, urgent=True)
+
+
+async def _taken_in(blocks: Sequence[BlockMark]) -> Barred:
+    """Blocks of a tenant, a few at a time: all of a large one take a third of a second, and phones of all cities wait.
+
+    Not in a thread: it would hold the interpreter for longer than a slice takes.
+    """
+    barred = Barred()
+    for at in range(0, len(blocks), _BLOCKS_LEN):
+        if at:
+            await pause(0.0)
+        barred.take(blocks[at : at + _BLOCKS_LEN])
+    return barred
 
 
 class _Solving:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,10 +19,11 @@ from core.service import pause
 from core.shard import Shard
 from dispatch import events as e
 from dispatch import matching, rounds
+from dispatch.barred import Barred
 from dispatch.engine import DispatchEngine
-from dispatch.model import DutyState, Gender, Order, OrderState, Technician
+from dispatch.model import BlockMark, BlockSide, DutyState, Gender, Order, OrderState, Technician
 from dispatch.places import Places
-from dispatch.ports import DispatchChanges
+from dispatch.ports import DispatchChanges, DispatchState
 from dispatch.problem import Problem, Solution, Solver
 from dispatch.service import DispatchService
 from dispatch.settings import DispatchSettings, RoundSettings
@@ -542,3 +544,42 @@ async def test_a_question_goes_by_the_roads_as_a_round_does(broken: bool) -> Non
     assert (told.asked.ranking[0].travel_s == 600.0) is not broken
     assert told.asked.ways_from == ("" if broken else "estimate (osrm: no answer in 0.3 s)")
     assert roads.shapes[before:] == [(1, 1)], "who holds an offer is no candidate as things are: nothing to ask"
+
+
+async def test_many_blocks_are_taken_in_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    around = Surroundings()
+    marks = [BlockMark(UserId(f"cus_{n % 999}"), UserId(f"tec_{n}"), BlockSide.CUSTOMER, False) for n in range(20_000)]
+    async with running(around) as service:
+        await service.ask(e.PairBlocked(ANNA, TINA, BlockSide.CUSTOMER, ANNA))
+    read = around.stores.dispatch.load
+
+    async def load(shard: Shard, now: float) -> DispatchState:
+        state = await read(shard, now)
+        return replace(state, blocks=[*state.blocks, *marks])
+
+    monkeypatch.setattr(around.stores.dispatch, "load", load)
+    turns: Counter[int] = Counter()
+    turn = 0
+    put = Barred.put
+
+    def noting(self: Barred, mark: BlockMark) -> None:
+        turns[turn] += 1
+        put(self, mark)
+
+    async def beside() -> None:
+        nonlocal turn
+        while True:
+            turn += 1
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(Barred, "put", noting)
+    around.service = around.new_service()
+    other = asyncio.create_task(beside())
+    async with running(around) as service:
+        other.cancel()
+        assert sum(turns.values()) == 20_001
+        assert max(turns.values()) <= 500, "what a turn of the loop does without a pause"
+        assert list(service.barred(ANNA)) == [TINA]
+        assert len(service.barred(UserId("cus_1"))) == 21
+        await service.ask(e.PairUnblocked(ANNA, TINA, BlockSide.CUSTOMER, ANNA))
+        assert list(service.barred(ANNA)) == []
