@@ -59,7 +59,7 @@ class Desk:
         order = self._order(event.order_id, event.recalled)
         who = self._technician(event.technician)
         if order.technician == who.technician and order.state in JOB_STATES:
-            return self._pin(order, event, now)
+            return self._pin(order, event, overridden, now)
         if order.state in REFUSALS:
             raise conflict(*REFUSALS[order.state])
         reasons, travel_s = self._pairs.against(order, who, now)
@@ -109,14 +109,17 @@ class Desk:
         fits = self._calendars.clash(asked, who.technician, now, offer.offered_at + offer.travel_s) is None
         return [] if fits else self._moves.withdraw_offer(who.technician, now, by)
 
-    def _pin(self, order: Order, event: OrderAssigned, now: float) -> list[Effect]:
-        """They have it already: from now on nobody but staff moves it."""
-        if order.pinned_by is not None:
+    def _pin(self, order: Order, event: OrderAssigned, overridden: frozenset[Exclusion], now: float) -> list[Effect]:
+        """They have it already: from now on nobody but staff moves it, and what staff pass over does not count."""
+        passed_over = tuple(sorted({*order.override, *by_label(overridden)}))
+        if order.pinned_by is not None and passed_over == order.override:
             return []
-        order = self._book.put_order(
-            replace(order, mode=Mode.MANUAL, picked=None, offers_len_max=0, pinned_by=event.by)
-        )
-        self._book.note(order, now, "pinned", event.by, technician=event.technician, reason=event.reason)
+        changed = replace(order, mode=Mode.MANUAL, picked=None, offers_len_max=0, pinned_by=event.by)
+        order = self._book.put_order(replace(changed, override=passed_over))
+        detail = {"technician": event.technician, "reason": event.reason}
+        if overridden:
+            detail["override"] = ", ".join(by_label(overridden))
+        self._book.note(order, now, "pinned", event.by, **detail)
         return [self._moves.tell(order, OrderFact.PINNED, now)]
 
     # -- another way of looking for somebody ----------------------------------------------------------------

@@ -274,7 +274,7 @@ class OrderAssigned:
     """Staff give the order to a technician without asking them; no round moves it from there.
 
     An order that has a technician who is not at the door yet is taken from them; an unfilled one begins again.
-    To whom has it already it is only pinned. A repeat is no news.
+    To whom has it already it is only pinned, and what is overridden counts no more. A repeat is no news.
 
     Attributes:
         override: Filters to pass over, by name (``exclusions.OVERRIDABLE``).

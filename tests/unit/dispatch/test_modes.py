@@ -24,6 +24,7 @@ from dispatch.model import (
 )
 from dispatch.settings import (
     CancellationSettings,
+    EligibilitySettings,
     LostSettings,
     ManualSettings,
     RoundSettings,
@@ -346,6 +347,24 @@ def test_a_technician_who_has_accepted_may_be_pinned() -> None:
     world.accept("t1")
     assert heard(give(world, order, "t1")) == [tells("pinned", order__mode=Mode.MANUAL)]
     assert give(world, order, "t1") == []
+
+
+def test_what_staff_pass_over_of_a_technician_who_has_it_is_kept_with_the_pin() -> None:
+    world = World(eligibility=EligibilitySettings(night_walk_max_m=500.0, night_begins_h=0.5))
+    world.join("t1", 1_000)
+    order = world.place()
+    world.accept("t1")
+    world.steps(order, *ALL_STEPS[:3])
+    longer = e.TimeAdded(order.order_id, ANNA, 2 * 3_600.0)
+    with pytest.raises(Conflict, match="night"):
+        world.feed(longer)
+    taxi = e.OrderAssigned(order.order_id, UserId("t1"), OPS, "a taxi waits", ("night_transport",))
+    assert heard(world.feed(taxi)) == [tells("pinned", order__override=("night_transport",))]
+    assert world.ledger.events[-1].detail["override"] == "night_transport"
+    assert heard(world.feed(taxi)) == []
+    more = e.OrderAssigned(order.order_id, UserId("t1"), OPS, "agreed", ("gender",))
+    assert heard(world.feed(more)) == [tells("pinned", order__override=("gender", "night_transport"))]
+    assert heard(world.feed(longer)) == [tells("time_added")]
 
 
 def test_a_pick_who_is_pinned_is_nobody_s_pick_any_more() -> None:
