@@ -109,8 +109,8 @@ class OrderColumns:
         begins_at: When the service shall begin; -inf for as soon as possible. Empty, and ``duration_s`` too, when
             nobody's calendar matters.
         duration_s: How long the service takes.
-        waiting_at: Since when the order looks for a technician; +inf for a row whose waiting counts for nothing. Empty
-            when nobody's does.
+        waiting_at: Since when the order's waiting counts; +inf for a row whose waiting counts for nothing. Empty when
+            nobody's does.
         wave: How many are asked for the order before the row's technician. Rows of a lower wave choose first; empty
             when all are 0, and in rounds up to ``auto/8``, in which all rows chose at once.
     """

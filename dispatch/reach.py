@@ -276,6 +276,7 @@ def _waiting_at(orders: Sequence[Order], o: Table, wave: IntArray, settings: Dis
     since_at: FloatArray = o["placed_at"].copy()
     for row in np.flatnonzero(o["begins_at"] > -inf).tolist():
         since_at[row] = max(since_at[row], schedule.opens_at(orders[row], settings.schedule))
+    since_at += settings.waiting.after_s
     # A second technician for one order never takes the only one from another order, however long it has waited.
     since_at[wave > 0] = inf
     return since_at

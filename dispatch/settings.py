@@ -93,7 +93,9 @@ class WaitingSettings(Ranged):
     """What an order's waiting is worth, so that none is passed over for ever while others are nearer."""
 
     s_per_min: Annotated[float, Range(0, 600)] = 60.0
-    """For each minute since it began to look for a technician, in seconds of travel; 0 counts no waiting."""
+    """For each minute from then on, in seconds of travel; 0 counts no waiting."""
+    after_s: Annotated[float, Range(0, 7200)] = 300.0
+    """How long after it began to look for a technician its waiting begins to count, in seconds."""
     max_s: Annotated[float, Range(0, 7200)] = 1_800.0
     """Most that its waiting is worth, in seconds of travel."""
 

@@ -70,13 +70,13 @@ def test_waiting_decides_between_orders_and_not_between_technicians() -> None:
 def test_the_explanation_has_the_same_term_as_the_offer() -> None:
     w = World()
     order = w.place()
-    w.tick(120)
+    w.tick(420)
     w.join("t1", 500)
-    w.tick(122.5)
+    w.tick(422.5)
     offer = w.offer_of("t1")
     told = explaining.explain(w.ledger.rounds[-1], order.order_id)
     assert told.ranking[0].terms == offer.terms
-    waited_s = offer.offered_at - T0
+    waited_s = offer.offered_at - T0 - w.settings.waiting.after_s
     assert {t.name: t.seconds for t in offer.terms}["waiting"] == pytest.approx(-waited_s)
     assert offer.cost_s == pytest.approx(told.ranking[0].cost_s)
 
@@ -99,9 +99,21 @@ def test_a_later_orders_waiting_begins_with_its_search() -> None:
     w = World()
     order = w.place(scheduled_for=T0 + 7_200.0)
     w.tick(3_600)
-    w.tick(3_660)
+    w.tick(3_960)
     w.join("t1", 500)
-    w.tick(3_663)
+    w.tick(3_963)
     terms = {t.name: t.seconds for t in w.offer_of("t1").terms}
     assert w.offer_of("t1").order_id == order.order_id
     assert -64.0 <= terms["waiting"] <= -60.0
+
+
+def test_the_first_minutes_count_nothing_so_that_a_short_shortage_is_served_by_the_nearest() -> None:
+    for waited_s, is_first in ((240.0, False), (360.0, True)):
+        w = World()
+        old = w.place(at=north(600), by=UserId("old"))
+        w.tick(waited_s)
+        new = w.place(at=north(500), by=UserId("new"))
+        w.join("t1", 0)
+        w.tick(waited_s + 2.5)
+        asked = old if is_first else new
+        assert w.offer_of("t1").order_id == asked.order_id
