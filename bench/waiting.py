@@ -66,10 +66,14 @@ def is_at_the_edge(place: LatLng) -> bool:
 def live(seed: int, load: float, waiting: WaitingSettings) -> Day:
     """One city."""
     rng = random.Random(seed)
-    nobody_is_late = {"overdue": OverdueSettings(repair=False), "lost": LostSettings(repair=False)}
-    world = World(
-        replace(DispatchSettings(), schedule=ScheduleSettings(chain_s=0.0), waiting=waiting, **nobody_is_late)
+    rules = replace(
+        DispatchSettings(),
+        schedule=ScheduleSettings(chain_s=0.0),
+        overdue=OverdueSettings(repair=False),
+        lost=LostSettings(repair=False),
+        waiting=waiting,
     )
+    world = World(rules)
     world.check_every = 10**9
     places = {UserId(f"t{number:02}"): somewhere(rng) for number in range(TECHNICIANS)}
     for user in places:
