@@ -1,8 +1,6 @@
 """Any interleaving of answers, deadlines, cancels, duty and restarts: one accept wins and nothing contradicts."""
 
-from collections import Counter
 from dataclasses import replace
-from random import Random
 from typing import Any
 
 import pytest
@@ -31,7 +29,6 @@ from dispatch.settings import (
     EligibilitySettings,
     ManualSettings,
     OverdueSettings,
-    RoundSettings,
     ScheduleSettings,
 )
 from tests.unit.dispatch.witness import BUSY, Witness
@@ -57,6 +54,11 @@ SETTINGS: dict[str, Any] = {
     "eligibility": replace(EligibilitySettings(), papers=(PAPER,)),
     "overdue": OverdueSettings(grace_s=60.0, redispatch_s=90.0, again_s=200.0, leave_s=120.0),
 }
+SERVICES = ("massage", "sauna")
+SPOTS = 3
+"""Kinds of places that an order may be for; the operator's map says which zone each is in."""
+MAPS = (("", "west", "east"), ("west", "west", "north"), ("north", "", "west"))
+LIMITS = ((), ("west",), ("east", "west"), ("north",))
 Answer = type[e.OfferAccepted] | type[e.OfferDeclined] | type[e.OfferReceived]
 ANSWERS = st.sampled_from([e.OfferAccepted, e.OfferDeclined, e.OfferReceived])
 LONGEST_S = 10_000.0
@@ -80,6 +82,9 @@ class DispatchMachine(RuleBasedStateMachine):
         self.made: dict[str, OrderId] = {}
         """Which order each key of the customer has made."""
         self.restarts_at_the_end = False
+        self.map: tuple[str, ...] = MAPS[0]
+        self.records: dict[UserId, e.TechnicianPut] = {}
+        """What the platform last said of each technician."""
 
     @initialize(restarts_at_the_end=st.booleans())
     def begin(self, restarts_at_the_end: bool) -> None:
@@ -106,6 +111,8 @@ class DispatchMachine(RuleBasedStateMachine):
             assert not changes
             return False
         self.witness.learn(event)
+        if isinstance(event, e.TechnicianPut):
+            self.records[event.technician] = event
         self.witness.hear(effects)
         self.judge(pending)
         return True
@@ -151,9 +158,19 @@ class DispatchMachine(RuleBasedStateMachine):
         ahead_s=st.sampled_from([None, None, None, 90.0, 400.0, 590.0, 700.0]),
         picked=technicians,
         fallback=st.sampled_from(Fallback),
+        service=st.sampled_from(SERVICES),
+        spot=st.integers(0, SPOTS - 1),
     )
     def place(
-        self, metres: int, key: str, mode: Mode, ahead_s: float | None, picked: UserId, fallback: Fallback
+        self,
+        metres: int,
+        key: str,
+        mode: Mode,
+        ahead_s: float | None,
+        picked: UserId,
+        fallback: Fallback,
+        service: str,
+        spot: int,
     ) -> OrderId | MultipleResults[OrderId]:
         wanted = draft(
             north(metres),
@@ -162,6 +179,8 @@ class DispatchMachine(RuleBasedStateMachine):
             scheduled_for=None if ahead_s is None else self.world.now + ahead_s,
             technician=picked if mode is Mode.DIRECTED else None,
             fallback=fallback,
+            service=service,
+            zone=self.map[spot],
         )
         before = set(self.world.ledger.orders)
         try:
@@ -455,6 +474,44 @@ class DispatchMachine(RuleBasedStateMachine):
         event = profile(technician, until_at, verified=is_verified, skills=frozenset(skills), is_of_city=is_of_city)
         assert self.feed(event)
 
+    @rule(
+        technician=technicians,
+        services=st.sampled_from([(), (), SERVICES, SERVICES[:1], SERVICES[1:]]),
+        zones=st.sampled_from(LIMITS),
+    )
+    def limit(self, technician: UserId, services: tuple[str, ...], zones: tuple[str, ...]) -> None:
+        """Somebody does other services from now on, or goes to other zones."""
+        self.edit(technician, services=services, zones={SHARD.city: zones} if zones else {})
+
+    @rule(map_=st.sampled_from(MAPS))
+    def draw_zones_anew(self, map_: tuple[str, ...]) -> None:
+        """The city has other zones after the next start: orders keep those that they were placed in."""
+        zones = {order_id: order.zone for order_id, order in self.world.ledger.orders.items()}
+        self.map = map_
+        self.restart()
+        assert zones == {order_id: self.world.ledger.orders[order_id].zone for order_id in zones}
+
+    @rule(service=st.sampled_from(SERVICES))
+    def close_service(self, service: str) -> None:
+        """The operator takes a service out of the records of all who do it; what they have accepted stands."""
+        held = self.holders()
+        for technician in NAMES:
+            if technician in self.records:
+                left = [name for name in self.records[technician].services or SERVICES if name != service]
+                self.edit(technician, services=tuple(left) or ("none",))
+        assert held == self.holders()
+        asked = {offer.order_id for offer in self.world.engine.live_offers()}
+        assert all(self.world.ledger.orders[order_id].service != service for order_id in asked)
+
+    def edit(self, technician: UserId, **facts: Any) -> None:
+        """The platform puts somebody's record with other facts."""
+        if technician in self.records:
+            assert self.feed(replace(self.records[technician], **facts))
+
+    def holders(self) -> dict[OrderId, UserId | None]:
+        """Whose each open order is."""
+        return {order.order_id: order.technician for order in self.world.engine.open_orders() if order.technician}
+
     @rule(technician=technicians, side=st.sampled_from(BlockSide), is_set=st.booleans(), staff=st.booleans())
     def block(self, technician: UserId, side: BlockSide, is_set: bool, staff: bool) -> None:
         """One of the two, or staff for them, sets a block or lifts it; what they have accepted stands."""
@@ -609,141 +666,6 @@ def profile(
         "papers": {PAPER: papers_until_at},
     }
     return e.TechnicianPut(technician, **(known | facts))
-
-
-ACTIONS = (
-    ("place", 10),
-    ("phones_acknowledge", 12),
-    ("accept_live", 8),
-    ("decline_live", 4),
-    ("cancel_while_asking", 2),
-    ("everybody_is_here", 4),
-    ("accept_at_the_deadline", 3),
-    ("accept_right_behind_a_booking", 2),
-    ("cancel", 1),
-    ("take_back", 1),
-    ("assign", 3),
-    ("set_mode", 3),
-    ("add_time", 3),
-    ("ask_for_time", 2),
-    ("reschedule", 3),
-    ("rest", 1),
-    ("step", 4),
-    ("go_on", 20),
-    ("confirm", 6),
-    ("rate", 4),
-    ("duty", 2),
-    ("ping", 2),
-    ("phone", 2),
-    ("wait", 10),
-    ("restart", 2),
-    ("outage", 1),
-    ("solve", 6),
-    ("put", 2),
-    ("block", 1),
-    ("alarm", 1),
-    ("rest_in_another_city", 1),
-    ("say_twice", 3),
-    ("whoever_fits_is_asked", 2),
-)
-
-
-def live(seed: int, steps: int, *, in_thread: bool) -> Counter[OrderState]:
-    """A long random life of one shard, weighted towards what goes well; returns how its orders ended."""
-    rng = Random(seed)
-    machine = DispatchMachine()
-    world = machine.world
-    if in_thread:
-        world = machine.world = World(**SETTINGS, round=replace(RoundSettings(), inline_cells_max=1))
-    machine.begin(rng.random() < 0.5)
-    world.solve_later = in_thread
-    names, weights = zip(*ACTIONS, strict=True)
-    for _ in range(steps):
-        known = [o.order_id for o in world.engine.open_orders()] or sorted(world.ledger.orders)
-        name = rng.choices(names, weights)[0]
-        jobs = [o.order_id for o in world.engine.open_orders() if o.technician is not None]
-        if jobs and name in ("go_on", "confirm", "rate", "step", "take_back", "add_time", "say_twice"):
-            known = jobs
-        order = rng.choice(known) if known else None
-        arguments: dict[str, tuple[Any, ...]] = {
-            "place": (
-                rng.randrange(-2_000, 2_000),
-                rng.choice(["", "", "", f"k{rng.randrange(12)}"]),
-                rng.choice(list(Mode)),
-                rng.choice([None, None, None, None, None, 90.0, 590.0, 700.0]),
-                rng.choice(NAMES),
-                rng.choice(list(Fallback)),
-            ),
-            "cancel": (order, rng.random() < 0.3),
-            "step": (order, rng.choice(list(e.Step)), rng.choice([None, *NAMES])),
-            "rate": (order, rng.randint(1, 5)),
-            "duty": (rng.choice(NAMES), rng.choice(list(DutyState))),
-            "assign": (order, rng.choice(NAMES), rng.random() < 0.5),
-            "set_mode": (order, rng.choice(list(Mode)), rng.choice(NAMES)),
-            "add_time": (order, rng.choice([60.0, 180.0, 600.0, 7_200.0]), rng.choice(["", "x"])),
-            "ask_for_time": (order, rng.random() < 0.5),
-            "reschedule": (order, rng.choice([0.0, 100.0, 900.0, 4_000.0]), rng.random() < 0.7),
-            "put": (
-                rng.choice(NAMES),
-                rng.random() < 0.7,
-                rng.choice([("massage",), ("massage", "nails"), ("nails",)]),
-                rng.random() < 0.7,
-                rng.choice([LASTING_S, LASTING_S, 250.0, -1.0]),
-            ),
-            "accept_right_behind_a_booking": (
-                rng.choice([o.technician for o in world.engine.open_orders() if o.technician] or NAMES),
-                rng.choice([0.5, 5.0, 60.0]),
-                rng.choice([0.0, 2.0, 10.0]),
-            ),
-            "block": (rng.choice(NAMES), rng.choice(list(BlockSide)), rng.random() < 0.4, rng.random() < 0.5),
-            "alarm": (rng.choice(NAMES), rng.random() < 0.5),
-            "rest_in_another_city": (rng.choice(NAMES), rng.choice([0.0, 100.0, 300.0])),
-            "say_twice": (order, rng.randrange(5), rng.choice(list(e.Step)), rng.choice(list(DutyState))),
-            "outage": (rng.choice([5.0, 70.0, 250.0, 700.0]), rng.random() < 0.5),
-            "rest": (rng.choice(NAMES), rng.choice([None, None, 0.0, 100.0])),
-            "ping": (rng.choice(NAMES), rng.random() < 0.8),
-            "phone": (rng.choice(NAMES), rng.random() < 0.5),
-            "wait": (rng.choice([0.001, 0.2, 1.0, 2.5, 3.0, 20.001]), rng.random() < 0.9),
-            "accept_at_the_deadline": (rng.randrange(4), rng.choice([-0.0005, 0.0, 0.0005])),
-        }
-        if name in ("accept_live", "decline_live", "cancel_while_asking"):
-            arguments[name] = (rng.randrange(4),)
-        elif name == "take_back":
-            arguments[name] = (order, rng.random() < 0.5)
-        elif name in ("go_on", "confirm"):
-            arguments[name] = (order,)
-        if name == "solve":
-            while world.to_solve:
-                machine.witness.hear(world.solve())
-        elif order is not None or name in ("place", "everybody_is_here"):
-            getattr(DispatchMachine, name)(machine, *arguments.get(name, ()))
-        machine.the_book_is_sound()
-        machine.people_were_told_what_is_stored()
-        machine.settled_offers_never_change()
-        machine.nobody_is_asked_who_is_kept_apart()
-        machine.the_store_holds_what_the_engine_holds()
-    world.solve_later = False
-    machine.teardown()
-    return Counter(o.state for o in world.ledger.orders.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("in_thread", [False, True])
-def test_a_long_life_stays_sound(in_thread: bool) -> None:
-    ends: Counter[OrderState] = Counter()
-    for seed in range(3):
-        ends += live(seed, 600, in_thread=in_thread)
-    assert ends[OrderState.CONFIRMED] >= 10
-    assert ends[OrderState.CANCELLED] > 0
-
-
-@pytest.mark.full
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-@pytest.mark.parametrize("in_thread", [False, True])
-def test_many_long_lives_stay_sound(in_thread: bool) -> None:
-    for seed in range(100):
-        live(seed, 1_000, in_thread=in_thread)
 
 
 def run(examples: int, steps: int) -> None:

@@ -23,6 +23,10 @@ class Person:
     papers: Mapping[str, float] = field(default_factory=dict)
     duty: DutyState = DutyState.OFF
     is_alarmed: bool = False
+    services: tuple[str, ...] = ()
+    """What they do; all when none is named."""
+    zones: tuple[str, ...] = ()
+    """Where in the city they go; everywhere when none is named."""
 
 
 class Witness:
@@ -62,6 +66,7 @@ class Witness:
                 person = self.people.setdefault(event.technician, Person())
                 person.skills, person.verified, person.papers = event.skills, event.verified, event.papers
                 person.is_of_city = SHARD.city in event.cities
+                person.services, person.zones = event.services, event.zones.get(SHARD.city, ())
             case e.DutySet():
                 self.people[event.technician].duty = event.duty
 
@@ -104,7 +109,9 @@ class Witness:
 
     def _may_take(self, order: Order, technician: UserId) -> None:
         """What only staff can pass over."""
-        assert self.people[technician].skills.issuperset(order.skills), "somebody who cannot do it"
+        who = self.people[technician]
+        assert who.skills.issuperset(order.skills), "somebody who cannot do it"
+        assert not (order.zone and who.zones) or order.zone in who.zones, "somebody who does not go there"
         assert not self.is_apart(order.customer, technician), "two of whom one has blocked the other"
 
     def _may_have(self, order: Order, technician: UserId) -> None:
@@ -112,6 +119,7 @@ class Witness:
         who = self.people[technician]
         assert who.verified, "somebody whose papers nobody has seen"
         assert who.is_of_city, "somebody of another city"
+        assert not who.services or order.service in who.services, "somebody who does not do that service"
         is_by_hand_for_later = order.pinned_by is not None and order.booked_for is not None
         assert who.duty is DutyState.ON or is_by_hand_for_later, "somebody who is not working"
         assert not who.is_alarmed, "somebody with an open alarm"

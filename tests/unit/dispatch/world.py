@@ -267,6 +267,10 @@ class World:
                 self.to_tell.append(effect)
             elif isinstance(effect, e.SolveRound):
                 self.to_solve.append(effect)
+        for technician in self.engine.take_late():
+            self.places.write(
+                technician, self.engine.masks(technician), self.engine.rating(technician.technician, self.now)
+            )
         self._turns += 1
         if self._turns % self.check_every == 0:
             self.engine.check()
