@@ -46,8 +46,8 @@ _NOBODY: Final[Mapping[UserId, float]] = MappingProxyType({})
 
 def slice_len(waiting_len: int, on_duty_len: int, settings: DispatchSettings) -> int:
     """How many orders the next round may take, so that collecting them stays under 10 ms."""
-    most = settings.round.columns_len_max
-    return min(waiting_len, most if on_duty_len <= most else settings.round.slice_orders_max)
+    most = max(settings.round.columns_len_max - on_duty_len, settings.round.slice_orders_max)
+    return min(waiting_len, most)
 
 
 def build(

@@ -201,8 +201,9 @@ class RoundSettings:
     """Nearest technicians kept with a round whether eligible or not, so that it can say why not; a number."""
     slice_orders_max: Annotated[int, Range(1, 1000)] = 24
     """Orders for which a round looks up neighbours one by one; a number."""
-    columns_len_max: Annotated[int, Range(1, 100_000)] = 2_500
-    """Most of each that a round of more orders takes as columns; with more on duty it goes slice by slice. A number."""
+    columns_len_max: Annotated[int, Range(1, 100_000)] = 5_000
+    """Orders and technicians on duty together that a round of more orders takes as columns; what is more goes slice by
+    slice. A number."""
     told_len_max: Annotated[int, Range(1, 100_000)] = 3_000
     """Technicians in reach, the nearest, of whom a round says why none was asked for an order; a number."""
     others_len_max: Annotated[int, Range(0, 100_000)] = 200

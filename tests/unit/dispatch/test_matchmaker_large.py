@@ -7,7 +7,7 @@ import pytest
 
 from core.ids import UserId
 from dispatch import events as e
-from dispatch import learned_ways, matchmaker, replaying
+from dispatch import learned_ways, matchmaker, reach, replaying
 from dispatch.model import DutyState, OrderState
 from dispatch.settings import DispatchSettings, RoundSettings
 from dispatch.sheets import Sheets
@@ -123,3 +123,13 @@ def test_rows_that_change_again_and_again_do_not_put_a_round_off_for_ever(monkey
     world = full_city(30, 30)
     offers_of_turns(world, 2.5)
     assert len(world.engine.live_offers()) == 30
+
+
+@pytest.mark.parametrize(
+    ("waiting_len", "on_duty_len", "taken_len"), [(10, 9_000, 10), (30, 9_000, 24), (300, 150, 50), (300, 190, 24)]
+)
+def test_orders_and_technicians_together_bound_a_round_in_columns(
+    waiting_len: int, on_duty_len: int, taken_len: int
+) -> None:
+    rules = DispatchSettings(round=RoundSettings(columns_len_max=200))
+    assert reach.slice_len(waiting_len, on_duty_len, rules) == taken_len
