@@ -59,6 +59,8 @@ from dispatch.stored import Stored
 
 _BACK_S: Final = 15.0
 """What phones need to find a server that was down, and people to answer it: what ends sooner ended in the downtime."""
+DEADLINES_AT_ONCE: Final = 32
+"""Deadlines of one turn: the offers of a large round lapse at one moment, and each takes 0.1-0.2 ms to go on from."""
 
 
 class DispatchEngine:
@@ -247,9 +249,15 @@ class DispatchEngine:
         return min(moments, default=None)
 
     def on_deadline(self, now: float) -> list[Effect]:
-        """Act on everything that is due; when it raises, ``acting`` tells on what."""
+        """Act on what is due, the earliest first; when it raises, ``acting`` tells on what.
+
+        What is left after ``DEADLINES_AT_ONCE`` stays due: ``next_deadline`` says so, and the next turn goes on.
+        """
         effects: list[Effect] = []
-        while (deadline := self._deadlines.pop_due(now)) is not None:
+        for _ in range(DEADLINES_AT_ONCE):
+            deadline = self._deadlines.pop_due(now)
+            if deadline is None:
+                break
             self.acting = deadline.due, deadline.id
             effects.extend(self._due[deadline.due](deadline.id, now))
             self.acting = None

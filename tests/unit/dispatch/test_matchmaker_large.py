@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from core.ids import UserId
+from core.ids import OfferId, UserId
 from dispatch import events as e
-from dispatch import learned_ways, matchmaker, reach, replaying
+from dispatch import engine, learned_ways, matchmaker, reach, replaying
 from dispatch.model import DutyState, OrderState
 from dispatch.settings import DispatchSettings, RoundSettings
 from dispatch.sheets import Sheets
@@ -133,3 +133,20 @@ def test_orders_and_technicians_together_bound_a_round_in_columns(
 ) -> None:
     rules = DispatchSettings(round=RoundSettings(columns_len_max=200))
     assert reach.slice_len(waiting_len, on_duty_len, rules) == taken_len
+
+
+def test_offers_that_lapse_at_one_moment_are_closed_some_in_each_turn_and_all_in_the_end() -> None:
+    world = full_city(80, 80, round=RoundSettings(inline_cells_max=1_000_000))
+    offers_of_turns(world, 2.5)
+    lapsing = {offer.offer_id for offer in world.engine.live_offers()}
+    assert len(lapsing) == 80
+    world.now += 60.0
+    closed: list[set[OfferId]] = []
+    while (due := world.engine.next_deadline()) is not None and due <= world.now:
+        turn = world.engine.on_deadline(world.now)
+        world.ledger.commit(world.engine.changes)
+        world.engine.committed()
+        closed.append({x.offer.offer_id for x in turn if isinstance(x, e.CloseOffer)})
+    assert set().union(*closed) >= lapsing
+    assert max(map(len, closed)) == engine.DEADLINES_AT_ONCE
+    world.engine.check()
