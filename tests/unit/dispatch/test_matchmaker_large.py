@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from core.ids import OfferId, UserId
-from dispatch import events as e
 from dispatch import engine, learned_ways, matchmaker, reach, replaying
+from dispatch import events as e
 from dispatch.model import DutyState, OrderState
 from dispatch.settings import DispatchSettings, RoundSettings
 from dispatch.sheets import Sheets
