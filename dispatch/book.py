@@ -14,6 +14,7 @@ from core.ids import CityId, OfferId, OrderId, UserId
 from core.shard import Shard
 from dispatch import booked, rating
 from dispatch.barred import Barred
+from dispatch.endings import Endings, agreed_end_at
 from dispatch.model import (
     BlockMark,
     Booking,
@@ -83,6 +84,8 @@ class Book:
         """Live offers of each order that has one, in the order in which they were made."""
         self.live_of_technician: dict[UserId, OfferId] = {}
         self.job_of: dict[UserId, OrderId] = {}
+        self.endings = Endings()
+        """Whose job has come to the service, and when that ends."""
         self.bookings_of: dict[UserId, dict[OrderId, None]] = {}
         """Orders that a technician has accepted and begins with later."""
         self.picks_of: dict[UserId, dict[OrderId, None]] = {}
@@ -392,6 +395,8 @@ class Book:
         if order.technician is not None:
             if is_job(order):
                 self.job_of[order.technician] = order_id
+                if (end_at := agreed_end_at(order)) is not None:
+                    self.endings.set(order.technician, end_at)
             elif is_booking(order):
                 self.bookings_of.setdefault(order.technician, {})[order_id] = None
         if (picked := pick_of(order)) is not None:
@@ -406,6 +411,7 @@ class Book:
         order_id = before.order_id
         if before.technician is not None and self.job_of.get(before.technician) == order_id:
             del self.job_of[before.technician]
+            self.endings.drop(before.technician)
         if before.technician is not None and order_id in self.bookings_of.get(before.technician, ()):
             del self.bookings_of[before.technician][order_id]
             if not self.bookings_of[before.technician]:

@@ -17,6 +17,7 @@ import numpy as np
 from core.ids import OrderId, UserId
 from dispatch import booked, cost
 from dispatch.book import Book
+from dispatch.endings import agreed_end_at
 from dispatch.model import Booking, Order, OrderState, Shift, Technician
 from dispatch.ports import TravelRate
 from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem, Table
@@ -190,10 +191,8 @@ def _block(booking: Booking, now: float) -> Block:
 
 def ends_at(order: Order, now: float) -> float:
     """When the service of a running job will be over, as far as was agreed; never before ``now``."""
-    if order.state is not OrderState.IN_SERVICE:
-        return now
-    started_at = order.started_at if order.started_at is not None else order.changed_at
-    return max(started_at + order.duration_s, now)
+    end_at = agreed_end_at(order)
+    return now if end_at is None else max(end_at, now)
 
 
 def likely_end_at(job: Order, now: float) -> float:

@@ -15,7 +15,7 @@ def remaining_s(book: Book, user: UserId, now: float, chain_s: float) -> float |
     order_id = book.job_of.get(user)
     order = book.orders[order_id] if order_id is not None else None
     if order is None or order.state not in _NEAR_THE_END:
-        return None  # first of all: a round asks this of everyone who has a job
+        return None
     left_s = ends_at(order, now) - now
     technician = book.technicians.get(user)
     if left_s > chain_s or technician is None or user in book.live_of_technician:
@@ -29,10 +29,10 @@ def finishing(book: Book, now: float, chain_s: float, among: Iterable[UserId] | 
     """Everyone who may be asked before their job is over, with the seconds that are left of it; nobody when 0.
 
     Args:
-        among: Whom to look at; None for everyone who has a job.
+        among: Whom to look at; None for everyone.
     """
     if chain_s <= 0.0:
         return {}
-    users = book.job_of if among is None else among
+    users = book.endings.within(chain_s, now) if among is None else among
     found = ((user, remaining_s(book, user, now, chain_s)) for user in users)
     return {user: left_s for user, left_s in found if left_s is not None}

@@ -4,6 +4,7 @@ from typing import Final
 
 from dispatch.book import Book, pick_of
 from dispatch.deadlines import Deadlines, Due
+from dispatch.endings import agreed_end_at
 from dispatch.model import DutyState, Mode, OfferState, OrderState, Technician, WorkState
 from dispatch.order import is_booking, is_job
 
@@ -108,6 +109,9 @@ def _check_jobs(book: Book) -> None:
     taken = {o.order_id: o for o in book.orders.values() if is_job(o) or is_booking(o)}
     jobs = [order_id for order_id, order in taken.items() if is_job(order)]
     _hold(sorted(book.job_of.values()) == sorted(jobs), "jobs", book.job_of, sorted(jobs))
+    ends = {user: agreed_end_at(book.orders[order_id]) for user, order_id in book.job_of.items()}
+    serving = {user: end_at for user, end_at in ends.items() if end_at is not None}
+    _hold(book.endings.all() == serving, "ends of services", book.endings.all(), serving)
     booked = [order_id for order_ids in book.bookings_of.values() for order_id in order_ids]
     _hold(sorted(booked) == sorted(taken.keys() - set(jobs)), "bookings", book.bookings_of, sorted(jobs))
     for order in taken.values():
