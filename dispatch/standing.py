@@ -138,7 +138,13 @@ class Standing:
                 self._book.orders[OrderId(pair.order_id)], UserId(pair.technician), now, now + pair.travel_s
             )
             is None
+            and not self._is_longer(pair, now)
         }
+
+    def _is_longer(self, pair: Pair, now: float) -> bool:
+        """Whether their running service was made longer while a thread was solving, beyond when they would be there."""
+        left_s = chaining.remaining_s(self._book, UserId(pair.technician), now, self._settings.schedule.chain_s)
+        return left_s is not None and left_s > pair.travel_s
 
     def _is_known(self, pair: Pair) -> bool:
         user = UserId(pair.technician)
