@@ -7,35 +7,31 @@ done. The round that a turn made due runs in ``settle``, so that an order and it
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from datetime import UTC, tzinfo
-from math import ceil, inf
+from math import inf
 from typing import Any, Final
 
 from core.errors import Invalid
 from core.ids import ORDER_PREFIX, CityId, IdSource, OfferId, OrderId, UserId
 from core.shard import Shard
-from dispatch import arrival, cancellation, eligibility, leases, modes, overdue, rating, schedule, willing
+from dispatch import cancellation, eligibility, leases, modes, overdue, rating, schedule
 from dispatch import events as e
-from dispatch import offer as offers
 from dispatch import order as orders
-from dispatch import turns as turns_of
+from dispatch.answers import Answers
 from dispatch.appointments import Appointments
 from dispatch.barred import Barred
 from dispatch.book import Book, in_order
-from dispatch.calendar import Calendars, Hours, service_begins_at
+from dispatch.calendar import Calendars, Hours
 from dispatch.deadlines import Deadlines, Due
 from dispatch.desk import REFUSALS, Desk
-from dispatch.errors import OVER, conflict, no_such_offer, no_such_order
-from dispatch.events import CloseReason, DispatchEvent, Effect
-from dispatch.exclusions import Moment
+from dispatch.errors import OVER, conflict, no_such_order
+from dispatch.events import DispatchEvent, Effect
 from dispatch.invariants import check_book, check_next_events
 from dispatch.job_watch import JobWatch
-from dispatch.matchmaker import DEADLINE_GRACE_S, Matchmaker
+from dispatch.matchmaker import Matchmaker
 from dispatch.model import (
     Cancellation,
-    CancellationStage,
     IdempotencyRecord,
     Offer,
-    OfferState,
     Order,
     OrderState,
     SkippedRounds,
@@ -44,8 +40,7 @@ from dispatch.model import (
 from dispatch.moves import ALIVE_EVERY_S, SYSTEM, Moves
 from dispatch.name_bits import Masks, NameBits
 from dispatch.news import rating_now, technician_changed
-from dispatch.offer import OfferMove
-from dispatch.order import JOB_STATES, PATH, SETTLED_STATES, STEPS, OrderMove
+from dispatch.order import JOB_STATES, SETTLED_STATES, OrderMove
 from dispatch.pair_blocks import PairBlocks
 from dispatch.pairs import Pairs
 from dispatch.picks import Picks
@@ -55,6 +50,7 @@ from dispatch.problem import Exclusion, Problem
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
 from dispatch.standing import Standing
+from dispatch.steps import Steps
 from dispatch.stored import Stored
 
 _BACK_S: Final = 15.0
@@ -106,6 +102,10 @@ class DispatchEngine:
         self._roster = Roster(
             shard, self._book, self._moves, self._matchmaker, self._calendars, self._standing, settings
         )
+        self._answers = Answers(
+            self._book, self._deadlines, self._moves, self._matchmaker, self._calendars, self._standing, settings
+        )
+        self._steps = Steps(self._book, self._moves, self._watch, self._standing, settings)
         self._picks = Picks(self._book, self._moves, pairs, settings)
         self._desk = Desk(self._book, self._moves, pairs, self._picks, self._calendars, settings)
         self._appointments = Appointments(
@@ -130,13 +130,13 @@ class DispatchEngine:
         )
         self._handlers: dict[type, Callable[[Any, float], list[Effect]]] = {
             e.OrderPlaced: self._on_placed,
-            e.OfferAccepted: self._on_accepted,
-            e.OfferDeclined: self._on_declined,
-            e.OfferReceived: self._on_received,
-            e.PhoneLost: self._on_phone_lost,
-            e.PhoneFound: self._on_phone_found,
+            e.OfferAccepted: self._answers.accept,
+            e.OfferDeclined: self._answers.decline,
+            e.OfferReceived: self._answers.received,
+            e.PhoneLost: self._answers.phone_lost,
+            e.PhoneFound: self._answers.phone_found,
             e.DutySet: self._roster.set_duty,
-            e.StepTaken: self._on_step,
+            e.StepTaken: self._steps.take,
             e.OrderCancelled: self._on_cancelled,
             e.OrderReassigned: self._on_reassigned,
             e.TimeAdded: self._appointments.add_time,
@@ -158,18 +158,16 @@ class DispatchEngine:
         }
         self._put_right: list[UserId] = []
         """Technicians whose record was not what their orders say when the engine began: told in its first turn."""
-        self._missed: set[OfferId] = set()
-        """Offers whose time ended while the server was down: that is nobody's refusal."""
         self._due: dict[Due, Callable[[str, float], list[Effect]]] = {
             Due.ALIVE: self._alive,
             Due.OPEN: self._open,
-            Due.EXPIRE: self._expire,
-            Due.UNDELIVERED: self._undelivered,
+            Due.EXPIRE: self._answers.expire,
+            Due.UNDELIVERED: self._answers.undelivered,
             Due.GIVE_UP: self._give_up,
             Due.LEASE: self._look_for_technician,
             Due.OVERDUE: self._overdue,
             Due.LEAVE: self._leave,
-            Due.REMIND: self._remind,
+            Due.REMIND: self._answers.remind,
             Due.CONFIRM: self._confirm_by_time,
             Due.LOOK: self._watch.look,
             Due.WAIT_OVER: self._watch.wait_over,
@@ -199,13 +197,7 @@ class DispatchEngine:
         self._matchmaker.skipped.update({i: told for i, told in state.skipped.items() if i in self._book.searching})
         settings = self._settings
         for offer in self.live_offers():
-            self._deadlines.set(offer.expires_at + DEADLINE_GRACE_S, Due.EXPIRE, offer.offer_id)
-            if offer.expires_at < now + _BACK_S:
-                self._missed.add(offer.offer_id)
-            if offer.delivered_at is None:
-                # The phone had no server to acknowledge to: it gets its time again.
-                self._deadlines.set(now + settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
-            self._matchmaker.arm_reminder(offer, now)
+            self._answers.arm(offer, now + _BACK_S, now)
         for order in list(self._book.orders.values()):
             served = self._with_downtime(order, state, now)
             self._moves.arm(served)
@@ -509,167 +501,6 @@ class DispatchEngine:
             effects.append(technician_changed(book, who, "rating", now, self._settings.rating))
         return [self._moves.tell(order, e.OrderFact.RATED, now), *effects]
 
-    def _on_step(self, event: e.StepTaken, now: float) -> list[Effect]:
-        order = self._book.orders.get(event.order_id)
-        if order is None or not (event.staff or order.technician == event.by):
-            raise no_such_order()
-        if event.step is e.Step.NO_SHOW:
-            return self._no_show(order, event, now)
-        if order.state is OrderState.CANCELLED:
-            raise conflict(*OVER[OrderState.CANCELLED])
-        if event.step is e.Step.DEPARTED_SAFE and order.state is OrderState.CONFIRMED and order.left_at is None:
-            return self._left_at_last(order, event, now)
-        move = OrderMove(event.step)
-        if order.state in PATH and PATH.index(OrderState(event.step)) <= PATH.index(order.state):
-            return []
-        if not orders.can(order, move):
-            reached = [step for step in STEPS if orders.can(order, step)]
-            expected = reached[0] if reached else "nothing"
-            raise conflict("step_out_of_order", f"the order is {order.state}: {expected} comes before {event.step}")
-        technician_id = order.technician
-        assert technician_id is not None  # noqa: S101 - an order that can take a step has one
-        self._watch.check_step(order, event, now)
-        effects = self._set_out(order, technician_id, event, now) if orders.is_booking(order) else []
-        order, news, detail = self._watch.take_step(order, event, now)
-        facts = self._step_facts(order, move, now)
-        order = self._moves.move(order, move, now, event.by, detail, booked_for=None, **facts)
-        effects = [
-            *news,
-            self._moves.tell(order, order.state, now),
-            *effects,
-            *self._moves.follow(technician_id, order, now),
-        ]
-        if order.state is OrderState.DEPARTED_SAFE:
-            effects.extend(self._moves.free(technician_id, order, now))
-        return effects
-
-    def _left_at_last(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:
-        """The customer was quicker: the order stays confirmed, and that its technician is safe is on record."""
-        _, _, detail = self._watch.take_step(order, event, now)
-        order = self._book.put_order(replace(order, left_at=now))
-        self._book.note(order, now, e.Step.DEPARTED_SAFE, event.by, **detail)
-        return [self._moves.tell(order, OrderState.DEPARTED_SAFE, now)]
-
-    def _set_out(self, order: Order, user: UserId, event: e.StepTaken, now: float) -> list[Effect]:
-        """Refuse to begin a booked job beside another one, or that the record does not fit any more.
-
-        An offer that is open meanwhile is withdrawn. Staff may pass over what they may pass over when they assign.
-        """
-        who = self._book.technicians.get(user)
-        if user in self._book.job_of:
-            raise conflict("busy", "another job is not over")
-        if who is None or not self._book.on_duty_here(who):
-            raise conflict("not_on_duty", "go on duty first")
-        early_s = self._early_at(order, now) - now
-        if early_s > 0.0 and not event.staff:
-            raise conflict("too_early", f"the job is not before {order.booked_for:.0f}: set out in {ceil(early_s)} s")
-        by_staff = event.staff or order.pinned_by is not None
-        self._standing.check(order, user, now, Moment.SET_OUT, by_staff=by_staff)
-        return self._moves.withdraw_offer(user, now)
-
-    def _early_at(self, order: Order, now: float) -> float:
-        """When the technician may set out for a booked job."""
-        booked_for = order.booked_for if order.booked_for is not None else now
-        return booked_for - (self._watch.travel_s(order, now) or 0.0) - self._settings.schedule.early_s
-
-    def _step_facts(self, order: Order, move: OrderMove, now: float) -> dict[str, Any]:
-        if move is OrderMove.EN_ROUTE:
-            return {"eta_s": self._watch.travel_s(order, now), "way_m": self._watch.way_m(order, now)}
-        if move is OrderMove.ARRIVE:
-            return {"waits_until": arrival.waits_until(order, now, self._settings.arrival)}
-        if move is OrderMove.DEPART:
-            return {"left_at": now}
-        return {"started_at": now} if move is OrderMove.START else {}
-
-    def _no_show(self, order: Order, event: e.StepTaken, now: float) -> list[Effect]:
-        """The customer was not there: the technician ends the order once they have waited long enough."""
-        ended = order.cancellation
-        if ended is not None and ended.stage is CancellationStage.NO_SHOW:
-            return []
-        if order.state is OrderState.CANCELLED:
-            raise conflict(*OVER[OrderState.CANCELLED])
-        if order.state is not OrderState.ARRIVED:
-            raise conflict("step_out_of_order", f"the order is {order.state}: arrived comes before no_show")
-        detail = self._watch.proof_of_waiting(order, event, now)
-        outcome = cancellation.quote(order, now, self._settings.cancellation, CancellationStage.NO_SHOW)
-        return self._moves.call_off(order, outcome, now, event.by, cancellation.NO_SHOW, detail)
-
-    # -- offers ---------------------------------------------------------------------------------------------
-
-    def _on_accepted(self, event: e.OfferAccepted, now: float) -> list[Effect]:
-        offer = self._offer_for(event.offer_id, event.technician)
-        book = self._book
-        order = book.orders[offer.order_id]
-        if offer.state is OfferState.ACCEPTED and order.technician == offer.technician:
-            return []
-        if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
-            raise offers.too_late(offer, order, now)
-        self._standing.check(order, offer.technician, now, Moment.ACCEPT)
-        # The time for thinking is not held against them: what the round saw is judged by what has come since.
-        arrives_at = offer.offered_at + offer.travel_s
-        clash = self._calendars.clash(order, offer.technician, now, arrives_at)
-        if clash is not None:
-            raise conflict("calendar_conflict", f"it cannot be done beside the {clash.kind} at {clash.from_at:.0f}")
-        begins_at = service_begins_at(order, arrives_at)
-        is_later = offer.technician in book.job_of or begins_at - offer.travel_s > now
-        offer = self._moves.close(offer, OfferMove.ACCEPT, now, delivered_at=offer.delivered_at or now)
-        self._note_answer(offer, now, refused=False)
-        order = self._moves.move(
-            order,
-            OrderMove.ASSIGN,
-            now,
-            event.technician,
-            {"offer": offer.offer_id, "technician": offer.technician},
-            technician=offer.technician,
-            eta_s=offer.travel_s,
-            way_m=offer.distance_m,
-            booked_for=begins_at if is_later else None,
-            reason="",
-        )
-        # In the same turn, so that losers of a broadcast hear of it as soon as the winner does.
-        lost = self._moves.revoke_live(order, CloseReason.TAKEN, now)
-        return [
-            e.OfferAnswered(offer),
-            self._moves.tell(order, OrderState.ASSIGNED, now),
-            *self._moves.follow(offer.technician, order, now),
-            *lost,
-        ]
-
-    def _on_declined(self, event: e.OfferDeclined, now: float) -> list[Effect]:
-        offer = self._offer_for(event.offer_id, event.technician)
-        if offer.state is OfferState.DECLINED:
-            return []
-        if offer.state is not OfferState.PENDING or offers.is_late(offer, now):
-            raise offers.too_late(offer, self._book.orders.get(offer.order_id), now)
-        received_at = offer.delivered_at or now
-        offer = self._moves.close(offer, OfferMove.DECLINE, now, reason=event.reason, delivered_at=received_at)
-        self._note_answer(offer, now, refused=True)
-        return [e.OfferAnswered(offer), *self._moves.next_best(offer, "declined", event.technician, now)]
-
-    def _on_received(self, event: e.OfferReceived, now: float) -> list[Effect]:
-        offer = self._book.offers.get(event.offer_id)
-        if offer is None or offer.technician != event.technician or offer.state is not OfferState.PENDING:
-            return []
-        if offer.delivered_at is None:
-            self._book.put_offer(replace(offer, delivered_at=now))
-            self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
-        return []
-
-    def _on_phone_lost(self, event: e.PhoneLost, now: float) -> list[Effect]:
-        offer = self.live_offer(event.technician)
-        # Whom the customer picked is waited for: their phone is woken and reminded instead.
-        if offer is not None and self._book.orders[offer.order_id].picked is None:
-            self._deadlines.set(now + self._settings.phone_lost_s, Due.UNDELIVERED, offer.offer_id)
-        return []
-
-    def _on_phone_found(self, event: e.PhoneFound, now: float) -> list[Effect]:
-        offer = self.live_offer(event.technician)
-        if offer is not None and offer.delivered_at is not None:
-            self._deadlines.drop(Due.UNDELIVERED, offer.offer_id)
-        elif offer is not None:
-            self._deadlines.set(now + self._settings.undelivered_s, Due.UNDELIVERED, offer.offer_id)
-        return []
-
     # -- deadlines ------------------------------------------------------------------------------------------
 
     def _alive(self, id_: str, now: float) -> list[Effect]:
@@ -689,28 +520,8 @@ class DispatchEngine:
     def _open(self, id_: str, now: float) -> list[Effect]:
         return self._moves.open(self._book.orders[OrderId(id_)], now)
 
-    def _expire(self, id_: str, now: float) -> list[Effect]:
-        if OfferId(id_) in self._missed:
-            self._missed.discard(OfferId(id_))
-            return self._moves.withdraw_offer(self._book.offers[OfferId(id_)].technician, now)
-        offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.EXPIRE, now)
-        self._note_answer(offer, now, refused=True)
-        closed = e.CloseOffer(offer, CloseReason.EXPIRED)
-        return [closed, *self._moves.next_best(offer, "expired", SYSTEM, now)]
-
-    def _undelivered(self, id_: str, now: float) -> list[Effect]:
-        offer = self._moves.close(self._book.offers[OfferId(id_)], OfferMove.FAIL, now)
-        who = self._book.technicians.get(offer.technician)
-        if who is not None:
-            self._book.put_technician(replace(who, unheard_since=now))
-        closed = e.CloseOffer(offer, CloseReason.UNDELIVERED)
-        return [closed, *self._moves.next_best(offer, "undelivered", SYSTEM, now)]
-
     def _give_up(self, id_: str, now: float) -> list[Effect]:
         return self._moves.end_search(self._book.orders[OrderId(id_)], now, by_time=True)
-
-    def _remind(self, id_: str, now: float) -> list[Effect]:
-        return self._matchmaker.remind(self._book.offers[OfferId(id_)], now)
 
     def _look_for_technician(self, id_: str, now: float) -> list[Effect]:
         order = self._book.orders[OrderId(id_)]
@@ -758,24 +569,6 @@ class DispatchEngine:
         self._book.forget(OrderId(id_))
         self._book.forget_keys(now - self._settings.idempotency_keep_s)
         return []
-
-    def _note_answer(self, offer: Offer, now: float, *, refused: bool) -> None:
-        """Count how a technician has answered: what they will probably do next time is part of the cost."""
-        who = self._book.technicians.get(offer.technician)
-        if who is not None:
-            order = self._book.orders[offer.order_id]
-            hour = self._hours.hour(willing.served_at(order, offer.offered_at))
-            counted = willing.answered(who, order.service, hour, now, self._settings.decline, refused=refused)
-            # Work that is taken counts when it is given (``Moves.move``).
-            self._book.put_technician(turns_of.had(counted, now, self._settings.turn) if refused else counted)
-
-    # -- small things ---------------------------------------------------------------------------------------
-
-    def _offer_for(self, offer_id: OfferId, by: UserId) -> Offer:
-        offer = self._book.offers.get(offer_id)
-        if offer is None or offer.technician != by:
-            raise no_such_offer()
-        return offer
 
 
 def _down_s(since: float, state: DispatchState, now: float) -> float:
