@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from core.ids import UserId
+from core.ids import OrderId, UserId
 from dispatch.book import Book
 from dispatch.calendar import ends_at
 from dispatch.model import DutyState, OrderState
@@ -10,15 +10,20 @@ from dispatch.model import DutyState, OrderState
 _NEAR_THE_END = (OrderState.IN_SERVICE, OrderState.FINISHED)
 
 
-def remaining_s(book: Book, user: UserId, now: float, chain_s: float) -> float | None:
-    """How long the technician's running service still takes; None unless they may be asked for what follows it."""
+def remaining_s(book: Book, user: UserId, now: float, chain_s: float, following: OrderId | None = None) -> float | None:
+    """How long the technician's running service still takes; None unless they may be asked for what follows it.
+
+    Args:
+        following: An order of which an open offer is none in the way: they are asked for it already.
+    """
     order_id = book.job_of.get(user)
     order = book.orders[order_id] if order_id is not None else None
     if order is None or order.state not in _NEAR_THE_END:
         return None
     left_s = ends_at(order, now) - now
     technician = book.technicians.get(user)
-    if left_s > chain_s or technician is None or user in book.live_of_technician:
+    offer = book.live_offer(user)
+    if left_s > chain_s or technician is None or (offer is not None and offer.order_id != following):
         return None
     if technician.duty is not DutyState.ON:
         return None

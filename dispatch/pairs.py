@@ -65,7 +65,7 @@ class Pairs:
         said of what depends on it, not even their calendar, and the seconds are None.
         """
         user = who.technician
-        left_s = chaining.remaining_s(self._book, user, now, self._settings.schedule.chain_s)
+        left_s = chaining.remaining_s(self._book, user, now, self._settings.schedule.chain_s, order.order_id)
         finishing = {} if left_s is None else {user: left_s}
         problem, row = self._round_of_one(order, user, finishing, now)
         distance_m = candidates.distances_m(problem, row)

@@ -7,7 +7,7 @@ from dispatch import events as e
 from dispatch import explaining
 from dispatch.events import CloseReason, Step
 from dispatch.model import DutyState, Order, OrderState, WorkState
-from dispatch.settings import DispatchSettings, ScheduleSettings
+from dispatch.settings import DispatchSettings, EligibilitySettings, ScheduleSettings
 from tests.unit.dispatch.world import ALL_STEPS, ANNA, T0, World, asks, closes, draft, heard, north, tells
 
 HOUR = 3_600.0
@@ -47,6 +47,21 @@ def test_who_finishes_soon_is_asked_and_comes_after_what_remains_and_the_way() -
     assert work(world) is WorkState.IDLE
     world.steps(order, *ALL_STEPS)
     assert world.order(order.order_id).state is OrderState.DEPARTED_SAFE
+
+
+def test_an_acceptance_is_judged_from_the_place_of_the_job_as_the_offer_was() -> None:
+    world = World(DispatchSettings(eligibility=EligibilitySettings(papers=("health",))))
+    world.join("tina", 0, papers={"health": T0 + 2 * HOUR + 200})
+    first = world.place()
+    world.accept("tina")
+    world.steps(first, Step.EN_ROUTE, Step.ARRIVED, Step.IN_SERVICE)
+    world.tick(HOUR)
+    world.steps(first, Step.FINISHED)
+    world.seen(TINA, north(9_000))  # from here they could not be done before the papers end
+    order = world.place()
+    assert world.offer_of("tina").travel_s < 200.0
+    world.accept("tina")
+    assert world.order(order.order_id).technician == TINA
 
 
 def test_before_that_and_with_chaining_off_nobody_in_service_is_asked() -> None:
