@@ -337,6 +337,10 @@ class DispatchEngine:
             return self._matchmaker.skipped.get(order_id)
         return order.skipped
 
+    def rounds_cut(self) -> int:
+        """Rounds since the engine began that took only some of the orders (``dispatch.round.columns_len_max``)."""
+        return self._matchmaker.cut_len
+
     def waiting_len(self) -> int:
         """Orders that are looking for a technician and have nobody to ask yet."""
         return len(self._book.unasked)

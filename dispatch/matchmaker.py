@@ -135,6 +135,8 @@ class Matchmaker:
         """Rounds that are decided and whose offers are not all made yet."""
         self._solving: tuple[str, Problem] | None = None
         """The round that is out of the engine's hands: its ways are asked for, or a thread solves it."""
+        self.cut_len = 0
+        """Rounds that took only some of the waiting orders, because all of them were too many."""
         self._put_off_len = 0
         """Turns in a row in which a round was put off, because rows had to be worked out."""
         self._is_filling = False
@@ -359,6 +361,7 @@ class Matchmaker:
         waiting.sort(key=lambda o: (self._tried.get(o.order_id, -1), o.placed_at, o.order_id))
         chosen = waiting[: reach.slice_len(len(waiting), len(self._places.index), self._settings)]
         rest = waiting[len(chosen) :]
+        self.cut_len += bool(rest)
         more = any(self._tried.get(order.order_id, -1) < self._wave for order in rest)
         for order in chosen:
             self._tried[order.order_id] = self._wave

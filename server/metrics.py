@@ -57,6 +57,13 @@ METRICS: Final = (
         ("tenant", "city", "solver"),
     ),
     MetricRow(
+        "doorstep_rounds_cut",
+        "counter",
+        "rounds",
+        "Matching rounds that took only some of the waiting orders: over `dispatch.round.columns_len_max`.",
+        ("tenant", "city"),
+    ),
+    MetricRow(
         "doorstep_travel_tables",
         "counter",
         "tables",

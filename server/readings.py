@@ -48,6 +48,9 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
 
     metrics.read("doorstep_hub_outcomes", outcomes)
     metrics.read("doorstep_rounds_solved", solved)
+    metrics.read(
+        "doorstep_rounds_cut", lambda: {part.shard: float(part.dispatch.engine.rounds_cut()) for part in cities.all()}
+    )
     for name in ("sessions", "shedding", "reading_paused"):
         metrics.read(f"doorstep_hub_{name}", partial(_gauge, house, name))
     metrics.read("doorstep_hub_connections", lambda: {(): float(listener.connections)})

@@ -150,3 +150,11 @@ def test_offers_that_lapse_at_one_moment_are_closed_some_in_each_turn_and_all_in
     assert set().union(*closed) >= lapsing
     assert max(map(len, closed)) == engine.DEADLINES_AT_ONCE
     world.engine.check()
+
+
+def test_rounds_that_cannot_take_all_orders_are_counted() -> None:
+    for columns_len_max, is_cut in ((100, False), (60, True)):
+        world = full_city(30, 60, round=RoundSettings(columns_len_max=columns_len_max))
+        offers_of_turns(world, 2.5)
+        assert (world.engine.rounds_cut() > 0) == is_cut
+        assert len(world.engine.live_offers()) == 30
