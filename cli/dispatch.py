@@ -31,7 +31,7 @@ def dispatch() -> None:
     """Look at the matching rounds that a data folder has stored (for seven days, `store.retention.rounds_s`).
 
     A server may be running on the folder; nothing is written. Exit codes: 0 done, 1 a difference was found, 2 wrong
-    usage or no database.
+    usage, no database, or a tenant or city that it does not know.
     """
 
 
@@ -93,15 +93,17 @@ def replay_command(chosen: _Chosen, as_json: bool) -> None:
     """Decide stored rounds again from their stored inputs and report every difference.
 
     There must be none: a difference means that a stored row was changed, or that this version decides by other rules
-    than the one that stored it. Exits with 1 then.
+    than the one that stored it. Exits with 1 then. What no input gives (people who stood by, offers made) is compared
+    with the digest that the round was stored with; rounds of versions before that are counted as without a seal.
     """
-    counts = {"rounds": 0, "decisions": 0, "without_decision": 0}
+    counts = {"rounds": 0, "decisions": 0, "without_decision": 0, "without_seal": 0}
     differences: list[Difference] = []
     for stored in chosen.rounds():
         replayed = replay(stored)
         counts["rounds"] += 1
         counts["decisions"] += replayed.decisions
         counts["without_decision"] += replayed.is_old
+        counts["without_seal"] += not replayed.is_sealed
         differences.extend(replayed.differences)
     if as_json:
         click.echo(json.dumps(counts | {"differences": [asdict(found) for found in differences]}, indent=1))
@@ -139,8 +141,12 @@ def _tell(counts: dict[str, int], differences: list[Difference]) -> None:
     console.print(f"{counts['decisions']:,} decisions of {counts['rounds']:,} rounds were made again.")
     if counts["without_decision"]:
         console.print(f"{counts['without_decision']:,} rounds of an earlier version hold no decision to compare with.")
+    if counts["without_seal"]:
+        console.print(
+            f"{counts['without_seal']:,} rounds of an earlier version have no seal: part of them is not proven."
+        )
     if not differences:
-        console.print("No difference.")
+        console.print("No difference." if counts["rounds"] else "There are no such rounds.")
         return
     table = Table(title=f"{len(differences):,} differences", title_style="bold red")
     for name in ("round", "order", "what", "stored", "computed"):

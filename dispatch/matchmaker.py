@@ -566,7 +566,7 @@ class Matchmaker:
                 self._tell(order_id, problem, now)
         if inputs is None:
             inputs = rounds.encode(problem)
-        self._book.put_round(
+        stored = rounds.sealed(
             StoredRound(
                 tenant=self._book.shard.tenant,
                 city=self._book.shard.city,
@@ -582,6 +582,7 @@ class Matchmaker:
                 skipped={i: self.skipped.pop(i) for i in ids if i in self.skipped},
             )
         )
+        self._book.put_round(stored)
         self.note_skipped()  # with the round, so that what it tells is not counted again after a restart
 
     def note_skipped(self) -> None:

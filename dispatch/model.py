@@ -474,6 +474,7 @@ class StoredRound:
     Attributes:
         bystanders: Who else was in reach (``bystanders.py``); empty in rounds of earlier versions.
         skipped: Rounds like the one before that were not stored since, of each of its orders that had any.
+        seal: A digest of all the rest (``rounds.seal_of``); empty in rounds of earlier versions.
     """
 
     tenant: TenantId
@@ -488,6 +489,7 @@ class StoredRound:
     shadow: ShadowDecision | None = None
     bystanders: bytes = b""
     skipped: dict[OrderId, SkippedRounds] = field(default_factory=dict)
+    seal: str = ""
 
 
 @dataclass(frozen=True, slots=True)

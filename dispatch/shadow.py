@@ -6,7 +6,8 @@ shadow is named that has them, and a wider radius finds nobody whom the round di
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,17 @@ def numbers_of(settings: ShadowSettings) -> dict[str, float | tuple[float, ...]]
 def digest_of(settings: ShadowSettings) -> str:
     """Tells whether a decision was made by these numbers, whatever they are called."""
     return rounds.digest(json.dumps(numbers_of(settings), sort_keys=True).encode())
+
+
+def settings_of(decided: ShadowDecision) -> ShadowSettings | None:
+    """The shadow that decided, from the stored numbers; None for one of an earlier version, which had others.
+
+    Raises:
+        ValueError: The numbers are none that a config may hold.
+    """
+    numbers: dict[str, Any] = dict(decided.numbers)  # Any: what they must be is what ShadowSettings checks
+    known = {f.name for f in fields(ShadowSettings)} - {"name"}
+    return ShadowSettings(name=decided.name, **numbers) if decided.digest and numbers.keys() == known else None
 
 
 def shadow_of(stored: StoredRound, settings: ShadowSettings) -> ShadowDecision | None:

@@ -1,6 +1,6 @@
 """Reads matching rounds from a data folder, also while a server runs on it; for the command line."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -8,19 +8,22 @@ from typing import Final
 from sqlalchemy import Connection, Engine
 
 from core.errors import Unavailable
+from core.shard import Shard
 from dispatch.model import StoredRound
 from store.dispatch import RoundWindow as RoundWindow
-from store.dispatch import read_rounds
+from store.dispatch import read_rounds, read_shards
 from store.engines import reader_engine, run_read
 from store.migrate import MAIN_FILE
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _PAGE_LEN: Final = 100
 """Rounds read at a time: one is up to some hundred kilobytes."""
+_TOLD_MAX: Final = 20
+"""Names in an error."""
 
 
 class NoRounds(RuntimeError):
-    """The folder has no database that rounds could be read from."""
+    """The folder has no database that rounds could be read from, or the database knows no such tenant or city."""
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def stored_rounds(folder: Path, window: RoundWindow) -> Iterator[StoredRound]:
     """Rounds of a window, oldest first.
 
     Raises:
-        NoRounds: There is no database, or it cannot be read.
+        NoRounds: There is no database, it cannot be read, or it knows no such tenant or city.
     """
     after: tuple[float, str] | None = None
 
@@ -47,12 +50,28 @@ def stored_rounds(folder: Path, window: RoundWindow) -> Iterator[StoredRound]:
         return read_rounds(connection, window, after, _PAGE_LEN)
 
     with _opened(folder) as engine:
-        while True:
-            try:
+        try:
+            _check_known(run_read(engine, read_shards), window)
+            while True:
                 found = run_read(engine, page)
-            except Unavailable as error:
-                raise NoRounds(f"{folder / MAIN_FILE.name}: {error.message}") from error
-            yield from found
-            if len(found) < _PAGE_LEN:
-                return
-            after = found[-1].at, found[-1].round_id
+                yield from found
+                if len(found) < _PAGE_LEN:
+                    return
+                after = found[-1].at, found[-1].round_id
+        except Unavailable as error:
+            raise NoRounds(f"{folder / MAIN_FILE.name}: {error.message}") from error
+
+
+def _check_known(shards: list[Shard], window: RoundWindow) -> None:
+    """A name that is mistyped is no window without rounds: nothing would be found, and so nothing amiss."""
+    of_tenant = [shard for shard in shards if window.tenant in (None, shard.tenant)]
+    if window.tenant is not None and not of_tenant:
+        raise NoRounds(f"no tenant {window.tenant!r} is known here; known are: {_told(s.tenant for s in shards)}")
+    if window.city is not None and all(shard.city != window.city for shard in of_tenant):
+        raise NoRounds(f"no city {window.city!r} is known here; known are: {_told(s.city for s in of_tenant)}")
+
+
+def _told(names: Iterable[str]) -> str:
+    known = sorted(set(names))
+    more = f" and {len(known) - _TOLD_MAX} more" if len(known) > _TOLD_MAX else ""
+    return ", ".join(known[:_TOLD_MAX]) + more if known else "none"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_
+from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_, union
 
 from core.ids import CityId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
@@ -214,6 +214,12 @@ def read_rounds(
         query = query.where(tuple_(r.at, r.round_id) > after)
     query = query.order_by(r.at, r.round_id).limit(limit)
     return [_ROUND.unpack(row[0]) for row in connection.execute(query)]
+
+
+def read_shards(connection: Connection) -> list[Shard]:
+    """Tenants and cities that orders or rounds are stored of, sorted."""
+    queries = (select(table.c.tenant, table.c.city).distinct() for table in (schema.orders, schema.rounds))
+    return [Shard(TenantId(tenant), CityId(city)) for tenant, city in sorted(connection.execute(union(*queries)))]
 
 
 def _load(connection: Connection, *, shard: Shard, now: float) -> DispatchState:

@@ -4,6 +4,8 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 _NAT64: Final = IPv6Network("64:ff9b::/96")
+_DOCUMENTATION: Final = IPv6Network("3fff::/20")
+"""For examples only (RFC 9637, of 2024): younger than the list of the Pythons that this runs on."""
 _EMBEDDED_BELOW: Final = 2**32
 """``::/96``, where IPv4 addresses were once written into IPv6 ones."""
 
@@ -32,6 +34,6 @@ def _is_public_v6(ip: IPv6Address) -> bool:
         inner = IPv4Address(int(ip) & 0xFFFFFFFF)
     if inner is not None:
         return _is_public_v4(inner)
-    if int(ip) < _EMBEDDED_BELOW or ip.teredo is not None:
+    if int(ip) < _EMBEDDED_BELOW or ip.teredo is not None or ip in _DOCUMENTATION:
         return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_site_local)

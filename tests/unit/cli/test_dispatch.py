@@ -2,10 +2,13 @@
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
@@ -48,7 +51,13 @@ def test_rounds_that_come_out_again_end_with_0(tmp_path: Path, day: Sequence[Sto
     decisions = sum(len(stored.orders) for stored in day)
     assert f"{decisions} decisions of {len(day)} rounds were made again.\nNo difference.\n" in told.output
     report = json.loads(run("--data", tmp_path, "--json").output)
-    assert report == {"rounds": len(day), "decisions": decisions, "without_decision": 0, "differences": []}
+    assert report == {
+        "rounds": len(day),
+        "decisions": decisions,
+        "without_decision": 0,
+        "without_seal": 0,
+        "differences": [],
+    }
 
 
 def test_one_edited_input_ends_with_1_and_names_the_round(tmp_path: Path, day: Sequence[StoredRound]) -> None:
@@ -73,7 +82,42 @@ def test_rounds_are_chosen_by_time_city_and_number(tmp_path: Path, day: Sequence
     assert count("--to", middle) == sum(stored.at <= middle for stored in day)
     assert count("--limit", 5) == 5
     assert count("--city", SHARD.city, "--tenant", SHARD.tenant) == len(day)
-    assert count("--city", "elsewhere") == 0
+    assert count("--city", SHARD.city, "--to", 1.0) == 0
+    assert "There are no such rounds." in run("--data", tmp_path, "--to", 1.0).output
+
+
+@pytest.mark.parametrize("command", ["replay", "shadow"])
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--city", "typo"), "no city 'typo' is known here; known are: hz"),
+        (("--tenant", "typo"), "no tenant 'typo' is known here; known are: acme"),
+        (("--tenant", "acme", "--city", "HZ"), "no city 'HZ' is known here; known are: hz"),
+    ],
+)
+def test_a_city_or_tenant_that_is_not_known_is_wrong_usage(
+    tmp_path: Path, day: Sequence[StoredRound], command: str, arguments: tuple[str, ...], told: str
+) -> None:
+    store(tmp_path, day[:2])
+    config = tmp_path / "doorstep.yaml"
+    config.write_text("dispatch: {shadow: {name: far}}\n")
+    found = CliRunner().invoke(main, ["dispatch", command, "-c", str(config), "--data", str(tmp_path), *arguments])
+    assert found.exit_code == 2
+    assert told in " ".join(found.output.replace("│", " ").split())
+
+
+def test_an_edit_in_the_database_ends_with_1(tmp_path: Path, day: Sequence[StoredRound]) -> None:
+    store(tmp_path, day[:3])
+    assert run("--data", tmp_path).exit_code == 0
+    with closing(sqlite3.connect(tmp_path / "doorstep.db")) as database, database:
+        (body,) = database.execute("select body from rounds where round_id = ?", (day[1].round_id,)).fetchone()
+        plain = msgspec.msgpack.decode(body)
+        plain["decision"]["pairs"][0]["made"] = False
+        changed = msgspec.msgpack.encode(plain)
+        database.execute("update rounds set body = ? where round_id = ?", (changed, day[1].round_id))
+    told = run("--data", tmp_path, "--json")
+    assert told.exit_code == 1
+    assert [(d["round_id"], d["what"]) for d in json.loads(told.output)["differences"]] == [(day[1].round_id, "seal")]
 
 
 def test_a_folder_without_a_database_is_wrong_usage(tmp_path: Path) -> None:
