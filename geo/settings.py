@@ -76,6 +76,8 @@ class RoadEngineSettings:
     """Largest answer to one request, in bytes."""
     faster_max: Annotated[float, Range(1.5, 100)] = 6.0
     """How many times as fast as the estimate an engine may be, by the middle one of a table's ways, and be believed."""
+    slower_max: Annotated[float, Range(1.5, 100)] = 6.0
+    """How many times as slow as the estimate for a way of the length that it tells, likewise, and be believed."""
     failures_max: Annotated[int, Range(1, 1_000)] = 3
     """Failures in a row after which the engine is left alone for `rest_s`."""
     rest_s: Annotated[float, Range(0.1, 3_600)] = 10.0

@@ -44,7 +44,8 @@ class TravelTable:
         distance_m: Metres of the way.
         source: What was used: ``estimate``, ``learned``, ``osrm``, ``valhalla``.
         detail: One line for people who ask why.
-        instead_of: The engine that should have answered and did not, and why; empty when nothing is amiss.
+        instead_of: The engine that should have answered and did not, and why; or how many ways were not believed;
+            empty when nothing is amiss.
     """
 
     duration_s: FloatArray

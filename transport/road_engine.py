@@ -2,14 +2,13 @@
 
 What an engine says is checked before it is believed; the estimate stands in for whatever is missing::
 
-    no route for a pair                      that pair is estimated, the table says how many
+    no route for a pair, or one so slow      that pair is estimated, the table says how many
+    that nobody takes so long
     late, dead, refused, too large, a lie    the whole table is estimated, and says what failed
     failed ``failures_max`` times in a row   likewise, without asking, for ``rest_s``; then one table tries again
 
-A lie is an answer of the wrong shape, a time that is negative or no number, a speed that no way has, one time for near
-and far, or a table several times as fast as the estimate: an engine whose map does not hold the city snaps every place
-to its edge and answers with confidence, one with another profile knows ways that nobody here takes. What each engine's
-requests and answers look like is in ``osrm.py`` and ``valhalla.py``.
+A lie is an answer of the wrong shape, or one that cannot be true (``believing.py``). What each engine's requests and
+answers look like is in ``osrm.py`` and ``valhalla.py``.
 """
 
 import asyncio
@@ -23,29 +22,17 @@ import msgspec
 import numpy as np
 
 from core.clock import Clock
-from geo.arrays import BoolArray, FloatArray
+from geo.arrays import FloatArray
 from geo.distance import haversine_m
 from geo.frames import convert
 from geo.point import Frame
 from geo.settings import RoadEngineSettings, TravelSettings
 from geo.travel_time import EstimateTravelTimes, Points, TravelMode, TravelTable
+from transport import believing
 from transport.breaker import Breaker
 
 _log = logging.getLogger(__name__)
 
-_SPEED_MAX_MPS: Final = 70.0
-"""Faster than any road in a straight line (252 km/h)."""
-_SPEED_MIN_MPS: Final = 0.3
-"""Slower than a detour on foot over a mountain, beyond the hour that a ferry or a gate may take."""
-_WAITING_MAX_S: Final = 3_600.0
-_SNAP_M: Final = 500.0
-"""How far apart two places may be that an engine takes for one: it moves each to the next road."""
-_FAR_M: Final = 1_000.0
-"""Ways shorter than this say little of speeds: places are moved to the next road, and roads to them go round."""
-_SPREAD: Final = 3.0
-"""How many times as far the farthest of some ways must be as the nearest, for their times to be compared."""
-_SAME_S: Final = 1.0
-"""Times that differ by less are one time."""
 _CHUNK_BYTES: Final = 65_536
 
 
@@ -251,22 +238,34 @@ class RoadTravelTimes:
         duration_s, distance_m = found
         direct_m = haversine_m(start[:, 0:1], start[:, 1:2], goal[:, 0], goal[:, 1])
         known = ~np.isnan(duration_s)
-        if is_a_lie(duration_s[known], distance_m[known], direct_m[known]):
-            raise _Lied("answered with times that no way takes")
-        if says_one_time(duration_s[known], direct_m[known]):
-            raise _Lied("answered with one time for near and far")
-        expected_s = np.maximum(instead.duration_s - self._setup_s, 0.0)
-        if is_too_fast(duration_s[known], expected_s[known], direct_m[known], self._settings.faster_max):
-            raise _Lied(f"is more than {self._settings.faster_max:g} times as fast as the estimate")
-        missing = int((~known).sum())
-        if missing == known.size:
+        if not known.any():
             raise _Lied("knows no way between any of the places")
-        detail = "ways of the road map" if not missing else f"ways of the road map; {missing} without one estimated"
+        expected_s = np.maximum(instead.duration_s - self._setup_s, 0.0)
+        told = believing.Told(
+            duration_s=duration_s[known],
+            way_m=distance_m[known],
+            direct_m=direct_m[known],
+            expected_s=expected_s[known],
+            s_per_m=float(expected_s.sum() / max(instead.distance_m.sum(), 1.0)),
+            is_wide=believing.is_wide(*known.shape),
+        )
+        settings = self._settings
+        if reason := believing.why_not(told, faster_max=settings.faster_max, slower_max=settings.slower_max):
+            raise _Lied(reason)
+        believed = known.copy()
+        believed[known] = ~believing.slower_than_walking(told)
+        missing, doubted = int((~known).sum()), int((known & ~believed).sum())
+        detail = "ways of the road map"
+        if missing:
+            detail += f"; {missing} without one estimated"
+        if doubted:
+            detail += f"; {doubted} too slow to be believed estimated"
         return TravelTable(
-            np.where(known, duration_s + self._setup_s, instead.duration_s),
-            np.where(known & ~np.isnan(distance_m), distance_m, instead.distance_m),
+            np.where(believed, duration_s + self._setup_s, instead.duration_s),
+            np.where(believed & ~np.isnan(distance_m), distance_m, instead.distance_m),
             self._dialect.name,
             detail,
+            f"{doubted} of {known.size} ways estimated: too slow to be believed" if doubted else "",
         )
 
     def _fallen_back(self, instead: TravelTable, outcome: str, reason: str) -> TravelTable:
@@ -312,32 +311,6 @@ def answered(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T:
         return decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise lied("answered with something that is no table") from None
-
-
-def is_a_lie(duration_s: FloatArray, distance_m: FloatArray, direct_m: FloatArray) -> bool:
-    """Whether any of these answers cannot be true; ``distance_m`` is NaN where the engine did not say."""
-    wrong: BoolArray = ~np.isfinite(duration_s) | (duration_s < 0.0) | np.isinf(distance_m) | (distance_m < 0.0)
-    wrong |= direct_m - _SNAP_M > duration_s * _SPEED_MAX_MPS
-    wrong |= duration_s > _WAITING_MAX_S + direct_m / _SPEED_MIN_MPS
-    wrong |= distance_m < direct_m - 2 * _SNAP_M
-    return bool(wrong.any())
-
-
-def says_one_time(duration_s: FloatArray, direct_m: FloatArray) -> bool:
-    """Whether ways of very different lengths all take the same time."""
-    far_m = np.maximum(direct_m, _FAR_M)
-    if not len(far_m) or far_m.max() < _SPREAD * far_m.min():
-        return False
-    return bool(np.ptp(duration_s) < _SAME_S)
-
-
-def is_too_fast(duration_s: FloatArray, expected_s: FloatArray, direct_m: FloatArray, faster_max: float) -> bool:
-    """Whether the middle one of the longer ways takes less than ``1 / faster_max`` of what the estimate expects.
-
-    The middle one, because a single way over a motorway, or to a place that lies wrong on one of the maps, is no lie.
-    """
-    far = direct_m >= _FAR_M
-    return bool(far.any()) and float(np.median(duration_s[far] * faster_max - expected_s[far])) < 0.0
 
 
 def _cells(rows: Cells, shape: tuple[int, ...]) -> FloatArray:

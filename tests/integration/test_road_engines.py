@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -168,6 +168,14 @@ def all_cells(cell: object) -> Any:
     return change
 
 
+def each_cell(make: Callable[[int, int, float], float]) -> Any:
+    def change(answer: dict[str, Any]) -> None:
+        rows = answer["durations"] if "durations" in answer else answer["sources_to_targets"]["durations"]
+        rows[:] = [[make(i, j, was) for j, was in enumerate(row)] for i, row in enumerate(rows)]
+
+    return change
+
+
 def lose_row(answer: dict[str, Any]) -> None:
     (answer["durations"] if "durations" in answer else answer["sources_to_targets"]["durations"]).pop()
 
@@ -182,10 +190,11 @@ LIES = {
     "NaN": put(float("nan")),
     "infinite": put(float("inf")),
     "text": put("12"),
-    "a day": put(86_400.0),
     "a second for everything": all_cells(1.0),
     "a minute for everything": all_cells(60.0),
     "an hour for everything": all_cells(3_600.0),
+    "hours and some noise": each_cell(lambda row, column, was: 40_000.0 + 17.0 * row + 31.0 * column),
+    "near slow, far fast": each_cell(lambda row, column, was: 30_000.0 - was),
     "no way anywhere": all_cells(None),
     "a row too few": lose_row,
     "a column too few": lose_column,
@@ -202,6 +211,60 @@ async def test_a_lie_is_not_believed(server: RoadServer, engine: RoadEngine, cha
     assert is_estimated(table, origins, goals)
     assert table.instead_of.startswith(f"{engine.value}: ")
     assert roads.counts == {"lie": 1}
+
+
+def a_street(n: int) -> FloatArray:
+    """Technicians 330 m apart."""
+    return np.stack([47.1 + 0.003 * np.arange(1, n + 1), np.full(n, 9.5)], axis=1)
+
+
+SLOW = {
+    "an hour and noise": each_cell(lambda row, column, was: 3_300.0 + (37 * row + 11) % 60),
+    "near slow, far fast": each_cell(lambda row, column, was: max(3_500.0 - 3.0 * was, 10.0)),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("change", SLOW.values(), ids=SLOW)
+async def test_an_hour_for_a_few_streets_is_not_believed_and_the_engine_is_left_alone(
+    server: RoadServer, engine: RoadEngine, change: Any
+) -> None:
+    server.change = change
+    origins, goals = a_street(3), np.array([[47.1, 9.5]])
+    async with travel_times(server.url, engine, replace(SETTINGS, failures_max=2)) as roads:
+        tables = [await roads.table(origins, goals, NOW) for _ in range(3)]
+    assert all(is_estimated(table, origins, goals) for table in tables)
+    assert tables[0].instead_of == f"{engine.value}: is more than 6 times as slow as the estimate"
+    assert roads.counts == {"lie": 2, "resting": 1}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_single_way_that_takes_a_day_is_estimated_alone_and_told(
+    server: RoadServer, engine: RoadEngine
+) -> None:
+    server.change = put(86_400.0)
+    origins, goals = places(2), places(3, seed=9)
+    async with travel_times(server.url, engine) as roads:
+        table = await roads.table(origins, goals, NOW)
+    estimate = EstimateTravelTimes(TRAVEL).table_now(origins, goals, NOW)
+    assert table.source == engine.value
+    assert table.instead_of == "1 of 6 ways estimated: too slow to be believed"
+    assert (table.duration_s == estimate.duration_s).ravel().tolist() == [True] + [False] * 5
+    assert roads.counts == {"answered": 1}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_river_is_believed(server: RoadServer, engine: RoadEngine) -> None:
+    def by_the_bridge(answer: dict[str, Any]) -> None:
+        each_cell(lambda row, column, was: 720.0 + 40.0 * row)(answer)
+        metres = answer["distances"] if "distances" in answer else answer["sources_to_targets"]["distances"]
+        metres[:] = [[was + (4_000.0 if "distances" in answer else 4.0) for was in row] for row in metres]
+
+    server.change = by_the_bridge
+    async with travel_times(server.url, engine) as roads:
+        table = await roads.table(a_street(3), [LatLng(47.1, 9.5)], NOW)
+    assert (table.source, table.instead_of) == (engine.value, "")
+    assert table.duration_s[:, 0] - TRAVEL.setup_s == pytest.approx([720.0, 760.0, 800.0])
 
 
 async def test_one_block_that_lies_spoils_the_whole_table(server: RoadServer) -> None:
