@@ -181,4 +181,5 @@ def _ranks(values: FloatArray) -> FloatArray:
     """Ranks less their mean; equal values share theirs."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: FloatArray = (np.cumsum(counts) - counts / 2.0)[inverse]
-    return ranks - ranks.mean()
+    ranks -= ranks.mean()
+    return ranks
