@@ -438,7 +438,8 @@ class DispatchEngine:
             raise conflict(*REFUSALS[order.state])
         if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
-        return self._moves.take_back(order, now, event.by, event.reason)[1]
+        staff_said = event.staff and order.technician != event.by
+        return self._moves.take_back(order, now, event.by, "reassigned", words=event.reason, is_decided=staff_said)[1]
 
     def _order_of_a_side(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
         order = self._book.orders.get(order_id)

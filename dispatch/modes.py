@@ -10,6 +10,8 @@
 All four live in the same tables and events (docs/adr/0013); a change of mode is the arrow ``switch`` of ``order.py``.
 """
 
+from collections.abc import Collection
+
 from core.ids import UserId
 from dispatch import schedule
 from dispatch.model import Mode, Offer, Order
@@ -68,12 +70,16 @@ def keeps(order: Order, mode: Mode, picked: UserId | None, settings: DispatchSet
     return 0 if order.mode is Mode.DIRECTED else offers_len_max(mode, settings)
 
 
-def why_unfilled(order: Order, *, was_refused: bool) -> str:
-    """Why the search has failed, as a stable word."""
+def why_unfilled(order: Order, refused: Collection[UserId]) -> str:
+    """Why the search has failed, as a stable word.
+
+    Args:
+        refused: Who was asked for it and would not.
+    """
     match order.mode:
         case Mode.DIRECTED:
-            return "picked_refused" if was_refused else "picked_unavailable"
+            return "picked_refused" if order.picked in refused else "picked_unavailable"
         case Mode.MANUAL:
             return "nobody_assigned"
         case Mode.AUTO | Mode.BROADCAST:
-            return "nobody_accepted" if was_refused else "nobody_available"
+            return "nobody_accepted" if refused else "nobody_available"

@@ -200,19 +200,26 @@ class Moves:
             return order
         return self.move(order, OrderMove.POSTPONE, now, by)
 
-    def take_back(self, order: Order, now: float, by: UserId, reason: str) -> tuple[Order, list[Effect]]:
+    def take_back(
+        self, order: Order, now: float, by: UserId, why: str, *, words: str | None = None, is_decided: bool = False
+    ) -> tuple[Order, list[Effect]]:
         """Take an order from its technician, who is not asked for it again, and look for another.
 
-        The order must have the arrow ``take_back`` and a technician. Who alone was to do it is not bound to it any
-        more: a customer who wanted nobody else gets nobody.
+        The order must have the arrow ``take_back`` and a technician. Whom its customer picked, or staff chose, had it:
+        the first refusal is over, and anybody may be asked. A customer who wanted nobody else gets nobody.
+
+        Args:
+            why: What has ended it, as a stable word.
+            words: What people read of that, if not the word.
+            is_decided: Staff want somebody else to have it, whatever its customer chose before.
         """
-        was = order.mode
-        order, freed = self.release(order, schedule.taking_back(order, now, self._settings.schedule), now, by, reason)
+        was, told = order.mode, why if words is None else words
+        order, freed = self.release(order, schedule.taking_back(order, now, self._settings.schedule), now, by, told)
         effects = [self.tell(order, OrderFact.REASSIGNED, now, lost_by=order.lost_by[-1]), *freed]
-        if was is Mode.DIRECTED:
-            effects.extend(self.end_search(order, now))
-        elif was is Mode.MANUAL:
-            order = self.switch(order, Mode.AUTO, now, by, reason=reason)
+        if was is Mode.DIRECTED and order.fallback is Fallback.CANCEL and not is_decided:
+            effects.extend(self._call_off_unserved(order, now, why))
+        elif was in (Mode.DIRECTED, Mode.MANUAL):
+            order = self.switch(order, Mode.AUTO, now, by, reason=why)
             effects.append(self.tell(order, OrderFact.SWITCHED, now))
         self._matchmaker.want()
         return self._book.orders[order.order_id], effects
@@ -255,17 +262,20 @@ class Moves:
             waiting = self._postpone(order, now, SYSTEM)
             if waiting is not order:
                 return [self.tell(waiting, OrderState.SCHEDULED, now)]
-        was_refused = bool(self._book.refused.get(order.order_id)) and order.released_stage is None
-        why = modes.why_unfilled(order, was_refused=was_refused)
+        # Who had it and lost it is not asked again either, but has not refused it.
+        refused = self._book.refused.get(order.order_id, frozenset()).difference(order.lost_by)
+        why = modes.why_unfilled(order, refused)
         if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
-            return self.call_off(
-                order, cancellation.unserved(order, now, self._settings.cancellation), now, SYSTEM, why
-            )
+            return self._call_off_unserved(order, now, why)
         if order.mode is Mode.DIRECTED:
             order = self.switch(order, Mode.AUTO, now, SYSTEM, why)
             return [self.tell(order, OrderFact.SWITCHED, now)]
         order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
         return [self.tell(order, OrderState.UNFILLED, now)]
+
+    def _call_off_unserved(self, order: Order, now: float, why: str) -> list[Effect]:
+        """Its customer wanted only somebody who does not come."""
+        return self.call_off(order, cancellation.unserved(order, now, self._settings.cancellation), now, SYSTEM, why)
 
     # -- offers ---------------------------------------------------------------------------------------------
 

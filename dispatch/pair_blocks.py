@@ -148,8 +148,8 @@ class PairBlocks:
         """Take a booked order from its technician; who has caused that bears what calling it off costs."""
         if mark.side is BlockSide.CUSTOMER and not mark.by_staff:
             order = self._book.put_order(cancellation.released(order, now, self._settings.cancellation))
-        # Without a reason, which both would read: nobody learns who has blocked whom.
-        return self._moves.take_back(order, now, by, "")[1]
+        # In no other words than for one who is not there, which both read: nobody learns who has blocked whom.
+        return self._moves.take_back(order, now, by, "picked_unavailable", words="")[1]
 
     def _tell(self, order: Order, by: UserId, now: float) -> Effect:
         """Staff hear of an accepted order and may give it to somebody else."""

@@ -264,18 +264,6 @@ def test_a_pick_whose_phone_did_not_hear_is_asked_again_when_it_is_heard() -> No
     assert asks("t3") in world.tick(10)
 
 
-def test_a_directed_order_taken_back_goes_on_as_its_customer_chose() -> None:
-    for fallback, state in ((Fallback.AUTO, OrderState.MATCHING), (Fallback.CANCEL, OrderState.CANCELLED)):
-        world = a_city(2, directed=WINDOW)
-        order = directed(world, "t2", fallback)
-        world.accept("t2")
-        effects = heard(world.feed(e.OrderReassigned(order.order_id, OPS)))
-        told = "switched" if fallback is Fallback.AUTO else "cancelled"
-        assert effects[:2] == [tells("reassigned", previous_technician="t2"), tells(told)]
-        assert world.order(order.order_id).state is state
-        assert live(world) == (["t1"] if fallback is Fallback.AUTO else [])
-
-
 def test_a_pick_that_cannot_succeed_is_refused_and_each_filter_is_named() -> None:
     world = a_city(1)
     world.join("raw", skills=frozenset(), gender=Gender.MALE)
