@@ -364,7 +364,7 @@ class WhyNoOffers(Struct, frozen=True, omit_defaults=True):
     rounds: Count
     """Stored rounds of this page, in reach or not."""
     duty: Word
-    """Now: who is `off` duty or `paused` is in no round's reach, or asked for nothing."""
+    """Now: who is `off` duty, `paused` or `ending` is in no round's reach, or asked for nothing."""
     in_reach: Count
     unnamed: Count
     """Rounds that had more people in reach than they name: whether the technician was among them is not known."""
@@ -430,6 +430,7 @@ class TechnicianView(Struct, frozen=True, omit_defaults=True):
     tier: Word
     verified: bool
     duty: Word
+    """`off`, `on`, `paused`, or `ending`: off once the job, and what follows it directly, is over."""
     work: Word
     duty_city: Id | None = None
     rating: Stars | None = None

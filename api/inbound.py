@@ -228,9 +228,12 @@ class Inbound:
         if record.duty_city is not None and record.duty_city != part.shard.city:
             raise conflict("on_duty_elsewhere", f"on duty in {record.duty_city}")
         duty = DutyState.ON if on else DutyState.OFF
-        _post(
-            part, events.DutySet(technician, duty), reply, lambda effects: {"duty": duty.value, "city": part.shard.city}
-        )
+
+        def result(effects: object) -> dict[str, object]:
+            known = part.dispatch.technician(technician)  # who leaves in a job is not off duty yet
+            return {"duty": (duty if known is None else known.duty).value, "city": part.shard.city}
+
+        _post(part, events.DutySet(technician, duty), reply, result)
 
     def _duty_city(self, tenant: TenantId, city: CityId | None, choices: Sequence[CityId]) -> ShardParts:
         if city is None:

@@ -17,7 +17,7 @@ MEANINGS: Final[dict[str, str]] = {
     "blocks_full": "So many are blocked by this person as may be (`dispatch.blocks_len_max`); lift one first.",
     "body_timeout": "The request's body did not arrive in time.",
     "bus_unavailable": "The bus between nodes cannot be reached.",
-    "busy": "The technician has a job; duty ends after it.",
+    "busy": "The technician has another job, which is not over.",
     "calendar_conflict": "The technician's calendar leaves no room for it: a booked job, a rest or the end of a shift.",
     "city_not_allowed": "The token or the registration is not good for this city.",
     "conflict": "The thing is in another state by now.",

@@ -101,6 +101,8 @@ class Book:
         self.idle: dict[UserId, None] = {}
         """Technicians on duty here who may be asked."""
         self.unheard: dict[UserId, None] = {}
+        self.ending: dict[UserId, None] = {}
+        """Technicians on duty here who leave it once what they have is over."""
         self.refused: dict[OrderId, set[UserId]] = {}
         self._open_of: dict[UserId, dict[OrderId, None]] = {}
         self._keys: dict[tuple[UserId, str], IdempotencyRecord] = {}
@@ -472,6 +474,7 @@ class Book:
         )
         _mark(self.idle, user, may_be_asked)
         _mark(self.unheard, user, technician.unheard_since is not None)
+        _mark(self.ending, user, technician.duty is DutyState.ENDING and self.on_duty_here(technician))
 
 
 def _services(technician: Technician) -> tuple[str, ...]:

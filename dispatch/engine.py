@@ -261,8 +261,8 @@ class DispatchEngine:
         self._deadlines.postpone(at, due, id_)
 
     def settle(self, now: float) -> list[Effect]:
-        """End a turn: ask picks for later who can be asked, and run the matching round that has become due."""
-        return [*self._picks.settle(now), *self._matchmaker.settle(now)]
+        """End a turn: duty that was to end ends, picks for later are asked, and the round that has become due runs."""
+        return [*self._roster.settle(now), *self._picks.settle(now), *self._matchmaker.settle(now)]
 
     @property
     def changes(self) -> DispatchChanges:

@@ -117,8 +117,9 @@ class PhoneFound:
 class DutySet:
     """A technician wants another duty state in this city. The state they are in already is no news.
 
-    Refused: ``not_found``, ``unverified``, ``city_not_allowed``, ``on_duty_elsewhere``, ``busy`` (leaving in a job).
-    A live offer is revoked when its technician leaves.
+    Who leaves in a job is ``ending``: off duty once it is over, and what is booked to follow it directly; ``on`` takes
+    the wish back. A live offer is revoked when its technician leaves.
+    Refused: ``not_found``, ``unverified``, ``city_not_allowed``, ``on_duty_elsewhere``, ``not_on_duty``.
     """
 
     technician: UserId

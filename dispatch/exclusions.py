@@ -77,7 +77,7 @@ _E = Exclusion
 _B = Basis
 
 RULES: Final[dict[Exclusion, Rule]] = {
-    _E.OFF_DUTY: Rule("Off duty, or on duty elsewhere.", _B.WORK, Moment.ACCEPT),
+    _E.OFF_DUTY: Rule("Off duty or about to leave it, or on duty elsewhere.", _B.WORK, Moment.ACCEPT),
     _E.BUSY: Rule("On a job.", _B.WORK, is_waivable=True),
     _E.OFFERED: Rule(
         "Holds an open offer: a technician has one at a time (the open-offer limit).",

@@ -139,6 +139,9 @@ def _check_technician(book: Book, technician: Technician) -> None:
         _hold(here, user, "works here but is not on duty here")
     if work is WorkState.OFFERED:
         _hold(technician.duty is DutyState.ON, user, "has an offer and duty", technician.duty)
+    ending = here and technician.duty is DutyState.ENDING
+    _hold((user in book.ending) == ending, user, "ending index", ending)
+    _hold(not ending or user in book.job_of or user in book.bookings_of, user, "leaves duty, and nothing would end it")
     recorded = {b.order_id for b in technician.bookings if b.city == book.shard.city and b.busy_since is None}
     _hold(recorded == set(book.bookings_of.get(user, ())), user, "bookings of the record", recorded)
     doing = {b.order_id for b in technician.bookings if b.city == book.shard.city and b.busy_since is not None}

@@ -42,6 +42,8 @@ class DutyState(StrEnum):
     OFF = "off"
     ON = "on"
     PAUSED = "paused"
+    ENDING = "ending"
+    """On duty until the job, and what is booked to follow it directly, is over; asked for nothing more."""
 
 
 class WorkState(StrEnum):

@@ -13,7 +13,7 @@ from dispatch.errors import conflict, no_such_technician
 from dispatch.events import Effect, News
 from dispatch.exclusions import Moment, labels
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import DutyState, OrderState, Technician, WorkState
+from dispatch.model import DutyState, OrderState, Technician
 from dispatch.moves import SYSTEM, Moves
 from dispatch.news import technician_changed
 from dispatch.settings import DispatchSettings
@@ -59,29 +59,46 @@ class Roster:
             raise no_such_technician()
         if who.duty is not DutyState.OFF and not book.on_duty_here(who):
             raise conflict("on_duty_elsewhere", f"on duty in {who.duty_city}")
-        if who.duty is event.duty:
-            return []
         job_id = book.job_of.get(event.technician)
         done = book.orders[job_id] if job_id is not None else None
         if done is not None and done.state is not OrderState.FINISHED:
             done = None
-        self._refuse_duty(who, event.duty, is_done=done is not None)
+        duty = event.duty
+        if duty is DutyState.OFF and done is None and (job_id is not None or who.duty is DutyState.ENDING):
+            duty = DutyState.ENDING  # nobody leaves a customer; the wish is kept
+        if who.duty is duty:
+            return []
+        self._refuse_duty(who, duty)
         # Whoever has finished and goes on or off duty has left, whether they said so or not.
         effects = [] if done is None else self._moves.let_go(done, now)
         effects += self._moves.withdraw_offer(event.technician, now)
-        who = technician.set_duty(book.technicians[event.technician], event.duty, self._shard.city, now)
-        who = book.put_technician(who)
-        self._matchmaker.want()
-        shard = None if event.duty is DutyState.OFF else self._shard
-        return [
-            *effects,
-            e.DutyChanged(who, shard),
-            technician_changed(book, who, "duty", now, self._settings.rating),
-        ]
+        return [*effects, *self._change_duty(event.technician, duty, now)]
 
-    def _refuse_duty(self, who: Technician, duty: DutyState, *, is_done: bool) -> None:
-        if duty is DutyState.OFF and who.work is WorkState.BUSY and not is_done:
-            raise conflict("busy", "the job is not over: duty ends after it")
+    def settle(self, now: float) -> list[Effect]:
+        """End a turn: who wished to leave and has nothing more to do is off duty."""
+        book = self._book
+        if not book.ending:
+            return []
+        # What was taken from somebody, or is over, has changed their record.
+        touched = {order.technician for order in book.changes.orders.values()}
+        users = book.ending.keys() & (touched | book.changes.technicians.keys())
+        leaving = [user for user in sorted(users) if not self._has_work(user, now)]
+        return [effect for user in leaving for effect in self._change_duty(user, DutyState.OFF, now)]
+
+    def _has_work(self, user: UserId, now: float) -> bool:
+        """Whether they are in a job, or have one next that they would lose if they left duty now."""
+        book, next_s = self._book, self._settings.lost.booked_check_s
+        booked = (book.orders[order_id].booked_for for order_id in book.bookings_of.get(user, ()))
+        return user in book.job_of or any(at is not None and at - now <= next_s for at in booked)
+
+    def _change_duty(self, user: UserId, duty: DutyState, now: float) -> list[Effect]:
+        book = self._book
+        who = book.put_technician(technician.set_duty(book.technicians[user], duty, self._shard.city, now))
+        self._matchmaker.want()
+        shard = None if duty is DutyState.OFF else self._shard
+        return [e.DutyChanged(who, shard), technician_changed(book, who, "duty", now, self._settings.rating)]
+
+    def _refuse_duty(self, who: Technician, duty: DutyState) -> None:
         if not technician.can_set_duty(who, duty):
             raise conflict("not_on_duty", f"duty is {who.duty}, it cannot become {duty}")
         if duty is DutyState.ON and not who.verified:

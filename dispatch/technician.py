@@ -25,9 +25,13 @@ DUTY_TABLE: Final[frozenset[tuple[DutyState, DutyState]]] = frozenset(
         (DutyState.ON, DutyState.PAUSED),
         (DutyState.PAUSED, DutyState.ON),
         (DutyState.PAUSED, DutyState.OFF),
+        (DutyState.ON, DutyState.ENDING),
+        (DutyState.PAUSED, DutyState.ENDING),
+        (DutyState.ENDING, DutyState.ON),
+        (DutyState.ENDING, DutyState.OFF),
     }
 )
-"""(from, to). A pause begins from duty only."""
+"""(from, to). A pause begins from duty only; who leaves while they have a job is ``ending`` first."""
 
 WORK_TABLE: Final[dict[tuple[WorkState, WorkMove], WorkState]] = {
     (WorkState.IDLE, WorkMove.ASK): WorkState.OFFERED,

@@ -144,7 +144,7 @@ class Unwatch(Struct, tag="unwatch", frozen=True):
 
 
 class Duty(Struct, tag="duty", frozen=True):
-    """Go on or off duty."""
+    """Go on or off duty. Who leaves in a job is answered ``ending``: duty ends with it, and ``on`` takes that back."""
 
     on: bool
     city: Id | None = None

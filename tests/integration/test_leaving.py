@@ -64,3 +64,22 @@ async def test_who_was_freed_reads_the_address_of_the_former_customer_nowhere(tm
         assert [known["order"] for known in snapshot["orders"]] == [placed]
         assert not knows(snapshot)
         assert knows((await server.call("GET", f"/v1/orders/{placed}", server.token("ops_1", "ops")))[1])
+
+
+async def test_who_asks_to_leave_duty_in_a_job_leaves_after_it_and_is_asked_for_nothing_more(tmp_path: Path) -> None:
+    async with served(tmp_path, **ON_TRUST) as server:
+        phone = await server.technician()
+        tec, customer = server.token("tec_1", "technician"), server.token("cus_1", "customer")
+        placed: str = (await server.call("POST", "/v1/orders", customer, order()))[1]["order"]
+        await phone.ask("offer.accept", offer=(await phone.until("offer", order=placed))["offer"])
+        ending = {"duty": "ending", "city": "shenzhen"}
+        assert (await phone.ask("duty", on=False))["result"] == ending
+        status, again, _ = await server.call("POST", "/v1/technicians/tec_1/duty", tec, {"on": False})
+        assert (status, again["result"]) == (200, ending)
+        assert (await server.call("GET", "/v1/technicians/tec_1", tec))[1]["duty"] == "ending"
+        for step in (*STEPS, "departed_safe"):
+            await phone.ask("job.step", order=placed, step=step)
+        assert (await server.call("GET", "/v1/technicians/tec_1", tec))[1]["duty"] == "off"
+        second = (await server.call("POST", "/v1/orders", customer, order()))[1]["order"]
+        assert (await server.call("GET", f"/v1/orders/{second}", customer))[1]["state"] == "matching"
+        await phone.ask("duty", on=True)

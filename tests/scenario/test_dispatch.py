@@ -234,7 +234,8 @@ def test_a_technician_is_busy_from_accept_until_the_service_is_over() -> None:
         assert technician is not None
         assert technician.work is WorkState.BUSY
         if step is not Step.FINISHED:
-            assert refused(world, e.DutySet(UserId("tina"), DutyState.OFF)) == "busy"
+            world.feed(e.DutySet(UserId("tina"), DutyState.OFF))
+            assert world.ledger.technicians[UserId("tina")].duty is DutyState.ENDING
     # Who goes off duty without saying that they have left has left.
     world.feed(e.DutySet(UserId("tina"), DutyState.OFF))
     assert UserId("tina") not in world.index

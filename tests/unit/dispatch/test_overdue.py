@@ -183,14 +183,6 @@ def test_who_has_finished_and_sets_duty_has_left(duty: DutyState) -> None:
     assert work(world) is WorkState.IDLE
 
 
-def test_duty_does_not_end_in_a_service() -> None:
-    world = world_of()
-    taken(world, *STEPS[:3])
-    with pytest.raises(Conflict) as caught:
-        world.feed(e.DutySet(TINA, DutyState.OFF))
-    assert caught.value.code == "busy"
-
-
 @pytest.mark.parametrize(("steps", "code"), [(2, "order_arrived"), (3, "order_in_service"), (4, "order_finished")])
 def test_an_order_that_cannot_be_taken_back_says_why(steps: int, code: str) -> None:
     world = world_of()

@@ -67,13 +67,13 @@ class Witness:
                 person.skills, person.verified, person.papers = event.skills, event.verified, event.papers
                 person.is_of_city = SHARD.city in event.cities
                 person.services, person.zones = event.services, event.zones.get(SHARD.city, ())
-            case e.DutySet():
-                self.people[event.technician].duty = event.duty
 
     def hear(self, effects: Iterable[e.Effect]) -> None:
         """Effects in the order in which they are performed."""
         for effect in effects:
             match effect:
+                case e.DutyChanged(technician):
+                    self.people[technician.technician].duty = technician.duty
                 case e.SendOffer(offer, order):
                     self._may_be_asked(offer, order)
                     assert (order.order_id, offer.technician) not in self.refused, "asked again after a refusal"

@@ -287,8 +287,11 @@ class World:
     def _claim(self, user: UserId, on: bool) -> None:
         if on:
             self.index.claim(user)
-        else:
-            self.index.release(user)
+            return
+        is_alarmed = self.is_alarmed(user)
+        self.index.release(user)
+        if is_alarmed:
+            self.alarm(user, is_open=True)  # safety shows it again
 
     def restart(self, *, heard: bool = True) -> None:
         """The process ends and begins again: only what was stored is left. ``heard``: phones report at once."""
