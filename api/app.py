@@ -132,7 +132,7 @@ class Api:
         try:
             data = self._decoders[route.name].decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise undecodable(error) from None
+            raise undecodable(error, route.body, body) from None
         refuse_control_characters(data)
         return data
 

@@ -7,6 +7,7 @@ import msgspec
 
 from api.exchange import Response
 from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
+from realtime.expected import expected_at, with_words
 
 _BY_CODE: Final[dict[str, int]] = {
     "token_missing": 401,
@@ -77,11 +78,21 @@ def problem(error: DoorstepError, request_id: str) -> Response:
     return Response(status, msgspec.json.encode(body), "application/problem+json", headers)
 
 
-def undecodable(error: Exception) -> Invalid:
-    """The error for a body that is not what the route's struct expects; names the field, echoes little."""
+def undecodable(error: Exception, kind: Any, body: bytes) -> Invalid:
+    """The error for a body that is not what the route's struct expects; names the field, echoes little.
+
+    Args:
+        kind: The type that ``body`` was to be decoded into.
+    """
     text = str(error)
-    if isinstance(error, msgspec.ValidationError):
-        found = _PATH.search(text)
-        field = found["path"].removeprefix("$").lstrip(".") if found else None
-        return Invalid(_PATH.sub("", text)[:200], field=field or None)
-    return Invalid("the body is not valid JSON", code="malformed")
+    if not isinstance(error, msgspec.ValidationError):
+        return Invalid("the body is not valid JSON", code="malformed")
+    found = _PATH.search(text)
+    if found is None:
+        return Invalid(text[:MESSAGE_LEN_MAX])
+    try:
+        value = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        value = None  # it goes wrong a second time, behind what was refused first
+    expected = expected_at(kind, value, found["path"])
+    return Invalid(with_words(_PATH.sub("", text), expected.words, MESSAGE_LEN_MAX), field=expected.field or None)

@@ -10,7 +10,7 @@ from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer, number, whole
 from api.picks import Picks
 from api.settings import ApiSettings
-from core.errors import NotFound
+from core.errors import Invalid, NotFound
 from core.principal import Principal, Role
 from core.units import LAT_DEG_MAX, LNG_DEG_MAX
 from dispatch import limits
@@ -44,7 +44,7 @@ class NearbyTechnicians:
             number(request, "lat", -LAT_DEG_MAX, LAT_DEG_MAX), number(request, "lng", -LNG_DEG_MAX, LNG_DEG_MAX)
         )
         if crs not in list(Frame):
-            raise NotFound("there is no such frame", field="crs")
+            raise Invalid(f"crs must be one of {', '.join(Frame)}", field="crs")
         limit = whole(request, "limit", 1, self._settings.nearby_len_max, min(20, self._settings.nearby_len_max))
         point = convert_point(asked, Frame(crs), self._frame)
         part, _, zone = self._cities.open_city(who.tenant, point)

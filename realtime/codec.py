@@ -8,7 +8,7 @@ knows sessions or sends anything.
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from core.outbox import OutboxRow
 from geo.point import Frame
 from realtime.errors import Unreadable
+from realtime.expected import Expected, expected_at, with_words
 from realtime.messages import (
     PING_BATCH_LEN_MAX,
     ClientMessage,
@@ -84,6 +85,7 @@ class _Reference(Struct):
     ref: Raw = Raw()
 
 
+_BY_TAG: Final = {kind.__struct_config__.tag: kind for kind in get_args(ClientMessage)}
 _JSON: Final = msgspec.json.Decoder(Decoded)
 _MSGPACK: Final = msgspec.msgpack.Decoder(Decoded)
 _JSON_ENCODER: Final = msgspec.json.Encoder()
@@ -268,8 +270,19 @@ class Codec:
             return Unreadable(
                 f"no such message type: {text}"[:ECHO_LEN_MAX], code="unknown_type", field="type", ref=ref
             )
-        field = path.removeprefix("$.") if path else None
-        return Unreadable(text, code="invalid", field=field, ref=ref)
+        if path is None:
+            return Unreadable(text, code="invalid", ref=ref)
+        expected = self._expected(payload, path)
+        field = expected.field[:ECHO_LEN_MAX] or None
+        return Unreadable(with_words(text, expected.words, ECHO_LEN_MAX), code="invalid", field=field, ref=ref)
+
+    def _expected(self, payload: bytes, path: str) -> Expected:
+        try:
+            value = self._generic.decode(payload)
+        except DECODE_ERRORS:
+            value = None  # it goes wrong a second time, behind what was refused first
+        tag = value.get("type") if isinstance(value, dict) else None
+        return expected_at(_BY_TAG.get(tag) if isinstance(tag, str) else None, value, path)
 
     def _ref(self, payload: bytes) -> str | None:
         try:

@@ -1,9 +1,12 @@
 """Query parameters and errors of the HTTP edge."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
-from api.errors import problem, status_of, undecodable
+from api import bodies
+from api.errors import MESSAGE_LEN_MAX, problem, status_of, undecodable
 from api.exchange import Param, Request, check_query, number, whole
 from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
 
@@ -48,11 +51,49 @@ def test_a_wrong_field_is_named_without_echoing_the_body() -> None:
     class Body(msgspec.Struct):
         inner: dict[str, list[int]]
 
-    with pytest.raises(msgspec.ValidationError) as caught:
-        msgspec.json.decode(b'{"inner": {"a": [1, "secret"]}}', type=Body)
-    error = undecodable(caught.value)
-    assert error.field == "inner[...][1]"
+    error = _refused(Body, b'{"inner": {"b": [2], "a": [1, "secret"]}}')
+    assert error.field == "inner[a][1]"
     assert "secret" not in error.message
+
+
+def _refused(kind: Any, body: bytes) -> Invalid:
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.json.decode(body, type=kind)
+    return undecodable(caught.value, kind, body)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "field", "words"),
+    [
+        (bodies.ModeIn, {"mode": "AUTO"}, "mode", "auto, broadcast, directed, manual"),
+        (bodies.OrderIn, {"fallback": "none"}, "fallback", "auto, cancel"),
+        (bodies.CalendarIn, {"shifts": [{"days": ["mon", "fun"]}]}, "shifts[0].days[1]", "mon, tue, wed"),
+        (bodies.ModeIn, {"mode": "directed", "fallback": "x" * 5_000}, "fallback", "auto, cancel"),
+    ],
+)
+def test_where_names_are_expected_the_answer_tells_them(kind: Any, body: object, field: str, words: str) -> None:
+    error = _refused(kind, msgspec.json.encode(body))
+    assert error.field == field
+    assert f"must be one of {words}" in error.message
+    assert len(error.message) <= MESSAGE_LEN_MAX
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ({"papers": {"id": 1.9e9, "health": "2027-01-01", "visa": None}}, "papers[health]"),
+        ({"zones": {"shenzhen": ["a"], "zhuhai": ["b", 7]}}, "zones[zhuhai][1]"),
+        ({"papers": {"x" * 200: 1.9e9}}, "papers"),
+    ],
+)
+def test_a_wrong_member_of_a_map_is_named(more: dict[str, object], field: str) -> None:
+    record = {"name": "Li", "cities": ["shenzhen"], **more}
+    assert _refused(bodies.TechnicianIn, msgspec.json.encode(record)).field == field
+
+
+def test_a_body_that_goes_wrong_twice_is_still_answered() -> None:
+    error = _refused(bodies.ModeIn, b'{"mode": "AUTO", "x": [[[')
+    assert (error.field, "must be one of auto" in error.message) == ("mode", True)
 
 
 @pytest.mark.parametrize(("asked", "near"), [("stat", "state"), ("order", "customer"), ("x" * 300, "")])

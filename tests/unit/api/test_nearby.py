@@ -12,6 +12,7 @@ from api.exchange import Request
 from api.nearby import CELL_REACH_M, NearbyTechnicians
 from api.picks import Picks
 from api.settings import ApiSettings
+from core.errors import Invalid
 from core.ids import CityId, DeviceId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
@@ -106,3 +107,12 @@ def test_whoever_is_kept_apart_from_the_asker_has_no_card_and_takes_nobodys_plac
     left = town.cards(4)
     assert len(left) == 4
     assert set(left) < set(everybody)
+
+
+def test_an_unknown_frame_is_a_wrong_field_like_any_other() -> None:
+    town = _Town([20.0])
+    nearby = NearbyTechnicians(cast(Any, town), Frame.WGS84, ApiSettings(), Picks(b"key", 60.0))
+    query = {"lat": "22.5", "lng": "114.0", "crs": "foo"}
+    with pytest.raises(Invalid, match="wgs84, gcj02, bd09") as caught:
+        nearby.listing(WHO, Request(now=NOW, query=query))
+    assert caught.value.field == "crs"

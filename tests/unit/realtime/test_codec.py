@@ -115,6 +115,14 @@ def test_an_unknown_type_is_told_as_such_with_the_ref(codec: Codec) -> None:
 
 
 @BOTH
+def test_where_names_are_expected_the_error_tells_them(codec: Codec) -> None:
+    error = refused(codec, pack(codec, {"type": "job.step", "order": "ord_1", "step": "ARRIVED", "ref": "r9"}))
+    assert (error.code, error.field, error.ref) == ("invalid", "step", "r9")
+    assert "must be one of en_route, arrived, in_service, finished, departed_safe, no_show" in error.message
+    assert len(error.message) <= ECHO_LEN_MAX
+
+
+@BOTH
 def test_what_a_decoder_quotes_is_cut(codec: Codec) -> None:
     error = refused(codec, pack(codec, {"type": "x" * 5_000}))
     assert len(error.message) <= ECHO_LEN_MAX
