@@ -17,15 +17,7 @@ from api.orders import Orders
 from api.phones import Phones
 from api.picks import Picks
 from api.ports import Tickets, Tracks
-from api.routes import (
-    block_routes,
-    offer_routes,
-    order_routes,
-    phone_routes,
-    public_routes,
-    safety_routes,
-    technician_routes,
-)
+from api.routes import Handlers, all_routes
 from api.safety import Safety
 from api.settings import ApiSettings
 from api.technicians import Technicians
@@ -70,29 +62,26 @@ def build_api(parts: ApiParts) -> Api:
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
-    routes = [
-        *order_routes(
-            Orders(
-                parts.cities,
-                store,
-                parts.tracks,
-                parts.inbound,
-                frame,
-                order_listing(parts.listings, exports, settings),
-                picks,
-                settings.nearby_radius_m,
-            )
+    handlers = Handlers(
+        orders=Orders(
+            parts.cities,
+            store,
+            parts.tracks,
+            parts.inbound,
+            frame,
+            order_listing(parts.listings, exports, settings),
+            picks,
+            settings.nearby_radius_m,
         ),
-        *offer_routes(Offers(offer_listing(parts.listings, exports, settings))),
-        *technician_routes(
-            Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
-            NearbyTechnicians(parts.cities, frame, settings, picks),
-            Calendars(parts.cities, parts.inbound),
-        ),
-        *block_routes(Blocks(parts.cities, store, parts.listings, parts.inbound, settings)),
-        *safety_routes(Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings)),
-        *phone_routes(Phones(parts.hub, parts.tokens, parts.hub_url)),
-        *public_routes(documents),
-    ]
+        offers=Offers(offer_listing(parts.listings, exports, settings)),
+        technicians=Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
+        nearby=NearbyTechnicians(parts.cities, frame, settings, picks),
+        calendars=Calendars(parts.cities, parts.inbound),
+        blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
+        safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
+        phones=Phones(parts.hub, parts.tokens, parts.hub_url),
+        documents=documents,
+    )
+    routes = all_routes(handlers)
     documents.routes = routes
     return Api(routes, parts.tokens, parts.clock, parts.ids, RequestLimits(settings))

@@ -1,5 +1,6 @@
 """The route table: every path with who may call it, what it takes and what it answers. The documents come from it."""
 
+from dataclasses import dataclass
 from typing import Final
 
 from api import bodies
@@ -42,6 +43,34 @@ _CUSTOMERS_ORDERS: Final = "customer: their own; ops and service: of their citie
 _STAFF_ORDERS: Final = "ops: of their cities; service: of its cities, or all when its token names none"
 
 
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """Who answers the routes."""
+
+    orders: Orders
+    offers: Offers
+    technicians: Technicians
+    nearby: NearbyTechnicians
+    calendars: Calendars
+    blocks: Blocks
+    safety: Safety
+    phones: Phones
+    documents: Documents
+
+
+def all_routes(handlers: Handlers) -> list[Route]:
+    """The whole table, for the running server and for its documents."""
+    return [
+        *order_routes(handlers.orders),
+        *offer_routes(handlers.offers),
+        *technician_routes(handlers.technicians, handlers.nearby, handlers.calendars),
+        *block_routes(handlers.blocks),
+        *safety_routes(handlers.safety),
+        *phone_routes(handlers.phones),
+        *public_routes(handlers.documents),
+    ]
+
+
 def order_routes(orders: Orders) -> list[Route]:
     """Routes of ``/v1/orders``."""
     return [
@@ -61,12 +90,12 @@ def order_routes(orders: Orders) -> list[Route]:
             "Read an order.", orders.read, result=OrderView, location=True,
         ),
         Route(
-            "order_cancel", "POST", "/v1/orders/{id}/cancel", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "order_cancel", "POST", "/v1/orders/{id}/cancel", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
             "Call an order off. Idempotent.", orders.cancel, body=bodies.CancelIn, result=OrderView, location=True,
         ),
         Route(
             "order_cancellation", "GET", "/v1/orders/{id}/cancellation", frozenset({CUSTOMER, SERVICE, OPS}),
-            _OWN_ORDERS, "What calling the order off would cost now; refused as `cancel` would be.",
+            _CUSTOMERS_ORDERS, "What calling the order off would cost now; refused as `cancel` would be.",
             orders.cancellation, result=CancellationView,
         ),
         Route(
@@ -107,11 +136,11 @@ def order_routes(orders: Orders) -> list[Route]:
             body=bodies.ModeIn, result=OrderView, location=True,
         ),
         Route(
-            "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
             "Agree that the job was done. Idempotent.", orders.confirm, result=OrderView, location=True,
         ),
         Route(
-            "order_rating", "POST", "/v1/orders/{id}/rating", frozenset({CUSTOMER, SERVICE, OPS}), _OWN_ORDERS,
+            "order_rating", "POST", "/v1/orders/{id}/rating", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
             "Rate a finished job, once.", orders.rate, body=bodies.RatingIn, result=bodies.Done,
         ),
         Route(
@@ -133,7 +162,7 @@ def order_routes(orders: Orders) -> list[Route]:
             "Everything that happened to an order.", orders.timeline, result=bodies.Timeline,
         ),
         Route(
-            "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
+            "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities, logged",
             "Positions kept during the job.", orders.track, result=bodies.Track, location=True,
         ),
     ]  # fmt: skip
@@ -158,8 +187,8 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
     return [
         Route(
             "technician_nearby", "GET", "/v1/technicians/nearby", frozenset({CUSTOMER, SERVICE, OPS}),
-            "ops: positions in their cities; others: cards", "Who is near.", nearby.listing, result=bodies.Nearby,
-            location=True,
+            "ops: positions in their cities; customer and service: cards", "Who is near.", nearby.listing,
+            result=bodies.Nearby, location=True,
             query=(Param("lat", "number", "Degrees.", required=True), Param("lng", "number", "Degrees.", required=True),
                    Param("crs", "string", "Frame of the point: wgs84 (default), gcj02 or bd09."),
                    Param("limit", "integer", "How many at most.")),
@@ -199,7 +228,7 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
                    Param("after", "string", "`next` of the page before.")),
         ),
         Route(
-            "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities; logged",
+            "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities, logged",
             "Positions kept of jobs and incidents.", technicians.track, result=bodies.Track, location=True,
             query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")),
         ),
@@ -232,7 +261,7 @@ def block_routes(blocks: Blocks) -> list[Route]:
         ),
         Route(
             "block_list", "GET", "/v1/blocks", staff | {CUSTOMER, TECHNICIAN},
-            "customer, technician: those they have set; ops and service: with technicians of their cities",
+            "customer and technician: those they have set; ops and service: with technicians of their cities",
             "List blocks between people, newest first.", blocks.listing, result=bodies.BlockPage,
             query=(*_PAGE, Param("customer", "string", "Only with this customer (others: themselves)."),
                    Param("technician", "string", "Only with this technician (others: themselves).")),
@@ -246,7 +275,7 @@ def safety_routes(safety: Safety) -> list[Route]:
     scope = "ops: of their cities and without one; responder: those they were told of"
     return [
         Route(
-            "sos", "POST", "/v1/sos", ANYONE, "everyone, also with a token that expired within a day",
+            "sos", "POST", "/v1/sos", ANYONE, "everyone: also with a token that expired within a day",
             "Raise an SOS. Only `key` is needed; what cannot be read is dropped and listed.", safety.sos,
             access=Access.LENIENT, result=SosAck, location=True, raw_body=True,
         ),
@@ -277,12 +306,13 @@ def phone_routes(phones: Phones) -> list[Route]:
     """Routes of ``/v1/positions`` and ``/v1/tickets``."""
     return [
         Route(
-            "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}), "their own",
+            "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}),
+            "technician and responder: their own",
             "Report positions, for phones whose socket cannot live.", phones.positions, body=bodies.PositionsIn,
             result=PingAck,
         ),
         Route(
-            "ticket", "POST", "/v1/tickets", ANYONE, "for themselves", "Get a one-time ticket for the hub.",
+            "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves", "Get a one-time ticket for the hub.",
             phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
         ),
     ]  # fmt: skip

@@ -17,8 +17,8 @@ from typing import Any, Final, get_args
 import msgspec
 import yaml
 
-from api import routes as route_table
 from api.exchange import Route
+from api.routes import all_routes
 from core.codes import MEANINGS
 from core.ranges import Range, ranges_of
 from dispatch import offer as offer_life
@@ -194,27 +194,20 @@ def _config() -> str:
 
 
 class _Unwired:
-    """Stands in for the handlers' owners: the table is read, nothing is called."""
+    """Stands in for the handlers and their methods: the table is read, nothing is called."""
 
-    def __getattr__(self, name: str) -> None:
-        return None
+    def __getattr__(self, name: str) -> "_Unwired":
+        return self
 
 
-def all_routes() -> list[Route]:
+def routes() -> list[Route]:
     """The whole route table without a server behind it."""
     unwired: Any = _Unwired()
-    return [
-        *route_table.order_routes(unwired),
-        *route_table.offer_routes(unwired),
-        *route_table.technician_routes(unwired, unwired, unwired),
-        *route_table.safety_routes(unwired),
-        *route_table.phone_routes(unwired),
-        *route_table.public_routes(unwired),
-    ]
+    return all_routes(unwired)
 
 
 def _routes() -> str:
-    rows = [f"| `{r.method} {r.path}` | {r.scope} | {r.summary} |" for r in all_routes()]
+    rows = [f"| `{r.method} {r.path}` | {r.scope} | {r.summary} |" for r in routes()]
     return "\n| route | who, and what of | |\n|---|---|---|\n" + "\n".join(rows) + "\n"
 
 

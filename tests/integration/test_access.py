@@ -5,6 +5,7 @@ Words of the table: ``yes`` (the caller gets through to the thing; a state that 
 """
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from core.principal import Role
 from tests.integration.served import LAT, LNG, Served, order, served
+from tools import generate_docs
 
 pytestmark = pytest.mark.slow
 
@@ -206,6 +209,26 @@ async def test_every_route_for_every_caller(tmp_path: Path) -> None:
             status, _, _ = await server.call(route.method, path, None, _body(name))
             assert (status == 401) == (route.access.value != "public"), (name, status)
         assert not wrong, "\n".join(map(str, wrong))
+
+
+async def test_the_documents_tell_the_routes_of_the_running_server(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    written = re.findall(r"^\| `(GET|POST|PUT|DELETE|PATCH) (/[^` ]*)` \|", page, re.MULTILINE)
+    async with served(tmp_path) as server:
+        running = [(route.method, route.path) for route in server.app.house.api.routes]
+        paths = (await server.call("GET", "/openapi.json", None))[1]["paths"]
+    assert sorted(written) == sorted(running)
+    described = {(method.upper(), path) for path, methods in paths.items() for method in methods}
+    assert described == set(running)
+
+
+def test_the_roles_of_each_route_are_those_of_the_table() -> None:
+    """What a route's own row says, and the documents with it, is what every caller of one role is answered."""
+    by_role = [(name, role) for name, _, role, others, _, _ in CALLERS if not others]
+    for route in generate_docs.routes():
+        who = {role.value for role in route.who or Role}
+        for name, role in by_role:
+            assert (TABLE[route.name][name] == "no") == (role not in who), (route.name, name)
 
 
 async def test_foreign_and_absent_are_the_same_answer(tmp_path: Path) -> None:

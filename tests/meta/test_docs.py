@@ -10,6 +10,7 @@ import pytest
 
 from cli.main import main as commands
 from core.codes import MEANINGS
+from core.principal import Role
 from dispatch.events import OrderFact
 from realtime.errors import CloseCode
 from server.root import Settings
@@ -75,6 +76,14 @@ def test_every_fact_that_a_webhook_tells_is_in_the_docs() -> None:
     row = re.search(r"^\| `type` \|.*$", (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert row is not None
     assert set(re.findall(r"`(\w+)`", row[0])) - {"type"} == set(OrderFact)
+
+
+def test_every_route_says_of_each_role_that_may_call_it_what_it_reaches_and_of_no_other() -> None:
+    for route in generate_docs.routes():
+        parts = [part.partition(":")[0] for part in route.scope.split("; ")]
+        named = {name for part in parts for name in re.split(r", | and ", part)}
+        wanted = {role.value for role in route.who}
+        assert named == ({"everyone"} if wanted in ({role.value for role in Role}, set()) else wanted), route.name
 
 
 def test_every_adr_is_listed() -> None:
