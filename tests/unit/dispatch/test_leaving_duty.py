@@ -66,11 +66,10 @@ def test_duty_ends_with_the_job_also_over_a_restart(restarts: bool) -> None:
 def test_duty_ends_however_the_job_does(end: str) -> None:
     world = World()
     finished = end in ("confirmed", "left by time")
-    order = in_job(world, *((*NEAR_THE_END, Step.FINISHED) if finished else (Step.EN_ROUTE,)))
+    order = in_job(world, *(NEAR_THE_END if finished else (Step.EN_ROUTE,)))
+    leaves(world)
     if finished:
-        world.feed(e.DutySet(TINA, DutyState.ENDING))
-    else:
-        leaves(world)
+        world.steps(order, Step.FINISHED)
     assert duty(world) is DutyState.ENDING
     if end == "confirmed":
         world.feed(e.OrderConfirmed(order.order_id, order.customer))
