@@ -263,7 +263,7 @@ class Moves:
             if waiting is not order:
                 return [self.tell(waiting, OrderState.SCHEDULED, now)]
         # Who had it and lost it is not asked again either, but has not refused it.
-        refused = self._book.refused.get(order.order_id, frozenset()).difference(order.lost_by)
+        refused = self._book.refused.get(order.order_id, set()).difference(order.lost_by)
         why = modes.why_unfilled(order, refused)
         if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
             return self._call_off_unserved(order, now, why)
