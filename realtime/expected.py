@@ -50,7 +50,7 @@ def expected_at(kind: Any, value: Any, path: str) -> Expected:
         held = [held for k in kinds for held in _held(k, at)]
         key = _refused_key(held, value) if at == "..." else at
         value = _item(value, key)
-        field += f"[{str(key)[:NAME_LEN_MAX] if key is not None else at}]"
+        field += f".{key[:NAME_LEN_MAX]}" if at == "..." and key is not None else f"[{at}]"
         kinds = [inner for k in held for inner in _alternatives(k)]
     return Expected(field, tuple(str(w) for k in kinds if get_origin(k) is Literal for w in get_args(k)))
 
