@@ -21,22 +21,24 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from geo.arrays import FloatArray
 from geo.distance import haversine_m
+from geo.local_time import hours_of
 from geo.settings import TravelSettings
-from geo.speed_map import hours_of, learn
+from geo.speed_map import learn
 from geo.travel_time import EstimateTravelTimes
 from geo.trips import TripRules, Trips, cut
 
 DATA: Final = Path(os.environ.get("DOORSTEP_DATA", Path(__file__).parents[2] / "shared" / "data"))
-SAN_FRANCISCO_H: Final = -7.0
-BEIJING_H: Final = 8.0
+SAN_FRANCISCO: Final = ZoneInfo("America/Los_Angeles")
+BEIJING: Final = ZoneInfo("Asia/Shanghai")
 FARE_S: Final = (120.0, 5_400.0)
 FARE_MIN_M: Final = 500.0
 FARE_MAX_MPS: Final = 40.0
@@ -46,7 +48,6 @@ FARE_MAX_MPS: Final = 40.0
 def read(path: Path, columns: tuple[str, ...]) -> FloatArray:
     """Numbers of a CSV, shape (rows, columns); names and local times become numbers too."""
     names: dict[str, int] = {}
-    zone = timezone(timedelta(hours=BEIJING_H))
 
     def number(text: str) -> float:
         try:
@@ -54,7 +55,7 @@ def read(path: Path, columns: tuple[str, ...]) -> FloatArray:
         except ValueError:
             pass
         if "-" in text:
-            return datetime.fromisoformat(text).replace(tzinfo=zone).timestamp()
+            return datetime.fromisoformat(text).replace(tzinfo=BEIJING).timestamp()
         return float(names.setdefault(text, len(names)))
 
     with gzip.open(path, "rt", newline="") as lines:
@@ -72,10 +73,10 @@ class Tried:
     ends: FloatArray
     duration_s: FloatArray
 
-    def errors(self, estimate: EstimateTravelTimes, utc_offset_h: float, *, cells: bool = True) -> FloatArray:
+    def errors(self, estimate: EstimateTravelTimes, *, cells: bool = True) -> FloatArray:
         """Relative error of each guess; ``cells=False`` takes the city's speed everywhere."""
         lat1, lng1, lat2, lng2 = self.ends.T
-        hours = hours_of(self.started_at, utc_offset_h)
+        hours = hours_of(self.started_at, estimate.zone)
         guess_s = np.empty(len(hours))
         for hour in np.unique(hours):
             of = hours == hour
@@ -97,26 +98,25 @@ Split = tuple[Trips, Tried]
 """What is learned from, and what is tried; all of the first is over before any of the second begins."""
 
 
-def compare(splits: Iterable[Split], settings: TravelSettings) -> dict[str, Any]:
+def compare(splits: Iterable[Split], zone: ZoneInfo, settings: TravelSettings) -> dict[str, Any]:
     """Median errors of the default, of one fitted speed, and of the map, over the tried trips of all splits."""
-    offset_h = settings.utc_offset_h
     errors: dict[str, list[FloatArray]] = {"default": [], "constant_fitted": [], "learned_city": [], "learned": []}
     durations: list[FloatArray] = []
     learned_from: list[int] = []
     cells = 0
     for known, tried in splits:
-        default, learned = EstimateTravelTimes(settings), EstimateTravelTimes(settings)
-        speeds = learn(known, default.hour_speeds_mps(), utc_offset_h=offset_h, setup_s=settings.setup_s)
+        default, learned = EstimateTravelTimes(zone, settings), EstimateTravelTimes(zone, settings)
+        speeds = learn(known, default.hour_speeds_mps(), zone=zone, setup_s=settings.setup_s)
         if speeds is None or not len(tried.duration_s):
             continue  # too little yet to learn from: the first hour of the day
         assert (known.started_at + known.duration_s).max() <= tried.started_at.min()
         learned.learn_from(speeds)
         moving_s = np.maximum(known.duration_s - settings.setup_s, 1.0)
         s_per_m = float(np.median(moving_s / known.direct_m))
-        errors["default"].append(tried.errors(default, offset_h))
+        errors["default"].append(tried.errors(default))
         errors["constant_fitted"].append(tried.off(haversine_m(*tried.ends.T) * s_per_m + settings.setup_s))
-        errors["learned_city"].append(tried.errors(learned, offset_h, cells=False))
-        errors["learned"].append(tried.errors(learned, offset_h))
+        errors["learned_city"].append(tried.errors(learned, cells=False))
+        errors["learned"].append(tried.errors(learned))
         durations.append(tried.duration_s)
         learned_from.append(len(known))
         cells = len(speeds.cells)
@@ -146,7 +146,7 @@ def san_francisco() -> dict[str, Any]:
     kept = (duration_s >= FARE_S[0]) & (duration_s <= FARE_S[1]) & (direct_m >= FARE_MIN_M)
     kept &= direct_m < duration_s * FARE_MAX_MPS
     fares = fares[kept]
-    settings = TravelSettings(default_mode="car", utc_offset_h=SAN_FRANCISCO_H)
+    settings = TravelSettings(default_mode="car")
 
     def split(known_until: float, tried_until: float = np.inf) -> Split:
         of = (at < known_until) & (hired == 1)
@@ -157,8 +157,10 @@ def san_francisco() -> dict[str, Any]:
     evening = float(np.quantile(fares[:, 0], 0.7))
     hours = np.arange(np.floor(at.min() / 3_600.0), np.ceil(at.max() / 3_600.0)) * 3_600.0
     return {
-        "last_30_pct_of_the_day": compare([split(evening)], settings),
-        "last_20_min_of_each_hour": compare((split(hour + 2_400.0, hour + 3_600.0) for hour in hours), settings),
+        "last_30_pct_of_the_day": compare([split(evening)], SAN_FRANCISCO, settings),
+        "last_20_min_of_each_hour": compare(
+            (split(hour + 2_400.0, hour + 3_600.0) for hour in hours), SAN_FRANCISCO, settings
+        ),
     }
 
 
@@ -174,8 +176,8 @@ def beijing() -> dict[str, Any]:
     known, tried = (cut(taxi[of], at[of], lat[of], lng[of], rules) for of in (early, ~early))
     ends = np.stack([tried.lat_deg[:, 0], tried.lng_deg[:, 0], tried.lat_deg[:, 1], tried.lng_deg[:, 1]], axis=1)
     # Cut where they move: there is no setting out and no door in them.
-    settings = TravelSettings(default_mode="car", utc_offset_h=BEIJING_H, setup_s=0.0)
-    return compare([(known, Tried(tried.started_at, ends, tried.duration_s))], settings)
+    settings = TravelSettings(default_mode="car", setup_s=0.0)
+    return compare([(known, Tried(tried.started_at, ends, tried.duration_s))], BEIJING, settings)
 
 
 def main() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 
 from server.config import ConfigError, load
-from server.root import DERIVED, Settings
+from server.root import DERIVED, REMOVED, Settings
 
 DEFAULT_CONFIG: Final = "config.yaml"
 errors = Console(stderr=True, highlight=False)
@@ -26,7 +26,7 @@ def settings_of(config_file: Path | None) -> tuple[Settings, Path]:
         config_file = Path(DEFAULT_CONFIG)
     folder = config_file.resolve().parent if config_file is not None else Path.cwd()
     try:
-        return load(Settings, config_file, os.environ, derived=DERIVED), folder
+        return load(Settings, config_file, os.environ, derived=DERIVED, removed=REMOVED), folder
     except ConfigError as error:
         stop_for(error)
         raise

@@ -23,6 +23,7 @@ from dispatch.ports import TravelRate
 from dispatch.problem import BlockColumns, BoolArray, FloatArray, IntArray, Problem, Table
 from dispatch.settings import ScheduleSettings
 from geo.distance import haversine_m, table_m
+from geo.local_time import hour_of, moment_of
 from geo.point import LatLng
 
 DAY_S: Final = 86_400.0
@@ -96,14 +97,14 @@ class Hours:
 
     def hour(self, at: float) -> float:
         """Hour of the day by the city's clock, in [0, 24)."""
-        local = datetime.fromtimestamp(at, self._zone)
-        return local.hour + local.minute / 60.0 + local.second / 3_600.0
+        return hour_of(at, self._zone)
 
     def closed(self, shifts: tuple[Shift, ...], from_at: float, until_at: float) -> list[tuple[float, float]]:
         """When between two moments somebody with these shifts does not work; without shifts always works.
 
         A shift that ends no later than it begins ends on the next day. On days on which the clocks change a shift
-        is as long as the clocks make it.
+        is as long as the clocks make it: a time that they leave out is the moment at which they are set forward,
+        of a time that comes twice the first counts, and a shift whose every minute is left out is not worked.
         """
         if not shifts:
             return []
@@ -149,19 +150,19 @@ class Hours:
                 self._spans.clear()
             weekday = date.fromordinal(day).weekday()
             today = (shift for shift in shifts if weekday in shift.days)
-            spans = tuple(
+            moments = (
                 (
                     self._moment(day, shift.begins_min),
                     self._moment(day + (shift.ends_min <= shift.begins_min), shift.ends_min),
                 )
                 for shift in today
             )
+            spans = tuple(span for span in moments if span[0] < span[1])
             self._spans[key] = spans
         return spans
 
     def _moment(self, day: int, minute: int) -> float:
-        midnight = datetime.combine(date.fromordinal(day), time(), self._zone)
-        return (midnight + timedelta(minutes=minute)).timestamp()
+        return moment_of(datetime.combine(date.fromordinal(day), time()) + timedelta(minutes=minute), self._zone)
 
 
 def blocks(

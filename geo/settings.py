@@ -107,13 +107,12 @@ class TravelSettings:
     car_kmh: Annotated[float, Range(1, 200)] = 28.0
     """Speed by car or taxi outside the rush hours, km/h."""
     rush_hours: tuple[str, ...] = ("07-09", "17-19")
-    """Local hours in which cars are slower: from-to, 0 to 24, the end not included."""
+    """Hours by the clock of each city (`cities[].timezone`) in which cars are slower: from-to, 0 to 24, the end not
+    included."""
     rush_factor: Annotated[float, Range(0.1, 1)] = 0.65
     """Speed of cars in the rush hours divided by that of other hours."""
     setup_s: Annotated[float, Range(0, 3_600)] = 90.0
     """Time to set out and to find the door, added to every way, s."""
-    utc_offset_h: Annotated[float, Range(-14, 14)] = 8.0
-    """Local time minus UTC, h."""
     default_mode: str = "ebike"
     """Mode of people who have named none: walk, ebike, transit or car."""
     learn_every_s: float = 3_600.0

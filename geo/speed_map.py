@@ -13,6 +13,7 @@ as much as the detour, so both are learned together and the error cancels. Pure.
 """
 
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Final
 
@@ -22,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from geo.arrays import BoolArray, FloatArray, IntArray
 from geo.distance import distance_m, haversine_m
+from geo.local_time import hour_of, hours_of
 from geo.point import LatLng
 from geo.trips import SPEED_RESOLUTION, Trips, speed_cells
 
@@ -75,7 +77,7 @@ class SpeedMap:
         cells, coarse: Sorted H3 cells that have a speed of their own.
         cell_mps, coarse_mps: Their speeds, shape (cells, 24).
         seen: Whether a cell was travelled at an hour, shape (cells, 24).
-        utc_offset_h: Local time minus UTC.
+        zone: By whose clock hours are local.
     """
 
     trips: int
@@ -87,11 +89,11 @@ class SpeedMap:
     seen: BoolArray
     coarse: IntArray
     coarse_mps: NDArray[np.float32]
-    utc_offset_h: float
+    zone: tzinfo
 
     def hour(self, now: float) -> int:
         """Local hour of a moment, 0 to 23."""
-        return int(hours_of(now, self.utc_offset_h))
+        return int(hour_of(now, self.zone))
 
     def s_per_m(self, now: float) -> float:
         """Seconds for each great-circle metre of the median trip of the city."""
@@ -153,17 +155,11 @@ class SpeedMap:
         return distance_m(origin, destination) * self.detour * slowness / len(_SAMPLES)
 
 
-def hours_of(at: ArrayLike, utc_offset_h: float) -> IntArray:
-    """Local hours of moments, 0 to 23."""
-    hours: IntArray = np.floor(np.asarray(at, dtype=np.float64) / 3_600.0 + utc_offset_h).astype(np.int64) % HOURS
-    return hours
-
-
 def learn(
     trips: Trips,
     default_mps: FloatArray,
     *,
-    utc_offset_h: float,
+    zone: tzinfo,
     setup_s: float = 0.0,
     rules: SpeedRules | None = None,
 ) -> SpeedMap | None:
@@ -172,7 +168,7 @@ def learn(
     Args:
         trips: Of the whole city.
         default_mps: Speed that the default estimate assumes at each local hour, shape (24,).
-        utc_offset_h: Local time minus UTC.
+        zone: By whose clock hours are local.
         setup_s: What each trip holds of setting out and finding the door; taken off, since an estimate adds it
             again. Zero for trips that were cut where somebody moves.
         rules: Weights and bounds.
@@ -186,11 +182,11 @@ def learn(
     rules = rules or SpeedRules()
     if len(trips) < rules.trips_min:
         return None
-    hour = hours_of(trips.leg_at, utc_offset_h)
+    hour = hours_of(trips.leg_at, zone)
     assumed_s = trips.leg_m / default_mps[hour]
     moving_share = np.maximum(1.0 - setup_s / trips.duration_s, _MOVING_SHARE_MIN)
     spent_s = trips.leg_s * moving_share[trips.leg_trip]
-    begun = hours_of(trips.started_at, utc_offset_h)
+    begun = hours_of(trips.started_at, zone)
     city = float(assumed_s.sum() / spent_s.sum())
     city_hour = _leaning(
         _sums(hour, assumed_s, HOURS), _sums(hour, spent_s, HOURS), np.full(HOURS, city), rules.city_hour_s
@@ -228,7 +224,7 @@ def learn(
         seen=hour_spent[kept] > 0.0,
         coarse=coarse[kept_coarse],
         coarse_mps=(coarse_ratio[kept_coarse, None] * by_hour * default_mps).astype(np.float32),
-        utc_offset_h=utc_offset_h,
+        zone=zone,
     )
 
 

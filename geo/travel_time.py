@@ -6,6 +6,7 @@ What is learned, and how, is in ``speed_map.py``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Final, Protocol
 
@@ -15,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from core.units import KMH_PER_MPS
 from geo.arrays import FloatArray
 from geo.distance import haversine_m
+from geo.local_time import hour_of
 from geo.point import LatLng
 from geo.settings import TravelSettings
 from geo.speed_map import HOURS, SpeedMap
@@ -70,9 +72,14 @@ class EstimateTravelTimes:
 
     Detour and speed are those of the config until ``learn_from`` brings a map of what the fleet really does. The map
     is of the default mode, in which the fleet goes: who asks for another mode gets the config's speeds.
+
+    Args:
+        zone: Clock of the city; rush hours and learned hours go by it.
+        settings: The config.
     """
 
-    def __init__(self, settings: TravelSettings | None = None) -> None:
+    def __init__(self, zone: tzinfo, settings: TravelSettings | None = None) -> None:
+        self.zone: Final = zone
         self._settings = settings = settings or TravelSettings()
         self._speed_kmh: Final = {
             TravelMode.WALK: settings.walk_kmh,
@@ -100,7 +107,7 @@ class EstimateTravelTimes:
 
     def speed_mps(self, now: float, mode: TravelMode | None = None) -> float:
         """The config's speed along the way at a moment; cars are slower in the rush hours."""
-        return self._speed_mps((now / 3600.0 + self._settings.utc_offset_h) % 24.0, mode)
+        return self._speed_mps(hour_of(now, self.zone), mode)
 
     def _speed_mps(self, hour: float, mode: TravelMode | None) -> float:
         mode = mode or self._default

@@ -73,12 +73,18 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _m
 
 
 def load(
-    cls: type[_T], file: Path | None, environ: Mapping[str, str], *, derived: Mapping[str, str] | None = None
+    cls: type[_T],
+    file: Path | None,
+    environ: Mapping[str, str],
+    *,
+    derived: Mapping[str, str] | None = None,
+    removed: Mapping[str, str] | None = None,
 ) -> _T:
     """Build ``cls`` from ``file`` (None for defaults only) with overrides from the environment.
 
     Args:
         derived: Keys that may not be set, each with the key that it follows from.
+        removed: Keys of older versions, each with the key that took its place.
 
     Raises:
         ConfigError: With all problems at once.
@@ -94,7 +100,7 @@ def load(
         meant = _meant(cls, name)
         if meant is not None:
             problems.append(Problem(name, "", f"is not read; did you mean {meant}?"))
-    builder = _Builder(str(file) if file is not None else "defaults", origin, problems, derived or {})
+    builder = _Builder(str(file) if file is not None else "defaults", origin, problems, derived or {}, removed or {})
     settings = builder.build(cls, data, "", cls())
     if problems or settings is _MISSING:
         raise ConfigError(problems)
@@ -218,12 +224,18 @@ class _Builder:
     """Walks types and values together and collects problems."""
 
     def __init__(
-        self, source: str, origin: Mapping[str, str], problems: list[Problem], derived: Mapping[str, str]
+        self,
+        source: str,
+        origin: Mapping[str, str],
+        problems: list[Problem],
+        derived: Mapping[str, str],
+        removed: Mapping[str, str],
     ) -> None:
         self._source = source
         self._origin = origin
         self._problems = problems
         self._derived = derived
+        self._removed = removed
 
     def build(self, cls: Any, data: Any, path: str, default: Any = None) -> Any:
         """Return an instance, or ``_MISSING`` after noting problems.
@@ -239,7 +251,7 @@ class _Builder:
         for key, value in data.items():
             here = f"{path}.{key}" if path else str(key)
             if key not in known:
-                self._bad(here, _unknown(str(key), list(known)))
+                self._bad(here, _unknown(str(key), list(known), self._removed.get(here)))
                 failed = True
                 continue
             if here in self._derived:
@@ -349,7 +361,9 @@ def _text_of_failure(cls: Any, values: dict[str, Any]) -> str | None:
     return None
 
 
-def _unknown(key: str, known: list[str]) -> str:
+def _unknown(key: str, known: list[str], successor: str | None) -> str:
+    if successor is not None:
+        return f"is not a known key any more; set {successor!r} instead"
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(sorted(known))}"
     return f"is not a known key; {hint}"

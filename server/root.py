@@ -48,6 +48,8 @@ DERIVED = {
     "realtime.sessions.restricted_grace_s": "auth.restricted_for_s",
 }
 """Keys of packages that follow from another key; they cannot be set by themselves and are not written."""
+REMOVED = {"travel.utc_offset_h": "cities[].timezone"}
+"""Keys of older versions, each with the key that took its place; a config that has one is refused."""
 
 
 @dataclass(frozen=True, slots=True)

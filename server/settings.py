@@ -171,7 +171,7 @@ class CitySettings:
     open: bool = True
     """Whether orders are taken; a closed city answers `outside_service_area`."""
     timezone: str = "Asia/Shanghai"
-    """Clock of the city (IANA name), by which shifts are worked."""
+    """Clock of the city (IANA name), summer time included: shifts, nights, rush hours and learned speeds go by it."""
 
     def __post_init__(self) -> None:
         """Both names are needed, and a clock that is known here."""

@@ -3,12 +3,14 @@
 Each city has an estimate of its own, because each learns its own speeds. ``SpeedLearner`` reads the ways of the newest
 orders from the kept tracks, cuts them into trips and gives the estimate the map that they make, at the start and every
 ``learn_every_s`` anew: nothing is stored, a restart loses nothing, and old habits leave with old orders.
+Hours, of the rush and of what is learned, are those of the city's own clock.
 """
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import Executor
+from datetime import tzinfo
 from functools import partial
 from typing import Final
 
@@ -42,9 +44,9 @@ _UNDER_WAY: Final = frozenset(
 class CityTravel:
     """``dispatch.ports.TravelRate`` of one city."""
 
-    def __init__(self, settings: TravelSettings) -> None:
-        """Begin with the speeds of the config."""
-        self.estimate = EstimateTravelTimes(settings)
+    def __init__(self, zone: tzinfo, settings: TravelSettings) -> None:
+        """Begin with the speeds of the config, by the city's clock."""
+        self.estimate = EstimateTravelTimes(zone, settings)
         self._setup_s = settings.setup_s
 
     def rate(self, now: float) -> tuple[float, float]:
@@ -67,9 +69,9 @@ class CityTravel:
 class Travel:
     """The estimates of all cities. Also ``realtime.ports.Arrivals``."""
 
-    def __init__(self, settings: TravelSettings, shards: Iterable[Shard]) -> None:
-        """One estimate for each shard that is served."""
-        self.cities: Mapping[Shard, CityTravel] = {shard: CityTravel(settings) for shard in shards}
+    def __init__(self, settings: TravelSettings, zones: Mapping[Shard, tzinfo]) -> None:
+        """One estimate for each shard that is served, by the clock of its city."""
+        self.cities: Mapping[Shard, CityTravel] = {shard: CityTravel(zone, settings) for shard, zone in zones.items()}
 
     def eta_s(self, shard: Shard, origin: LatLng, destination: LatLng, now: float) -> float | None:
         """See ``realtime.ports.Arrivals``."""
@@ -128,7 +130,7 @@ class SpeedLearner:
                 learn,
                 joined(parts),
                 estimate.hour_speeds_mps(),
-                utc_offset_h=self._settings.utc_offset_h,
+                zone=estimate.zone,
                 setup_s=self._settings.setup_s,
                 rules=self._rules,
             )
@@ -161,9 +163,13 @@ class SpeedLearner:
         events = await self._orders.events(order.tenant, order.order_id)
         at = {event.what: event.at for event in events}  # the last of each: an order may be given to another
         set_out_at, arrived_at = at.get(OrderState.EN_ROUTE), at.get(OrderState.ARRIVED)
-        points: Sequence[Point] = ()
+        points: list[Point] = []
+        behind_s = 0.0
         if set_out_at is not None and arrived_at is not None:
-            points = await self._tracks.track(order.tenant, order.order_id, limit=_TRACK_LEN_MAX)
-            # Server time: the fixes' own is the phone's, and its clock may be wrong.
-            points = [p for p in points if set_out_at <= p.received_at <= arrived_at]
-        return cut([0] * len(points), [p.fixed_at for p in points], [p.lat for p in points], [p.lng for p in points])
+            found = await self._tracks.track(order.tenant, order.order_id, limit=_TRACK_LEN_MAX)
+            found = [p for p in found if set_out_at <= p.received_at <= arrived_at]
+            # The fixes' own time is the phone's, whose clock may be hours off: what came fastest tells by how much.
+            behind_s = min((p.received_at - p.fixed_at for p in found), default=0.0)
+            points = [p for p in found if p.fixed_at + behind_s >= set_out_at]
+        seconds = [p.fixed_at + behind_s for p in points]
+        return cut([0] * len(points), seconds, [p.lat for p in points], [p.lng for p in points])

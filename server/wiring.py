@@ -202,6 +202,10 @@ class _Given:
         """IANA name of a served city's clock."""
         return next(c.timezone for c in self.settings.cities if (c.tenant, c.city) == shard)
 
+    def zone(self, shard: Shard) -> ZoneInfo:
+        """A served city's clock: shifts, nights, rush hours and learned speeds go by it."""
+        return ZoneInfo(self.timezone(shard))
+
 
 @dataclass(frozen=True, slots=True)
 class _Ground:
@@ -225,7 +229,8 @@ def _lay_ground(given: _Given) -> _Ground:
     rights = Rights(frozenset(shards))
     last_seen = LastSeen(positions, stores.tracks)
     fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock)
-    return _Ground(positions, rights, last_seen, fleet, Travel(settings.travel, shards))
+    travel = Travel(settings.travel, {shard: given.zone(shard) for shard in shards})
+    return _Ground(positions, rights, last_seen, fleet, travel)
 
 
 def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, RealtimePorts]:
@@ -318,7 +323,7 @@ def _make_dispatch(
         executor=given.executor,
         served=frozenset(other.city for other in ground.positions if other.tenant == shard.tenant),
         outside=outside,
-        zone=ZoneInfo(given.timezone(shard)),
+        zone=given.zone(shard),
         wakes=wakes,
     )
 

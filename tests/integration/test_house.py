@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -18,10 +21,11 @@ from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from server.config import load
 from server.root import DERIVED, Settings
+from server.settings import CitySettings
 from server.system import SystemClock, SystemIds
 from server.tokens import issue
 from store.memory import MemoryDispatchStore, MemoryStores
-from tests.integration.memory_house import KEY, memory_house
+from tests.integration.memory_house import KEY, SETTINGS, memory_house
 from tests.integration.served import order
 
 
@@ -52,6 +56,17 @@ async def test_handlers_are_called_without_a_web_framework() -> None:
         assert json.loads(sos.body)["durable"] is True
         refused = await house.api.answer(house.api.route("order_read"), Request(now, request_id="req_9"))
         assert (refused.status, json.loads(refused.body)["request_id"]) == (401, "req_9")
+
+
+async def test_each_city_has_its_rush_by_the_clock_that_the_config_gives_it() -> None:
+    zones = {"shenzhen": "Asia/Shanghai", "shanghai": "America/New_York"}
+    cities = tuple(CitySettings("demo", city, timezone=zone) for city, zone in zones.items())
+    settings = replace(SETTINGS, cities=cities, travel=replace(SETTINGS.travel, default_mode="car"))
+    async with memory_house(settings=settings) as house:
+        for city, zone in zones.items():
+            eight, noon = (datetime(2026, 11, 23, hour, tzinfo=ZoneInfo(zone)).timestamp() for hour in (8, 12))
+            here = house.travel.cities[Shard(TenantId("demo"), CityId(city))]
+            assert here.rate(eight)[1] == pytest.approx(here.rate(noon)[1] / settings.travel.rush_factor)
 
 
 @pytest.mark.parametrize("crs", list(Frame))

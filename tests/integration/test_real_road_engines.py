@@ -18,6 +18,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC
 from pathlib import Path
 from unittest.mock import patch
 
@@ -119,7 +120,7 @@ def valhalla(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 async def asking(dialect: Dialect, url: str) -> AsyncIterator[RoadTravelTimes]:
     roads = RoadTravelTimes(
         dialect,
-        EstimateTravelTimes(TRAVEL),
+        EstimateTravelTimes(UTC, TRAVEL),
         settings=RoadEngineSettings(url=url, timeout_s=5.0),
         travel=TRAVEL,
         frame=Frame.WGS84,

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ async def travel_times(
     dialect = OsrmDialect("driving", TravelMode.CAR) if engine is RoadEngine.OSRM else ValhallaDialect(TRAVEL)
     found = RoadTravelTimes(
         dialect,
-        EstimateTravelTimes(TRAVEL),
+        EstimateTravelTimes(UTC, TRAVEL),
         settings=replace(settings, use=engine, url=url),
         travel=TRAVEL,
         frame=frame,
@@ -79,7 +80,7 @@ async def server() -> AsyncIterator[RoadServer]:
 
 
 def is_estimated(table: TravelTable, origins: FloatArray, goals: FloatArray) -> bool:
-    expected = EstimateTravelTimes(TRAVEL).table_now(origins, goals, NOW)
+    expected = EstimateTravelTimes(UTC, TRAVEL).table_now(origins, goals, NOW)
     return table.source == "estimate" and bool((table.duration_s == expected.duration_s).all())
 
 
@@ -138,7 +139,7 @@ async def test_a_pair_without_a_way_is_estimated_alone(server: RoadServer) -> No
     origins, goals = places(2), places(3, seed=2)
     async with travel_times(server.url) as roads:
         table = await roads.table(origins, goals, NOW)
-    estimate = EstimateTravelTimes(TRAVEL).table_now(origins, goals, NOW)
+    estimate = EstimateTravelTimes(UTC, TRAVEL).table_now(origins, goals, NOW)
     assert table.source == "osrm"
     assert table.detail == "ways of the road map; 1 without one estimated"
     assert table.duration_s[0, 1] == estimate.duration_s[0, 1]

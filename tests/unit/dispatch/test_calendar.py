@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from zoneinfo import ZoneInfo
 
@@ -85,6 +85,44 @@ def test_on_a_day_on_which_the_clocks_change_a_shift_keeps_its_hours_by_the_cloc
     closed = Hours(berlin).closed(NIGHT, at("2026-03-28T20:00", berlin), at("2026-03-29T20:00", berlin))
     assert closed == [(at("2026-03-29T04:00", berlin), at("2026-03-29T20:00", berlin))]
     assert at("2026-03-29T04:00", berlin) - at("2026-03-28T20:00", berlin) == 7 * HOUR
+
+
+def open_in_berlin(shift: Shift, day: str) -> list[tuple[str, str]]:
+    """When somebody with this shift works between noon of the day before and noon of a day, in UTC."""
+    berlin = ZoneInfo("Europe/Berlin")
+    noon = at(f"{day}T12:00", berlin)
+    closed = Hours(berlin).closed((shift,), noon - 24 * HOUR, noon)
+    edges = [edge for span in closed for edge in span][1:-1]
+    told = [datetime.fromtimestamp(edge, UTC).strftime("%dT%H:%M") for edge in edges]
+    return list(zip(told[::2], told[1::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "spring", "autumn"),
+    [
+        ("22:00", "06:00", ("28T21:00", "29T04:00"), ("24T20:00", "25T05:00")),  # 7 hours, and 9
+        ("22:00", "02:30", ("28T21:00", "29T01:00"), ("24T20:00", "25T00:30")),
+        ("02:30", "06:00", ("29T01:00", "29T04:00"), ("25T00:30", "25T05:00")),
+        ("02:30", "03:15", ("29T01:00", "29T01:15"), ("25T00:30", "25T02:15")),
+        ("03:00", "06:00", ("29T01:00", "29T04:00"), ("25T02:00", "25T05:00")),
+        ("02:10", "02:50", None, ("25T00:10", "25T00:50")),  # no minute of it comes in spring
+    ],
+)
+def test_night_shifts_begin_and_end_by_the_clock_when_the_clocks_change(
+    begins: str, ends: str, spring: tuple[str, str] | None, autumn: tuple[str, str]
+) -> None:
+    begins_min, ends_min = (int(text[:2]) * 60 + int(text[3:]) for text in (begins, ends))
+    shift = Shift(EVERY_DAY, begins_min, ends_min)
+    assert open_in_berlin(shift, "2026-03-29") == ([] if spring is None else [spring])
+    assert open_in_berlin(shift, "2026-10-25") == [autumn]
+
+
+def test_a_night_is_as_long_as_the_clocks_make_it() -> None:
+    hours, berlin = Hours(ZoneInfo("Europe/Berlin")), ZoneInfo("Europe/Berlin")
+    for day, hours_long in (("2026-03-29", 7), ("2026-10-25", 9), ("2026-11-23", 8)):
+        noon = at(f"{day}T12:00", berlin)
+        ((begins_at, ends_at),) = hours.nights(22.0, 6.0, noon - 20 * HOUR, noon)
+        assert (ends_at - begins_at, hours.hour(begins_at), hours.hour(ends_at)) == (hours_long * HOUR, 22.0, 6.0)
 
 
 def test_shifts_that_overlap_count_once_and_without_shifts_every_hour_is_open() -> None:

@@ -1,4 +1,6 @@
 from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import h3
 import numpy as np
@@ -41,15 +43,15 @@ def trips(*rows: tuple[int, float, float], each_s: float = 600.0, repeat: int = 
 
 
 def made(source: Trips, rules: SpeedRules | None = None, setup_s: float = 0.0) -> SpeedMap:
-    found = learn(source, DEFAULT_MPS, utc_offset_h=0.0, setup_s=setup_s, rules=rules)
+    found = learn(source, DEFAULT_MPS, zone=UTC, setup_s=setup_s, rules=rules)
     assert found is not None
     return found
 
 
 def test_too_few_trips_teach_nothing() -> None:
     few = trips((cell(*HERE), 8.0, NOON), repeat=49)
-    assert learn(few, DEFAULT_MPS, utc_offset_h=0.0) is None
-    assert learn(trips((cell(*HERE), 8.0, NOON)), DEFAULT_MPS, utc_offset_h=0.0) is not None
+    assert learn(few, DEFAULT_MPS, zone=UTC) is None
+    assert learn(trips((cell(*HERE), 8.0, NOON)), DEFAULT_MPS, zone=UTC) is not None
 
 
 def test_a_city_of_one_speed_has_that_speed_everywhere() -> None:
@@ -86,17 +88,26 @@ def test_a_new_cell_takes_after_its_district_and_a_new_hour_after_the_default() 
     assert level is SpeedLevel.COARSE
     assert mps == pytest.approx(4.0, rel=0.1)
     rush = np.where(np.arange(HOURS) == 18, 2.5, 5.0)
-    learned = learn(source, rush, utc_offset_h=0.0)
+    learned = learn(source, rush, zone=UTC)
     assert learned is not None
     assert learned.speed(children[0], 18)[0] == pytest.approx(learned.speed(children[0], 4)[0] / 2)
 
 
 def test_hours_are_local() -> None:
-    speeds = learn(trips((cell(*HERE), 8.0, NOON)), DEFAULT_MPS, utc_offset_h=8.0)
+    speeds = learn(trips((cell(*HERE), 8.0, NOON)), DEFAULT_MPS, zone=ZoneInfo("Asia/Shanghai"))
     assert speeds is not None
     assert speeds.hour(NOON) == 20
     assert speeds.speed(cell(*HERE), 20)[1] is SpeedLevel.CELL_HOUR
     assert speeds.speed(cell(*HERE), 12)[1] is SpeedLevel.CELL
+
+
+def test_the_same_hour_by_the_clock_is_learned_as_one_in_summer_and_in_winter() -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    summer, winter = (datetime(2026, month, 24, 12, 30, tzinfo=berlin).timestamp() for month in (10, 11))
+    speeds = learn(trips((cell(*HERE), 8.0, summer), (cell(*HERE), 8.0, winter)), DEFAULT_MPS, zone=berlin)
+    assert speeds is not None
+    assert speeds.hour(summer) == speeds.hour(winter) == 12
+    assert np.flatnonzero(speeds.seen[0]).tolist() == [12]
 
 
 def test_setting_out_is_not_taken_for_slowness() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.config import ConfigError, load
-from server.root import DERIVED, HubSettings, Settings
+from server.config import ConfigError, hints, load, walk
+from server.root import DERIVED, REMOVED, HubSettings, Settings
 from server.settings import CitySettings, HttpSettings, LogSettings
 
 
@@ -116,6 +116,24 @@ def test_a_problem_from_the_environment_names_the_variable(tmp_path: Path) -> No
     assert _problems(tmp_path, "", DOORSTEP__HUB__PORT="x") == [
         "DOORSTEP__HUB__PORT: hub.port: must be a whole number, is 'x'"
     ]
+
+
+@pytest.mark.parametrize("text", ["travel: {utc_offset_h: 8}", ""])
+def test_a_key_of_an_older_version_names_the_key_that_took_its_place(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(text)
+    environ = {} if text else {"DOORSTEP__TRAVEL__UTC_OFFSET_H": "-5"}
+    with pytest.raises(ConfigError) as caught:
+        load(Settings, file, environ, derived=DERIVED, removed=REMOVED)
+    (problem,) = caught.value.problems
+    assert problem.path == "travel.utc_offset_h"
+    assert problem.text == "is not a known key any more; set 'cities[].timezone' instead"
+
+
+def test_keys_that_were_removed_are_gone_and_those_in_their_place_exist() -> None:
+    paths = {path for path, _ in walk(Settings())} | {f"cities[].{name}" for name in hints(CitySettings)}
+    assert REMOVED.keys().isdisjoint(paths)
+    assert set(REMOVED.values()) <= paths
 
 
 def test_an_unknown_variable_with_our_prefix_is_refused(tmp_path: Path) -> None:

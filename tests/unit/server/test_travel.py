@@ -1,6 +1,8 @@
 import asyncio
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from tests.contract.store_values import CITY, NOW, SHARD, TENANT, CountedIds, Ma
 
 ELSEWHERE = Shard(TENANT, CityId("shenzhen"))
 TINA = UserId("tec_1")
+SHANGHAI, NEW_YORK = ZoneInfo("Asia/Shanghai"), ZoneInfo("America/New_York")
 SETTINGS = TravelSettings(setup_s=0.0, learn_trips_min=10)
 MPS = 10.0
 M_PER_DEG = 111_195.0
@@ -34,7 +37,7 @@ class Town:
     def __init__(self, settings: TravelSettings = SETTINGS) -> None:
         clock = ManualClock()
         self.stores = MemoryStores(clock, CountedIds())
-        self.travel = Travel(settings, [SHARD, ELSEWHERE])
+        self.travel = Travel(settings, {SHARD: SHANGHAI, ELSEWHERE: NEW_YORK})
         self.learner = SpeedLearner(
             self.travel,
             listings=self.stores.listings,
@@ -44,20 +47,22 @@ class Town:
             settings=settings,
         )
 
-    async def past_order(self, number: int, state: OrderState = OrderState.CONFIRMED) -> None:
+    async def past_order(
+        self, number: int, state: OrderState = OrderState.CONFIRMED, shard: Shard = SHARD, phone_ahead_s: float = 0.0
+    ) -> None:
         """Set out at 100 s, arrived at 700 s; the track goes on at a walk, as that of a service does not."""
         name, at = str(number), NOW + number
-        order = make_order(name, state=state, technician=TINA, placed_at=at)
+        order = make_order(name, state=state, technician=TINA, placed_at=at, city=shard.city)
         steps = ((OrderState.EN_ROUTE, 100.0), (OrderState.ARRIVED, 700.0))
         events = [
             OrderEvent(TENANT, OrderId(f"ord_{name}"), seq, at + after, str(what), TINA, what)
             for seq, (what, after) in enumerate(steps, start=1)
         ]
-        await self.stores.dispatch.commit(SHARD, changes_of(order, *events), [], at)
+        await self.stores.dispatch.commit(shard, changes_of(order, *events), [], at)
         seconds = np.arange(0, 1_400, 20.0)
         metres = np.interp(seconds, [100, 700, 1_400], [0, 600 * MPS, 600 * MPS + 700])
         columns = {
-            "fixed_at": at + seconds,
+            "fixed_at": at + seconds + phone_ahead_s,
             "received_at": at + seconds,
             "lat": 31.2 + metres / M_PER_DEG,
             "lng": np.full(len(seconds), 121.5),
@@ -65,7 +70,7 @@ class Town:
             "speed_mps": np.full(len(seconds), np.nan),
             "heading_deg": np.full(len(seconds), np.nan),
         }
-        self.stores.tracks.append(SHARD, TINA, f"ord_{name}", columns)
+        self.stores.tracks.append(shard, TINA, f"ord_{name}", columns)
 
     def s_per_m(self, shard: Shard = SHARD) -> float:
         return self.travel.cities[shard].rate(NOW)[1]
@@ -80,6 +85,30 @@ async def test_the_ways_of_past_orders_become_the_citys_speed() -> None:
     assert town.s_per_m() == pytest.approx(1 / MPS, rel=0.02)
     assert town.s_per_m(ELSEWHERE) == before
     assert town.travel.trips_learned() == {SHARD: 12.0, ELSEWHERE: 0.0}
+
+
+def test_two_cities_in_two_zones_have_their_rush_at_eight_by_their_own_clock() -> None:
+    travel = Travel(TravelSettings(default_mode="car"), {SHARD: SHANGHAI, ELSEWHERE: NEW_YORK})
+    usual = 1.35 / (28.0 / 3.6)
+    for zone, slow, free in ((SHANGHAI, SHARD, ELSEWHERE), (NEW_YORK, ELSEWHERE, SHARD)):
+        eight = datetime(2026, 11, 23, 8, tzinfo=zone).timestamp()
+        assert travel.cities[slow].rate(eight) == (90.0, pytest.approx(usual / 0.65))
+        assert travel.cities[free].rate(eight) == (90.0, pytest.approx(usual))
+
+
+@pytest.mark.parametrize("ahead_s", [0.0, -7_200.0, 86_400.0 * 366 * 9_000])
+async def test_what_is_learned_is_learned_of_the_hour_that_the_citys_clock_showed(ahead_s: float) -> None:
+    town = Town()
+    hours = {}
+    for shard in (SHARD, ELSEWHERE):
+        for number in range(12):
+            await town.past_order(number + 100 * (shard == ELSEWHERE), shard=shard, phone_ahead_s=ahead_s)
+        await town.learner.learn_city(shard)
+        learned = town.travel.cities[shard].estimate.learned
+        assert learned is not None
+        hours[shard] = np.flatnonzero(learned.seen.any(axis=0)).tolist()
+    at = [datetime.fromtimestamp(NOW, zone).hour for zone in (SHANGHAI, NEW_YORK)]
+    assert hours == {SHARD: [at[0]], ELSEWHERE: [at[1]]}
 
 
 async def test_arrivals_are_guessed_by_what_was_learned() -> None:
