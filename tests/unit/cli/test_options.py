@@ -1,4 +1,4 @@
-"""Values of options that click would let pass, or complain of too late."""
+"""Values of options that click would let pass, or complain of too late, and configs that commands refuse."""
 
 from pathlib import Path
 
@@ -41,3 +41,11 @@ def test_a_file_to_be_written_needs_its_folder_before_the_work_begins(tmp_path: 
 def test_wrong_usage_is_told_before_anything_begins(words: list[str]) -> None:
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 2, result.output
+
+
+def test_a_key_of_an_older_version_is_refused_by_the_command_too(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text("travel: {utc_offset_h: 8}\n")
+    result = CliRunner().invoke(main, ["check-config", "--without-secrets", "--config", str(config)])
+    assert result.exit_code == 2
+    assert "travel.utc_offset_h: is not a known key any more; set 'cities[].timezone' instead" in result.output
