@@ -247,7 +247,7 @@ async def test_a_single_way_that_takes_a_day_is_estimated_alone_and_told(
     origins, goals = places(2), places(3, seed=9)
     async with travel_times(server.url, engine) as roads:
         table = await roads.table(origins, goals, NOW)
-    estimate = EstimateTravelTimes(TRAVEL).table_now(origins, goals, NOW)
+    estimate = EstimateTravelTimes(UTC, TRAVEL).table_now(origins, goals, NOW)
     assert table.source == engine.value
     assert table.instead_of == "1 of 6 ways estimated: too slow to be believed"
     assert (table.duration_s == estimate.duration_s).ravel().tolist() == [True] + [False] * 5
