@@ -16,7 +16,7 @@ from cli.config import config_option, settings_of
 from cli.options import FiniteRange
 from core.ids import CityId, TenantId
 from core.units import EPOCH_S_MAX
-from dispatch.model import StoredRound
+from dispatch.model import RoundFiling, StoredRound
 from dispatch.replaying import Difference, replay
 from dispatch.settings import DispatchSettings
 from dispatch.shadow import compare, shadow_of
@@ -48,8 +48,8 @@ class _Chosen:
         """Dispatch's part of the config."""
         return settings_of(self.config_file)[0].dispatch
 
-    def rounds(self) -> Iterator[StoredRound]:
-        """The rounds, or exit code 2 with the reason why there are none to be read."""
+    def rounds(self) -> Iterator[tuple[StoredRound, RoundFiling]]:
+        """The rounds with what they were found by, or exit code 2 with the reason why there are none to be read."""
         folder = self.folder or Path(settings_of(self.config_file)[0].data_folder)
         try:
             yield from islice(stored_rounds(folder, self.window), self.limit)
@@ -98,8 +98,8 @@ def replay_command(chosen: _Chosen, as_json: bool) -> None:
     """
     counts = {"rounds": 0, "decisions": 0, "without_decision": 0, "without_seal": 0}
     differences: list[Difference] = []
-    for stored in chosen.rounds():
-        replayed = replay(stored)
+    for stored, filing in chosen.rounds():
+        replayed = replay(stored, filing)
         counts["rounds"] += 1
         counts["decisions"] += replayed.decisions
         counts["without_decision"] += replayed.is_old
@@ -123,7 +123,7 @@ def shadow_command(chosen: _Chosen, as_json: bool) -> None:
     settings = chosen.settings().shadow
     if not settings.name:
         raise click.UsageError("the config names no shadow policy: set dispatch.shadow.name")
-    found = ((round_, shadow_of(round_, settings)) for round_ in chosen.rounds())
+    found = ((round_, shadow_of(round_, settings)) for round_, _ in chosen.rounds())
     report = compare((round_, decided) for round_, decided in found if decided is not None)
     if as_json:
         click.echo(json.dumps({"name": settings.name} | asdict(report), indent=1))

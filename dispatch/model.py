@@ -495,6 +495,21 @@ class StoredRound:
 
 
 @dataclass(frozen=True, slots=True)
+class RoundFiling:
+    """By what a stored round is found; each must say what the round itself says.
+
+    Attributes:
+        orders: Orders whose explanation has the round, sorted.
+    """
+
+    tenant: str
+    city: str
+    round_id: str
+    at: float
+    orders: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class IdempotencyRecord:
     """A client's key and what it made. ``fingerprint`` tells a repeat from a misuse of the key."""
 

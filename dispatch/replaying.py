@@ -13,7 +13,7 @@ from typing import Final
 from core.errors import DoorstepError
 from core.ids import OrderId
 from dispatch import matching, rounds, shadow
-from dispatch.model import DecidedPair, RoundDecision, StoredRound
+from dispatch.model import DecidedPair, RoundDecision, RoundFiling, StoredRound
 from dispatch.problem import Problem, Solver
 
 SECONDS_TOLERANCE: Final = 1e-6
@@ -29,7 +29,8 @@ class Difference:
 
     Attributes:
         order: Whose decision, None for the round as a whole.
-        what: ``seal`` (the row is not as it was stored), ``inputs`` (likewise), ``unreadable``, ``policy`` (rules that
+        what: ``seal`` (the row is not as it was stored), ``inputs`` (likewise), ``filing`` (it is found under another
+            city, time or order than its own), ``unreadable``, ``policy`` (rules that
             this version does not have), ``at`` and ``seed`` (not those of the inputs), ``order`` (the round's list of
             orders), ``decision`` (none), ``technician``, ``cost``, ``travel``, ``radius``; the last four with
             ``shadow_`` before them for the shadow's decision, ``shadow_numbers`` and ``shadow_unreadable``.
@@ -55,8 +56,12 @@ class Replayed:
     """False for a round of an earlier version, of which only the inputs and what follows from them are proven."""
 
 
-def replay(stored: StoredRound) -> Replayed:
-    """Solve a stored round again. Never raises for what the store holds: what cannot be solved is a difference."""
+def replay(stored: StoredRound, filing: RoundFiling | None = None) -> Replayed:
+    """Solve a stored round again. Never raises for what the store holds: what cannot be solved is a difference.
+
+    Args:
+        filing: By what the store finds it; None where that is not known.
+    """
     found: list[Difference] = []
 
     def differs(order: str | None, what: str, was: object, now: object) -> None:
@@ -65,6 +70,9 @@ def replay(stored: StoredRound) -> Replayed:
     is_sealed = rounds.is_sealed(stored)
     if is_sealed and (seal := rounds.seal_of(stored)) != stored.seal:
         differs(None, "seal", stored.seal, seal)
+    due = filing_of(stored)
+    if filing is not None and filing != due:
+        differs(None, "filing", filing, due)
     is_old = stored.decision is None and rounds.may_be_undecided(stored)
     try:
         problem = rounds.problem_of(stored)
@@ -80,6 +88,11 @@ def replay(stored: StoredRound) -> Replayed:
     except Exception as error:  # noqa: BLE001 - whatever the bytes are, the other rounds are still to be replayed
         differs(None, "unreadable", "", type(error).__name__)
     return Replayed(stored.round_id, 0 if is_old else len(stored.orders), tuple(found), is_old, is_sealed)
+
+
+def filing_of(stored: StoredRound) -> RoundFiling:
+    """By what the round is to be found."""
+    return RoundFiling(stored.tenant, stored.city, stored.round_id, stored.at, tuple(sorted(set(stored.orders))))
 
 
 def _compare_round(stored: StoredRound, problem: Problem, differs: _Differs) -> None:

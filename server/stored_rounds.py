@@ -9,9 +9,9 @@ from sqlalchemy import Connection, Engine
 
 from core.errors import Unavailable
 from core.shard import Shard
-from dispatch.model import StoredRound
+from dispatch.model import RoundFiling, StoredRound
 from store.dispatch import RoundWindow as RoundWindow
-from store.dispatch import read_rounds, read_shards
+from store.dispatch import read_filed_rounds, read_shards
 from store.engines import reader_engine, run_read
 from store.migrate import MAIN_FILE
 
@@ -38,16 +38,16 @@ def _opened(folder: Path) -> Iterator[Engine]:
         engine.dispose()
 
 
-def stored_rounds(folder: Path, window: RoundWindow) -> Iterator[StoredRound]:
-    """Rounds of a window, oldest first.
+def stored_rounds(folder: Path, window: RoundWindow) -> Iterator[tuple[StoredRound, RoundFiling]]:
+    """Rounds of a window with what they were found by, oldest first by that.
 
     Raises:
         NoRounds: There is no database, it cannot be read, or it knows no such tenant or city.
     """
     after: tuple[float, str] | None = None
 
-    def page(connection: Connection) -> list[StoredRound]:
-        return read_rounds(connection, window, after, _PAGE_LEN)
+    def page(connection: Connection) -> list[tuple[StoredRound, RoundFiling]]:
+        return read_filed_rounds(connection, window, after, _PAGE_LEN)
 
     with _opened(folder) as engine:
         try:
@@ -57,7 +57,8 @@ def stored_rounds(folder: Path, window: RoundWindow) -> Iterator[StoredRound]:
                 yield from found
                 if len(found) < _PAGE_LEN:
                     return
-                after = found[-1].at, found[-1].round_id
+                last = found[-1][1]
+                after = last.at, last.round_id
         except Unavailable as error:
             raise NoRounds(f"{folder / MAIN_FILE.name}: {error.message}") from error
 

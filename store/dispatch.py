@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, and_, bindparam, delete, func, or_, select, tuple_, union
+from sqlalchemy import Connection, Select, and_, bindparam, delete, func, or_, select, tuple_, union
 
 from core.ids import CityId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
@@ -19,6 +19,7 @@ from dispatch.model import (
     Order,
     OrderEvent,
     PairBlock,
+    RoundFiling,
     SkippedRounds,
     StoredRound,
     Technician,
@@ -204,16 +205,34 @@ def read_rounds(
     connection: Connection, window: RoundWindow, after: tuple[float, str] | None, limit: int
 ) -> list[StoredRound]:
     """Stored rounds of a window, oldest first by (at, round_id), strictly after ``after``."""
+    query = _in_window(select(schema.rounds.c.body), window, after, limit)
+    return [_ROUND.unpack(row[0]) for row in connection.execute(query)]
+
+
+def read_filed_rounds(
+    connection: Connection, window: RoundWindow, after: tuple[float, str] | None, limit: int
+) -> list[tuple[StoredRound, RoundFiling]]:
+    """``read_rounds``, with the columns by which each was found, which need not agree with what it says."""
+    r, o = schema.rounds.c, schema.round_orders.c
+    query = _in_window(select(r.tenant, r.city, r.round_id, r.at, r.body), window, after, limit)
+    found = []
+    for tenant, city, round_id, at, body in connection.execute(query).all():
+        orders = select(o.order_id).where(o.tenant == tenant, o.round_id == round_id).order_by(o.order_id)
+        ids = tuple(connection.execute(orders).scalars())
+        found.append((_ROUND.unpack(body), RoundFiling(tenant, city, round_id, at, ids)))
+    return found
+
+
+def _in_window(query: Select[Any], window: RoundWindow, after: tuple[float, str] | None, limit: int) -> Select[Any]:
     r = schema.rounds.c
-    query = select(r.body).where(r.at >= window.from_at, r.at <= window.to_at)
+    query = query.where(r.at >= window.from_at, r.at <= window.to_at)
     if window.tenant is not None:
         query = query.where(r.tenant == window.tenant)
     if window.city is not None:
         query = query.where(r.city == window.city)
     if after is not None:
         query = query.where(tuple_(r.at, r.round_id) > after)
-    query = query.order_by(r.at, r.round_id).limit(limit)
-    return [_ROUND.unpack(row[0]) for row in connection.execute(query)]
+    return query.order_by(r.at, r.round_id).limit(limit)
 
 
 def read_shards(connection: Connection) -> list[Shard]:

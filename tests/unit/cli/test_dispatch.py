@@ -129,6 +129,36 @@ def test_a_folder_without_a_database_is_wrong_usage(tmp_path: Path) -> None:
     assert run("--since", "yesterday").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "update rounds set city = 'sh' where round_id = ?",
+        "update rounds set at = at + 1 where round_id = ?",
+        "update round_orders set order_id = 'ord_x' where round_id = ?",
+        "delete from round_orders where round_id = ?",
+    ],
+)
+def test_a_round_that_is_found_under_another_name_than_its_own_ends_with_1(
+    tmp_path: Path, day: Sequence[StoredRound], edit: str
+) -> None:
+    store(tmp_path, day[:3])
+    with closing(sqlite3.connect(tmp_path / "doorstep.db")) as database, database:
+        database.execute(edit, (day[1].round_id,))
+    told = run("--data", tmp_path, "--json")
+    assert told.exit_code == 1
+    assert [(d["round_id"], d["what"]) for d in json.loads(told.output)["differences"]] == [(day[1].round_id, "filing")]
+
+
+def test_a_time_that_was_edited_in_the_last_round_of_a_page_does_not_begin_anew(tmp_path: Path) -> None:
+    stored = [replace(busy_day(1, seed=1).ledger.rounds[0], round_id=f"rnd_{n:03}", at=T0 + n) for n in range(101)]
+    store(tmp_path, stored)
+    with closing(sqlite3.connect(tmp_path / "doorstep.db")) as database, database:
+        (body,) = database.execute("select body from rounds where round_id = 'rnd_099'").fetchone()
+        changed = msgspec.msgpack.encode(msgspec.msgpack.decode(body) | {"at": 1.0})
+        database.execute("update rounds set body = ? where round_id = 'rnd_099'", (changed,))
+    assert json.loads(run("--data", tmp_path, "--json", "--limit", 300).output)["rounds"] == 101
+
+
 def test_a_shadow_policy_is_compared_and_must_be_named(tmp_path: Path, day: Sequence[StoredRound]) -> None:
     store(tmp_path, day)
     config = tmp_path / "doorstep.yaml"
