@@ -263,13 +263,10 @@ class Technician(Line):
                 await self.set_duty(True)
 
     async def set_duty(self, on: bool) -> None:
-        before = self.ledger.duty.get(self.user)
         self.ledger.duty[self.user] = None
         answer = await self.ask("duty", on=on, city=CITY)
         if answer["type"] == "ok":
             self.ledger.duty[self.user] = on
-        elif answer["code"] == "busy":
-            self.ledger.duty[self.user] = before
         else:
             self.ledger.fault(f"duty of {self.user}: {answer}")
 
