@@ -3,7 +3,7 @@
 from api.bodies import BlockIn, BlockPage, BlockView, Done
 from api.cities import Cities, ShardParts
 from api.cursor import next_cursor, read_cursor
-from api.exchange import Request, Response, answer, whole
+from api.exchange import Request, Response, answer, check_said, whole
 from api.inbound import Inbound
 from api.settings import ApiSettings
 from api.technicians import no_such_technician
@@ -79,8 +79,7 @@ class Blocks:
         if staff:
             if record is None:
                 raise no_such_technician()
-            if not body.reason:
-                raise Invalid("staff say why they set it", field="reason")
+            check_said(body.reason, "staff say why they set it")
         elif not await self._have_met(who, customer, technician):
             raise no_such_person()
         event = events.PairBlocked(customer, technician, side, who.user, staff, body.reason)

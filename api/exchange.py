@@ -168,3 +168,13 @@ def whole(request: Request, name: str, low: int, high: int, default: int) -> int
     if not (text.isascii() and text.isdigit() and len(text) < 19 and low <= int(text) <= high):
         raise Invalid(f"{name} must be a whole number between {low} and {high}", field=name)
     return int(text)
+
+
+def check_said(reason: str, why: str) -> None:
+    """Refuse a reason that says nothing where one is needed: blanks are none.
+
+    Raises:
+        Invalid: With ``why``.
+    """
+    if not reason.strip():
+        raise Invalid(why, field="reason")

@@ -276,6 +276,7 @@ _ORDER_COLUMNS: Final[Mapping[str, str]] = {
         for name in ("duration_s", "scheduled_for", "price_fen", "eta_s", "reason", "contact_name", "contact_phone")
     },
     **{name: f"location.{name}" for name in ("address", "unit", "entrance_note", "lat", "lng", "crs")},
+    **{name: name for name in ("said", "said_by")},
 }
 """Headings, and the fields of ``OrderView`` below them; what the caller may not see is an empty cell."""
 

@@ -20,6 +20,9 @@ _encode = msgspec.json.Encoder().encode
 KINDS: Final = frozenset(f"order.{what}" for what in (*OrderState, *OrderFact))
 """Kinds that the config may name: all that there are."""
 
+_DETAILS: Final = ("contact_name", "contact_phone", "location", "said", "said_by")
+"""Fields of an order for endpoints with ``details`` alone."""
+
 
 class OrderNotices:
     """Implements ``dispatch.ports.Outside``."""
@@ -57,7 +60,7 @@ class OrderNotices:
         order = effect.order
         view = order_view(order, Reader.STAFF, self._frame, effect.technician, effect.rating)
         if not details:
-            view = msgspec.structs.replace(view, contact_name=UNSET, contact_phone=UNSET, location=UNSET)
+            view = msgspec.structs.replace(view, **dict.fromkeys(_DETAILS, UNSET))
         return _encode(OrderEventOut(event_id, kind, stamp(now), order.tenant, order.version, view))
 
 

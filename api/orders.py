@@ -4,6 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
@@ -28,7 +29,7 @@ from api.bodies import (
     WhatIfOut,
 )
 from api.cities import Cities, ShardParts
-from api.exchange import Request, Response, answer
+from api.exchange import Request, Response, answer, check_said
 from api.inbound import Inbound
 from api.listing import Listing, asked_filter
 from api.nearby import CELL_REACH_M
@@ -49,6 +50,8 @@ from geo.position_index import Flag
 from realtime.messages import JobStep, OrderView
 
 _log = logging.getLogger(__name__)
+_POSITION: Final = frozenset({"lat", "lng"})
+"""Facts of a step in an order's history that say where its technician was."""
 
 
 def no_such_order() -> NotFound:
@@ -211,7 +214,7 @@ class Orders:
     async def assign(self, who: Principal, request: Request) -> Response:
         """POST /v1/orders/{id}/assign: who did it and why is kept in the order's history."""
         body: AssignIn = request.data
-        _check_said(body.reason, "staff say why they give the order to somebody")
+        check_said(body.reason, "staff say why they give the order to somebody")
         part, order = await self._visible(who, request.path["id"], _is_ops)
         await part.dispatch.ask(
             events.OrderAssigned(
@@ -268,7 +271,7 @@ class Orders:
 
     async def _override(self, who: Principal, part: ShardParts, order: Order, body: StepIn) -> Response:
         """Staff take a step for the technician: nothing is proved, so somebody answers for it by name and reason."""
-        _check_said(body.reason, "staff say why they take the step")
+        check_said(body.reason, "staff say why they take the step")
         step = events.Step(body.step)
         taken = events.StepTaken(order.order_id, who.user, step, body.evidence, staff=True, reason=body.reason)
         await part.dispatch.ask(taken)
@@ -290,16 +293,31 @@ class Orders:
         return answer(WhatIfOut(order.order_id, _explained(found.as_is), _explained(found.asked)))
 
     async def timeline(self, who: Principal, request: Request) -> Response:
-        """GET /v1/orders/{id}/timeline."""
+        """GET /v1/orders/{id}/timeline: positions in it are for whom ``track`` tells, and logged as there."""
         _, order = await self._visible(who, request.path["id"], _is_staff)
         told = await self._store.events(who.tenant, order.order_id)
-        entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, dict(e.detail)) for e in told]
+        hidden = _POSITION
+        if _is_ops(who, order):
+            hidden = frozenset()
+            if any(not _POSITION.isdisjoint(event.detail) for event in told):
+                _log_positions_read(who, order)
+        entries = [
+            TimelineEntry(
+                e.seq,
+                e.at,
+                e.what,
+                e.who,
+                e.state.value,
+                {name: fact for name, fact in e.detail.items() if name not in hidden},
+            )
+            for e in told
+        ]
         return answer(Timeline(order.order_id, entries))
 
     async def track(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/track: kept positions of the job; who asked is logged."""
         _, order = await self._visible(who, request.path["id"], _is_ops)
-        _log.info("track read", extra={"by": who.user, "order_id": order.order_id})
+        _log_positions_read(who, order)
         points = await self._tracks.track(who.tenant, order.order_id)
         return answer(Track(self._frame.value, track_body(points)))
 
@@ -358,6 +376,10 @@ class Orders:
         return answer(view, status)
 
 
+def _log_positions_read(who: Principal, order: Order) -> None:
+    _log.info("track read", extra={"by": who.user, "order_id": order.order_id})
+
+
 def _explained(found: RoundExplanation) -> RoundExplained:
     return msgspec.convert(found, RoundExplained, from_attributes=True)
 
@@ -379,12 +401,6 @@ def _customer(who: Principal, body: OrderIn, city: CityId) -> UserId:
 def _check_mode(body: OrderIn) -> None:
     if (body.mode == "directed") != (body.technician is not None):
         raise Invalid("is needed for mode directed and for no other", field="technician")
-
-
-def _check_said(reason: str, why: str) -> None:
-    """Blanks are no reason."""
-    if not reason.strip():
-        raise Invalid(why, field="reason")
 
 
 def _idempotency_key(request: Request) -> str:

@@ -12,6 +12,7 @@ from api.cities import Cities
 from api.views import needs_address
 from core.ids import IncidentId, OrderId
 from core.principal import Principal, Role
+from dispatch.model import OrderReason
 from realtime.messages import IncidentUpdate, JobNews
 from safety.access import may_see
 from safety.service import SafetyService
@@ -24,6 +25,9 @@ _OF_STAFF: Final = frozenset({"customer", "technician"})
 """Fields of an order that its technician never sees."""
 _AT_THE_DOOR: Final = frozenset({"contact_name", "contact_phone", "location", "eta_s"})
 """Fields of an order that its technician sees while they have the job."""
+_SAID: Final = frozenset({"said", "said_by"})
+"""Fields of an order for staff and for who wrote it."""
+_REASONS: Final = frozenset(OrderReason)
 _WITHDRAWN: Final = "withdrawn"
 
 
@@ -47,12 +51,18 @@ class ReplayedRows:
 
     def _order(self, who: Principal, body: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(body)
-        if (who.holds(Role.OPS) and fields["city"] in who.cities) or fields.get("customer") == who.user:
+        if who.holds(Role.OPS) and fields["city"] in who.cities:
             return body
-        hidden = _OF_STAFF
-        found = self._cities.order(who.tenant, OrderId(fields["order"]))
-        if found is None or found[1].technician != who.user or not needs_address(found[1]):
-            hidden |= _AT_THE_DOOR
+        hidden: frozenset[str] = frozenset()
+        if fields.get("said_by") != who.user:
+            hidden |= _SAID
+        if fields.get("reason") not in _REASONS:
+            hidden |= {"reason"}  # an earlier version put there what somebody wrote
+        if fields.get("customer") != who.user:
+            hidden |= _OF_STAFF
+            found = self._cities.order(who.tenant, OrderId(fields["order"]))
+            if found is None or found[1].technician != who.user or not needs_address(found[1]):
+                hidden |= _AT_THE_DOOR
         if hidden.isdisjoint(fields):
             return body
         return msgspec.json.encode({name: value for name, value in fields.items() if name not in hidden})

@@ -158,8 +158,9 @@ def order_routes(orders: Orders) -> list[Route]:
             body=bodies.WhatIfIn, result=bodies.WhatIfOut, location=True,
         ),
         Route(
-            "order_timeline", "GET", "/v1/orders/{id}/timeline", frozenset({OPS, SERVICE}), _STAFF_ORDERS,
-            "Everything that happened to an order.", orders.timeline, result=bodies.Timeline,
+            "order_timeline", "GET", "/v1/orders/{id}/timeline", frozenset({OPS, SERVICE}),
+            "ops: of their cities, logged; service: of its cities, or all when it names none, without places",
+            "Everything that happened to an order.", orders.timeline, result=bodies.Timeline, location=True,
         ),
         Route(
             "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities, logged",

@@ -11,11 +11,11 @@ from typing import Final
 from msgspec import UNSET, UnsetType
 
 from api.bodies import OfferRow
-from core.ids import CityId
+from core.ids import CityId, UserId
 from core.principal import Principal, Role
 from dispatch.events import JobNews
-from dispatch.model import Cancellation, Mode, Offer, Order, OrderState, Technician, TimeRequest
-from dispatch.order import JOB_STATES, is_job
+from dispatch.model import Cancellation, Mode, Offer, Order, OrderReason, OrderState, Technician, TimeRequest
+from dispatch.order import JOB_STATES, is_coming, reason_of
 from geo.cells import cell_of, distance_band
 from geo.point import Frame
 from realtime import messages
@@ -66,6 +66,8 @@ def order_view(
     """
     whole = reader in (Reader.STAFF, Reader.CUSTOMER)
     at_door = whole or needs_address(order)
+    why = reason_of(order)
+    reads_said = bool(order.said) and (reader is Reader.STAFF or order.said_by == _user(order, reader))
     card: messages.TechnicianCard | UnsetType = UNSET
     if technician is not None and whole:
         card = messages.TechnicianCard(
@@ -92,11 +94,13 @@ def order_view(
         booked_for=stamp(order.booked_for) if order.booked_for is not None else UNSET,
         lost_at=stamp(order.lost_at) if order.lost_at is not None and reader is Reader.STAFF else UNSET,
         price_fen=order.service_fen + order.travel_fen,
-        eta_s=order.eta_s if order.eta_s is not None and is_job(order) else UNSET,
+        eta_s=round(order.eta_s, 1) if order.eta_s is not None and is_coming(order) else UNSET,
         waits_until=stamp(order.waits_until)
         if order.state is OrderState.ARRIVED and order.waits_until is not None
         else UNSET,
-        reason=order.reason or UNSET,
+        reason=why.value if why is not None else UNSET,
+        said=order.said if reads_said else UNSET,
+        said_by=order.said_by if reads_said and order.said_by is not None else UNSET,
         mode=order.mode.value if whole else UNSET,
         picked=order.picked if order.picked is not None and reader is Reader.STAFF else UNSET,
         fallback=order.fallback.value if order.mode is Mode.DIRECTED and reader is Reader.STAFF else UNSET,
@@ -105,6 +109,11 @@ def order_view(
         time_request=_time_request(order.time_request) if order.time_request is not None else UNSET,
         cancellation=cancellation_view(order.cancellation, reader) if order.cancellation is not None else UNSET,
     )
+
+
+def _user(order: Order, reader: Reader) -> UserId | None:
+    """Whom one of the order's two sides is."""
+    return order.customer if reader is Reader.CUSTOMER else order.technician
 
 
 def _time_request(request: TimeRequest) -> messages.TimeRequestView:
@@ -153,7 +162,7 @@ def lost_order_view(order: Order) -> messages.OrderView:
         city=order.city,
         changed_at=stamp(order.changed_at),
         placed_at=stamp(order.placed_at),
-        reason="reassigned",
+        reason=OrderReason.REASSIGNED.value,
     )
 
 

@@ -202,7 +202,7 @@ class Appointments:
                 self._desk.check_pick(moved, moved.picked, now, is_told=event.staff)
             moved, effects = self._move_search(moved, event.by, now)
         detail = {"from_at": order.scheduled_for, "to_at": event.scheduled_for}
-        self._book.note(moved, now, OrderFact.RESCHEDULED, event.by, **detail, reason=event.reason)
+        self._book.note(moved, now, OrderFact.RESCHEDULED, event.by, **detail, said=event.reason)
         self._moves.arm(moved)
         self._matchmaker.want()
         return [self._moves.tell(moved, OrderFact.RESCHEDULED, now), *effects]

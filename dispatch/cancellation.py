@@ -12,9 +12,6 @@ from dispatch.errors import OVER, conflict
 from dispatch.model import Cancellation, CancellationStage, Order, OrderState
 from dispatch.settings import CancellationSettings, StageFee
 
-NO_SHOW: Final = CancellationStage.NO_SHOW.value
-"""Reason of an order whose customer was not there."""
-
 _S = CancellationStage
 _MIN_S: Final = 60
 

@@ -16,7 +16,7 @@ from dispatch.calendar import Calendars, service_begins_at
 from dispatch.errors import OVER, conflict, no_such_order, no_such_technician
 from dispatch.events import CloseReason, Effect, ModeSet, OrderAssigned, OrderFact, Recalled
 from dispatch.exclusions import OVERRIDABLE, PRIVATE, by_label, labels
-from dispatch.model import Mode, Order, OrderState, Technician
+from dispatch.model import Mode, Order, OrderReason, OrderState, Technician
 from dispatch.moves import Moves
 from dispatch.order import JOB_STATES, OrderMove
 from dispatch.pairs import Pairs
@@ -69,14 +69,16 @@ class Desk:
         if order.state is OrderState.UNFILLED:
             order = self._moves.switch(order, Mode.MANUAL, now, event.by)
         if lost_by is not None:
-            order, effects = self._moves.release(order, OrderMove.TAKE_BACK, now, event.by, event.reason)
+            order, effects = self._moves.release(
+                order, OrderMove.TAKE_BACK, now, event.by, OrderReason.REASSIGNED, event.reason
+            )
         effects += self._moves.revoke_live(order, CloseReason.TAKEN, now)
         arrives_at = now + (travel_s or 0.0)
         begins_at = service_begins_at(order, arrives_at)
         is_later = who.technician in self._book.job_of or begins_at > arrives_at
         if not is_later:
             effects += self._moves.withdraw_offer(who.technician, now, event.by)
-        detail = {"technician": who.technician, "reason": event.reason}
+        detail = {"technician": who.technician, "said": event.reason}
         passed_over = tuple(by_label(overridden))
         if passed_over:
             detail["override"] = ", ".join(passed_over)
@@ -116,7 +118,7 @@ class Desk:
             return []
         changed = replace(order, mode=Mode.MANUAL, picked=None, offers_len_max=0, pinned_by=event.by)
         order = self._book.put_order(replace(changed, override=passed_over))
-        detail = {"technician": event.technician, "reason": event.reason}
+        detail = {"technician": event.technician, "said": event.reason}
         if overridden:
             detail["override"] = ", ".join(by_label(overridden))
         self._book.note(order, now, "pinned", event.by, **detail)
@@ -143,9 +145,8 @@ class Desk:
         cheapest = sorted(self._book.live_offers_of(order.order_id), key=lambda o: (o.cost_s, o.offer_id))
         keep = frozenset(offer.offer_id for offer in cheapest[:keep_len])
         revoked = self._moves.revoke_live(order, CloseReason.REVOKED, now, keep)
-        order = self._moves.switch(
-            order, event.mode, now, event.by, event.reason, picked=picked, fallback=event.fallback
-        )
+        said = {"said": event.reason} if event.reason else {}
+        order = self._moves.switch(order, event.mode, now, event.by, said, picked=picked, fallback=event.fallback)
         return [self._moves.tell(order, OrderFact.SWITCHED, now), *revoked]
 
     def check_pick(self, order: Order, picked: UserId, now: float, *, is_told: bool = True) -> None:

@@ -33,6 +33,7 @@ from dispatch.model import (
     IdempotencyRecord,
     Offer,
     Order,
+    OrderReason,
     OrderState,
     SkippedRounds,
     Technician,
@@ -422,7 +423,8 @@ class DispatchEngine:
         outcome = self.cancellation(order, now, staff=event.staff, waive=event.waive)
         if event.fee_fen_max is not None and outcome.fee_fen > event.fee_fen_max:
             raise conflict("fee_changed", f"it costs {outcome.fee_fen} fen now, not {event.fee_fen_max}")
-        return self._moves.call_off(order, outcome, now, event.by, event.reason)
+        reason = OrderReason.CANCELLED_BY_STAFF if event.staff else OrderReason.CANCELLED_BY_CUSTOMER
+        return self._moves.call_off(order, outcome, now, event.by, reason, event.reason)
 
     def cancellation(self, order: Order, now: float, *, staff: bool, waive: bool = False) -> Cancellation:
         """What calling the order off would cost now. Raises ``Conflict`` when it cannot be called off."""
@@ -439,7 +441,8 @@ class DispatchEngine:
         if not orders.can(order, OrderMove.TAKE_BACK) or order.technician is None:
             raise conflict("not_assigned", f"the order is {order.state}: there is nobody to take it from")
         staff_said = event.staff and order.technician != event.by
-        return self._moves.take_back(order, now, event.by, "reassigned", words=event.reason, is_decided=staff_said)[1]
+        why = OrderReason.REASSIGNED
+        return self._moves.take_back(order, now, event.by, why, event.reason, is_decided=staff_said)[1]
 
     def _order_of_a_side(self, order_id: OrderId, by: UserId, *, staff: bool) -> Order:
         order = self._book.orders.get(order_id)
@@ -545,7 +548,7 @@ class DispatchEngine:
             return self._tell_lost(order, now, e.OrderFact.TECHNICIAN_LOST, now) if order.lost_at is None else []
         if who is not None and on_duty:
             self._book.put_technician(replace(who, unheard_since=now))
-        return self._moves.take_back(order, now, SYSTEM, "technician_lost")[1]
+        return self._moves.take_back(order, now, SYSTEM, OrderReason.TECHNICIAN_LOST)[1]
 
     def _overdue(self, id_: str, now: float) -> list[Effect]:
         order, settings = self._book.orders[OrderId(id_)], self._settings.overdue
@@ -555,7 +558,7 @@ class DispatchEngine:
             self._moves.arm(order)
             return [e.JobNews(order, e.News.OVERDUE, now)]
         if overdue.may_be_taken(order, settings):
-            return self._moves.take_back(order, now, SYSTEM, "not_set_out")[1]
+            return self._moves.take_back(order, now, SYSTEM, OrderReason.NOT_SET_OUT)[1]
         self._deadlines.set(overdue.again_at(order, now, settings), Due.OVERDUE, id_)
         return [e.JobNews(order, e.News.OVERDUE, now)]
 

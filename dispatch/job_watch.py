@@ -207,7 +207,7 @@ class JobWatch:
 
 def _detail(event: e.StepTaken, seen: Sighting | None, now: float) -> dict[str, Any]:
     facts = {} if seen is None else _facts(seen, now)
-    said = {"evidence": event.evidence, "override": event.reason if event.staff else ""}
+    said = {"evidence": event.evidence, "said": event.reason if event.staff else ""}
     return facts | {name: text for name, text in said.items() if text}
 
 

@@ -82,6 +82,24 @@ class CancellationStage(StrEnum):
     IN_SERVICE = "in_service"
 
 
+class OrderReason(StrEnum):
+    """Why an order is looked for again, was called off or stayed unfilled: all that its two sides read of it."""
+
+    REASSIGNED = "reassigned"
+    """Taken from its technician: at their own wish, by staff, or because its two sides are kept apart."""
+    TECHNICIAN_LOST = "technician_lost"
+    NOT_SET_OUT = "not_set_out"
+    CANCELLED_BY_CUSTOMER = "cancelled_by_customer"
+    CANCELLED_BY_STAFF = "cancelled_by_staff"
+    NO_SHOW = "no_show"
+    """The customer was not there."""
+    PICKED_REFUSED = "picked_refused"
+    PICKED_UNAVAILABLE = "picked_unavailable"
+    NOBODY_ACCEPTED = "nobody_accepted"
+    NOBODY_AVAILABLE = "nobody_available"
+    NOBODY_ASSIGNED = "nobody_assigned"
+
+
 class Gender(StrEnum):
     """As far as it is needed for a stated preference."""
 
@@ -187,7 +205,10 @@ class Order:
     technician: UserId | None = None
     radius_step: int = 0
     reason: str = ""
-    """Why it was cancelled or stayed unfilled."""
+    """An ``OrderReason``, or empty. Rows of earlier versions may hold what somebody wrote: ``order.reason_of``."""
+    said: str = ""
+    """What ``said_by`` wrote to that: for staff and for who wrote it alone."""
+    said_by: UserId | None = None
     stars: int | None = None
     eta_s: float | None = None
     """Travel estimate of the accepted offer."""

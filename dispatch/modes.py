@@ -14,7 +14,7 @@ from collections.abc import Collection
 
 from core.ids import UserId
 from dispatch import schedule
-from dispatch.model import Mode, Offer, Order
+from dispatch.model import Mode, Offer, Order, OrderReason
 from dispatch.settings import DispatchSettings
 
 
@@ -70,16 +70,16 @@ def keeps(order: Order, mode: Mode, picked: UserId | None, settings: DispatchSet
     return 0 if order.mode is Mode.DIRECTED else offers_len_max(mode, settings)
 
 
-def why_unfilled(order: Order, refused: Collection[UserId]) -> str:
-    """Why the search has failed, as a stable word.
+def why_unfilled(order: Order, refused: Collection[UserId]) -> OrderReason:
+    """Why the search has failed.
 
     Args:
         refused: Who was asked for it and would not.
     """
     match order.mode:
         case Mode.DIRECTED:
-            return "picked_refused" if order.picked in refused else "picked_unavailable"
+            return OrderReason.PICKED_REFUSED if order.picked in refused else OrderReason.PICKED_UNAVAILABLE
         case Mode.MANUAL:
-            return "nobody_assigned"
+            return OrderReason.NOBODY_ASSIGNED
         case Mode.AUTO | Mode.BROADCAST:
-            return "nobody_accepted" if refused else "nobody_available"
+            return OrderReason.NOBODY_ACCEPTED if refused else OrderReason.NOBODY_AVAILABLE

@@ -17,7 +17,7 @@ from dispatch.errors import no_such_order
 from dispatch.events import CloseOffer, CloseReason, Effect, OrderFact
 from dispatch.job_watch import JobWatch
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import Cancellation, Fallback, Mode, Offer, Order, OrderState, RequestState, WorkState
+from dispatch.model import Cancellation, Fallback, Mode, Offer, Order, OrderReason, OrderState, RequestState, WorkState
 from dispatch.news import order_changed, technician_changed
 from dispatch.offer import REFUSALS, OfferMove
 from dispatch.order import JOB_STATES, SETTLED_STATES, OrderMove
@@ -66,20 +66,24 @@ class Moves:
     def move(
         self, order: Order, move: OrderMove, now: float, by: UserId, detail: dict[str, Any] | None = None, **facts: Any
     ) -> Order:
-        """Move an order; ``facts`` are other fields that change with it, ``detail`` is for its history."""
+        """Move an order; ``facts`` are other fields that change with it, ``detail`` is for its history.
+
+        In a history ``reason`` is a word of ours, and ``said`` what somebody wrote.
+        """
         request = order.time_request
         if request is not None and request.state is RequestState.PENDING:
             facts["time_request"] = replace(request, state=RequestState.DROPPED)
         facts = {"overdue_at": None, "down_s": 0.0} | facts  # each state has its own time
+        if "reason" in facts:
+            facts = {"said": "", "said_by": None} | facts  # what was said belongs to the reason before
         if order.state is OrderState.MATCHING:
             facts["skipped"] = self._matchmaker.skipped.get(order.order_id)
         if move in (OrderMove.ASSIGN, OrderMove.GIVE_UP):
             facts["released_stage"] = None  # somebody else has it, or nobody could be found
         order = orders.advance(order, move, now, self._book.story(order.order_id), **facts)
         order = self._book.put_order(order)
-        if facts.get("reason"):
-            detail = {**(detail or {}), "reason": facts["reason"]}
-        self._book.note(order, now, _NOTED_AS.get(move, order.state), by, **(detail or {}))
+        why = {name: facts[name] for name in ("reason", "said") if facts.get(name)}
+        self._book.note(order, now, _NOTED_AS.get(move, order.state), by, **{**(detail or {}), **why})
         self.arm(order)
         if move is OrderMove.ASSIGN:
             self._count_work(order, now)
@@ -135,10 +139,11 @@ class Moves:
         outcome: Cancellation,
         now: float,
         by: UserId,
-        reason: str,
+        reason: OrderReason,
+        said: str = "",
         detail: Mapping[str, Any] | None = None,
     ) -> list[Effect]:
-        """End an order at this cost: its offers are withdrawn and its technician is free."""
+        """End an order at this cost: its offers are withdrawn and its technician is free. ``by`` said ``said``."""
         effects = self.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
         who = self._book.technicians.get(order.technician) if order.technician is not None else None
@@ -147,7 +152,13 @@ class Moves:
         cost = {"stage": outcome.stage, "fee_fen": outcome.fee_fen, "refund_fen": outcome.refund_fen}
         outcome = replace(outcome, rises_at=None)
         order = self.move(
-            order, OrderMove.CANCEL, now, by, {**(detail or {}), **cost}, reason=reason, cancellation=outcome
+            order,
+            OrderMove.CANCEL,
+            now,
+            by,
+            {**(detail or {}), **cost},
+            cancellation=outcome,
+            **_why(reason, said, by),
         )
         if was_job is not None:
             effects.extend(self.free(was_job, order, now))
@@ -173,10 +184,12 @@ class Moves:
         if not self._deadlines.has(Due.ALIVE, ""):
             self._deadlines.set(since + ALIVE_EVERY_S, Due.ALIVE, "")
 
-    def switch(self, order: Order, mode: Mode, now: float, by: UserId, why: str = "", **facts: Any) -> Order:
+    def switch(
+        self, order: Order, mode: Mode, now: float, by: UserId, detail: Mapping[str, Any] | None = None, **facts: Any
+    ) -> Order:
         """Let an order in matching, a scheduled one or an unfilled one, be looked for in another mode, from now on."""
         move = OrderMove.REOPEN if order.state is OrderState.UNFILLED else OrderMove.SWITCH
-        detail = {"mode": mode.value} | ({"reason": why} if why else {})
+        detail = {**(detail or {}), "mode": mode.value}
         if facts.get("picked") is not None:
             detail["technician"] = facts["picked"]
         order = self._postpone(order, now, by)
@@ -201,7 +214,14 @@ class Moves:
         return self.move(order, OrderMove.POSTPONE, now, by)
 
     def take_back(
-        self, order: Order, now: float, by: UserId, why: str, *, words: str | None = None, is_decided: bool = False
+        self,
+        order: Order,
+        now: float,
+        by: UserId,
+        reason: OrderReason,
+        said: str = "",
+        *,
+        is_decided: bool = False,
     ) -> tuple[Order, list[Effect]]:
         """Take an order from its technician, who is not asked for it again, and look for another.
 
@@ -209,23 +229,26 @@ class Moves:
         the first refusal is over, and anybody may be asked. A customer who wanted nobody else gets nobody.
 
         Args:
-            why: What has ended it, as a stable word.
-            words: What people read of that, if not the word.
+            reason: What has ended it.
+            said: What ``by`` wrote to that.
             is_decided: Staff want somebody else to have it, whatever its customer chose before.
         """
-        was, told = order.mode, why if words is None else words
-        order, freed = self.release(order, schedule.taking_back(order, now, self._settings.schedule), now, by, told)
+        was = order.mode
+        move = schedule.taking_back(order, now, self._settings.schedule)
+        order, freed = self.release(order, move, now, by, reason, said)
         effects = [self.tell(order, OrderFact.REASSIGNED, now, lost_by=order.lost_by[-1]), *freed]
         if was is Mode.DIRECTED and order.fallback is Fallback.CANCEL and not is_decided:
-            effects.extend(self._call_off_unserved(order, now, why))
+            effects.extend(self._call_off_unserved(order, now, reason))
         elif was in (Mode.DIRECTED, Mode.MANUAL):
-            order = self.switch(order, Mode.AUTO, now, by, reason=why)
+            order = self.switch(order, Mode.AUTO, now, by, **_why(reason, said, by))
             effects.append(self.tell(order, OrderFact.SWITCHED, now))
         self._matchmaker.want()
         return self._book.orders[order.order_id], effects
 
-    def release(self, order: Order, move: OrderMove, now: float, by: UserId, reason: str) -> tuple[Order, list[Effect]]:
-        """Take an order from its technician by ``move``; what follows is the caller's."""
+    def release(
+        self, order: Order, move: OrderMove, now: float, by: UserId, reason: OrderReason, said: str = ""
+    ) -> tuple[Order, list[Effect]]:
+        """Take an order from its technician by ``move``; what follows is the caller's. ``by`` said ``said``."""
         lost_by = order.technician
         assert lost_by is not None  # noqa: S101 - the caller has looked
         self._book.refuse(order.order_id, lost_by)
@@ -246,7 +269,7 @@ class Moves:
             pinned_by=None,
             override=(),
             lost_by=(*(user for user in order.lost_by if user != lost_by), lost_by),
-            reason=reason,
+            **_why(reason, said, by),
         )
         return order, self.free(lost_by, order, now)
 
@@ -268,12 +291,12 @@ class Moves:
         if order.mode is Mode.DIRECTED and order.fallback is Fallback.CANCEL:
             return self._call_off_unserved(order, now, why)
         if order.mode is Mode.DIRECTED:
-            order = self.switch(order, Mode.AUTO, now, SYSTEM, why)
+            order = self.switch(order, Mode.AUTO, now, SYSTEM, {"reason": why.value})
             return [self.tell(order, OrderFact.SWITCHED, now)]
-        order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why)
+        order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why.value)
         return [self.tell(order, OrderState.UNFILLED, now)]
 
-    def _call_off_unserved(self, order: Order, now: float, why: str) -> list[Effect]:
+    def _call_off_unserved(self, order: Order, now: float, why: OrderReason) -> list[Effect]:
         """Its customer wanted only somebody who does not come."""
         return self.call_off(order, cancellation.unserved(order, now, self._settings.cancellation), now, SYSTEM, why)
 
@@ -286,7 +309,7 @@ class Moves:
     def next_best(self, offer: Offer, what: str, who: UserId, now: float) -> list[Effect]:
         """An offer came to nothing: free its technician and go on to the next, or end the search."""
         order = self._book.orders[offer.order_id]
-        detail = {"reason": offer.reason} if offer.reason else {}
+        detail = {"said": offer.reason} if offer.reason else {}
         self._book.note(order, now, what, who, offer=offer.offer_id, technician=offer.technician, **detail)
         effects = self.free(offer.technician, order, now)
         self._matchmaker.want()
@@ -344,3 +367,8 @@ class Moves:
             return [technician_changed(book, known, "bookings", now, self._settings.rating)] if told else []
         who = technician.advance(known, _WORK_MOVES[work], now, book.story(order.order_id))
         return [technician_changed(book, book.put_technician(who), "work", now, self._settings.rating)]
+
+
+def _why(reason: OrderReason, said: str, by: UserId) -> dict[str, Any]:
+    """The facts of an order that say why, for everybody concerned and for staff."""
+    return {"reason": reason.value, "said": said, "said_by": by if said else None}

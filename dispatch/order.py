@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from dispatch.errors import ImpossibleMove
-from dispatch.model import Order, OrderState
+from dispatch.model import Order, OrderReason, OrderState
 
 
 class OrderMove(StrEnum):
@@ -104,6 +104,8 @@ JOB_STATES: Final = frozenset({_S.ASSIGNED, _S.EN_ROUTE, _S.ARRIVED, _S.IN_SERVI
 SETTLED_STATES: Final = frozenset({_S.CONFIRMED, _S.CANCELLED, _S.UNFILLED})
 """States that dispatch itself never leaves; staff may reopen an unfilled order."""
 
+_REASONS: Final = frozenset(OrderReason)
+
 
 def can(order: Order, move: OrderMove) -> bool:
     """Whether the table has this arrow."""
@@ -118,6 +120,16 @@ def is_booking(order: Order) -> bool:
 def is_job(order: Order) -> bool:
     """Whether the order keeps its technician busy now."""
     return order.state in JOB_STATES and order.freed_at is None and not is_booking(order)
+
+
+def is_coming(order: Order) -> bool:
+    """Whether its technician is about to set out or on the way: only then does a travel time say anything."""
+    return order.state in (OrderState.ASSIGNED, OrderState.EN_ROUTE) and not is_booking(order)
+
+
+def reason_of(order: Order) -> OrderReason | None:
+    """The stable word why it is as it is, None for none: never what somebody wrote."""
+    return OrderReason(order.reason) if order.reason in _REASONS else None
 
 
 def advance(order: Order, move: OrderMove, now: float, story: Sequence[str] = (), **facts: Any) -> Order:

@@ -13,7 +13,7 @@ from dispatch.book import Book, in_order, pick_of
 from dispatch.errors import conflict
 from dispatch.events import Effect, JobNews, News, PairBlockChanged, PairBlockCopied, PairBlocked, PairUnblocked
 from dispatch.matchmaker import Matchmaker
-from dispatch.model import BlockMark, BlockSide, Order, OrderState, PairBlock
+from dispatch.model import BlockMark, BlockSide, Order, OrderReason, OrderState, PairBlock
 from dispatch.moves import SYSTEM, Moves
 from dispatch.order import JOB_STATES, SETTLED_STATES, is_booking
 from dispatch.problem import Exclusion
@@ -148,8 +148,8 @@ class PairBlocks:
         """Take a booked order from its technician; who has caused that bears what calling it off costs."""
         if mark.side is BlockSide.CUSTOMER and not mark.by_staff:
             order = self._book.put_order(cancellation.released(order, now, self._settings.cancellation))
-        # In no other words than for one who is not there, which both read: nobody learns who has blocked whom.
-        return self._moves.take_back(order, now, by, "picked_unavailable", words="")[1]
+        # The reason of every order that is taken from somebody: nobody learns who has blocked whom.
+        return self._moves.take_back(order, now, by, OrderReason.REASSIGNED)[1]
 
     def _tell(self, order: Order, by: UserId, now: float) -> Effect:
         """Staff hear of an accepted order and may give it to somebody else."""

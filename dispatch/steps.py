@@ -13,7 +13,7 @@ from dispatch.errors import OVER, conflict, no_such_order
 from dispatch.events import Effect
 from dispatch.exclusions import Moment
 from dispatch.job_watch import JobWatch
-from dispatch.model import CancellationStage, Order, OrderState
+from dispatch.model import CancellationStage, Order, OrderReason, OrderState
 from dispatch.moves import Moves
 from dispatch.order import PATH, STEPS, OrderMove
 from dispatch.settings import DispatchSettings
@@ -121,4 +121,4 @@ class Steps:
             raise conflict("step_out_of_order", f"the order is {order.state}: arrived comes before no_show")
         detail = self._watch.proof_of_waiting(order, event, now)
         outcome = cancellation.quote(order, now, self._settings.cancellation, CancellationStage.NO_SHOW)
-        return self._moves.call_off(order, outcome, now, event.by, cancellation.NO_SHOW, detail)
+        return self._moves.call_off(order, outcome, now, event.by, OrderReason.NO_SHOW, detail=detail)

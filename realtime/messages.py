@@ -428,7 +428,26 @@ class OrderView(Struct, tag="order", frozen=True, omit_defaults=True):
     eta_s: DurationS | UnsetType = UNSET
     waits_until: EpochS | UnsetType = UNSET
     """While arrived: until when the technician waits for an absent customer."""
-    reason: Word | UnsetType = UNSET
+    reason: (
+        Literal[
+            "reassigned",
+            "technician_lost",
+            "not_set_out",
+            "cancelled_by_customer",
+            "cancelled_by_staff",
+            "no_show",
+            "picked_refused",
+            "picked_unavailable",
+            "nobody_accepted",
+            "nobody_available",
+            "nobody_assigned",
+        ]
+        | UnsetType
+    ) = UNSET
+    """Why it is looked for again, was called off or stayed unfilled."""
+    said: Text | UnsetType = UNSET
+    """What `said_by` wrote to that; for staff and for who wrote it."""
+    said_by: Id | UnsetType = UNSET
     cancellation: CancellationView | UnsetType = UNSET
     """What calling it off has cost."""
     mode: Word | UnsetType = UNSET

@@ -33,7 +33,7 @@ class EndpointSettings:
     cities: tuple[str, ...] = ()
     """Only events of these cities; empty for all of the tenant."""
     details: bool = False
-    """Whether contact and address stand in the events."""
+    """Whether contact, address and what people wrote (`said`) stand in the events."""
     secret_env: str = ""
     """Name of the environment variable that holds the secret of the signature, at least 32 bytes. Several, one a line,
     each sign: that is how a secret is changed."""

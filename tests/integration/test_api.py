@@ -572,6 +572,8 @@ async def test_a_customer_picks_by_card_and_ops_give_the_order_to_another(tmp_pa
         path = f"/v1/orders/{placed['order']}"
         given = {"technician": "tec_1", "reason": "the customer telephoned"}
         assert await _problem(server, "POST", f"{path}/assign", customer, given) == (403, "forbidden")
+        blank = {"technician": "tec_1", "reason": "  "}
+        assert await _problem(server, "POST", f"{path}/assign", ops, blank) == (422, "invalid")
         status, given_order, _ = await server.call("POST", f"{path}/assign", ops, given)
         assert (status, given_order["state"], given_order["mode"]) == (200, "assigned", "manual")
         assert (await far.until("offer.closed"))["reason"] == "taken"
@@ -626,7 +628,7 @@ async def test_a_customer_is_told_of_coming_near_and_steps_need_the_place(tmp_pa
         assert (await server.call("POST", path, ops, body))[1]["result"]["state"] == "in_service"
         timeline = (await server.call("GET", f"/v1/orders/{placed}/timeline", ops))[1]["events"]
         details = {event["what"]: event.get("detail", {}) for event in timeline}
-        assert details["in_service"]["override"] == "the phone is broken"
+        assert details["in_service"]["said"] == "the phone is broken"
         assert details["arrived"]["distance_m"] == pytest.approx(15, abs=1)
 
 

@@ -167,7 +167,7 @@ def test_a_cancel_takes_the_live_offer_back_and_frees_the_technician() -> None:
     offer = world.offer_of("tina")
     effects = world.feed(e.OrderCancelled(order.order_id, ANNA, "changed my mind"))
     assert heard(effects) == [
-        tells("cancelled", order__reason="changed my mind"),
+        tells("cancelled", order__reason="cancelled_by_customer", order__said="changed my mind"),
         closes("tina", CloseReason.CANCELLED),
     ]
     assert refused(world, e.OfferAccepted(offer.offer_id, UserId("tina"))) == "order_cancelled"

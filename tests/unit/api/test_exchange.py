@@ -7,7 +7,7 @@ import pytest
 
 from api import bodies
 from api.errors import MESSAGE_LEN_MAX, problem, status_of, undecodable
-from api.exchange import Param, Request, check_query, number, whole
+from api.exchange import Param, Request, check_query, check_said, number, whole
 from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, Refused, Unavailable
 
 
@@ -28,6 +28,14 @@ def test_a_missing_number_is_its_default_or_refused() -> None:
 def test_a_whole_number_out_of_bounds_or_none_is_refused(text: str) -> None:
     with pytest.raises(Invalid):
         whole(Request(0, query={"limit": text}), "limit", 1, 100, 50)
+
+
+@pytest.mark.parametrize("text", ["", " ", "\t\u3000 "])
+def test_blanks_are_no_reason(text: str) -> None:
+    with pytest.raises(Invalid, match="staff say why") as caught:
+        check_said(text, "staff say why")
+    assert caught.value.field == "reason"
+    check_said(f"{text}x", "staff say why")
 
 
 @pytest.mark.parametrize(

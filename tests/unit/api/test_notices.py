@@ -61,6 +61,17 @@ def test_contact_and_address_are_there_only_when_asked_for() -> None:
     assert {"contact_name", "contact_phone", "location"} <= set(msgspec.json.decode(notice.body)["order"])
 
 
+def test_what_somebody_wrote_goes_outside_only_when_asked_for() -> None:
+    order = make_order(state=OrderState.CANCELLED, reason="cancelled_by_staff", said="drunk again", said_by="ops_1")
+    cancelled = events.OrderChanged(order, OrderState.CANCELLED)
+    (notice,) = made({}, cancelled)
+    assert msgspec.json.decode(notice.body)["order"]["reason"] == "cancelled_by_staff"
+    assert not {"said", "said_by"} & set(msgspec.json.decode(notice.body)["order"])
+    (notice,) = made({"details": True}, cancelled)
+    told = msgspec.json.decode(notice.body)["order"]
+    assert (told["said"], told["said_by"]) == ("drunk again", "ops_1")
+
+
 def test_the_same_change_has_the_same_id_and_no_two_share_one() -> None:
     assigned = events.OrderChanged(make_order(state=OrderState.ASSIGNED), OrderState.ASSIGNED)
     ids = [notice.event_id for notice in made({}, PLACED, assigned, PLACED)]

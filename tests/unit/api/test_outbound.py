@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -13,9 +13,9 @@ from core.ids import CityId, DeviceId, IncidentId, OfferId, OrderId, TenantId, U
 from core.outbox import Stream
 from core.principal import Role
 from dispatch import events
-from dispatch.model import Fallback, Gender, Mode, Offer, OfferState, Order, OrderState, Site, Technician
+from dispatch.model import Fallback, Gender, Mode, Offer, OfferState, Order, OrderReason, OrderState, Site, Technician
 from geo.point import Frame, LatLng
-from realtime.messages import ReliableMessage, SosAck
+from realtime.messages import OrderView, ReliableMessage, SosAck
 from safety import events as safety_events
 from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState, Target
 
@@ -220,3 +220,54 @@ def test_only_staff_hear_how_an_order_was_picked_and_given() -> None:
         for user, message in told.items():
             seen = {name: message[name] for name in names if name in message}
             assert seen == (facts if user.startswith("ops") else {})
+
+
+WORDS = "she is a creep"
+
+
+@pytest.mark.parametrize("writer", [CUSTOMER, TECHNICIAN, UserId("ops_1"), UserId("ops_9")])
+@pytest.mark.parametrize("state", [OrderState.CANCELLED, OrderState.ASSIGNED])
+def test_what_somebody_wrote_is_for_staff_and_for_who_wrote_it_alone(writer: UserId, state: OrderState) -> None:
+    order = replace(
+        ORDER, state=state, technician=TECHNICIAN, reason="cancelled_by_customer", said=WORDS, said_by=writer
+    )
+    told = _told(events.OrderChanged(order, state, RECORD, None, UserId("tec_9")))
+    assert {user for user, message in told.items() if WORDS in str(message)} == {"ops_1", "ops_2", writer} & set(told)
+    assert {user for user, message in told.items() if "said_by" in message} == {"ops_1", "ops_2", writer} & set(told)
+    assert {user: message["reason"] for user, message in told.items()} == {
+        "ops_1": "cancelled_by_customer",
+        "ops_2": "cancelled_by_customer",
+        CUSTOMER: "cancelled_by_customer",
+        TECHNICIAN: "cancelled_by_customer",
+        "tec_9": "reassigned",
+    }
+
+
+def test_who_gave_an_order_away_is_not_quoted_to_its_customer_nor_to_who_has_it_now() -> None:
+    order = replace(ORDER, reason="reassigned", said=WORDS, said_by=TECHNICIAN)
+    for technician in (None, UserId("tec_2")):
+        now = replace(order, technician=technician)
+        told = _told(events.OrderChanged(now, events.OrderFact.REASSIGNED, None, None, TECHNICIAN))
+        assert {user for user, message in told.items() if WORDS in str(message)} == {"ops_1", "ops_2"}
+        assert told[CUSTOMER]["reason"] == "reassigned"
+
+
+def test_words_that_an_earlier_version_stored_as_the_reason_are_nobodys() -> None:
+    order = replace(ORDER, state=OrderState.CANCELLED, technician=TECHNICIAN, reason=WORDS)
+    for message in _told(events.OrderChanged(order, order.state, RECORD)).values():
+        assert "reason" not in message
+        assert WORDS not in str(message)
+
+
+def test_the_wire_knows_each_reason_that_an_order_may_have_and_no_other() -> None:
+    (kind,) = [field.type for field in msgspec.structs.fields(OrderView) if field.name == "reason"]
+    words = {word for part in get_args(kind) for word in get_args(part)}
+    assert words == {reason.value for reason in OrderReason}
+
+
+@pytest.mark.parametrize("state", list(OrderState))
+def test_an_order_says_how_far_off_its_technician_is_only_until_they_are_there(state: OrderState) -> None:
+    order = replace(ORDER, state=state, technician=TECHNICIAN, eta_s=301.2345678)
+    told = _told(events.OrderChanged(order, state, RECORD))
+    is_coming = state in (OrderState.ASSIGNED, OrderState.EN_ROUTE)
+    assert {message.get("eta_s") for message in told.values()} == {301.2 if is_coming else None}

@@ -90,6 +90,38 @@ def test_a_customer_reads_their_own_order_however_old() -> None:
     assert _knows(_sent(_Kept(), _who(CUSTOMER, Role.CUSTOMER), body))
 
 
+@pytest.mark.parametrize("writer", [CUSTOMER, TECHNICIAN, "ops_1"])
+def test_old_words_are_read_again_by_staff_and_by_who_wrote_them_alone(writer: str) -> None:
+    words = "she is a creep"
+    order = replace(JOB, reason="reassigned", said=words, said_by=UserId(writer))
+    kept = _Kept()
+    kept.kept = JOB
+    readers = (
+        _who("ops_1", Role.OPS), _who("ops_2", Role.OPS), _who(CUSTOMER, Role.CUSTOMER), TEC,
+        _who("ops_1", Role.CUSTOMER), _who("ops_2", Role.OPS, city=CityId("shanghai")),
+    )  # fmt: skip
+    sides = {Reader.CUSTOMER: CUSTOMER, Reader.TECHNICIAN: TECHNICIAN}
+    for reader in Reader:
+        body = msgspec.json.encode(order_view(order, reader, Frame.GCJ02, RECORD, 4.5))
+        for who in readers:
+            again = _sent(kept, who, body)
+            may = who.user == writer or (who.holds(Role.OPS) and CITY in who.cities)
+            is_there = reader is Reader.STAFF or sides.get(reader) == writer
+            assert (words in str(again)) is (may and is_there)
+            assert again["reason"] == "reassigned"
+
+
+def test_words_in_place_of_a_reason_in_a_row_of_an_earlier_version_are_for_staff_alone() -> None:
+    kept = _Kept()
+    kept.kept = JOB
+    fields = json.loads(msgspec.json.encode(order_view(JOB, Reader.CUSTOMER, Frame.GCJ02, RECORD, 4.5)))
+    body = json.dumps(fields | {"reason": "she is a creep"}, separators=(",", ":")).encode()
+    rows = ReplayedRows(cast(Any, kept), cast(Any, kept))
+    for who in (_who(CUSTOMER, Role.CUSTOMER), TEC):
+        assert "reason" not in json.loads(rows.current(who, body))
+    assert rows.current(_who("ops_1", Role.OPS), body) == body
+
+
 def test_an_incident_tells_somebody_who_may_not_see_it_now_only_that_it_was() -> None:
     case = replace(INCIDENT, note="behind the Secret door")
     ring = msgspec.json.encode(incident_view(case, Frame.GCJ02, NOW, None, "near"))

@@ -140,6 +140,17 @@ def test_a_technician_who_was_freed_after_the_job_has_its_order_without_the_addr
     assert [(order.order, order.state) for order in snapshot.orders] == [("ord_0", "finished")]
 
 
+@pytest.mark.parametrize("user", ["cus_1", "tec_1", "ops_1"])
+@pytest.mark.parametrize("writer", ["cus_1", "tec_1", "tec_2", "ops_2"])
+def test_a_snapshot_holds_what_somebody_wrote_for_staff_and_for_who_wrote_it_alone(user: str, writer: str) -> None:
+    order = replace(ORDER, reason="reassigned", said="a creep", said_by=UserId(writer))
+    role = {"cus_1": Role.CUSTOMER, "tec_1": Role.TECHNICIAN, "ops_1": Role.OPS}[user]
+    (shown,) = _build(_open_things(shenzhen=_Dispatch([order])), _who(UserId(user), role)).orders
+    assert shown.reason == "reassigned"
+    assert (shown.said == "a creep") is (user in (writer, "ops_1"))
+    assert ("a creep" in msgspec.json.encode(shown).decode()) is (user in (writer, "ops_1"))
+
+
 def test_a_consoles_cities_are_merged_by_time() -> None:
     here, there = _numbered(6)[::2], [replace(order, city=OTHER_CITY) for order in _numbered(6)[1::2]]
     things = _open_things(shenzhen=_Dispatch(here), beijing=_Dispatch(there))

@@ -42,7 +42,7 @@ def test_a_waiting_order_waits_for_its_new_lead_time_over_a_restart() -> None:
     w.tick(HOUR)
     assert w.order(order.order_id).state is OrderState.MATCHING
     told = next(x for x in w.ledger.events if x.what == "rescheduled")
-    assert told.detail == {"from_at": T0 + 3 * HOUR, "to_at": T0 + 2 * HOUR, "reason": "later"}
+    assert told.detail == {"from_at": T0 + 3 * HOUR, "to_at": T0 + 2 * HOUR, "said": "later"}
 
 
 def test_one_that_is_looked_for_withdraws_its_offers_and_asks_again_for_the_new_time() -> None:

@@ -170,7 +170,7 @@ def test_ops_override_with_a_reason_that_stays_in_the_history_and_nobody_else_do
     assert code(world, order, Step.EN_ROUTE, by=OPS) == "not_found"
     world.feed(e.StepTaken(order.order_id, OPS, Step.EN_ROUTE, staff=True, reason="phone broken"))
     told = next(event for event in world.ledger.events if event.what == "en_route")
-    assert (told.who, told.detail["override"]) == (OPS, "phone broken")
+    assert (told.who, told.detail["said"]) == (OPS, "phone broken")
 
 
 def test_an_inaccurate_position_is_no_evidence() -> None:

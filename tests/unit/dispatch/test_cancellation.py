@@ -91,7 +91,13 @@ def test_cancelling_stores_and_tells_what_the_preview_said() -> None:
     assert tells("cancelled", order__cancellation=promised) in effects
     assert world.ledger.orders[order.order_id].cancellation == promised
     told = next(event for event in world.ledger.events if event.what == "cancelled")
-    assert told.detail == {"stage": "assigned_late", "fee_fen": 3_200, "refund_fen": 28_800, "reason": "ill"}
+    assert told.detail == {
+        "stage": "assigned_late",
+        "fee_fen": 3_200,
+        "refund_fen": 28_800,
+        "reason": "cancelled_by_customer",
+        "said": "ill",
+    }
 
 
 def test_a_fee_that_has_risen_since_the_preview_is_not_charged_unasked() -> None:

@@ -75,7 +75,7 @@ def test_only_its_technician_or_staff_with_a_reason_say_it() -> None:
     with pytest.raises(NotFound):
         world.feed(e.StepTaken(order.order_id, UserId("ben"), Step.DEPARTED_SAFE))
     world.feed(e.StepTaken(order.order_id, OPS, Step.DEPARTED_SAFE, staff=True, reason="phoned her"))
-    assert [detail["override"] for detail in departures(world)] == ["phoned her"]
+    assert [detail["said"] for detail in departures(world)] == ["phoned her"]
 
 
 def test_other_steps_of_a_confirmed_order_are_no_news() -> None:

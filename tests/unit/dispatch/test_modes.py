@@ -298,7 +298,7 @@ def test_staff_give_an_order_to_somebody_without_asking_them() -> None:
     assert (now.state, now.pinned_by) == (OrderState.ASSIGNED, OPS)
     assert now.eta_s == pytest.approx(360.0, abs=1.0)
     line = world.ledger.events[-1]
-    assert (line.what, line.who, line.detail["reason"]) == ("assigned", OPS, "the customer asked")
+    assert (line.what, line.who, line.detail["said"]) == ("assigned", OPS, "the customer asked")
     assert give(world, order, "t3") == []
     world.restart()
     world.steps(order, *ALL_STEPS)

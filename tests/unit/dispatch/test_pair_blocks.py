@@ -110,7 +110,10 @@ def test_a_booked_order_is_released_by_a_block_where_the_platform_wants_it_so(re
     if not releases:
         assert w.order(later.order_id).technician == LI
         return
-    assert heard(effects) == [tells("reassigned", previous_technician="tec_li", order__reason=""), asks("tec_wu")]
+    assert heard(effects) == [
+        tells("reassigned", previous_technician="tec_li", order__reason="reassigned"),
+        asks("tec_wu"),
+    ]
     w.accept("tec_wu")
     w.feed(e.PairUnblocked(ANNA, LI, BlockSide.CUSTOMER, ANNA))
     w.feed(e.OrderCancelled(later.order_id, ANNA))
@@ -204,7 +207,7 @@ def test_who_wanted_nobody_else_and_blocks_them_has_called_the_order_off(side: B
     assert ended.state is OrderState.CANCELLED
     assert ended.cancellation is not None
     assert (ended.cancellation.fee_fen, ended.cancellation.fee_fen + ended.cancellation.refund_fen) == (fee_fen, 32_000)
-    assert ended.reason == "picked_unavailable"  # whoever has blocked whom
+    assert ended.reason == "reassigned"  # whoever has blocked whom
 
 
 @pytest.mark.parametrize("side", SIDES)
