@@ -193,7 +193,8 @@ def main() -> dict[str, Any]:
             used_s = cpu_s(server.pid) - used_s
             load.go(Phase(1, SETTLE_RATE_PER_S))
             settled = load.result()
-            assert settled.verdicts.get("live") == CONNECTIONS, settled.verdicts
+            # What phones whose pings were shed repeat may still come in between: more, never fewer.
+            assert settled.verdicts.get("live", 0) >= CONNECTIONS, settled.verdicts
             check_index(server, users, settled)
         found = bench.load
         assert len(found.sos_ack_s) == CALLERS, "an SOS was not acknowledged"
