@@ -142,8 +142,13 @@ class Moves:
         reason: OrderReason,
         said: str = "",
         detail: Mapping[str, Any] | None = None,
+        said_by: UserId | None = None,
     ) -> list[Effect]:
-        """End an order at this cost: its offers are withdrawn and its technician is free. ``by`` said ``said``."""
+        """End an order at this cost: its offers are withdrawn and its technician is free.
+
+        Args:
+            said: What ``said_by`` wrote to it, or ``by`` if that is None.
+        """
         effects = self.revoke_live(order, CloseReason.CANCELLED, now)
         was_job = order.technician if order.state in JOB_STATES else None
         who = self._book.technicians.get(order.technician) if order.technician is not None else None
@@ -158,7 +163,7 @@ class Moves:
             by,
             {**(detail or {}), **cost},
             cancellation=outcome,
-            **_why(reason, said, by),
+            **_why(reason, said, said_by or by),
         )
         if was_job is not None:
             effects.extend(self.free(was_job, order, now))
@@ -238,7 +243,7 @@ class Moves:
         order, freed = self.release(order, move, now, by, reason, said)
         effects = [self.tell(order, OrderFact.REASSIGNED, now, lost_by=order.lost_by[-1]), *freed]
         if was is Mode.DIRECTED and order.fallback is Fallback.CANCEL and not is_decided:
-            effects.extend(self._call_off_unserved(order, now, reason))
+            effects.extend(self._call_off_unserved(order, now, reason, said, by))
         elif was in (Mode.DIRECTED, Mode.MANUAL):
             order = self.switch(order, Mode.AUTO, now, by, **_why(reason, said, by))
             effects.append(self.tell(order, OrderFact.SWITCHED, now))
@@ -296,9 +301,12 @@ class Moves:
         order = self.move(order, OrderMove.GIVE_UP, now, SYSTEM, reason=why.value)
         return [self.tell(order, OrderState.UNFILLED, now)]
 
-    def _call_off_unserved(self, order: Order, now: float, why: OrderReason) -> list[Effect]:
+    def _call_off_unserved(
+        self, order: Order, now: float, why: OrderReason, said: str = "", said_by: UserId | None = None
+    ) -> list[Effect]:
         """Its customer wanted only somebody who does not come."""
-        return self.call_off(order, cancellation.unserved(order, now, self._settings.cancellation), now, SYSTEM, why)
+        outcome = cancellation.unserved(order, now, self._settings.cancellation)
+        return self.call_off(order, outcome, now, SYSTEM, why, said, said_by=said_by)
 
     # -- offers ---------------------------------------------------------------------------------------------
 

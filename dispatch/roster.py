@@ -64,12 +64,13 @@ class Roster:
         if done is not None and done.state is not OrderState.FINISHED:
             done = None
         duty = event.duty
-        if duty is DutyState.OFF and done is None and (job_id is not None or who.duty is DutyState.ENDING):
+        in_job = job_id is not None and (done is None or self._has_next(event.technician, now))
+        if duty is DutyState.OFF and (in_job or who.duty is DutyState.ENDING):
             duty = DutyState.ENDING  # nobody leaves a customer; the wish is kept
-        if who.duty is duty:
-            return []
-        self._refuse_duty(who, duty)
         # Whoever has finished and goes on or off duty has left, whether they said so or not.
+        if who.duty is duty:
+            return [] if done is None else self._moves.let_go(done, now)
+        self._refuse_duty(who, duty)
         effects = [] if done is None else self._moves.let_go(done, now)
         effects += self._moves.withdraw_offer(event.technician, now)
         return [*effects, *self._change_duty(event.technician, duty, now)]
@@ -87,9 +88,12 @@ class Roster:
 
     def _has_work(self, user: UserId, now: float) -> bool:
         """Whether they are in a job, or have one next that they would lose if they left duty now."""
+        return user in self._book.job_of or self._has_next(user, now)
+
+    def _has_next(self, user: UserId, now: float) -> bool:
         book, next_s = self._book, self._settings.lost.booked_check_s
         booked = (book.orders[order_id].booked_for for order_id in book.bookings_of.get(user, ()))
-        return user in book.job_of or any(at is not None and at - now <= next_s for at in booked)
+        return any(at is not None and at - now <= next_s for at in booked)
 
     def _change_duty(self, user: UserId, duty: DutyState, now: float) -> list[Effect]:
         book = self._book

@@ -91,6 +91,7 @@ def test_who_wanted_nobody_else_gets_everything_back_and_reads_the_true_reason(
     assert reasons(world) == [("take_back", why), ("cancelled", why)]
     ended = world.order(order.order_id)
     assert ended.cancellation == Cancellation(CancellationStage.UNASSIGNED, 0, 32_000, 0)
+    assert (ended.said, ended.said_by) == ((words, TINA) if words else ("", None))
 
 
 def test_staff_who_take_it_from_the_pick_want_somebody_else_whatever_the_customer_chose() -> None:

@@ -149,3 +149,16 @@ def test_staff_cannot_give_a_job_of_now_to_who_is_leaving_and_idle_people_leave_
     with pytest.raises(Conflict) as caught:
         world.feed(e.DutySet(BEN, DutyState.ENDING))
     assert caught.value.code == "not_on_duty"
+
+
+@pytest.mark.parametrize("asked_before", [True, False])
+def test_leaving_said_once_the_job_is_finished_keeps_what_follows_it(asked_before: bool) -> None:
+    world = World()
+    running, following = with_one_to_follow(world)
+    if asked_before:
+        leaves(world)
+    world.steps(running, Step.FINISHED)
+    leaves(world)
+    assert duty(world) is DutyState.ENDING
+    world.steps(following, *ALL_STEPS)
+    assert duty(world) is DutyState.OFF
