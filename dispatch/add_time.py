@@ -6,6 +6,7 @@ from typing import Final
 
 from core.errors import Conflict, Invalid
 from dispatch.calendar import Block, BlockKind, ends_at
+from dispatch.endings import begun_at
 from dispatch.errors import conflict
 from dispatch.model import Order, OrderState
 from dispatch.problem import Exclusion
@@ -70,12 +71,11 @@ def longer(
         )
     if added_s > room.s:
         raise _clash(fits_min, room, is_staff=is_staff)
-    started_at = order.started_at if order.started_at is not None else order.changed_at
     if price_fen is None:
         price_fen = (2 * order.service_fen * round(added_s) + round(order.duration_s)) // (2 * round(order.duration_s))
     return replace(
         order,
-        duration_s=ends_at(order, now) + added_s - started_at,
+        duration_s=ends_at(order, now) + added_s - begun_at(order),
         added_s=order.added_s + added_s,
         service_fen=order.service_fen + price_fen,
     )

@@ -4,6 +4,7 @@ A booked job begins later. A job that is being done stands there too, for the ot
 job itself, and may offer what follows it without a buffer.
 """
 
+from dispatch.endings import agreed_end_at, begun_at
 from dispatch.model import Booking, Order, OrderState
 from dispatch.order import is_booking, is_job
 
@@ -25,10 +26,9 @@ def booking(order: Order) -> Booking | None:
         case OrderState.ARRIVED:
             begins_at = max(order.changed_at, order.scheduled_for or 0.0)
         case OrderState.IN_SERVICE:
-            begins_at = order.started_at if order.started_at is not None else order.changed_at
+            begins_at = begun_at(order)
         case _:
             duration_s = 0.0  # finished: they only have to leave
-    is_begun = order.state in (OrderState.IN_SERVICE, OrderState.FINISHED)
     return Booking(
         order.order_id,
         order.city,
@@ -36,7 +36,7 @@ def booking(order: Order) -> Booking | None:
         begins_at,
         duration_s,
         busy_since=min(order.changed_at, begins_at),
-        is_begun=is_begun,
+        is_begun=agreed_end_at(order) is not None,
     )
 
 

@@ -198,8 +198,9 @@ def ends_at(order: Order, now: float) -> float:
 
 def likely_end_at(job: Order, now: float) -> float:
     """When a running job will probably be over: one that has not begun takes the way and the whole service."""
-    if job.state in (OrderState.IN_SERVICE, OrderState.FINISHED):
-        return ends_at(job, now)
+    end_at = agreed_end_at(job)
+    if end_at is not None:
+        return max(end_at, now)
     way_s = (job.eta_s or 0.0) if job.state is not OrderState.ARRIVED else 0.0
     return now + way_s + job.duration_s
 

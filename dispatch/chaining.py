@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from core.ids import OrderId, UserId
 from dispatch.book import Book
 from dispatch.calendar import ends_at
-from dispatch.model import DutyState, OrderState
-
-_NEAR_THE_END = (OrderState.IN_SERVICE, OrderState.FINISHED)
+from dispatch.endings import agreed_end_at
+from dispatch.model import DutyState
 
 
 def remaining_s(book: Book, user: UserId, now: float, chain_s: float, following: OrderId | None = None) -> float | None:
@@ -18,7 +17,7 @@ def remaining_s(book: Book, user: UserId, now: float, chain_s: float, following:
     """
     order_id = book.job_of.get(user)
     order = book.orders[order_id] if order_id is not None else None
-    if order is None or order.state not in _NEAR_THE_END:
+    if order is None or agreed_end_at(order) is None:
         return None
     left_s = ends_at(order, now) - now
     technician = book.technicians.get(user)

@@ -12,12 +12,16 @@ from core.ids import UserId
 from dispatch.model import Order, OrderState
 
 
+def begun_at(order: Order) -> float:
+    """When the running service of an order began; versions that kept no such time changed nothing else since."""
+    return order.started_at if order.started_at is not None else order.changed_at
+
+
 def agreed_end_at(order: Order) -> float | None:
     """When the running service of an order shall be over, UTC epoch seconds; -inf once it is; None before it begins."""
     match order.state:
         case OrderState.IN_SERVICE:
-            started_at = order.started_at if order.started_at is not None else order.changed_at
-            return started_at + order.duration_s
+            return begun_at(order) + order.duration_s
         case OrderState.FINISHED:
             return -inf
         case _:

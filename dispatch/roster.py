@@ -67,10 +67,10 @@ class Roster:
         in_job = job_id is not None and (done is None or self._has_next(event.technician, now))
         if duty is DutyState.OFF and (in_job or who.duty is DutyState.ENDING):
             duty = DutyState.ENDING  # nobody leaves a customer; the wish is kept
-        # Whoever has finished and goes on or off duty has left, whether they said so or not.
         if who.duty is duty:
-            return [] if done is None else self._moves.let_go(done, now)
+            return []
         self._refuse_duty(who, duty)
+        # Whoever has finished and goes on or off duty has left, whether they said so or not.
         effects = [] if done is None else self._moves.let_go(done, now)
         effects += self._moves.withdraw_offer(event.technician, now)
         return [*effects, *self._change_duty(event.technician, duty, now)]

@@ -178,7 +178,10 @@ def _rank_correlation(duration_s: FloatArray, metres: FloatArray) -> float:
 
 
 def _ranks(values: FloatArray) -> FloatArray:
-    """Ranks less their mean; equal values share theirs."""
+    """Ranks less their mean; equal values share theirs.
+
+    ``scipy.stats.rankdata`` does the same, for half a second and 22 MiB at each start.
+    """
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: FloatArray = (np.cumsum(counts) - counts / 2.0)[inverse]
     ranks -= ranks.mean()

@@ -151,14 +151,31 @@ def test_staff_cannot_give_a_job_of_now_to_who_is_leaving_and_idle_people_leave_
     assert caught.value.code == "not_on_duty"
 
 
-@pytest.mark.parametrize("asked_before", [True, False])
-def test_leaving_said_once_the_job_is_finished_keeps_what_follows_it(asked_before: bool) -> None:
+def test_leaving_said_again_once_the_job_is_finished_is_no_news_and_keeps_what_follows() -> None:
     world = World()
     running, following = with_one_to_follow(world)
-    if asked_before:
-        leaves(world)
+    leaves(world)
     world.steps(running, Step.FINISHED)
     leaves(world)
+    assert (duty(world), world.engine.is_job(world.order(running.order_id))) == (DutyState.ENDING, True)
+    world.steps(running, Step.DEPARTED_SAFE)
     assert duty(world) is DutyState.ENDING
     world.steps(following, *ALL_STEPS)
     assert duty(world) is DutyState.OFF
+
+
+def test_leaving_said_first_once_the_job_is_finished_keeps_what_follows() -> None:
+    world = World()
+    running, following = with_one_to_follow(world)
+    world.steps(running, Step.FINISHED)
+    leaves(world)
+    assert (duty(world), world.engine.is_job(world.order(running.order_id))) == (DutyState.ENDING, False)
+    world.steps(following, *ALL_STEPS)
+    assert duty(world) is DutyState.OFF
+
+
+def test_a_phone_that_says_again_that_it_is_on_duty_does_not_leave_the_customer() -> None:
+    world = World()
+    order = in_job(world, *NEAR_THE_END, Step.FINISHED)
+    assert world.feed(e.DutySet(TINA, DutyState.ON)) == []
+    assert world.engine.is_job(world.order(order.order_id))
