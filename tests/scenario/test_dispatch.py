@@ -236,7 +236,20 @@ def test_a_technician_is_busy_from_accept_until_the_service_is_over() -> None:
         if step is not Step.FINISHED:
             world.feed(e.DutySet(UserId("tina"), DutyState.OFF))
             assert world.ledger.technicians[UserId("tina")].duty is DutyState.ENDING
-    # Who goes off duty without saying that they have left has left.
+    # A phone that says off again changes nothing: they are at the customer's until they say that they have left.
+    assert world.feed(e.DutySet(UserId("tina"), DutyState.OFF)) == []
+    assert world.ledger.technicians[UserId("tina")].work is WorkState.BUSY
+    world.steps(order, Step.DEPARTED_SAFE)
+    assert UserId("tina") not in world.index
+    assert world.ledger.technicians[UserId("tina")].duty is DutyState.OFF
+
+
+def test_who_goes_off_duty_without_saying_that_they_have_left_has_left() -> None:
+    world = World()
+    world.join("tina")
+    order = world.place()
+    world.accept("tina")
+    world.steps(order, *ALL_STEPS[:-1])
     world.feed(e.DutySet(UserId("tina"), DutyState.OFF))
     assert UserId("tina") not in world.index
     assert world.order(order.order_id).state is OrderState.FINISHED
