@@ -9,6 +9,7 @@ from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
 from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
+from safety.pages import Page
 
 if TYPE_CHECKING:
     from safety.events import AckRaiser, Effect
@@ -16,15 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class SafetyChanges:
-    """What one turn of the engine changed. Incidents are upserts by id; triggers and events are only added."""
+    """What one turn of the engine changed. Incidents and pages are upserts; triggers and events are only added.
+
+    A page comes with its incident's change, or alone when only a channel had news.
+    """
 
     incidents: dict[IncidentId, Incident] = field(default_factory=dict)
     triggers: list[Trigger] = field(default_factory=list)
     events: list[IncidentEvent] = field(default_factory=list)
+    pages: dict[tuple[IncidentId, str], Page] = field(default_factory=dict)
+    """By incident and recipient."""
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.incidents or self.triggers or self.events)
+        return bool(self.incidents or self.triggers or self.events or self.pages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class SafetyState:
     incidents: Sequence[Incident]
     triggers: Sequence[Trigger]
     event_seqs: dict[IncidentId, int]
+    pages: Sequence[Page] = ()
 
 
 class SafetyStore(Protocol):
@@ -78,6 +85,10 @@ class SafetyStore(Protocol):
 
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
         """An incident's history in order."""
+        ...
+
+    async def pages(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[Page]:
+        """Everybody who was called outside the hub about an incident, by recipient."""
         ...
 
 

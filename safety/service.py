@@ -291,6 +291,8 @@ class SafetyService(EngineService[Event, Effect]):
             part(IncidentId(trigger.incident_id)).changes.triggers.append(trigger)
         for event in turn.changes.events:
             part(event.incident_id).changes.events.append(event)
+        for called, page in turn.changes.pages.items():
+            part(page.incident_id).changes.pages[called] = page
         for key, draft in turn.drafts:
             waiting = part(key[2])
             waiting.drafts = [*waiting.drafts, (key, draft)]
@@ -304,6 +306,7 @@ class SafetyService(EngineService[Event, Effect]):
                 latest.changes.incidents[incident_id] = self._engine.number_as(incident.incident_id, version)
             latest.changes.triggers.extend(added.changes.triggers)
             latest.changes.events.extend(added.changes.events)
+            latest.changes.pages.update(added.changes.pages)
             newer = {key for key, _ in added.drafts}
             latest.drafts = [kept for kept in latest.drafts if kept[0] not in newer] + list(added.drafts)
             latest.sent_direct = True

@@ -30,6 +30,7 @@ from dispatch.model import (
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from store.directory import Directory
 from store.rules import (
@@ -430,6 +431,7 @@ class MemorySafetyStore:
         self._incidents: dict[tuple[TenantId, IncidentId], Incident] = {}
         self._triggers: dict[str, Trigger] = {}
         self._events: dict[tuple[TenantId, IncidentId], dict[int, IncidentEvent]] = {}
+        self._pages: dict[tuple[TenantId, IncidentId, str], Page] = {}
 
     async def load(self, *, settled_since: float) -> SafetyState:
         """See the port."""
@@ -445,6 +447,7 @@ class MemorySafetyStore:
             incidents=incidents,
             triggers=[trigger for trigger in self._triggers.values() if trigger.incident_id in ids],
             event_seqs={i: max(events) for (_, i), events in sorted(self._events.items()) if i in ids},
+            pages=[page for (_, i, _), page in sorted(self._pages.items()) if i in ids],
         )
 
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
@@ -458,6 +461,8 @@ class MemorySafetyStore:
             self._triggers[trigger.trigger_id] = trigger
         for event in changes.events:
             self._events.setdefault((event.tenant, event.incident_id), {})[event.seq] = event
+        for page in changes.pages.values():
+            self._pages[page.tenant, page.incident_id, page.recipient] = page
         rows = self._outbox.append(drafts, now)
         self.faults.commits += 1
         if stored_anyway:
@@ -505,6 +510,11 @@ class MemorySafetyStore:
         """See the port."""
         self.faults.before_read()
         return [event for _, event in sorted(self._events.get((tenant, incident_id), {}).items())]
+
+    async def pages(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[Page]:
+        """See the port."""
+        self.faults.before_read()
+        return [page for key, page in sorted(self._pages.items()) if key[:2] == (tenant, incident_id)]
 
 
 class MemoryStreamStore:

@@ -8,26 +8,32 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
 from core.ids import CityId, IncidentId, TenantId
 from core.outbox import OutboxDraft, OutboxRow
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from store import schema
 from store.blobs import Blob
 from store.database import Database
 from store.outbox import Outbox
-from store.statements import Statement, VersionedRows, insert_row
+from store.statements import Statement, VersionedRows, insert_row, upsert
 
 _INCIDENT: Final = Blob(Incident)
 _TRIGGER: Final = Blob(Trigger)
 _EVENT: Final = Blob(IncidentEvent)
+_PAGE: Final = Blob(Page)
 
-_i, _t, _e = schema.incidents.c, schema.triggers.c, schema.incident_events.c
+_i, _t, _e, _p = schema.incidents.c, schema.triggers.c, schema.incident_events.c, schema.pages.c
 
 _PUT_INCIDENT: Final = VersionedRows(schema.incidents, schema.INCIDENT_CHANGING, "incident")
 _ADD_TRIGGER: Final = insert_row(schema.triggers)
 _ADD_EVENT: Final = insert_row(schema.incident_events)
+_PUT_PAGE: Final = upsert(schema.pages)
 
 _BY_ID: Final = Statement(select(_i.body).where(_i.tenant == bindparam("t"), _i.incident_id == bindparam("i")))
 _EVENTS: Final = Statement(
     select(_e.body).where(_e.tenant == bindparam("t"), _e.incident_id == bindparam("i")).order_by(_e.seq)
+)
+_PAGES: Final = Statement(
+    select(_p.body).where(_p.tenant == bindparam("t"), _p.incident_id == bindparam("i")).order_by(_p.recipient)
 )
 # NULL has a place in the index: both halves are looked up there.
 _LOADED: Final = and_(
@@ -40,6 +46,11 @@ _LOAD_TRIGGERS: Final = Statement(
     .join(schema.incidents, and_(_t.tenant == _i.tenant, _t.incident_id == _i.incident_id))
     .where(_LOADED)
     .order_by(_t.received_at, _t.trigger_id)
+)
+_LOAD_PAGES: Final = Statement(
+    select(_p.incident_id, _p.recipient, _p.body)
+    .join(schema.incidents, and_(_p.tenant == _i.tenant, _p.incident_id == _i.incident_id))
+    .where(_LOADED)
 )
 # Looked up for each incident: grouped over a join it would be read through the whole history.
 _LAST_SEQ: Final = (
@@ -96,12 +107,18 @@ class SqlSafetyStore:
         rows = await self._database.read(lambda c: _EVENTS.all(c, tenant, incident_id))
         return [_EVENT.unpack(row[0]) for row in rows]
 
+    async def pages(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[Page]:
+        """See the port."""
+        rows = await self._database.read(lambda c: _PAGES.all(c, tenant, incident_id))
+        return [_PAGE.unpack(row[0]) for row in rows]
+
 
 def _load(connection: Connection, since: float) -> SafetyState:
     return SafetyState(
         incidents=[_INCIDENT.unpack(row[2]) for row in sorted(_LOAD_INCIDENTS.all(connection, since))],
         triggers=[_TRIGGER.unpack(row[0]) for row in _LOAD_TRIGGERS.all(connection, since)],
         event_seqs={row[0]: row[1] for row in sorted(_LOAD_EVENT_SEQS.all(connection, since)) if row[1]},
+        pages=[_PAGE.unpack(row[2]) for row in sorted(_LOAD_PAGES.all(connection, since))],
     )
 
 
@@ -128,3 +145,6 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
             connection, changed.tenant, trigger.trigger_id, incident_id, trigger.received_at, _TRIGGER.pack(trigger)
         )
     _ADD_EVENT.change_many(connection, [(e.tenant, e.incident_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
+    _PUT_PAGE.change_many(
+        connection, [(p.tenant, p.incident_id, p.recipient, _PAGE.pack(p)) for p in changes.pages.values()]
+    )

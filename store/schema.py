@@ -274,6 +274,16 @@ incident_events: Final = Table(
     _body(),
 )
 
+pages: Final = Table(
+    "pages",
+    SAFETY,
+    _key("tenant"),
+    _key("incident_id"),
+    _key("recipient"),
+    _body(),
+    sqlite_with_rowid=False,
+)
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

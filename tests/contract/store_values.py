@@ -27,6 +27,7 @@ from dispatch.model import (
 from dispatch.ports import DispatchChanges
 from geo.point import LatLng
 from safety.model import FixSource, Incident, IncidentEvent, IncidentFix, IncidentState, SosReport, Target, Trigger
+from safety.pages import Channel, Hop, HopState, Page, PageOutcome, RecipientKind
 from safety.ports import SafetyChanges
 
 NOW = 1_790_000_000.0
@@ -246,6 +247,14 @@ def make_incident_event(incident: str = "1", seq: int = 1) -> IncidentEvent:
     )
 
 
+def make_page(name: str = "ops_1", incident: str = "1") -> Page:
+    hops = (
+        Hop(Channel.PUSH, HopState.TAKEN, NOW + 3, 1, 0, PageOutcome.TAKEN, NOW + 3, NOW + 3.5),
+        Hop(Channel.SMS, HopState.WAITING, NOW + 10),
+    )
+    return Page(TENANT, IncidentId(f"inc_{incident}"), RecipientKind.PERSON, name, 1, "raised", 0, NOW, hops)
+
+
 def safety_changes(*values: object) -> SafetyChanges:
     changes = SafetyChanges()
     for value in values:
@@ -256,6 +265,8 @@ def safety_changes(*values: object) -> SafetyChanges:
                 changes.triggers.append(value)
             case IncidentEvent():
                 changes.events.append(value)
+            case Page():
+                changes.pages[value.incident_id, value.recipient] = value
             case _:
                 raise TypeError(f"no change holds a {type(value).__name__}")
     return changes

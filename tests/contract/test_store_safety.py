@@ -16,6 +16,7 @@ from tests.contract.store_values import (
     make_draft,
     make_incident,
     make_incident_event,
+    make_page,
     make_trigger,
     safety_changes,
 )
@@ -37,6 +38,24 @@ async def test_what_is_loaded_equals_what_was_committed_also_after_reopening(nod
         held = await node.stores.streams.read(TENANT, UserId("ops_1"), Stream.SAFETY, after_seq=0, limit=9)
         assert list(held) == list(rows)
         await node.reopen()
+
+
+async def test_pages_are_kept_by_recipient_and_loaded_with_their_incident(node: Node) -> None:
+    store, page = node.stores.safety, make_page()
+    await store.commit(safety_changes(make_incident(), make_trigger(), make_incident_event(), page), [], NOW)
+    later = replace(page, round=2, hops=page.hops[:1])
+    await store.commit(safety_changes(later), [], NOW)  # a channel's news come without the incident
+    await store.commit(safety_changes(make_page("ops_0")), [], NOW)
+    for _ in range(2):
+        assert list(await store.pages(TENANT, page.incident_id)) == [make_page("ops_0"), later]
+        assert list((await store.load(settled_since=NOW)).pages) == [make_page("ops_0"), later]
+        assert list(await store.pages(OTHER_TENANT, page.incident_id)) == []
+        await node.reopen()
+        store = node.stores.safety
+    closed = replace(make_incident(), version=2, state=IncidentState.CLOSED)
+    await store.commit(safety_changes(closed), [], NOW)
+    assert list((await store.load(settled_since=NOW)).pages) == []
+    assert len(await store.pages(TENANT, page.incident_id)) == 2
 
 
 async def test_closed_incidents_are_not_loaded_but_can_be_read(node: Node) -> None:
