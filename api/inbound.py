@@ -21,6 +21,7 @@ from realtime.messages import Command
 from realtime.ports import Reply, SendDirect
 from safety import events as safety_events
 from safety.intake import decode_sos
+from safety.model import TriggerSource
 from safety.service import SafetyService
 
 _log = logging.getLogger(__name__)
@@ -62,11 +63,12 @@ class Inbound:
         now: float,
         send: SendDirect,
         reply: Reply,
+        source: TriggerSource = TriggerSource.HUB,
     ) -> None:
         """Hand over the raw frame of an SOS."""
         report = decode_sos(payload, is_json, now, self._frame, default_crs=crs)
         try:
-            self._safety.raise_sos(who, report, now, send, reply)
+            self._safety.raise_sos(who, report, now, send, reply, source=source)
         except DoorstepError as error:
             reply(error)
 

@@ -17,7 +17,7 @@ from core.principal import Principal, Role
 from geo.point import Frame
 from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView
 from safety.access import may_see
-from safety.model import Incident
+from safety.model import Incident, TriggerSource
 from safety.ports import SafetyStore
 from safety.service import SafetyService
 
@@ -61,7 +61,9 @@ class Safety:
                 acked.set_exception(outcome)
 
         is_json = "msgpack" not in request.headers.get("content-type", "")
-        self._inbound.sos(who, request.body, is_json=is_json, now=request.now, send=send, reply=reply)
+        self._inbound.sos(
+            who, request.body, is_json=is_json, now=request.now, send=send, reply=reply, source=TriggerSource.HTTP
+        )
         timer = loop.call_later(
             ACK_WAIT_S, lambda: None if acked.done() else acked.set_exception(Unavailable("taken, not yet confirmed"))
         )

@@ -13,7 +13,7 @@ from safety.case import Case, broken_rule
 from safety.deadlines import Deadlines
 from safety.events import AckRaiser, Effect
 from safety.incident import tell
-from safety.model import Incident, Trigger
+from safety.model import CapStatus, Incident, Trigger
 from safety.ports import SafetyChanges, SafetyState
 
 STORY_LEN: Final = 20
@@ -29,7 +29,7 @@ class Book:
 
     Attributes:
         incidents: All of them, by id.
-        active_of: The active incident of each subject; there is at most one.
+        active_of: The active incident of each subject and CAP status; there is at most one.
         triggers: The taps that are kept, by incident, oldest first.
         keys: The tap of each key: subject and the key that the client gave.
     """
@@ -42,7 +42,7 @@ class Book:
 
     def _clear(self) -> None:
         self.incidents: dict[IncidentId, Incident] = {}
-        self.active_of: dict[tuple[TenantId, UserId], IncidentId] = {}
+        self.active_of: dict[tuple[TenantId, UserId, CapStatus], IncidentId] = {}
         self.triggers: dict[IncidentId, list[Trigger]] = {}
         self.keys: dict[tuple[TenantId, UserId, str], Trigger] = {}
         self._event_seqs: dict[IncidentId, int] = {}
@@ -155,7 +155,7 @@ class Book:
 
     def _put(self, incident: Incident) -> None:
         incident_id = incident.incident_id
-        subject = (incident.tenant, incident.subject)
+        subject = (incident.tenant, incident.subject, incident.cap_status)
         known = self.incidents.get(incident_id)
         self.incidents[incident_id] = incident
         self.triggers.setdefault(incident_id, [])
@@ -186,7 +186,7 @@ class Book:
         """Assert what must always hold. Raises ``AssertionError`` with the incident's story."""
         for incident_id, incident in self.incidents.items():
             problem = broken_rule(incident)
-            subject = (incident.tenant, incident.subject)
+            subject = (incident.tenant, incident.subject, incident.cap_status)
             if problem is None and incident.is_active and self.active_of.get(subject) != incident_id:
                 problem = "two active incidents of one subject"
             if problem is None and not self._keeps_deadline(incident):

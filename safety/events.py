@@ -5,16 +5,22 @@ from enum import StrEnum
 
 from core.ids import DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal
-from safety.model import Incident, SosReport, Target
+from safety.model import CapStatus, Incident, IncidentKind, PinVerdict, SosReport, Target, TriggerSource
 
 # -- events: what happened ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SosRaised:
-    """Someone tapped. ``who.restricted`` flags the trigger; nothing about it refuses it.
+    """Someone tapped, or something did for them. ``who.restricted`` flags the trigger; nothing about it refuses it.
 
     Attributes:
+        who: The subject: who needs help, whoever says so.
+        source: By which door it came.
+        kind: What it is; the incident has the gravest kind of its triggers.
+        cap_status: Taps of different statuses feed different incidents: a drill never hides an emergency.
+        cause: A word for why, when nobody tapped.
+        raised_by: Who said so, when it was not the subject.
         also: Earlier taps of the same person that waited with this one, oldest first: counted, told as one.
     """
 
@@ -22,6 +28,11 @@ class SosRaised:
     report: SosReport
     received_at: float
     also: tuple["SosRaised", ...] = ()
+    source: TriggerSource = TriggerSource.HUB
+    kind: IncidentKind = IncidentKind.PANIC
+    cap_status: CapStatus = CapStatus.ACTUAL
+    cause: str = ""
+    raised_by: UserId | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +42,15 @@ class DeliveryReceived:
     tenant: TenantId
     recipient: UserId
     incident_id: IncidentId
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAsked:
+    """The subject takes it back, with a PIN that was ``verdict``. Never ends an incident by itself."""
+
+    who: Principal
+    incident_id: IncidentId
+    verdict: PinVerdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,60 @@ class IncidentState(StrEnum):
     CLOSED = "closed"
 
 
+class IncidentKind(StrEnum):
+    """What an incident is about, and so how loudly it begins; further triggers only ever make it graver."""
+
+    AUTO = "auto"
+    """A device noticed it, nobody tapped: a fall, a crash."""
+    UNCONFIRMED = "unconfirmed"
+    """A tap that comes late, or silence of somebody who should have answered."""
+    PANIC = "panic"
+    """Somebody tapped."""
+    DURESS = "duress"
+    """Somebody tapped and is forced to take it back."""
+
+    @property
+    def gravity(self) -> int:
+        """Order of the kinds, from 0."""
+        return _GRAVITY.index(self)
+
+
+_GRAVITY: Final = tuple(IncidentKind)
+
+
+class CapStatus(StrEnum):
+    """Whether it is real, in the words of CAP 1.2. Never changes for an incident."""
+
+    ACTUAL = "actual"
+    EXERCISE = "exercise"
+    """A person tries the button."""
+    TEST = "test"
+    """A program tries the path."""
+
+
+class TriggerSource(StrEnum):
+    """By which door a trigger came."""
+
+    HUB = "hub"
+    HTTP = "http"
+    PAGE = "page"
+    """The browser page for people without an app."""
+    TRACKER = "tracker"
+    OPS = "ops"
+    """Somebody of ops, on the subject's behalf."""
+    SYSTEM = "system"
+    """The server itself: silence, a missed check-in, a synthetic SOS."""
+
+
+class PinVerdict(StrEnum):
+    """What a PIN was; the PIN itself never comes here."""
+
+    RIGHT = "right"
+    DURESS = "duress"
+    """The other PIN, which says: I am forced to."""
+    WRONG = "wrong"
+
+
 class FixSource(StrEnum):
     """Where a position of an incident comes from; shown in words, never mixed up."""
 
@@ -93,6 +147,12 @@ class Trigger:
     restricted: bool
     """The token was genuine but expired."""
     report: SosReport
+    source: TriggerSource = TriggerSource.HUB
+    kind: IncidentKind = IncidentKind.PANIC
+    cause: str = ""
+    """A word for what the system or a device noticed (``checkin_missed``, ``service_overdue``); else empty."""
+    raised_by: UserId | None = None
+    """Who raised it when it was not the subject."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +206,14 @@ class Incident:
     avoid: tuple[UserId, ...] = ()
     """Other sides of the subject's bookings: never told, never let in."""
     booked: BookedPlace | None = None
+    kind: IncidentKind = IncidentKind.PANIC
+    cap_status: CapStatus = CapStatus.ACTUAL
+    cause: str = ""
+    """Why it was raised when nobody tapped; see ``Trigger.cause``."""
+    provisional_until: float | None = None
+    """Until then the subject may still abort: hops that cost money or cannot be taken back wait. None: no waiting."""
+    cancel_asked_at: float | None = None
+    """When the subject last took it back, or was forced to; None once they tapped again."""
 
     @property
     def is_active(self) -> bool:

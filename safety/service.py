@@ -21,7 +21,7 @@ from core.principal import Principal
 from core.service import EngineService
 from safety.engine import SafetyEngine
 from safety.events import AckRaiser, Effect, Event, ReviseRights, SosRaised, SoundAlarm
-from safety.model import Incident, SosReport
+from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.ports import Outbound, RaiserLink, SafetyChanges, SafetyStore, Surroundings, Watchers
 from safety.settings import SafetySettings
 
@@ -46,7 +46,7 @@ class _Waiting:
     posted: SosRaised
     """What stands for them in the mailbox."""
     earlier: list[SosRaised] = field(default_factory=list)
-    answers: list[tuple[SosRaised, Send, Failed | None]] = field(default_factory=list)
+    answers: list[tuple[SosRaised, Callable[[AckRaiser], None], Failed | None]] = field(default_factory=list)
 
 
 _Draft = tuple[tuple[TenantId, UserId, IncidentId, str], OutboxDraft]
@@ -95,7 +95,7 @@ class SafetyService(EngineService[Event, Effect]):
         self._link = link
         self._watchers = watchers
         self._engine = SafetyEngine(settings, ids, surroundings)
-        self._taps: dict[tuple[TenantId, UserId], deque[_Waiting]] = {}
+        self._taps: dict[tuple[TenantId, UserId, CapStatus], deque[_Waiting]] = {}
         self._unstored: deque[_Batch] = deque()
         self._turn_batch: _Batch | None = None
         self._store_wake = asyncio.Event()
@@ -112,7 +112,15 @@ class SafetyService(EngineService[Event, Effect]):
             self._guard("watchers", self._watchers.incident_changed, incident)
 
     def raise_sos(
-        self, who: Principal, report: SosReport, now: float, send: Send, failed: Failed | None = None
+        self,
+        who: Principal,
+        report: SosReport,
+        now: float,
+        send: Send,
+        failed: Failed | None = None,
+        *,
+        source: TriggerSource = TriggerSource.HUB,
+        cap_status: CapStatus = CapStatus.ACTUAL,
     ) -> None:
         """Take an SOS (from ``intake.decode_sos``), also while stopping; nothing about it is refused.
 
@@ -123,23 +131,63 @@ class SafetyService(EngineService[Event, Effect]):
             send: Gets the ``sos_ack`` as JSON bytes once the tap is stored, or cannot be for now (``durable``
                 says which).
             failed: Called only when no incident could be made at all.
+            source: By which door it came.
+            cap_status: ``EXERCISE`` for a drill.
 
         Raises:
             Unavailable: ``run`` has returned; nothing would ever handle it.
         """
+        tap = SosRaised(who, report, now, source=source, cap_status=cap_status)
+        self._take(tap, lambda ack: self._answer(ack, send), failed)
+
+    def raise_for(
+        self,
+        subject: Principal,
+        report: SosReport,
+        now: float,
+        *,
+        source: TriggerSource,
+        kind: IncidentKind = IncidentKind.PANIC,
+        cap_status: CapStatus = CapStatus.ACTUAL,
+        cause: str = "",
+        raised_by: UserId | None = None,
+        raised: Callable[[Incident], None] | None = None,
+        failed: Failed | None = None,
+    ) -> None:
+        """Take an SOS that the subject did not tap: by ops, by a tracker, or by the system.
+
+        Args:
+            subject: Who needs help; where no token of theirs is at hand, one made of what is known of them.
+            report: What is known. ``report.key`` names the occasion: said again, also after a restart of the
+                server, it is the same trigger and not a further one.
+            now: When it was noticed, UTC epoch seconds.
+            source: By which door it came.
+            kind: The incident has the gravest kind of its triggers.
+            cap_status: ``TEST`` for the synthetic one, ``EXERCISE`` for a drill.
+            cause: A word for why.
+            raised_by: The user of ops who said so.
+            raised: Gets the incident, after the commit.
+            failed: Called only when no incident could be made at all.
+
+        Raises:
+            Unavailable: ``run`` has returned; nothing would ever handle it.
+        """
+        tap = SosRaised(subject, report, now, (), source, kind, cap_status, cause, raised_by)
+        self._take(tap, lambda ack: None if raised is None else raised(ack.incident), failed)
+
+    def _take(self, tap: SosRaised, answer: Callable[[AckRaiser], None], failed: Failed | None) -> None:
         if self._finished:
             raise Unavailable("safety has stopped", code="draining")
 
-        tap = SosRaised(who, report, now)
-        waiting = self._taps.setdefault((who.tenant, who.user), deque())
+        waiting = self._taps.setdefault(_place(tap), deque())
         if len(waiting) >= self._settings.taps_waiting_max:
             # Somebody's stuck button must not keep the next person, or whoever acknowledges, waiting.
             last = waiting[-1]
             last.earlier.append(last.newest)
             last.newest = tap
-            last.answers.append((tap, send, failed))
+            last.answers.append((tap, answer, failed))
             return
-        last = _Waiting(tap, tap, answers=[(tap, send, failed)])
+        last = _Waiting(tap, tap, answers=[(tap, answer, failed)])
         waiting.append(last)
         # Not by `post`: an SOS is taken as long as anybody is there to handle it.
         self._urgent.append((tap, lambda outcome: self._answer_all(last, outcome)))
@@ -156,22 +204,22 @@ class SafetyService(EngineService[Event, Effect]):
         for effect in outcome:
             if not (isinstance(effect, AckRaiser) and effect.answer):
                 continue
-            for tap, send, _ in waited.answers:
+            for tap, answer, _ in waited.answers:
                 ack = effect
                 if tap is not waited.newest:
                     report, device = tap.report, tap.who.device
                     ack = AckRaiser(effect.incident, report.key, device, report.ignored, tap.received_at, answer=True)
-                self._guard("answer", self._answer, ack, send)
+                self._guard("answer", answer, ack)
 
     def _gathered(self, event: SosRaised) -> SosRaised:
         """What waits behind one place in the mailbox, as one event."""
-        person = (event.who.tenant, event.who.user)
-        waiting = self._taps.get(person)
+        place = _place(event)
+        waiting = self._taps.get(place)
         if waiting is None or waiting[0].posted is not event:
             return event
         waited = waiting.popleft()
         if not waiting:
-            del self._taps[person]
+            del self._taps[place]
         return replace(waited.newest, also=tuple(waited.earlier))
 
     @property
@@ -428,6 +476,11 @@ class SafetyService(EngineService[Event, Effect]):
         except Exception:  # noqa: BLE001 - whatever it is, it is not ours to end the service for
             _log.exception("a neighbour of safety failed", extra={"what": what})
             return None
+
+
+def _place(tap: SosRaised) -> tuple[TenantId, UserId, CapStatus]:
+    """Taps that may wait together: of one person, and never a drill with an emergency."""
+    return tap.who.tenant, tap.who.user, tap.cap_status
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:

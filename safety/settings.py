@@ -28,6 +28,9 @@ class SafetySettings(Ranged):
     unreached_repeat_s: Annotated[float, Range(1, 60)] = 5.0
     """Seconds until the next attempt when nobody at all could be told."""
 
+    abort_window_s: Annotated[float, Range(0, 30)] = 5.0
+    """Seconds after a tap in which only hops that cost money or cannot be taken back wait; people are told at once."""
+
     ack_stale_s: Annotated[float, Range(10, 3_600)] = 180.0
     """Seconds after which an acknowledgement without any action of its owner no longer counts."""
 

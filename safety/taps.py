@@ -3,17 +3,36 @@
 A tap is never refused. Only its key can make it a repeat, and only as long as that cannot hide a new emergency.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import Final
+
 from core.ids import INCIDENT_PREFIX, TRIGGER_PREFIX, IdSource, IncidentId
 from safety.book import Book
 from safety.case import Case
 from safety.escalation import level_gap_s, merge_targets
 from safety.events import AckRaiser, Reason, SosRaised
 from safety.incident import LEVEL_LAST, Step
-from safety.model import KEY_MADE_PREFIX, Incident, IncidentState, Trigger
+from safety.model import KEY_MADE_PREFIX, Incident, IncidentKind, IncidentState, Trigger, TriggerSource
 from safety.ports import Surroundings
 from safety.ringing import Ringing, with_user
 from safety.settings import SafetySettings
 from safety.whereabouts import Whereabouts, look_around, newest_fix
+
+_OWN_HANDS: Final = frozenset({TriggerSource.HUB, TriggerSource.HTTP, TriggerSource.PAGE})
+"""Doors by which a subject taps who can take it back."""
+
+
+def gravest(kinds: Iterable[IncidentKind]) -> IncidentKind:
+    """The gravest of several kinds; there must be one."""
+    return max(kinds, key=lambda kind: kind.gravity)
+
+
+def _how(event: SosRaised) -> str:
+    """What is worth a note in the history: which door, why, and whether the token had expired."""
+    words = [] if event.source in _OWN_HANDS else [event.source.value]
+    words += [event.cause] if event.cause else []
+    words += ["restricted"] if event.who.restricted else []
+    return " ".join(words)
 
 
 class Taps:
@@ -48,17 +67,15 @@ class Taps:
             return case
         newest, earlier = taps[-1], taps[:-1]
         around = look_around(self._surroundings, who, newest.report, now)
-        active = self._book.active_of.get((who.tenant, who.user))
+        active = self._book.active_of.get((who.tenant, who.user, event.cap_status))
         if active is None:
-            case = self._open(newest, around, now)
+            case = self._open(newest, around, now, earlier)
         else:
             case = self._book.case(self._book.incidents[active])
-            self._tap(case, newest, around, now, more=len(earlier))
+            self._tap(case, newest, around, now, earlier)
         kept = len(self._book.triggers.get(case.now.incident_id, ())) + len(case.triggers)
         room = max(0, self._settings.triggers_kept_max - kept)
         case.triggers[:0] = [self._trigger(case, tap) for tap in earlier[:room]]
-        if active is None and earlier:
-            case.change(triggers=case.now.triggers + len(earlier))
         case.answer = self._answer(case, event, event.received_at)
         return case
 
@@ -78,12 +95,14 @@ class Taps:
         ended, nobody would hear of the next emergency.
         """
         incident = self._book.incidents.get(known.incident_id)
-        if incident is None or incident.is_active:
-            return incident is not None
+        if incident is None or incident.cap_status is not event.cap_status:
+            return False  # long forgotten, or a drill's key used again for an emergency
+        if incident.is_active:
+            return True
         is_made = known.key.startswith(KEY_MADE_PREFIX)
         return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
 
-    def _open(self, event: SosRaised, around: Whereabouts, now: float) -> Case:
+    def _open(self, event: SosRaised, around: Whereabouts, now: float, earlier: Sequence[SosRaised]) -> Case:
         who, report, settings = event.who, event.report, self._settings
         incident_id = IncidentId(self._ids.new(INCIDENT_PREFIX))
         gap_s = level_gap_s(settings, 0)
@@ -100,7 +119,7 @@ class Taps:
             changed_at=now,
             silent=report.silent,
             restricted=who.restricted,
-            triggers=1,
+            triggers=1 + len(earlier),
             last_trigger_at=event.received_at,
             fix=around.fix,
             order_id=around.booked.order_id if around.booked else None,
@@ -110,26 +129,32 @@ class Taps:
             widen_at=None if gap_s is None else now + gap_s,
             avoid=(around.other_party,) if around.other_party else (),
             booked=around.booked,
+            kind=gravest(tap.kind for tap in (event, *earlier)),
+            cap_status=event.cap_status,
+            cause=event.cause,
+            provisional_until=self._provisional_until(event),
         )
         case = Case(None, incident, last_seq=0, story=())
         case.alarms.extend(around.failures)
-        case.step(Step.RAISED, who.user, now, "restricted" if who.restricted else "")
+        case.step(Step.RAISED, event.raised_by or who.user, now, _how(event))
         case.triggers.append(self._trigger(case, event))
         self._ringing.ring_all(case, now, Reason.RAISED)
         return case
 
-    def _tap(self, case: Case, event: SosRaised, around: Whereabouts, now: float, *, more: int = 0) -> None:
-        """Another tap (and ``more``, told with it) of a subject whose incident is active: never refused or silent."""
+    def _tap(self, case: Case, event: SosRaised, around: Whereabouts, now: float, earlier: Sequence[SosRaised]) -> None:
+        """Another tap (with those told with it) of a subject whose incident is active: never refused or silent."""
         who, report, settings, old = event.who, event.report, self._settings, case.now
         case.alarms.extend(around.failures)
         case.change(
-            triggers=old.triggers + 1 + more,
+            triggers=old.triggers + 1 + len(earlier),
+            kind=gravest((old.kind, *(tap.kind for tap in (event, *earlier)))),
             last_trigger_at=max(old.last_trigger_at, event.received_at),
             silent=old.silent or report.silent,
             restricted=old.restricted and who.restricted,
             city=old.city or around.city,
             fix=newest_fix(around.fix, old.fix),
             note=report.note or old.note,
+            provisional_until=None if self._provisional_until(event) is None else old.provisional_until,
             booked=around.booked or old.booked,
             order_id=around.booked.order_id if around.booked else old.order_id,
             avoid=with_user(old.avoid, around.other_party),
@@ -139,9 +164,9 @@ class Taps:
         if len(self._book.triggers[old.incident_id]) >= settings.triggers_kept_max:
             self._ringing.ring_soon(case, now)  # counted only: a stuck button must not fill the disk
             return
-        case.step(Step.TAPPED, who.user, now, "restricted" if who.restricted else "")
+        case.step(Step.TAPPED, event.raised_by or who.user, now, _how(event))
         case.triggers.append(self._trigger(case, event))
-        if self._is_burst(case, event.received_at, more):
+        if self._is_burst(case, event.received_at, len(earlier)):
             case.change(burst_at=event.received_at)
             if case.now.level < LEVEL_LAST:
                 self._ringing.widen(case, who.user, now, now)
@@ -165,7 +190,18 @@ class Taps:
             received_at=event.received_at,
             restricted=event.who.restricted,
             report=event.report,
+            source=event.source,
+            kind=event.kind,
+            cause=event.cause,
+            raised_by=event.raised_by,
         )
+
+    def _provisional_until(self, event: SosRaised) -> float | None:
+        """Until when the one who tapped may abort; whoever is silent, or did not tap, gets no such wait."""
+        by_subject = event.source in _OWN_HANDS and event.raised_by is None
+        if not by_subject or event.report.silent or event.kind is not IncidentKind.PANIC:
+            return None
+        return event.received_at + self._settings.abort_window_s
 
     def _answer(self, case: Case, event: SosRaised, received_at: float) -> AckRaiser:
         report = event.report

@@ -13,7 +13,7 @@ from safety.engine import SafetyEngine
 from safety.errors import AlreadyAcknowledged
 from safety.events import IncidentAcknowledged, IncidentResolved, NotifyTargets, SosRaised
 from safety.incident import fold
-from safety.model import SosReport
+from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.settings import SafetySettings
 from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, person, town
 from tests.unit.safety.safety_world import World
@@ -480,3 +480,40 @@ def test_discarding_keeps_what_is_still_on_its_way_to_the_disk() -> None:
             assert len(service.visible(OPS)) == 1
 
     in_a_world(body)
+
+
+def test_what_the_subject_did_not_tap_is_taken_stored_and_told_like_a_tap() -> None:
+    found: list[Incident] = []
+
+    async def body(world: World) -> None:
+        async with world.running() as service:
+            for _ in range(2):
+                service.raise_for(
+                    ANNA,
+                    SosReport("checkin:ord_1:3"),
+                    world.now(),
+                    source=TriggerSource.SYSTEM,
+                    kind=IncidentKind.UNCONFIRMED,
+                    cause="checkin_missed",
+                    raised=found.append,
+                )
+            await world.sleep(1)
+        stored = await world.stored()
+        assert [incident.cause for incident in stored.incidents] == ["checkin_missed"]
+        assert [trigger.source for trigger in stored.triggers] == [TriggerSource.SYSTEM]
+
+    assert in_a_world(body).post.users("row")
+    assert [incident.incident_id for incident in found] == [found[0].incident_id] * 2
+
+
+def test_a_drill_and_an_emergency_never_wait_as_one() -> None:
+    async def body(world: World) -> None:
+        async with world.running() as service:
+            drill = SosReport("d")
+            service.raise_sos(ANNA, drill, world.now(), world.post.answer, cap_status=CapStatus.EXERCISE)
+            world.tap("k1")
+            await world.sleep(1)
+        statuses = sorted(incident.cap_status for incident in (await world.stored()).incidents)
+        assert statuses == [CapStatus.ACTUAL, CapStatus.EXERCISE]
+
+    in_a_world(body, taps_waiting_max=1)
