@@ -1,6 +1,6 @@
 """Errors of safety. An SOS itself is never refused; these answer those who handle one."""
 
-from core.errors import Conflict
+from core.errors import Conflict, Unavailable
 from core.ids import UserId
 
 
@@ -23,3 +23,14 @@ class AlreadyResolved(Conflict):
     def __init__(self) -> None:
         """Hold no details: who ended it is in the incident."""
         super().__init__("the incident is already resolved")
+
+
+class JournalRefused(Unavailable):
+    """The emergency journal did not take a turn: nothing is promised."""
+
+    default_code = "store_unavailable"
+
+    def __init__(self, message: str, *, outcome: str) -> None:
+        """Keep the ``outcome``: ``full`` or ``failed``."""
+        super().__init__(message)
+        self.outcome = outcome

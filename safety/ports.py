@@ -43,6 +43,58 @@ class SafetyState:
     pages: Sequence[Page] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One turn as the journal holds it.
+
+    Attributes:
+        changes: What the engine changed.
+        drafts: Messages of the turn, each with the incident that it tells of.
+        at: When the turn was, UTC epoch seconds.
+    """
+
+    changes: SafetyChanges
+    drafts: Sequence[tuple[IncidentId, OutboxDraft]]
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class JournalContent:
+    """What the journal held when it was read.
+
+    Attributes:
+        entries: Turns that were appended since it was cleared last, in order.
+        damage: What could not be read, in words; empty for a sound journal. Intact turns behind it are in ``entries``.
+    """
+
+    entries: Sequence[JournalEntry]
+    damage: str = ""
+
+
+class Journal(Protocol):
+    """Where a turn is written when the database does not take it (``store/journal.py``).
+
+    Its twin without a disk is in ``store/memory_journal.py``. Bounded: it holds what the database has not got, and is
+    cleared when that has everything.
+    """
+
+    async def read(self) -> JournalContent:
+        """What is held. Never raises: a journal that cannot be read is damage."""
+        ...
+
+    async def append(self, entry: JournalEntry) -> None:
+        """Write one turn; on the disk when this returns.
+
+        Raises:
+            JournalRefused: It is full, or its disk fails; nothing is promised.
+        """
+        ...
+
+    async def clear(self) -> None:
+        """The database has everything that was appended: let it go. Never raises; what is held is harmless."""
+        ...
+
+
 class SafetyStore(Protocol):
     """Durable state of safety, in a database file of its own (``store/safety.py``; twin ``store/memory.py``)."""
 

@@ -1,9 +1,23 @@
 """Safety's part of the configuration: the ladder, its timers, its bounds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from core.ranges import Range, Ranged
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings(Ranged):
+    """The emergency journal: where an SOS is written when the database does not take it."""
+
+    folder: str = ""
+    """Folder of the journal; empty: the data folder. Name one on another disk: the first may be what fails."""
+
+    size_mib: Annotated[int, Range(1, 256)] = 16
+    """Size of the journal, MiB, taken from the disk at the first start; about 1,000 turns of safety fit into 16."""
+
+    wait_s: Annotated[float, Range(0.01, 10)] = 0.2
+    """Seconds to wait for the journal, after `safety.commit_wait_s`, until an SOS is answered as not durable."""
 
 
 @dataclass(frozen=True)
@@ -87,3 +101,6 @@ class SafetySettings(Ranged):
 
     batch_len_max: Annotated[int, Range(1, 10_000)] = 64
     """Requests that share one transaction."""
+
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    """The emergency journal: where an SOS is written when the database does not take it."""
