@@ -547,6 +547,70 @@ class ResolveIn(Struct, frozen=True):
     note: Text = ""
 
 
+ContactPhone = Annotated[str, Meta(max_length=32, pattern=r"^(\+?[0-9][0-9 ()-]{2,29})?$")]
+"""Empty for none."""
+ContactEmail = Annotated[str, Meta(max_length=254, pattern=r"^([^@\s<>,;]{1,64}@[^@\s<>,;]{1,189})?$")]
+"""Empty for none."""
+Pin = Annotated[str, Meta(max_length=12)]
+
+
+class EmergencyContactView(Struct, frozen=True, omit_defaults=True):
+    """Somebody who is told when the person needs help; one of ``phone`` and ``email`` at least."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    phone: ContactPhone = ""
+    email: ContactEmail = ""
+
+
+EmergencyContacts = Annotated[list[EmergencyContactView], Meta(max_length=5)]
+
+
+class PinsIn(Struct, frozen=True):
+    """New PINs, always both."""
+
+    pin: Pin
+    """Calls the alarm off: 4 to 12 digits."""
+    duress_pin: Pin
+    """Only seems to, and brings everybody."""
+    old_pin: Pin = ""
+    """The PIN so far; not needed with a token that is younger than ``safety.pins.fresh_token_s``."""
+
+
+class OwnSafetyIn(Struct, frozen=True):
+    """A person's own safety profile, whole; PINs stay as they are when left out."""
+
+    name: Annotated[str, Meta(max_length=128)] = ""
+    phone: ContactPhone = ""
+    email: ContactEmail = ""
+    emergency_contacts: EmergencyContacts = msgspec.field(default_factory=list)
+    consents_to_respond: bool = False
+    """Technicians: whether they may be asked to help somebody near."""
+    pins: PinsIn | None = None
+
+
+class PersonSafetyIn(Struct, frozen=True):
+    """What staff may say for a person; consent and PINs are the person's own."""
+
+    name: Annotated[str, Meta(max_length=128)] = ""
+    phone: ContactPhone = ""
+    email: ContactEmail = ""
+    emergency_contacts: EmergencyContacts = msgspec.field(default_factory=list)
+
+
+class SafetyProfileView(Struct, frozen=True):
+    """A safety profile. PINs are never shown."""
+
+    user: Id
+    name: Annotated[str, Meta(max_length=128)]
+    phone: ContactPhone
+    email: ContactEmail
+    emergency_contacts: EmergencyContacts
+    consents_to_respond: bool
+    pins_set: bool
+    changed_at: EpochS | None
+    """None for who never gave one."""
+
+
 class TicketIn(Struct, frozen=True):
     """For which device the ticket shall be good."""
 

@@ -17,6 +17,7 @@ from api.orders import Orders
 from api.phones import Phones
 from api.picks import Picks
 from api.ports import Tickets, Tracks
+from api.profiles import People, SafetyProfiles
 from api.routes import Handlers, all_routes
 from api.safety import Safety
 from api.settings import ApiSettings
@@ -26,7 +27,9 @@ from core.ids import IdSource
 from dispatch.ports import DispatchStore, Listings
 from geo.point import Frame
 from realtime.service import RealtimeService
+from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
+from safety.profiles import Profiles
 from safety.service import SafetyService
 
 
@@ -44,6 +47,8 @@ class ApiParts:
     dispatch_store: DispatchStore
     listings: Listings
     safety_store: SafetyStore
+    profiles: Profiles
+    pins: PinDesk
     tracks: Tracks
     frame: Frame
     settings: ApiSettings
@@ -79,6 +84,7 @@ def build_api(parts: ApiParts) -> Api:
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
         safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
+        profiles=SafetyProfiles(parts.profiles, parts.pins, People(parts.cities, store)),
         phones=Phones(parts.hub, parts.tokens, parts.hub_url),
         documents=documents,
     )

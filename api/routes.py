@@ -13,6 +13,7 @@ from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
 from api.phones import Phones
+from api.profiles import SafetyProfiles
 from api.safety import IncidentPage, Safety
 from api.technicians import Technicians
 from core.principal import Role
@@ -54,6 +55,7 @@ class Handlers:
     calendars: Calendars
     blocks: Blocks
     safety: Safety
+    profiles: SafetyProfiles
     phones: Phones
     documents: Documents
 
@@ -66,6 +68,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *technician_routes(handlers.technicians, handlers.nearby, handlers.calendars),
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
+        *profile_routes(handlers.profiles),
         *phone_routes(handlers.phones),
         *public_routes(handlers.documents),
     ]
@@ -299,6 +302,28 @@ def safety_routes(safety: Safety) -> list[Route]:
         Route(
             "incident_resolve", "POST", "/v1/incidents/{id}/resolve", told, scope, "It is over.", safety.resolve,
             body=bodies.ResolveIn, result=bodies.Done,
+        ),
+    ]  # fmt: skip
+
+
+def profile_routes(profiles: SafetyProfiles) -> list[Route]:
+    """Routes of safety profiles."""
+    return [
+        Route(
+            "profile_read", "GET", "/v1/me/safety", ANYONE, "everyone: their own",
+            "Read one's safety profile; PINs are never shown.", profiles.read_own, result=bodies.SafetyProfileView,
+            location=True,
+        ),
+        Route(
+            "profile_put", "PUT", "/v1/me/safety", ANYONE, "everyone: their own",
+            "Set one's safety profile, whole: whom to call, whether one helps others, and the two PINs.",
+            profiles.put_own, body=bodies.OwnSafetyIn, result=bodies.SafetyProfileView, location=True,
+        ),
+        Route(
+            "profile_put_person", "PUT", "/v1/people/{id}/safety", frozenset({OPS, SERVICE}),
+            "ops and service: technicians of their cities, and who is no technician",
+            "Set whom to call for a person; consent and PINs stay theirs.", profiles.put_person,
+            body=bodies.PersonSafetyIn, result=bodies.SafetyProfileView, location=True,
         ),
     ]  # fmt: skip
 

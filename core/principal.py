@@ -31,6 +31,7 @@ class Principal:
         expires_at: UTC epoch seconds of the token's end.
         restricted: True when the token is genuine but recently expired: only SOS works.
         token_id: ``jti`` of the token, for revocation; ``""`` when it has none.
+        issued_at: UTC epoch seconds of the token's beginning; what needs a recent sign-in asks for it.
     """
 
     tenant: TenantId
@@ -42,6 +43,7 @@ class Principal:
     expires_at: float
     restricted: bool = False
     token_id: str = ""
+    issued_at: float = 0.0
 
     def holds(self, *roles: Role) -> bool:
         """Whether any of ``roles`` is held."""

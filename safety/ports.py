@@ -10,6 +10,7 @@ from geo.point import LatLng
 from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
 from safety.pages import Page
+from safety.profiles import Contact
 
 if TYPE_CHECKING:
     from safety.events import AckRaiser, Effect
@@ -179,6 +180,18 @@ class Surroundings(Protocol):
 
     def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:
         """Ops users of the city seen in the last 24 h; the whole tenant's when the city is None or has none."""
+        ...
+
+
+class Contacts(Protocol):
+    """How people are reached beside the hub (``safety.profiles.Profiles``). All answers come from memory, at once."""
+
+    def of(self, tenant: TenantId, user: UserId) -> Contact | None:
+        """What somebody told of themselves and theirs; None for who never did."""
+        ...
+
+    def consents(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether a technician agreed to be asked when somebody near needs help."""
         ...
 
 

@@ -21,6 +21,30 @@ class JournalSettings(Ranged):
 
 
 @dataclass(frozen=True)
+class PinSettings(Ranged):
+    """The PIN that calls an alarm off, and the one that only seems to."""
+
+    memory_kib: Annotated[int, Range(8, 1_048_576)] = 19_456
+    """Memory that one look at a PIN takes (Argon2id), KiB; lower makes stolen hashes cheaper to guess."""
+
+    passes: Annotated[int, Range(1, 100)] = 2
+    """Passes over that memory."""
+
+    tries_max: Annotated[int, Range(1, 10)] = 3
+    """Wrong PINs of one person within tries_window_s; from the last of them on every answer is as for the right one,
+    and the incident is one under duress."""
+
+    tries_window_s: Annotated[float, Range(60, 604_800)] = 3_600.0
+    """Seconds for which a wrong PIN is remembered."""
+
+    answer_after_s: Annotated[float, Range(0.01, 10)] = 0.5
+    """Seconds after which a PIN is answered, whatever the answer (a slower one after the next whole multiple)."""
+
+    fresh_token_s: Annotated[float, Range(10, 3_600)] = 600.0
+    """Seconds since its beginning in which a token alone is enough to set new PINs; later the old one is needed."""
+
+
+@dataclass(frozen=True)
 class SafetySettings(Ranged):
     """How an incident spreads until a human takes it.
 
@@ -104,3 +128,5 @@ class SafetySettings(Ranged):
 
     journal: JournalSettings = field(default_factory=JournalSettings)
     """The emergency journal: where an SOS is written when the database does not take it."""
+    pins: PinSettings = field(default_factory=PinSettings)
+    """The PIN that calls an alarm off, and the one that only seems to."""

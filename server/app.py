@@ -22,6 +22,7 @@ from server.interleaving_loop import InterleavingLoop
 from server.keys import Key
 from server.metrics import Metrics
 from server.outgoing_secrets import OutgoingSecrets
+from server.pin_hasher import Argon2Pins
 from server.preflight import check_start
 from server.read_lag import ReadLag
 from server.readings import connect_readings, connect_stores
@@ -181,6 +182,8 @@ class App:
         stack.push_async_callback(poster.close)
         self.roads = Roads(settings.travel, settings.coordinates.frame, self._clock)
         stack.push_async_callback(self.roads.stop)
+        pins = Argon2Pins(settings.safety.pins)
+        stack.callback(pins.close)
         self.house = build_house(
             settings,
             tokens=self.tokens,
@@ -190,6 +193,7 @@ class App:
             ids=self._ids,
             seed=random_seed(),
             pick_key=random_key(),
+            pin_hasher=pins,
             executor=solvers,
             poster=poster,
             webhook_secrets=self._secrets.webhooks,

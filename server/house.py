@@ -21,6 +21,7 @@ from dispatch.ports import Listings
 from dispatch.unserved import open_orders_unserved
 from dispatch.wakes import WakeDesk
 from realtime.service import RealtimeService
+from safety.profiles import Profiles
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastSeen
@@ -58,6 +59,7 @@ class House:
         cities: Cities,
         hub: RealtimeService,
         safety: SafetyService,
+        profiles: Profiles,
         fleet: Fleet,
         rights: Rights,
         inbound: Inbound,
@@ -76,6 +78,7 @@ class House:
         self.cities = cities
         self.hub = hub
         self.safety = safety
+        self.profiles = profiles
         self.rights = rights
         self.inbound = inbound
         self.api = api
@@ -100,7 +103,7 @@ class House:
         is tried again while the house runs.
 
         Raises:
-            Unavailable: Incidents cannot be read.
+            Unavailable: Incidents or safety profiles cannot be read.
         """
         now = self.clock.now()
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
@@ -119,6 +122,7 @@ class House:
                 part.dispatch.close("could not be read yet")
                 self._closed[part.shard] = None
         self._tell_closed()
+        await self.profiles.load()
         await self.safety.start()
 
     async def _warn_of_unserved(self, tenant: TenantId) -> None:

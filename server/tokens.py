@@ -155,6 +155,7 @@ class Tokens:
             device=DeviceId(""),
             expires_at=expires_at,
             token_id=_word(claims, "jti", ""),
+            issued_at=not_before,
         )
         return _Verified(principal, not_before, DeviceId(_word(claims, "device", "")))
 

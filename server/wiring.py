@@ -35,7 +35,10 @@ from geo.point import Frame
 from geo.shard_positions import ShardPositions
 from realtime.ports import PositionLog, RealtimePorts, StreamStore
 from realtime.service import RealtimeService
+from safety.pin_desk import PinDesk
+from safety.pins import PinHasher
 from safety.ports import SafetyStore
+from safety.profiles import Profiles, ProfileStore
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.front_page import FrontPage
@@ -67,6 +70,8 @@ class StoreSet(Protocol):
     def webhooks(self) -> DeliveryQueue: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
+    @property
+    def profiles(self) -> ProfileStore: ...  # noqa: D102
     @property
     def streams(self) -> StreamStore: ...  # noqa: D102
     @property
@@ -100,6 +105,7 @@ def build_house(
     ids: IdSource,
     seed: int,
     pick_key: bytes,
+    pin_hasher: PinHasher,
     executor: Executor | None = None,
     poster: Poster | None = None,
     webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
@@ -117,6 +123,7 @@ def build_house(
         ids: Real or seeded.
         seed: For jitter.
         pick_key: Secret of the customers' pick tokens.
+        pin_hasher: Hashes and compares PINs away from the loop.
         executor: Solves large matching rounds; None for the loop's own.
         poster: Reaches programs outside; without one nobody is told.
         webhook_secrets: Of each endpoint in the config; ready to sign.
@@ -132,6 +139,7 @@ def build_house(
         ids,
         seed,
         pick_key,
+        pin_hasher,
         executor,
         poster,
         webhook_secrets or {},
@@ -143,6 +151,7 @@ def build_house(
     webhooks = _make_webhooks(given)
     wakes = _make_wakes(given, hub)
     cities = _make_cities(given, ground, hub, webhooks, wakes)
+    profiles = Profiles(stores.profiles)
     safety = _make_safety(given, ground, hub, cities)
     inbound = Inbound(cities, safety, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety)
@@ -153,10 +162,11 @@ def build_house(
         cities=cities,
         hub=hub,
         safety=safety,
+        profiles=profiles,
         fleet=ground.fleet,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, profiles, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         webhooks=webhooks,
@@ -188,6 +198,7 @@ class _Given:
     ids: IdSource
     seed: int
     pick_key: bytes
+    pin_hasher: PinHasher
     executor: Executor | None
     poster: Poster | None
     webhook_secrets: Mapping[str, Sequence[bytes]]
@@ -360,6 +371,7 @@ def _make_api(
     hub: RealtimeService,
     cities: Cities,
     safety: SafetyService,
+    profiles: Profiles,
     inbound: Inbound,
     addresses: Addresses,
     page: FrontPage,
@@ -376,6 +388,8 @@ def _make_api(
             dispatch_store=given.stores.dispatch,
             listings=given.stores.listings,
             safety_store=given.stores.safety,
+            profiles=profiles,
+            pins=PinDesk(profiles, given.pin_hasher, given.settings.safety.pins),
             tracks=given.stores.tracks,
             frame=given.frame,
             settings=given.settings.api,

@@ -28,6 +28,7 @@ from realtime.ports import Connection
 from realtime.settings import PositionSettings, RealtimeSettings
 from server.house import House
 from server.keys import Key
+from server.pin_hasher import Argon2Pins
 from server.root import Settings
 from server.settings import Algorithm, CitySettings
 from server.tokens import Tokens, issue
@@ -264,6 +265,7 @@ class World:
             ids=self.ids,
             seed=self.plan.seed,
             pick_key=SECRET,
+            pin_hasher=Argon2Pins(self._settings.safety.pins, _Inline()),
         )
         await self.house.load()
         async with asyncio.TaskGroup() as group:

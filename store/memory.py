@@ -32,6 +32,7 @@ from realtime.ports import StreamHead
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
+from safety.profiles import Profile
 from store.directory import Directory
 from store.rules import (
     IDEMPOTENCY_HONOURED_S,
@@ -517,6 +518,27 @@ class MemorySafetyStore:
         return [page for key, page in sorted(self._pages.items()) if key[:2] == (tenant, incident_id)]
 
 
+class MemoryProfileStore:
+    """In-memory ``safety.profiles.ProfileStore``."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._profiles: dict[tuple[TenantId, UserId], Profile] = {}
+
+    async def load(self) -> list[Profile]:
+        """See the port."""
+        self.faults.before_read()
+        return [profile for _, profile in sorted(self._profiles.items())]
+
+    async def put(self, profile: Profile) -> None:
+        """See the port."""
+        stored_anyway = await self.faults.before_commit()
+        self._profiles[profile.tenant, profile.user] = profile
+        self.faults.commits += 1
+        if stored_anyway:
+            raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
+
+
 class MemoryStreamStore:
     """In-memory ``realtime.ports.StreamStore``."""
 
@@ -646,6 +668,7 @@ class MemoryStores:
         self.listings = MemoryListings(self.dispatch)
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY])
+        self.profiles = MemoryProfileStore()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()
 

@@ -284,6 +284,15 @@ pages: Final = Table(
     sqlite_with_rowid=False,
 )
 
+profiles: Final = Table(
+    "profiles",
+    SAFETY,
+    _key("tenant"),
+    _key("user"),
+    _real("changed_at"),
+    _body(),
+)
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

@@ -20,6 +20,7 @@ from store.lock import FolderLock
 from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
 from store.outbox import Outbox
 from store.periodic import Periodic
+from store.profiles import SqlProfileStore
 from store.safety import SqlSafetyStore
 from store.settings import StoreSettings
 from store.statements import Statement
@@ -60,6 +61,7 @@ class Stores:
         listings: ``dispatch.ports.Listings``.
         webhooks: ``webhooks.ports.DeliveryQueue``.
         safety: ``safety.ports.SafetyStore``.
+        profiles: ``safety.profiles.ProfileStore``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
         directory: Living devices by role and city; complete once started.
@@ -83,6 +85,7 @@ class Stores:
         self.listings = SqlListings(self._main)
         self.webhooks = SqlDeliveryQueue(self._main)
         self.safety = SqlSafetyStore(self._safety, safety_outbox)
+        self.profiles = SqlProfileStore(self._safety)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
             Stream.SAFETY: safety_stream(self._safety, safety_outbox),

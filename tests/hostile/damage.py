@@ -177,6 +177,21 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         bodies.PositionsIn,
         {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84"},
     ),
+    ("put", "/v1/me/safety"): (
+        bodies.OwnSafetyIn,
+        {
+            "name": "Li", "phone": "138", "email": "li@example.org", "consents_to_respond": True,
+            "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
+            "pins": {"pin": "482193", "duress_pin": "730568", "old_pin": ""},
+        },
+    ),
+    ("put", "/v1/people/{id}/safety"): (
+        bodies.PersonSafetyIn,
+        {
+            "name": "Li", "phone": "138", "email": "li@example.org",
+            "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
+        },
+    ),
     ("post", "/v1/tickets"): (bodies.TicketIn, {"device": "phone"}),
 }  # fmt: skip
 """Struct and a good body of every POST and PUT route; None where the body is not decoded into one."""

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from safety.settings import PinSettings
 from server.config import load
 from server.geography import load_maps
 from server.house import House
 from server.keys import Key
+from server.pin_hasher import Argon2Pins
 from server.root import DERIVED, Settings
 from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
@@ -32,6 +34,7 @@ async def memory_house(stores: MemoryStores | None = None, settings: Settings = 
         ids=ids,
         seed=1,
         pick_key=b"k",
+        pin_hasher=Argon2Pins(PinSettings(memory_kib=8, passes=1)),
     )
     await house.load()
     async with asyncio.TaskGroup() as group:

@@ -105,6 +105,9 @@ TABLE: dict[str, dict[str, str]] = {
     # Their own incident: whoever raised one is told so, whatever else they are.
     "incident_ack": INCIDENT | {"technician_far_ops": "no"},
     "incident_resolve": INCIDENT | {"technician_far_ops": "no"},
+    "profile_read": EVERYONE,
+    "profile_put": EVERYONE,
+    "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     "positions": _row("        no no yes yes yes yes no no no no   no yes no no   no yes no"),
     "ticket": EVERYONE,
     "config": EVERYONE,
@@ -154,6 +157,8 @@ def _body(name: str) -> Any:
         "incident_resolve": {"disposition": "false_test"},
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
+        "profile_put": {"phone": "138"},
+        "profile_put_person": {"phone": "138"},
         "sos": {"key": "matrix"},
     }.get(name)
 

@@ -1,0 +1,112 @@
+"""What a person tells safety of themselves: how to reach them and theirs, whether they help others, and their PINs.
+
+``Profiles`` holds all of them in memory, because an alarm may not wait for a database; each change is stored first.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from core.ids import TenantId, UserId
+
+EMERGENCY_CONTACTS_MAX: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyContact:
+    """Somebody whom a person wants to be told; at least one of ``phone`` and ``email``."""
+
+    name: str
+    phone: str = ""
+    email: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """How a person and theirs are reached; what is not known is empty."""
+
+    user: UserId
+    name: str = ""
+    phone: str = ""
+    email: str = ""
+    emergency: tuple[EmergencyContact, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PinHashes:
+    """Hashes of a PIN and of the one to be given under duress, never shown and never logged.
+
+    Attributes:
+        set_at: Since when they count. A PIN that was set after a tap proves nothing about that tap.
+    """
+
+    pin: str = field(repr=False)
+    duress: str = field(repr=False)
+    set_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One person's safety profile."""
+
+    tenant: TenantId
+    contact: Contact
+    consents: bool = False
+    """Whether they, a technician, may be asked to help somebody near."""
+    pins: PinHashes | None = None
+    changed_at: float = 0.0
+
+    @property
+    def user(self) -> UserId:
+        """Whose it is."""
+        return self.contact.user
+
+
+class ProfileStore(Protocol):
+    """Profiles in ``safety.db`` (``store/profiles.py``; twin ``store/memory.py``)."""
+
+    async def load(self) -> list[Profile]:
+        """All profiles of all tenants. Raises ``Unavailable``."""
+        ...
+
+    async def put(self, profile: Profile) -> None:
+        """Store one, fsynced before it returns, over the one before. Raises ``Unavailable``."""
+        ...
+
+
+class Profiles:
+    """All profiles of the process: implements ``safety.ports.Contacts``.
+
+    Bound: one for each person who ever gave one, about 1 KiB.
+    """
+
+    def __init__(self, store: ProfileStore) -> None:
+        self._store = store
+        self._known: dict[tuple[TenantId, UserId], Profile] = {}
+
+    async def load(self) -> None:
+        """Read all; called once, before anything asks. Raises ``Unavailable``."""
+        self._known = {(profile.tenant, profile.user): profile for profile in await self._store.load()}
+
+    def profile(self, tenant: TenantId, user: UserId) -> Profile:
+        """A person's profile; an empty one for who never gave any."""
+        return self._known.get((tenant, user)) or Profile(tenant, Contact(user))
+
+    def of(self, tenant: TenantId, user: UserId) -> Contact | None:
+        """How to reach somebody; None for who never said."""
+        known = self._known.get((tenant, user))
+        return known.contact if known is not None else None
+
+    def consents(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether a technician agreed to be asked for help."""
+        known = self._known.get((tenant, user))
+        return known is not None and known.consents
+
+    async def put(self, profile: Profile, now: float) -> Profile:
+        """Store a changed profile; it counts once it is on the disk.
+
+        Callers change one person's profile one after the other. Raises ``Unavailable``: nothing changed.
+        """
+        stored = replace(profile, changed_at=now)
+        await self._store.put(stored)
+        self._known[stored.tenant, stored.user] = stored
+        return stored

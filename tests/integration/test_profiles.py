@@ -1,0 +1,70 @@
+"""Safety profiles on a real server: what is kept, who may say what, and that PINs are nowhere to be read."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.integration.served import served
+
+pytestmark = pytest.mark.slow
+
+OWN = {
+    "name": "Li",
+    "phone": "+86 138-0000-0001",
+    "email": "li@example.org",
+    "emergency_contacts": [{"name": "Mum", "phone": "13900000000"}, {"name": "Wang", "email": "w@example.org"}],
+    "consents_to_respond": True,
+    "pins": {"pin": "482193", "duress_pin": "730568"},
+}
+
+
+async def test_a_profile_outlives_the_server_and_its_pins_are_never_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("tec_1", "technician")
+        status, empty, headers = await server.call("GET", "/v1/me/safety", token)
+        assert (status, empty["pins_set"], empty["changed_at"]) == (200, False, None)
+        assert headers["Cache-Control"] == "no-store"
+        status, put, _ = await server.call("PUT", "/v1/me/safety", token, OWN)
+        assert (status, put["pins_set"], put["consents_to_respond"]) == (200, True, True)
+    async with served(tmp_path) as server:
+        token = server.token("tec_1", "technician")
+        _, read, _ = await server.call("GET", "/v1/me/safety", token)
+        assert read == put
+        assert not [value for value in ("482193", "730568", "argon2") if value in str(read)]
+        # Without PINs in the body those that are set stay.
+        without = {name: value for name, value in OWN.items() if name != "pins"}
+        _, kept, _ = await server.call("PUT", "/v1/me/safety", token, without)
+        assert kept["pins_set"]
+    stored = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("safety.db*"))
+    assert b"482193" not in stored
+    assert "482193" not in "".join(capsys.readouterr())
+
+
+async def test_what_is_wrong_is_named(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("tec_1", "technician")
+        for change, code, field in (
+            ({"phone": "help"}, "invalid", "phone"),
+            ({"email": "li at example"}, "invalid", "email"),
+            ({"emergency_contacts": [{"name": "Mum"}]}, "invalid", "emergency_contacts.0"),
+            ({"emergency_contacts": OWN["emergency_contacts"] * 3}, "invalid", "emergency_contacts"),  # type: ignore[operator]
+            ({"pins": {"pin": "1234", "duress_pin": "730568"}}, "pin_weak", "pins.pin"),
+            ({"pins": {"pin": "482193", "duress_pin": "482194"}}, "pin_weak", "pins.duress_pin"),
+        ):
+            status, answer, _ = await server.call("PUT", "/v1/me/safety", token, {**OWN, **change})
+            assert (status, answer["code"], answer.get("field")) == (422, code, field), change
+            assert "1234" not in str(answer["detail"])
+
+
+async def test_staff_say_whom_to_call_and_never_consent_or_pins(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        own = server.token("tec_1", "technician")
+        await server.call("PUT", "/v1/me/safety", own, OWN)
+        body = {"name": "Li Na", "phone": "137", "consents_to_respond": False, "pins": {"pin": "x", "duress_pin": "y"}}
+        path = "/v1/people/tec_1/safety"
+        status, answer, _ = await server.call("PUT", path, server.token("ops_1", "ops"), body)
+        assert (status, answer["name"], answer["consents_to_respond"], answer["pins_set"]) == (200, "Li Na", True, True)
+        status, _, _ = await server.call("PUT", path, server.token("ops_1", "ops", cities=()), body)
+        assert status == 404
