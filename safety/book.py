@@ -34,7 +34,7 @@ class Book:
         keys: The tap of each key: subject and the key that the client gave.
     """
 
-    def __init__(self, deadlines: Deadlines, resolved_kept_s: float) -> None:
+    def __init__(self, deadlines: Deadlines[IncidentId], resolved_kept_s: float) -> None:
         self._deadlines = deadlines
         self._resolved_kept_s = resolved_kept_s
         self._changes = SafetyChanges()

@@ -42,7 +42,7 @@ class SafetyEngine:
 
     def __init__(self, settings: SafetySettings, ids: IdSource, surroundings: Surroundings) -> None:
         self._settings = settings
-        self._deadlines = Deadlines()
+        self._deadlines: Deadlines[IncidentId] = Deadlines()
         self._book = Book(self._deadlines, settings.resolved_kept_s)
         self._ringing = Ringing(settings, surroundings)
         self._taps = Taps(settings, ids, surroundings, self._book, self._ringing)

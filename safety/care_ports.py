@@ -1,0 +1,53 @@
+"""What care needs from others; filled in ``server/``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.ids import CityId, TenantId, UserId
+from core.outbox import OutboxDraft, OutboxRow
+from safety.care_model import Contact, Watch, WatchId
+
+
+@dataclass(slots=True)
+class CareChanges:
+    """What one turn changed: upserts by id."""
+
+    watches: dict[WatchId, Watch] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything changed."""
+        return bool(self.watches)
+
+
+@dataclass(frozen=True, slots=True)
+class CareState:
+    """What the engine starts from: watches that have not ended, or have an alarm that is not known to be stored."""
+
+    watches: Sequence[Watch]
+
+
+class CareStore(Protocol):
+    """Durable state of care in ``safety.db`` (``store/care.py``; twin ``store/memory_care.py``)."""
+
+    async def load(self) -> CareState:
+        """Read what the engine starts from, of all tenants. Raises ``Unavailable``."""
+        ...
+
+    async def commit(self, changes: CareChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
+        """Store everything or nothing, fsynced before it returns, and number the drafts.
+
+        A row is replaced only by one of a higher version: what waited for a failing disk may come twice.
+
+        Raises:
+            Unavailable: Nothing was stored, or nobody knows.
+        """
+        ...
+
+
+class Phones(Protocol):
+    """Knows from memory where a phone is and when it was heard (``server/care_house.py``)."""
+
+    def of(self, tenant: TenantId, city: CityId, user: UserId) -> Contact:
+        """What is known now."""
+        ...
