@@ -10,7 +10,8 @@ from core.ids import IncidentId, OrderId, TenantId, UserId
 from safety.care_events import AlarmStored, AskPerson, CareEffect, CheckAnswered, JobChanged, JobsFound
 from safety.care_model import Answer, CheckKind, CheckState, Contact, JobState
 from safety.care_settings import CareSettings
-from tests.unit.safety.careful_street import ACME, ANNA, MEI, ORDER, SH, T0, Street, a_job, north, seen_at
+from tests.unit.safety.careful_street import ANNA, MEI, ORDER, Street, a_job, north, seen_at
+from tests.unit.safety.neighbourhood import ACME, SH, T0
 
 CHECK_IN = CheckKind.CHECK_IN
 
@@ -107,7 +108,7 @@ def test_intervals_go_by_service_then_tenant_and_zero_means_none() -> None:
     assert street.watch().open_check(CheckKind.OVERDUE) is not None
     for wrong in ({"check_in_s": 60.0}, {"check_in_s_of_service": {"x": 10.0}}, {"panic_s": 100.0}):
         with pytest.raises(ValueError, match="must be"):
-            CareSettings(**wrong)  # type: ignore[arg-type]  # that is the point
+            CareSettings(**wrong)
 
 
 # -- the plan of a job ----------------------------------------------------------------------------------
