@@ -16,7 +16,9 @@ from cli.options import FiniteRange
 from core.errors import Refused
 from core.ids import DeviceId
 from core.principal import Role
+from safety.audit import AuditKeys
 from server.app import App, StartFailed
+from server.audit_keys import load_audit_keys
 from server.config import ConfigError
 from server.config_file import render
 from server.geography import load_maps
@@ -33,6 +35,7 @@ from server.version import version
 LIFE_S_MAX: Final = 315_360_000
 """Ten years: longer than any key is kept."""
 _LAZY: Final = {
+    "audit": "Check that nobody has changed what safety remembers.",
     "dispatch": "Look at stored matching rounds: replay them, compare a shadow policy.",
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
     "replay": "Stream recorded GPS traces to a server as phones.",
@@ -46,7 +49,18 @@ class Commands(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every name, in the order of daily use."""
-        return ["serve", "demo", "replay", "dispatch", "sim", "token", "check-config", "print-config", "migrate"]
+        return [
+            "serve",
+            "demo",
+            "replay",
+            "dispatch",
+            "audit",
+            "sim",
+            "token",
+            "check-config",
+            "print-config",
+            "migrate",
+        ]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""
@@ -79,13 +93,15 @@ def main() -> None:
 def serve(config_file: Path | None) -> None:
     """Run the server until SIGTERM or Ctrl-C.
 
-    Token keys must be given: with the default config, put at least 32 random bytes into DOORSTEP_JWT_SECRET
-    (`export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`). SIGTERM drains: no event is lost.
+    Keys must be given: with the default config, put at least 32 random bytes each into DOORSTEP_JWT_SECRET (tokens)
+    and DOORSTEP_AUDIT_KEY (the audit): `export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`. SIGTERM drains: no
+    event is lost.
     """
     settings, folder = settings_of(config_file)
     keys, secrets = _keys(settings, folder), _outgoing_secrets(settings, folder)
+    audit = _audit_keys(settings, folder)
     set_up_logs(settings.log)
-    app = App(settings, keys=keys, folder=folder, secrets=secrets)
+    app = App(settings, keys=keys, folder=folder, secrets=secrets, audit=audit)
     try:
         run(app.run())
     except ConfigError as error:
@@ -162,6 +178,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     if not without_secrets:
         _keys(settings, folder)
         _outgoing_secrets(settings, folder)
+        _audit_keys(settings, folder)
     try:
         check_start(settings, folder)
         load_maps(settings.cities, settings.coordinates, folder)
@@ -207,6 +224,14 @@ def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
 def _outgoing_secrets(settings: Settings, folder: Path) -> OutgoingSecrets:
     try:
         return load_outgoing_secrets(settings.webhooks, settings.push, os.environ, folder)
+    except ConfigError as error:
+        stop_for(error)
+        raise
+
+
+def _audit_keys(settings: Settings, folder: Path) -> AuditKeys:
+    try:
+        return load_audit_keys(settings.safety.audit, os.environ, folder)
     except ConfigError as error:
         stop_for(error)
         raise

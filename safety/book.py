@@ -131,6 +131,7 @@ class Book:
         for trigger in case.triggers:
             self._put_trigger(trigger)
             self._changes.triggers.append(trigger)
+        self._changes.facts.extend(case.facts)
         story = self._stories.setdefault(incident.incident_id, deque(maxlen=STORY_LEN))
         for event in case.events:
             self._event_seqs[incident.incident_id] = event.seq

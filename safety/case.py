@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.ids import UserId
+from safety.audit import AuditEntry
 from safety.events import AckRaiser, Effect, NotifyTargets, Reason, ReviseRights, SoundAlarm, UpdateTargets
 from safety.incident import LEVEL_LAST, Step, advance
 from safety.model import Incident, IncidentEvent, IncidentState, Target, Trigger
@@ -25,6 +26,7 @@ class Case:
         update: Why everyone else is to learn of the change, None for not at all.
         answer: The reply to the tap that is being handled.
         alarms: What operators of the platform must hear of.
+        facts: What the audit remembers beside the events.
     """
 
     before: Incident | None
@@ -37,6 +39,7 @@ class Case:
     update: Reason | None = None
     answer: AckRaiser | None = None
     alarms: list[str] = field(default_factory=list)
+    facts: list[AuditEntry] = field(default_factory=list)
 
     def change(self, **changes: object) -> None:
         """Replace fields of the incident."""

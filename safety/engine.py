@@ -12,6 +12,7 @@ from core.errors import Forbidden, Invalid
 from core.ids import IdSource, IncidentId, TenantId
 from core.principal import Principal
 from safety import access
+from safety.audit import fact_entry
 from safety.book import Book
 from safety.case import Case
 from safety.deadlines import Deadlines
@@ -154,6 +155,10 @@ class SafetyEngine:
             return []
         case = self._book.case(incident)
         case.change(targets=targets)
+        facts = {"level": incident.level, "after_s": round(now - incident.raised_at, 3)}
+        case.facts.append(
+            fact_entry(event.tenant, now, event.recipient, "delivery.received", incident.incident_id, facts)
+        )
         return self._book.keep(case)
 
     def _acknowledge(self, event: IncidentAcknowledged, now: float) -> list[Effect]:

@@ -1,12 +1,13 @@
 """What safety needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from core.ids import CityId, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
+from safety.audit import AuditEntry, Head, incident_entry, page_entry
 from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
 from safety.pages import Page
@@ -21,17 +22,26 @@ class SafetyChanges:
     """What one turn of the engine changed. Incidents and pages are upserts; triggers and events are only added.
 
     A page comes with its incident's change, or alone when only a channel had news.
+
+    Attributes:
+        pages: By incident and recipient.
+        facts: What the audit is to remember beside the events, which it remembers by itself.
     """
 
     incidents: dict[IncidentId, Incident] = field(default_factory=dict)
     triggers: list[Trigger] = field(default_factory=list)
     events: list[IncidentEvent] = field(default_factory=list)
     pages: dict[tuple[IncidentId, str], Page] = field(default_factory=dict)
-    """By incident and recipient."""
+    facts: list[AuditEntry] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.incidents or self.triggers or self.events or self.pages)
+        return bool(self.incidents or self.triggers or self.events or self.pages or self.facts)
+
+    def audit(self) -> list[AuditEntry]:
+        """What the audit remembers of it: events, results of deliveries, facts."""
+        tried = [page_entry(page) for page in self.pages.values() if any(hop.outcome for hop in page.hops)]
+        return [*(incident_entry(event) for event in self.events), *tried, *self.facts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +152,10 @@ class SafetyStore(Protocol):
 
     async def pages(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[Page]:
         """Everybody who was called outside the hub about an incident, by recipient."""
+        ...
+
+    async def audit_heads(self) -> Mapping[TenantId, Head]:
+        """The end of each tenant's audit; nothing where none is kept. Raises ``Unavailable``."""
         ...
 
 

@@ -341,6 +341,8 @@ class SafetyService(EngineService[Event, Effect]):
             part(event.incident_id).changes.events.append(event)
         for called, page in turn.changes.pages.items():
             part(page.incident_id).changes.pages[called] = page
+        for fact in turn.changes.facts:
+            part(IncidentId(fact.subject)).changes.facts.append(fact)
         for key, draft in turn.drafts:
             waiting = part(key[2])
             waiting.drafts = [*waiting.drafts, (key, draft)]
@@ -355,6 +357,7 @@ class SafetyService(EngineService[Event, Effect]):
             latest.changes.triggers.extend(added.changes.triggers)
             latest.changes.events.extend(added.changes.events)
             latest.changes.pages.update(added.changes.pages)
+            latest.changes.facts.extend(added.changes.facts)
             newer = {key for key, _ in added.drafts}
             latest.drafts = [kept for kept in latest.drafts if kept[0] not in newer] + list(added.drafts)
             latest.sent_direct = True

@@ -3,7 +3,32 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from core.ranges import Range, Ranged
+from core.ranges import Range, Ranged, check_ranges
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What is remembered for good, so that nobody can change it unseen."""
+
+    key_env: str = "DOORSTEP_AUDIT_KEY"
+    """Environment variable with the secret of the audit's chain: at least 32 bytes, never kept beside the database.
+    Several lines are several keys; the first signs, all are good for checking."""
+
+    key_file: str = ""
+    """File with it instead; then key_env must be empty."""
+
+    anchor_file: str = ""
+    """File to which the chain's newest value is added, signed, as a line of JSON: on another disk or machine, for it
+    is what shows that the end of the audit was cut off. Empty: beside the data folder, with `-anchors.jsonl`."""
+
+    anchor_every_s: Annotated[float, Range(1, 300)] = 60.0
+    """Seconds between two anchors, when there is something new."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        check_ranges(self)
+        if bool(self.key_env) == bool(self.key_file):
+            raise ValueError("give either key_env or key_file, the other empty")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +155,5 @@ class SafetySettings(Ranged):
     """The emergency journal: where an SOS is written when the database does not take it."""
     pins: PinSettings = field(default_factory=PinSettings)
     """The PIN that calls an alarm off, and the one that only seems to."""
+    audit: AuditSettings = field(default_factory=AuditSettings)
+    """The audit and its anchors."""

@@ -13,7 +13,9 @@ from pathlib import Path
 from api.app import make_app, make_refusal
 from core.errors import DoorstepError
 from dispatch.ports import Notifier
+from safety.audit import AuditKeys, AuditPen
 from server.admin import make_admin_app
+from server.anchoring import Anchoring, anchor_path
 from server.garbage import Collector
 from server.geography import load_maps
 from server.house import House
@@ -62,9 +64,14 @@ class App:
         *,
         keys: Mapping[str, Key],
         folder: Path,
+        audit: AuditKeys,
         secrets: OutgoingSecrets | None = None,
     ) -> None:
-        """``keys`` verify tokens, ``secrets`` sign what is sent; relative paths of the config start at ``folder``."""
+        """``keys`` verify tokens, ``secrets`` sign what is sent, ``audit`` what safety remembers.
+
+        Relative paths of the config start at ``folder``.
+        """
+        self._pen = AuditPen(audit, lambda: random_key(16))
         self._secrets = secrets or OutgoingSecrets()
         self.settings = derived(settings)
         self._folder = folder
@@ -76,6 +83,7 @@ class App:
         self.hub_url = ""
         self.admin_url = ""
         self.house: House
+        self.anchoring: Anchoring
         self.roads: Roads
         self._stop_asked = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -153,6 +161,7 @@ class App:
             await self._open(stack)
             async with asyncio.TaskGroup() as group:
                 self.house.run(group)
+                anchoring = group.create_task(self.anchoring.run(), name="anchoring")
                 try:
                     await self._listen(stack)
                     self._set_ready(True)
@@ -165,6 +174,8 @@ class App:
                 finally:
                     self._set_ready(False)
                     await self._finish_work()
+                    anchoring.cancel()
+                    await self.anchoring.export()
         if failure is not None:
             raise failure
         _log.info("stopped")
@@ -176,6 +187,10 @@ class App:
         self.read_revoked()
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)
+        audit = settings.safety.audit
+        path = anchor_path(audit, settings.data_folder, self._folder)
+        self.anchoring = Anchoring(stores.safety, self._pen, path, audit.anchor_every_s, self._clock)
+        await self.anchoring.start()
         # One thread, and one more for each city whose round is over its budget and has not given up yet.
         solvers = stack.enter_context(ThreadPoolExecutor(1 + len(settings.cities), "round"))
         poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
@@ -216,7 +231,7 @@ class App:
     async def _open_stores(self, stack: AsyncExitStack) -> Stores:
         folder = Path(self.settings.data_folder)
         try:
-            stores = open_stores(folder, self._clock, self._ids, self.settings.store)
+            stores = open_stores(folder, self._clock, self._ids, self.settings.store, pen=self._pen)
             stack.push_async_callback(stores.stop)
             await stores.start()
         except (DoorstepError, FolderInUse, DatabaseRefused, OSError) as error:

@@ -28,6 +28,7 @@ from server.system import SystemClock, SystemIds, random_key
 from server.tokens import issue
 
 SECRET_ENV: Final = "DOORSTEP_JWT_SECRET"  # noqa: S105  # the name of the variable, not a secret
+AUDIT_KEY_ENV: Final = "DOORSTEP_AUDIT_KEY"
 LOG_TAIL_BYTES: Final = 4_000
 FILES_MAX: Final = 65_536
 _PR_SET_PDEATHSIG: Final = 1
@@ -119,7 +120,8 @@ class LocalServer:
         self.http_port, self.hub_port, self.admin_port = free_port(http_port), free_port(hub_port), free_port()
         self._cities = cities
         self._overrides = dict(overrides or {})
-        self._secret = self._load_secret()
+        self._secret = self._load_secret("secret")
+        self._audit_key = self._load_secret("audit_key")
         self._process: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "server.log"
         self._clock, self._ids = SystemClock(), SystemIds()
@@ -158,8 +160,8 @@ class LocalServer:
             cities=cities, roles=roles, life_s=life_s,
         )  # fmt: skip
 
-    def _load_secret(self) -> bytes:
-        path = self.folder / "secret"
+    def _load_secret(self, name: str) -> bytes:
+        path = self.folder / name
         if not path.exists():
             path.write_bytes(random_key(32).hex().encode())
         return path.read_bytes()
@@ -212,7 +214,7 @@ class LocalServer:
         """
         raise_file_limit()
         config = self.write_config()
-        environ = {**os.environ, SECRET_ENV: self._secret.decode()}
+        environ = {**os.environ, SECRET_ENV: self._secret.decode(), AUDIT_KEY_ENV: self._audit_key.decode()}
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603  # our own interpreter and module
                 [sys.executable, *self.command, "--config", str(config)],

@@ -29,6 +29,7 @@ from dispatch.model import (
 )
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
+from safety.audit import AuditPen, AuditRow, Head
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
@@ -424,10 +425,16 @@ class MemoryDeliveryQueue:
 
 
 class MemorySafetyStore:
-    """In-memory ``safety.ports.SafetyStore``."""
+    """In-memory ``safety.ports.SafetyStore``.
 
-    def __init__(self, outbox: MemoryOutbox) -> None:
+    Attributes:
+        audit: The chain of each tenant; empty without a pen.
+    """
+
+    def __init__(self, outbox: MemoryOutbox, pen: AuditPen | None = None) -> None:
         self.faults = Faults()
+        self.audit: dict[TenantId, list[AuditRow]] = {}
+        self._pen = pen
         self._outbox = outbox
         self._incidents: dict[tuple[TenantId, IncidentId], Incident] = {}
         self._triggers: dict[str, Trigger] = {}
@@ -464,11 +471,20 @@ class MemorySafetyStore:
             self._events.setdefault((event.tenant, event.incident_id), {})[event.seq] = event
         for page in changes.pages.values():
             self._pages[page.tenant, page.incident_id, page.recipient] = page
+        if self._pen is not None:
+            for entry in changes.audit():
+                chain = self.audit.setdefault(entry.tenant, [])
+                chain.append(self._pen.write(entry, _head(chain))[0])
         rows = self._outbox.append(drafts, now)
         self.faults.commits += 1
         if stored_anyway:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
         return rows
+
+    async def audit_heads(self) -> Mapping[TenantId, Head]:
+        """See the port."""
+        self.faults.before_read()
+        return {tenant: _head(chain) for tenant, chain in sorted(self.audit.items())}
 
     def _check(self, changes: SafetyChanges) -> None:
         for incident in changes.incidents.values():
@@ -660,14 +676,16 @@ class MemoryStores:
     ``dispatch`` and ``safety`` have ``faults``, and ``streams`` for each stream.
     """
 
-    def __init__(self, clock: Clock, ids: IdSource, keep: RetentionSettings | None = None) -> None:
+    def __init__(
+        self, clock: Clock, ids: IdSource, keep: RetentionSettings | None = None, pen: AuditPen | None = None
+    ) -> None:
         keep = keep or RetentionSettings()
         self.outboxes = {stream: MemoryOutbox(stream, ids.new("ep_")) for stream in Stream}
         self.directory = Directory(keep.device_seen_s)
         self.dispatch = MemoryDispatchStore(self.outboxes[Stream.MAIN])
         self.listings = MemoryListings(self.dispatch)
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
-        self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY])
+        self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.profiles = MemoryProfileStore()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()
@@ -677,6 +695,10 @@ class MemoryStores:
 
     async def stop(self) -> None:
         """Nothing to stop."""
+
+
+def _head(chain: Sequence[AuditRow]) -> Head:
+    return Head(chain[-1].seq, chain[-1].mac) if chain else Head()
 
 
 def _check_version(kind: str, key: str, version: int, stored: Order | Offer | Technician | Incident | None) -> None:

@@ -1,16 +1,18 @@
 """Safety's durable state in ``safety.db``: the SQL of ``safety.ports.SafetyStore``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
 
 from core.ids import CityId, IncidentId, TenantId
 from core.outbox import OutboxDraft, OutboxRow
+from safety.audit import Head
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from store import schema
+from store.audit import AuditTable, read_head, read_tenants
 from store.blobs import Blob
 from store.database import Database
 from store.outbox import Outbox
@@ -62,9 +64,10 @@ _LOAD_EVENT_SEQS: Final = Statement(select(_i.incident_id, _LAST_SEQ).where(_LOA
 class SqlSafetyStore:
     """``safety.ports.SafetyStore`` on ``safety.db``."""
 
-    def __init__(self, database: Database, outbox: Outbox) -> None:
+    def __init__(self, database: Database, outbox: Outbox, audit: AuditTable) -> None:
         self._database = database
         self._outbox = outbox
+        self._audit = audit
 
     async def load(self, *, settled_since: float) -> SafetyState:
         """See the port."""
@@ -75,6 +78,7 @@ class SqlSafetyStore:
 
         def work(connection: Connection) -> Sequence[OutboxRow]:
             _write(connection, changes)
+            self._audit.append(connection, changes.audit())
             return self._outbox.append(connection, drafts, now)
 
         return await self._database.write(work)
@@ -111,6 +115,10 @@ class SqlSafetyStore:
         """See the port."""
         rows = await self._database.read(lambda c: _PAGES.all(c, tenant, incident_id))
         return [_PAGE.unpack(row[0]) for row in rows]
+
+    async def audit_heads(self) -> Mapping[TenantId, Head]:
+        """See the port."""
+        return await self._database.read(lambda c: {tenant: read_head(c, tenant) for tenant in read_tenants(c)})
 
 
 def _load(connection: Connection, since: float) -> SafetyState:

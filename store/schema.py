@@ -7,7 +7,7 @@ compares the two. Times are UTC epoch seconds. Every key begins with the tenant.
 
 from typing import Final
 
-from sqlalchemy import Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, text
+from sqlalchemy import DDL, Column, Float, Index, Integer, LargeBinary, MetaData, Table, Text, event, text
 
 MAIN: Final = MetaData()
 """``doorstep.db``: dispatch, its outbox, devices."""
@@ -290,6 +290,38 @@ profiles: Final = Table(
     _key("tenant"),
     _key("user"),
     _real("changed_at"),
+    _body(),
+)
+
+audit: Final = Table(
+    "audit",
+    SAFETY,
+    _key("tenant"),
+    Column("seq", Integer, primary_key=True, nullable=False, autoincrement=False),
+    _real("at"),
+    _text("actor"),
+    _text("action"),
+    _text("subject"),
+    Column("payload_hash", LargeBinary, nullable=False),
+    Column("prev", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
+    Index("audit_by_subject", "tenant", "subject", "seq"),
+)
+AUDIT_TRIGGERS: Final = tuple(
+    f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit "
+    "BEGIN SELECT RAISE(ABORT, 'the audit can only be added to'); END"
+    for verb in ("UPDATE", "DELETE")
+)
+"""Nothing of ours changes a row; whoever takes these away first is found by the chain."""
+for _trigger in AUDIT_TRIGGERS:
+    event.listen(audit, "after_create", DDL(_trigger))  # type: ignore[no-untyped-call]
+
+audit_payloads: Final = Table(
+    "audit_payloads",  # apart, so that what is personal can be erased
+    SAFETY,
+    _key("tenant"),
+    Column("seq", Integer, primary_key=True, nullable=False, autoincrement=False),
+    Column("salt", LargeBinary, nullable=False),
     _body(),
 )
 

@@ -11,7 +11,9 @@ from sqlalchemy import Connection, bindparam, delete, select, tuple_
 from core.clock import Clock
 from core.ids import IdSource
 from core.outbox import Stream
+from safety.audit import AuditPen
 from store import schema
+from store.audit import AuditTable
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
@@ -69,7 +71,13 @@ class Stores:
     """
 
     def __init__(
-        self, folder: Path, clock: Clock, settings: StoreSettings, executor: Executor | None, lock: FolderLock
+        self,
+        folder: Path,
+        clock: Clock,
+        settings: StoreSettings,
+        executor: Executor | None,
+        lock: FolderLock,
+        pen: AuditPen | None,
     ) -> None:
         self._clock = clock
         self._keep = settings.retention
@@ -84,7 +92,8 @@ class Stores:
         self.dispatch = SqlDispatchStore(self._main, main_outbox)
         self.listings = SqlListings(self._main)
         self.webhooks = SqlDeliveryQueue(self._main)
-        self.safety = SqlSafetyStore(self._safety, safety_outbox)
+        audit = AuditTable(pen)
+        self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.profiles = SqlProfileStore(self._safety)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
@@ -146,6 +155,7 @@ def open_stores(
     ids: IdSource,
     settings: StoreSettings | None = None,
     executor: Executor | None = None,
+    pen: AuditPen | None = None,
 ) -> Stores:
     """Lock ``folder``, make or upgrade its files, open them. Blocks; ``Stores.start`` must follow on the loop.
 
@@ -155,6 +165,7 @@ def open_stores(
         ids: Makes the epochs of new files.
         settings: Bounds and retention.
         executor: Only where the event loop runs executor jobs inline (the simulator's does); else None.
+        pen: Writes the audit of safety; None keeps none.
 
     Raises:
         FolderInUse: Another process has the folder.
@@ -164,7 +175,7 @@ def open_stores(
     lock = FolderLock(folder)
     try:
         migrate_locked(folder, ids)
-        return Stores(folder, clock, settings or StoreSettings(), executor, lock)
+        return Stores(folder, clock, settings or StoreSettings(), executor, lock, pen)
     except BaseException:
         lock.release()
         raise

@@ -58,7 +58,7 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "serve", "--config", str(self.folder / "config.yaml")],
-                env={**os.environ, "DOORSTEP_JWT_SECRET": SECRET.decode()},
+                env={**os.environ, "DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "a" * 40},
                 stderr=log,
                 cwd=Path(__file__).parents[2],
             )

@@ -19,7 +19,7 @@ import pytest
 
 import geo
 from core.principal import Role
-from sim.local_server import SECRET_ENV, LocalCity, LocalServer
+from sim.local_server import AUDIT_KEY_ENV, SECRET_ENV, LocalCity, LocalServer
 from tests.faults.ledger import Ledger
 from tests.faults.people import CITY, LAT, Tasks, Technician, Web, order_body
 from tests.faults.trace import read_trace, synced_before_sent
@@ -87,7 +87,8 @@ def traced(tmp_path: Path) -> Iterator[tuple[LocalServer, Path]]:
         process = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "8192", "-e", f"trace={CALLS}", "-o", str(trace),
              sys.executable, *server.command, "--config", str(server.write_config())],
-            env={**os.environ, SECRET_ENV: secret}, stdout=out, stderr=out, start_new_session=True,
+            env={**os.environ, SECRET_ENV: secret, AUDIT_KEY_ENV: "a" * 40},
+            stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + 60

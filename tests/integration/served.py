@@ -11,6 +11,7 @@ import aiohttp
 from websockets.asyncio.client import ClientConnection, connect
 
 from core.principal import Role
+from safety.audit import AuditKeys
 from server.app import App
 from server.config import load
 from server.keys import Key
@@ -22,6 +23,7 @@ from server.tokens import issue
 
 SECRET = b"a test secret of more than thirty-two bytes"
 KEY = Key("main", Algorithm.HS256, SECRET, SECRET)
+AUDIT = AuditKeys([b"an audit key of more than thirty-two bytes"])
 CITY = "shenzhen"
 LAT, LNG = 22.5431, 114.0579
 
@@ -150,7 +152,7 @@ async def served(folder: Path, **overrides: str) -> AsyncIterator[Served]:
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})
     settings = load(Settings, None, environ, derived=DERIVED)
     secrets = OutgoingSecrets(dict.fromkeys(settings.webhooks.endpoints, (SECRET,)), (SECRET,))
-    app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets)
+    app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets, audit=AUDIT)
     await app.start()
     try:
         async with aiohttp.ClientSession(app.http_url) as http:

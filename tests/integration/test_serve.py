@@ -27,7 +27,7 @@ from dispatch.service import DispatchService
 from server.app import App, StartFailed
 from server.config import ConfigError, load
 from server.root import DERIVED, Settings
-from tests.integration.served import KEY, SECRET, Session, order, served
+from tests.integration.served import AUDIT, KEY, SECRET, Session, order, served
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def _app(folder: Path, **environ: str) -> App:
         "DOORSTEP__REALTIME__DRAIN__OVER_S": "0",
     }
     names.update({f"DOORSTEP__{name.upper()}": value for name, value in environ.items()})
-    return App(load(Settings, None, names, derived=DERIVED), keys={"main": KEY}, folder=folder)
+    return App(load(Settings, None, names, derived=DERIVED), keys={"main": KEY}, folder=folder, audit=AUDIT)
 
 
 async def test_stopping_twice_and_stopping_what_never_started_does_no_harm(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ async def test_a_revoked_user_is_sent_away_at_the_signal(tmp_path: Path) -> None
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-ENV = {"DOORSTEP_JWT_SECRET": SECRET.decode()}
+ENV = {"DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "a" * 40}
 
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "replay", "token", "check-config", "print-config", "migrate"])

@@ -161,7 +161,12 @@ async def test_a_process_that_is_killed_delivers_every_event_after_its_restart(t
         names = {"http__port": "0", "hub__port": "0", "admin__port": "0", "data_folder": str(tmp_path / "data")}
         names |= _config(receiver, events=["order.placed"]) | {"webhooks__timeout_s": "60"}
         environ = os.environ | {f"DOORSTEP__{name.upper()}": value for name, value in names.items()}
-        environ |= {"DOORSTEP_JWT_SECRET": SECRET.decode(), "HOOK_SECRET": "h" * 40, "DOORSTEP__LOG__FORMAT": "json"}
+        environ |= {
+            "DOORSTEP_JWT_SECRET": SECRET.decode(),
+            "DOORSTEP_AUDIT_KEY": "a" * 40,
+            "HOOK_SECRET": "h" * 40,
+            "DOORSTEP__LOG__FORMAT": "json",
+        }
 
         async def start() -> tuple[asyncio.subprocess.Process, str]:
             process = await asyncio.create_subprocess_exec(

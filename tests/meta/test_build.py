@@ -49,7 +49,11 @@ def test_a_built_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
 
 def test_what_was_built_makes_its_databases_and_finds_its_cities(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    environ = os.environ | {"PYTHONPATH": str(tmp_path / "site"), "DOORSTEP_JWT_SECRET": "x" * 40}
+    environ = os.environ | {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "DOORSTEP_JWT_SECRET": "x" * 40,
+        "DOORSTEP_AUDIT_KEY": "a" * 40,
+    }
     (tmp_path / "config.yaml").write_text("data_folder: data\n")
     for command in ("migrate", "check-config"):
         done = subprocess.run(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import store.audit
 import store.dispatch
 import store.safety
 import store.sqlite
@@ -28,6 +29,7 @@ FILES: dict[str, tuple[object, ...]] = {
         store.streams._AckTable(schema.main_acks, schema.main_streams, schema.main_outbox),
     ),
     "safety.db": (
+        store.audit,
         store.safety,
         Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams),
         store.streams._AckTable(schema.safety_acks, schema.safety_streams, schema.safety_outbox),
