@@ -251,7 +251,11 @@ def check_chain(
         anchored = row.seq if macs is not None else anchored
     at_seq.pop(0, None)
     if at_seq:
-        return head, Fault(tenant, head.seq + 1, f"the end is missing: an anchor knows row {max(at_seq)}")
+        return head, Fault(
+            tenant,
+            head.seq + 1,
+            f"the end is missing: an anchor knows row {max(at_seq)}, and row {anchored} is the last that one agrees with",
+        )
     return head, None
 
 

@@ -40,7 +40,8 @@ FILES: dict[str, tuple[object, ...]] = {
 SCANS = {"_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
 # All technicians of a tenant are looked through for those of the city, and all blocks between people are needed in
 # each: once for each shard at its start.
-WHOLE_TENANT = {"_LOAD_TECHNICIANS", "_LOAD_BLOCKS"}
+# The end of a tenant's audit is the first row of its index from behind.
+WHOLE_TENANT = {"_LOAD_TECHNICIANS", "_LOAD_BLOCKS", "_HEAD"}
 
 
 def statements(holder: object, prefix: str = "") -> Iterator[tuple[str, Statement]]:
