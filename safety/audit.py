@@ -254,7 +254,7 @@ def check_chain(
         return head, Fault(
             tenant,
             head.seq + 1,
-            f"the end is missing: an anchor knows row {max(at_seq)}, and row {anchored} is the last that one agrees with",
+            f"the end is missing: an anchor knows row {max(at_seq)}; the last that agrees is of row {anchored}",
         )
     return head, None
 
