@@ -7,13 +7,9 @@ from pathlib import Path
 import click
 
 from cli.config import config_option, errors, settings_of, stop_for
-from core.errors import Unavailable
-from server.anchoring import anchor_path
-from server.audit_keys import load_audit_keys
+from server.app import StartFailed
+from server.audit_check import verify_audit
 from server.config import ConfigError
-from store.anchors import AnchorsUnreadable, read_anchors
-from store.audit_check import check_audit
-from store.migrate import SAFETY_FILE
 
 
 @click.group()
@@ -35,26 +31,18 @@ def verify(config_file: Path | None, anchors_file: Path | None) -> None:
     """
     settings, folder = settings_of(config_file)
     try:
-        keys = load_audit_keys(settings.safety.audit, os.environ, folder)
+        verdict = verify_audit(settings, folder, os.environ, anchors_file)
     except ConfigError as error:
         stop_for(error)
         raise
-    path = anchors_file or anchor_path(settings.safety.audit, settings.data_folder, folder)
-    database = Path(settings.data_folder) / SAFETY_FILE.name
-    if not database.exists():
-        errors.print(f"[bold red]Not checked:[/] there is no {database}")
+    except StartFailed as error:
+        errors.print(f"[bold red]Not checked:[/] {error}", soft_wrap=True)
         sys.exit(1)
-    try:
-        anchors = read_anchors(path)
-        found = check_audit(database, anchors, keys)
-    except (OSError, AnchorsUnreadable, Unavailable) as error:
-        errors.print(f"[bold red]Not checked:[/] {error}")
-        sys.exit(1)
-    if not anchors:
-        errors.print(f"[yellow]There are no anchors in {path}: a cut end would not be seen.[/]")
-    if not found:
+    if not verdict.anchors_len:
+        errors.print(f"[yellow]There are no anchors in {verdict.anchors}: a cut end would not be seen.[/]")
+    if not verdict.findings:
         click.echo("The audit is empty.")
-    for finding in found:
+    for finding in verdict.findings:
         if finding.fault is not None:
             errors.print(f"[bold red]Not sound:[/] {finding.fault}", soft_wrap=True)
             continue
@@ -63,5 +51,5 @@ def verify(config_file: Path | None, anchors_file: Path | None) -> None:
             f"{finding.tenant}: {finding.head.seq} rows sound{erased}, {finding.anchors} anchors agree, "
             f"head {finding.head.mac.hex()[:16]}"
         )
-    if any(finding.fault is not None for finding in found):
+    if any(finding.fault is not None for finding in verdict.findings):
         sys.exit(1)
