@@ -14,7 +14,7 @@ class SessionSettings(Ranged):
 
     hello_timeout_s: Annotated[float, Range(0.1, 60)] = 5.0
     """Seconds that a new connection has for its hello."""
-    expiry_grace_s: Annotated[float, Range(0, 3_600)] = 10.0
+    expiry_grace_s: Annotated[float, Range(0, 3_600)] = 3.0
     """Seconds after the token's end before the connection is closed with 4401. Never closed earlier."""
     restricted_grace_s: Annotated[float, Range(0, 604_800)] = 86_400.0
     """Seconds after the token's end in which an SOS is still taken."""

@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from server.config import ConfigError, Problem
+from server.secret_source import check_private, check_secret, read_secret
 from server.settings import Algorithm, AuthSettings, KeySettings
 
 HS256_SECRET_BYTES_MIN: Final = 32
@@ -50,19 +51,16 @@ def load_keys(auth: AuthSettings, environ: Mapping[str, str], folder: Path) -> d
 
 
 def _secret(settings: KeySettings, environ: Mapping[str, str], folder: Path) -> bytes:
-    if settings.secret_env:
-        value = environ.get(settings.secret_env, "")
-        if not value:
-            raise ValueError(
-                f"no key for tokens: the environment variable {settings.secret_env} is empty. "
-                "Set it (at least 32 random bytes for HS256: `openssl rand -base64 48`), or point secret_file to a file"
-            )
-        return value.encode()
-    path = folder / settings.secret_file
-    try:
-        return path.read_bytes().strip()
-    except OSError as error:
-        raise ValueError(f"secret_file {path} cannot be read: {error.strerror or error}") from None
+    _, secret = read_secret(settings.secret_env, settings.secret_file, environ, folder)
+    if settings.secret_env and not secret:
+        raise ValueError(
+            f"no key for tokens: the environment variable {settings.secret_env} is empty. "
+            "Set it (at least 32 random bytes for HS256: `openssl rand -base64 48`), or point secret_file to a file"
+        )
+    secret = secret.strip() if settings.secret_file else secret
+    if settings.algorithm is Algorithm.HS256 or b"PRIVATE KEY" in secret:
+        check_private(settings.secret_file, folder)
+    return secret
 
 
 def _key(kid: str, settings: KeySettings, secret: bytes) -> Key:
@@ -72,6 +70,7 @@ def _key(kid: str, settings: KeySettings, secret: bytes) -> Key:
             raise ValueError("is an HS256 key, but its secret is a PEM or SSH key; did you mean algorithm EdDSA?")
         if len(secret) < HS256_SECRET_BYTES_MIN:
             raise ValueError(f"an HS256 secret must have at least {HS256_SECRET_BYTES_MIN} bytes, has {len(secret)}")
+        check_secret(secret)
         return Key(kid, settings.algorithm, secret, secret)
     return _ed25519(kid, secret)
 

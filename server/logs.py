@@ -2,7 +2,9 @@
 
 import json
 import logging
+import re
 import sys
+import time
 from typing import Any, Final, TextIO
 
 from aiohttp.http_exceptions import HttpProcessingError
@@ -15,6 +17,13 @@ _STANDARD: Final = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dic
     "asctime",
     "taskName",
 }
+_UNSEEN: Final = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+"""What a terminal obeys or does not show, line ends among it, and what no encoding can write."""
+
+
+def visible(text: str) -> str:
+    """``text`` in one line, with every character that could forge or hide a line written as its number."""
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _extra(record: logging.LogRecord) -> dict[str, Any]:
@@ -39,20 +48,25 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        # Line ends are escaped by JSON; the rest can stand in its strings only, where this is how it is written.
+        return visible(json.dumps(line, ensure_ascii=False, default=str))
 
 
 class TextLines(logging.Formatter):
-    """For a person at a terminal."""
+    """For a person at a terminal. Times are UTC, as everywhere."""
+
+    converter = time.gmtime
 
     def format(self, record: logging.LogRecord) -> str:
-        """Time, level, event, data."""
+        """Time, level, event, data; an error follows in lines that begin with blanks, as no other does."""
         data = " ".join(f"{name}={value}" for name, value in _extra(record).items())
-        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {record.getMessage()}"
+        line = f"{self.formatTime(record, '%H:%M:%SZ')} {record.levelname.lower():7} {record.getMessage()}"
         if data:
             line += f"  {data}"
+        line = visible(line)
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            told = self.formatException(record.exc_info).split("\n")
+            line += "".join(f"\n    {visible(part)}" for part in told)
         return line
 
 

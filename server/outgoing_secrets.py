@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.config import ConfigError, Problem
+from server.secret_source import check_private, check_secret, read_secret
 from webhooks.settings import EndpointSettings, PushSettings, WebhookSettings
 from webhooks.signature import SECRET_BYTES_MIN
 
@@ -54,18 +55,13 @@ def load_outgoing_secrets(
 
 
 def _secrets(endpoint: EndpointSettings | PushSettings, environ: Mapping[str, str], folder: Path) -> Secrets:
-    if endpoint.secret_env:
-        where, text = f"the environment variable {endpoint.secret_env}", environ.get(endpoint.secret_env, "").encode()
-    else:
-        path = folder / endpoint.secret_file
-        where = f"secret_file {path}"
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise ValueError(f"{where} cannot be read: {error.strerror or error}") from None
+    where, text = read_secret(endpoint.secret_env, endpoint.secret_file, environ, folder)
+    check_private(endpoint.secret_file, folder)
     found = tuple(line.strip() for line in text.splitlines() if line.strip())
     if not found:
         raise ValueError(f"{where} is empty: it must hold the secret of the signature")
     if any(len(secret) < SECRET_BYTES_MIN for secret in found):
         raise ValueError(f"{where} must hold at least {SECRET_BYTES_MIN} bytes a line (`openssl rand -base64 48`)")
+    for secret in found:
+        check_secret(secret)
     return found

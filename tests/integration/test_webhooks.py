@@ -163,8 +163,8 @@ async def test_a_process_that_is_killed_delivers_every_event_after_its_restart(t
         environ = os.environ | {f"DOORSTEP__{name.upper()}": value for name, value in names.items()}
         environ |= {
             "DOORSTEP_JWT_SECRET": SECRET.decode(),
-            "DOORSTEP_AUDIT_KEY": "a" * 40,
-            "HOOK_SECRET": "h" * 40,
+            "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
+            "HOOK_SECRET": "VQ3p9c1xM7s-a-secret-with-enough-letters",
             "DOORSTEP__LOG__FORMAT": "json",
         }
 

@@ -51,8 +51,8 @@ def test_what_was_built_makes_its_databases_and_finds_its_cities(wheel: Path, tm
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     environ = os.environ | {
         "PYTHONPATH": str(tmp_path / "site"),
-        "DOORSTEP_JWT_SECRET": "x" * 40,
-        "DOORSTEP_AUDIT_KEY": "a" * 40,
+        "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
+        "DOORSTEP_JWT_SECRET": "VQ3p9c1xM7s-a-secret-with-enough-letters",
     }
     (tmp_path / "config.yaml").write_text("data_folder: data\n")
     for command in ("migrate", "check-config"):

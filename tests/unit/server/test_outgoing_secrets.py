@@ -8,7 +8,7 @@ from server.config import ConfigError
 from server.outgoing_secrets import OutgoingSecrets, load_outgoing_secrets
 from webhooks.settings import EndpointSettings, PushSettings, WebhookSettings
 
-LONG = "s" * 40
+LONG = "VQ3p9c1xM7s-a-secret-with-enough-letters"
 
 
 def endpoint(**place: str) -> WebhookSettings:
@@ -16,7 +16,9 @@ def endpoint(**place: str) -> WebhookSettings:
 
 
 def test_each_line_is_a_secret(tmp_path: Path) -> None:
-    (tmp_path / "secret").write_text(f"{LONG}\n\n{LONG}2\n")
+    path = tmp_path / "secret"
+    path.write_text(f"{LONG}\n\n{LONG}2\n")
+    path.chmod(0o600)
     both = (LONG.encode(), f"{LONG}2".encode())
     found = load_outgoing_secrets(endpoint(secret_file="secret"), PushSettings(), {}, tmp_path)
     assert found == OutgoingSecrets({"a": both})
@@ -36,3 +38,15 @@ def test_a_secret_that_is_missing_or_short_is_told_without_showing_it(tmp_path: 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none"):
         load_outgoing_secrets(endpoint(secret_file="none"), PushSettings(), {}, tmp_path)
+
+
+def test_a_secret_that_others_could_know_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "secret"
+    path.write_text(LONG)
+    path.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod o-rwx"):
+        load_outgoing_secrets(endpoint(secret_file="secret"), PushSettings(), {}, tmp_path)
+    for known in ("h" * 40, "changeme-changeme-changeme-changeme-0123"):
+        with pytest.raises(ConfigError, match="openssl rand") as caught:
+            load_outgoing_secrets(endpoint(secret_env="X"), PushSettings(), {"X": known}, tmp_path)
+        assert known not in str(caught.value)
