@@ -55,7 +55,7 @@ class JsonLines(logging.Formatter):
 class TextLines(logging.Formatter):
     """For a person at a terminal. Times are UTC, as everywhere."""
 
-    converter = time.gmtime
+    converter = time.gmtime  # type: ignore[assignment]  # as the library documents it
 
     def format(self, record: logging.LogRecord) -> str:
         """Time, level, event, data; an error follows in lines that begin with blanks, as no other does."""
