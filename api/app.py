@@ -167,9 +167,10 @@ def make_app(
     bodies = _Bodies(body_bytes_max, body_timeout_s, torn)
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
-        app.router.add_route(
-            route.method, route.path, _wrapped(api, route, bodies, peer_of, observe, keeping, stream_timeout_s)
-        )
+        handle = _wrapped(api, route, bodies, peer_of, observe, keeping, stream_timeout_s)
+        app.router.add_route(route.method, route.path, handle)
+        if route.access is Access.LENIENT:
+            app.router.add_route(route.method, f"{route.path}/", handle)  # nobody in need looks for a slash too many
     return app
 
 

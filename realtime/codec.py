@@ -13,6 +13,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, Struct
 
+from core.letters import plain_letters
 from core.outbox import OutboxRow
 from geo.point import Frame
 from realtime.errors import Unreadable
@@ -251,8 +252,11 @@ class Codec:
         """
         found = [
             encoding
-            for encoding, pattern in ((Encoding.JSON, _SOS_JSON), (Encoding.MSGPACK, _SOS_MSGPACK))
-            if pattern.search(payload) is not None
+            for encoding, is_there in (
+                (Encoding.JSON, _SOS_JSON.search(plain_letters(payload))),
+                (Encoding.MSGPACK, _SOS_MSGPACK.search(payload)),
+            )
+            if is_there is not None
         ]
         return self.encoding if self.encoding in found else found[0] if found else None
 

@@ -15,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from core.ids import CLIENT_KEY_LEN_MAX, OrderId
+from core.letters import plain_letters
 from core.units import ACCURACY_M_MAX, EPOCH_S_MAX, EPOCH_S_MIN, LAT_DEG_MAX, LNG_DEG_MAX
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
@@ -269,7 +270,7 @@ def _decoded_msgpack(payload: bytes) -> dict[str, Any] | None:
 
 def _searched_text(payload: bytes) -> dict[str, Any]:
     """Fields found in damaged JSON; the first place where a name stands counts."""
-    text = payload.decode("utf-8", "replace")
+    text = plain_letters(payload).decode("utf-8", "replace")
     fields: dict[str, Any] = {}
     for name, pattern in _REPAIR.items():
         match = pattern.search(text)

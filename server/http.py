@@ -16,6 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 from multidict import CIMultiDictProxy
 
 from api.app import SERVER
+from server.sos_head import SosHead
 from transport.websocket_handshake import address_group, client_address, parse_networks
 
 _log = logging.getLogger(__name__)
@@ -32,7 +33,17 @@ class _Handler(RequestHandler):
     would lose a request that arrives together with such a body, and let one wait that arrived before it.
     """
 
-    __slots__ = ("_body", "_head_timeout_s", "_head_timer", "_last", "_listener", "group", "torn")
+    __slots__ = (
+        "_body",
+        "_has_begun",
+        "_head_timeout_s",
+        "_head_timer",
+        "_last",
+        "_listener",
+        "_sos_head",
+        "group",
+        "torn",
+    )
 
     def __init__(self, listener: "HttpListener", server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
@@ -44,6 +55,9 @@ class _Handler(RequestHandler):
         """Of the newest request."""
         self._last = b""
         """The last three bytes received: a head may end in two pieces."""
+        self._sos_head = SosHead()
+        self._has_begun = False
+        """Whether the parser has read a part of a head."""
         self.torn: tuple[StreamReader, bytes] | None = None
         """A body that broke, and the bytes in which it did."""
 
@@ -62,13 +76,33 @@ class _Handler(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Stop the clock when a head is complete, start it when another has begun."""
-        for piece in self._head_apart(data):
-            super().data_received(piece)
-            self._look_at(piece)
+        if self._sos_head.is_holding or self._is_between:
+            data = self._sos_head.take(data)
+        self._read(data)
         if self.is_answering:
             self._disarm()
         elif self._head_timer is None:
             self._arm()
+
+    @property
+    def _is_between(self) -> bool:
+        """Whether the next byte is the first one of a request."""
+        return not self.is_answering and not self._has_begun and self._body.is_eof()
+
+    def _read(self, data: bytes) -> None:
+        """Let the parser read what may be read."""
+        if not data:
+            return
+        for piece in self._head_apart(data):
+            super().data_received(piece)
+            self._look_at(piece)
+        self._has_begun = not self.is_answering
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep our side open
+        """Nothing more comes; of the head of an SOS an SOS is made, and answered."""
+        is_held = self._sos_head.is_holding
+        self._read(self._sos_head.rest())
+        return is_held and self.is_answering
 
     def handle_error(
         self,
@@ -148,6 +182,7 @@ class _Handler(RequestHandler):
 
     def _late(self) -> None:
         self._head_timer = None
+        self._read(self._sos_head.rest())
         if not self.is_answering:
             self.force_close()
 

@@ -84,7 +84,7 @@ class HttpSettings(ListenerSettings):
     """TCP port; 0 takes any free one."""
     body_bytes_max: Annotated[int, Range(1_024, 16_777_216)] = 262_144
     """Largest request body, in bytes; `POST /v1/positions` with 512 fixes is about 60,000."""
-    header_timeout_s: Annotated[float, Range(0.1, 300)] = 10.0
+    header_timeout_s: Annotated[float, Range(0.1, 300)] = 5.0
     """Seconds for a client to finish its request line and headers, and the same again for the body."""
     idle_timeout_s: Annotated[float, Range(1, 3_600)] = 75.0
     """Seconds that a kept-alive connection may stay silent."""

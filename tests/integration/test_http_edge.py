@@ -73,6 +73,76 @@ async def test_what_is_no_request_is_a_problem_that_names_no_version(tmp_path: P
             assert health.headers["Server"] == "doorstep"
 
 
+UNCLEAN: dict[str, tuple[bytes, bytes]] = {
+    "header without colon": (b"Host: x", b"Host: x\r\nbad header"),
+    "header name no token": (b"Host: x", b"Host: x\r\nb d\xff: 1"),
+    "control signs": (b"Host: x", b"Host: x\r\nX: \x00\x01\x7f"),
+    "no host": (b"Host: x\r\n", b""),
+    "two hosts": (b"Host: x", b"Host: x\r\nHost: y"),
+    "HTTP/2.0": (b"HTTP/1.1", b"HTTP/2.0"),
+    "no version": (b" HTTP/1.1", b""),
+    "not ASCII": (b"/v1/sos", b"/v1/sos?\xff\xfe"),
+    "slash at its end": (b"/v1/sos", b"/v1/sos/"),
+    "two slashes": (b"/v1/sos", b"//v1/sos//"),
+    "small letters": (b"POST", b"post"),
+    "whole address": (b"/v1/sos", b"http://127.0.0.1/v1/sos"),
+    "newlines only": (b"\r\n", b"\n"),
+    "long header": (b"Host: x", b"Host: x\r\nX: " + b"x" * 20_000),
+    "endless header": (b"Host: x", b"Host: x\r\nX: " + b"x" * 100_000),
+    "too many headers": (b"Host: x", b"Host: x" + b"\r\nX: y" * 300),
+    "token given twice": (b"Authorization:", b"Authorization: Bearer a.b.c\r\nAuthorization:"),
+    "folded": (b"Bearer ", b"Bearer\r\n "),
+    "length no number": (b"Content-Length: ", b"Content-Length: abc"),
+    "two lengths": (b"Content-Length: ", b"Content-Length: 3\r\nContent-Length: "),
+    "length and chunks": (b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked"),
+    "transfer coding": (b"Host: x", b"Host: x\r\nTransfer-Encoding: gzip"),
+    "expectation": (b"Host: x", b"Host: x\r\nExpect: nonsense"),
+    "upgrade": (b"Host: x", b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket"),
+}
+
+
+def tap(server: Served, user: str) -> bytes:
+    return head(server, "/v1/sos", user) + b"Content-Length: %d\r\n\r\n" % len(TAP) + TAP
+
+
+async def test_an_sos_whose_head_is_not_clean_is_raised(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        for number, (name, (good, bad)) in enumerate(UNCLEAN.items()):
+            raw = tap(server, f"cus_{number}").replace(good, bad)
+            (answer,) = await talk(server, raw)
+            assert (answer.status, answer.told["key"], answer.told["ignored"]) == (200, "K", []), (name, answer.told)
+        raw = tap(server, "cus_1")
+        (answer,) = await talk(server, *(raw[:40], raw[40:200], raw[200:]))
+        assert answer.status == 200
+        (refused,) = await talk(server, tap(server, "cus_1").replace(b"Host: x", b"bad header").replace(b"eyJ", b"eyX"))
+        assert (refused.status, refused.told["code"]) == (401, "token_invalid")
+
+
+async def test_an_sos_whose_head_is_damaged_at_any_place_is_raised(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        whole = tap(server, "cus_1")
+        first, last = whole.index(b"\r\n"), whole.index(b"\r\n\r\n")
+        word, token = whole.index(b"Authorization"), whole.index(b"eyJ")
+        places = [*range(first, word, 2), *range(whole.index(b"\r\n", token), last, 2)]
+        for at in places:
+            for junk in (b"", b"\x00", b"\xff\r"):
+                (answer,) = await talk(server, whole[:at] + junk + whole[at + 1 :])
+                assert answer.status == 200, (at, junk, answer.told)
+
+
+async def test_an_sos_whose_head_never_ends_is_raised(tmp_path: Path) -> None:
+    async with served(tmp_path, http__header_timeout_s=str(BODY_TIMEOUT_S)) as server:
+        lost = tap(server, "cus_1").replace(b"\r\n\r\n", b"\r\n")
+        (answer,) = await talk(server, lost)
+        assert (answer.status, answer.told["key"]) == (200, "K")
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(server.app.http_url.rsplit(":", 1)[1]))
+        writer.write(lost.partition(b"Content-Length")[0])
+        writer.write_eof()
+        async with asyncio.timeout(5):
+            assert b" 200 " in await reader.readline()
+        writer.close()
+
+
 async def test_no_route_takes_a_parameter_twice(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         routes = [route for route in server.app.house.api.routes if route.query]

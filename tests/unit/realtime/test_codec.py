@@ -162,6 +162,8 @@ DAMAGED = [
     b'{"type":"sos","note":"\xff\xfe"}',
     b'{"type":"sos","junk":' + b"[" * 30_000 + b"}",
     b'{"type":"ping","type":"sos","key":"k"}',
+    rb'{"type":"\u0073os","key":"k1"',
+    rb'{"key":"k1","\u0074y\u0070e":"s\u006F\u0053","lat":',
     b"\x82\xa4type\xa3sos\xa3key",
     b"\x82\xd9\x04type\xd9\x03sos\xa3key\xc1",
 ]
@@ -190,6 +192,7 @@ def test_looking_for_an_sos_takes_time_linear_in_the_bytes(head: bytes) -> None:
     started_at = time.thread_time()
     assert JSON_CODEC.sos_encoding(head + b" " * 130_000 + b"x") is None
     assert JSON_CODEC.sos_encoding((head + b" " * 30) * 3_500) is None
+    assert JSON_CODEC.sos_encoding(head + rb"\u0074" * 20_000) is None
     assert time.thread_time() - started_at < 0.2
 
 

@@ -235,6 +235,7 @@ def test_duplicate_keys_are_survived() -> None:
         b'[{"type":"sos","key":"k","lat":31.2,"lng":121.4}]',
         b'{"type":"sos","key":"k","lat":31.2,"lng":121.4}{"type":"ping"}',
         b'\x00\xff{"type":"sos","key" : "k", "lat"\n:31.2 ,"lng":\t121.4 }',
+        rb'{"type":"\u0073os","\u006b\u0065y":"\u006B","lat":31.2,"\u006cng":121.4,',
     ],
 )
 def test_a_damaged_frame_is_searched_for_its_fields(payload: bytes) -> None:
