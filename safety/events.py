@@ -6,6 +6,7 @@ from enum import StrEnum
 from core.ids import DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal
 from safety.model import CapStatus, Incident, IncidentKind, PinVerdict, SosReport, Target, TriggerSource
+from safety.pages import Channel, Page, PageOutcome
 
 # -- events: what happened ------------------------------------------------------------------------------
 
@@ -73,6 +74,20 @@ class IncidentResolved:
 
 Event = SosRaised | DeliveryReceived | IncidentAcknowledged | IncidentResolved
 
+
+@dataclass(frozen=True, slots=True)
+class PageSettled:
+    """An attempt outside the hub has its result. For ``Paging``; the incidents' engine is not told.
+
+    Attributes:
+        pages: As they were when the attempt began.
+    """
+
+    pages: tuple[Page, ...]
+    channel: Channel
+    outcome: PageOutcome
+
+
 # -- effects: what is to be done ------------------------------------------------------------------------
 
 
@@ -139,4 +154,23 @@ class SoundAlarm:
     what: str
 
 
-Effect = NotifyTargets | UpdateTargets | AckRaiser | ReviseRights | SoundAlarm
+@dataclass(frozen=True, slots=True)
+class SendPage:
+    """Make one attempt outside the hub: one message by one channel, of one incident or of several.
+
+    Attributes:
+        incidents: What it tells of, the longest waiting first.
+        pages: Of each of them the page that this is an attempt of; all are of one recipient.
+    """
+
+    channel: Channel
+    incidents: tuple[Incident, ...]
+    pages: tuple[Page, ...]
+
+    @property
+    def incident(self) -> Incident:
+        """The first of them."""
+        return self.incidents[0]
+
+
+Effect = NotifyTargets | UpdateTargets | AckRaiser | ReviseRights | SoundAlarm | SendPage

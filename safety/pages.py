@@ -5,11 +5,12 @@ later ring of the same incident is a new round of the same page: there are never
 incident that nobody takes leaves behind does not grow with the hours. No behaviour but the table of a hop's life.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, Protocol
 
-from core.ids import IncidentId, TenantId
+from core.ids import IncidentId, TenantId, UserId
 
 
 class Channel(StrEnum):
@@ -150,3 +151,46 @@ class Page:
     def recipient(self) -> str:
         """Kind and name in one word: the page's key within its incident."""
         return f"{self.kind}:{self.name}"
+
+
+class Reachable(Protocol):
+    """Somebody with addresses; what is not known is empty."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102 - named by its type
+    @property
+    def phone(self) -> str: ...  # noqa: D102
+    @property
+    def email(self) -> str: ...  # noqa: D102
+
+
+class KnownPerson(Reachable, Protocol):
+    """A person who told how they and theirs are reached."""
+
+    @property
+    def emergency(self) -> Sequence[Reachable]: ...  # noqa: D102
+
+
+class Phonebook(Protocol):
+    """How people are reached. All answers come from memory, at once."""
+
+    def of(self, tenant: TenantId, user: UserId) -> KnownPerson | None:
+        """What somebody told of themselves and theirs; None for who never did."""
+        ...
+
+
+class Presence(Protocol):
+    """Who is connected now (the hub)."""
+
+    def online(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether any device of theirs has a living connection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Somebody whom the config names, or nobody in particular."""
+
+    name: str
+    phone: str = ""
+    email: str = ""

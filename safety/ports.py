@@ -10,11 +10,11 @@ from geo.point import LatLng
 from safety.audit import AuditEntry, Head, incident_entry, page_entry
 from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
-from safety.pages import Page
+from safety.pages import Page, Phonebook, Presence
 from safety.profiles import Contact
 
 if TYPE_CHECKING:
-    from safety.events import AckRaiser, Effect
+    from safety.events import AckRaiser, Effect, SendPage
 
 
 @dataclass(slots=True)
@@ -238,6 +238,28 @@ class RaiserLink(Protocol):
     def answer_raiser(self, tenant: TenantId, user: UserId, body: bytes) -> None:
         """Likewise, also to devices that may do nothing but SOS because their token has expired."""
         ...
+
+
+class Pager(Protocol):
+    """Makes attempts outside the hub (``transport/pager.py``)."""
+
+    def send(self, effect: "SendPage") -> None:
+        """Begin one attempt; its result comes back as a ``PageSettled``. Never blocks, never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What reaching people outside the hub needs.
+
+    Attributes:
+        with_push: Whether the platform has a push service.
+    """
+
+    pager: Pager
+    phonebook: Phonebook
+    presence: Presence
+    with_push: bool
 
 
 class Watchers(Protocol):

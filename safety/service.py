@@ -19,10 +19,23 @@ from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.outbox import Delivery, OutboxDraft, OutboxRow
 from core.principal import Principal
 from core.service import EngineService
+from safety.call_plan import CallPlan
 from safety.engine import SafetyEngine
-from safety.events import AckRaiser, Effect, Event, ReviseRights, SosRaised, SoundAlarm
+from safety.events import (
+    AckRaiser,
+    DeliveryReceived,
+    Effect,
+    Event,
+    PageSettled,
+    ReviseRights,
+    SendPage,
+    SosRaised,
+    SoundAlarm,
+)
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
-from safety.ports import Outbound, RaiserLink, SafetyChanges, SafetyStore, Surroundings, Watchers
+from safety.pages import Page
+from safety.paging import Paging
+from safety.ports import Outbound, Outside, RaiserLink, SafetyChanges, SafetyStore, Surroundings, Watchers
 from safety.settings import SafetySettings
 
 _log = logging.getLogger(__name__)
@@ -68,7 +81,7 @@ class _Batch:
     sent_direct: bool = False
 
 
-class SafetyService(EngineService[Event, Effect]):
+class SafetyService(EngineService[Event | PageSettled, Effect]):
     """One for the process. ``start`` loads, ``run`` works, ``stop`` ends. Other inputs come through ``post``."""
 
     def __init__(
@@ -83,8 +96,9 @@ class SafetyService(EngineService[Event, Effect]):
         delivery: Delivery,
         link: RaiserLink,
         watchers: Watchers,
+        outside: Outside | None = None,
     ) -> None:
-        """Prepare; nothing is read before ``start``."""
+        """Prepare; nothing is read before ``start``. Without ``outside`` people are told over the hub alone."""
         super().__init__(
             clock, name="safety", mailbox_len_max=settings.mailbox_len_max, batch_len_max=settings.batch_len_max
         )
@@ -95,6 +109,14 @@ class SafetyService(EngineService[Event, Effect]):
         self._link = link
         self._watchers = watchers
         self._engine = SafetyEngine(settings, ids, surroundings)
+        self._outside = outside
+        self._paging: Paging | None = None
+        self._pages_put_off_until = 0.0
+        if outside is not None:
+            plan = CallPlan(
+                settings.reach, with_push=outside.with_push, phonebook=outside.phonebook, presence=outside.presence
+            )
+            self._paging = Paging(settings.reach, plan, self._engine.incident)
         self._taps: dict[tuple[TenantId, UserId, CapStatus], deque[_Waiting]] = {}
         self._unstored: deque[_Batch] = deque()
         self._turn_batch: _Batch | None = None
@@ -235,6 +257,15 @@ class SafetyService(EngineService[Event, Effect]):
         """Active incidents that this principal may see, oldest first (snapshots, lists)."""
         return self._engine.visible(who)
 
+    def pages(self, incident_id: IncidentId) -> Sequence[Page]:
+        """Who was called outside the hub about an incident in memory, by recipient."""
+        return self._paging.pages(incident_id) if self._paging is not None else ()
+
+    @property
+    def paging(self) -> Paging | None:
+        """The calls outside the hub, for whoever watches over them."""
+        return self._paging
+
     @property
     def unstored(self) -> int:
         """Turns whose changes the store has not taken yet; above 0 the database has a fault."""
@@ -253,8 +284,37 @@ class SafetyService(EngineService[Event, Effect]):
 
     # -- deciding -------------------------------------------------------------------------------------
 
-    def decide(self, event: Event, now: float) -> list[Effect]:
+    def decide(self, event: Event | PageSettled, now: float) -> list[Effect]:
         """Let the engine handle one event. A fault of ours costs that event, never its neighbours."""
+        if isinstance(event, PageSettled):
+            if self._paging is not None:
+                self._paging.settled(event, now)
+            return []
+        effects = self._decide(event, now)
+        self._follow(event, effects, now)
+        return effects
+
+    def _follow(self, event: Event | None, effects: Sequence[Effect], now: float) -> None:
+        """What was decided as calls outside the hub; a fault there must not cost what was decided."""
+        if self._paging is None:
+            return
+        if isinstance(event, DeliveryReceived):
+            self._guard("paging", self._paging.received, event.incident_id, event.recipient, now)
+        elif isinstance(event, SosRaised):
+            self._guard("paging", self._paging.forget)
+        self._guard("paging", self._paging.follow, effects, now)
+
+    def _begin_pages(self, now: float) -> Sequence[Effect]:
+        if self._paging is None or now < self._pages_put_off_until:
+            return ()
+        try:
+            return self._paging.begin(now)
+        except Exception:  # noqa: BLE001 - a fault of ours: incidents have their own deadlines
+            _log.exception("calls that are due could not be begun")
+            self._pages_put_off_until = now + _ENGINE_FAULT_WAIT_S
+            return ()
+
+    def _decide(self, event: Event, now: float) -> list[Effect]:
         if isinstance(event, SosRaised):
             event = self._gathered(event)
         try:
@@ -277,8 +337,11 @@ class SafetyService(EngineService[Event, Effect]):
             raise DoorstepError("the server failed on this SOS") from fault
 
     def next_deadline(self) -> float | None:
-        """The earliest timer of an incident."""
-        return self._engine.next_deadline()
+        """The earliest timer of an incident or of a call."""
+        calls_at = self._paging.next_deadline() if self._paging is not None else None
+        if calls_at is not None:
+            calls_at = max(calls_at, self._pages_put_off_until)
+        return min((at for at in (self._engine.next_deadline(), calls_at) if at is not None), default=None)
 
     def decide_deadlines(self, now: float) -> list[Effect]:
         """Let each due incident act; one that fails does not hold the others."""
@@ -289,6 +352,8 @@ class SafetyService(EngineService[Event, Effect]):
             except Exception:  # noqa: BLE001 - a fault of ours
                 _log.exception("a timer of an incident failed", extra={"incident_id": incident_id})
                 self._engine.postpone(incident_id, now + _ENGINE_FAULT_WAIT_S)
+        self._follow(None, effects, now)
+        effects.extend(self._begin_pages(now))
         return effects
 
     # -- storing --------------------------------------------------------------------------------------
@@ -296,6 +361,8 @@ class SafetyService(EngineService[Event, Effect]):
     async def commit(self, effects: Sequence[Effect], now: float) -> None:
         """Give the turn to the writer and wait for it, but never longer than ``commit_wait_s``."""
         changes = self._engine.take_changes()
+        if self._paging is not None:
+            changes.pages = self._paging.take_changes()
         batch = _Batch(changes, self._drafts(effects, now))
         self._turn_batch = batch
         if not batch.changes and not batch.drafts:
@@ -315,6 +382,8 @@ class SafetyService(EngineService[Event, Effect]):
         """Messages of each effect by itself: one that cannot be built costs only itself."""
         drafts: list[_Draft] = []
         for effect in effects:
+            if isinstance(effect, SendPage):
+                continue
             incident_id = effect.incident.incident_id
             built = self._guard("outbound", self._outbound.drafts, (effect,), now) or ()
             drafts += [((draft.tenant, draft.recipient, incident_id, draft.receipt), draft) for draft in built]
@@ -368,11 +437,16 @@ class SafetyService(EngineService[Event, Effect]):
         await self._load()
         for batch in self._unstored:
             self._engine.adopt(batch.changes)
+            if self._paging is not None:
+                self._paging.adopt(batch.changes.pages.values())
 
     async def _load(self) -> None:
         # What the engine would forget at once is not read.
         since = self._clock.now() - self._settings.resolved_kept_s
-        self._engine.load(await self._store.load(settled_since=since))
+        state = await self._store.load(settled_since=since)
+        self._engine.load(state)
+        if self._paging is not None:
+            self._paging.load(state.pages)
 
     async def _write_until_cancelled(self) -> None:
         """Store batches in order; after a failure again with growing pauses, or at once when a new one comes."""
@@ -454,7 +528,9 @@ class SafetyService(EngineService[Event, Effect]):
                     self._guard("link", self._link.send_direct, tenant, user, body)
         latest: dict[tuple[IncidentId, str], AckRaiser] = {}
         for effect in effects:
-            if isinstance(effect, AckRaiser) and not effect.answer:
+            if isinstance(effect, SendPage) and self._outside is not None:
+                self._guard("pager", self._outside.pager.send, effect)
+            elif isinstance(effect, AckRaiser) and not effect.answer:
                 latest[effect.incident.incident_id, effect.key] = effect
             elif isinstance(effect, SoundAlarm):
                 _log.critical(

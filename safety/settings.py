@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from core.ranges import Range, Ranged, check_ranges
+from safety.reach import ReachSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,3 +158,5 @@ class SafetySettings(Ranged):
     """The PIN that calls an alarm off, and the one that only seems to."""
     audit: AuditSettings = field(default_factory=AuditSettings)
     """The audit and its anchors."""
+    reach: ReachSettings = field(default_factory=ReachSettings)
+    """Channels beside the hub. Each is optional, but one of them must reach `last_resort`."""

@@ -3,9 +3,11 @@
 Who writes the config may not know where a name leads, and whoever owns the name may change it between a check and its
 use. So the check is part of connecting: the resolver hands on public addresses only, the connector connects to what
 the resolver handed on, and each socket is checked once more when it is made (an address in the URL has no resolver).
-Nothing is followed, no proxy of the environment is used, no cookie is kept, and of the answer only the head is read.
+Nothing is followed, no proxy of the environment is used, no cookie is kept, and of the answer only the head is read,
+or 64 KiB at most where what it says is in its body.
 """
 
+import asyncio
 import socket
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -17,6 +19,7 @@ from yarl import URL
 from transport.addresses import is_public
 from webhooks.model import Answer, Outcome
 
+BODY_BYTES_MAX: Final = 65_536
 _CONNECTIONS_MAX: Final = 64
 _IDLE_S: Final = 15.0
 _AGENT: Final = "doorstep"
@@ -39,17 +42,49 @@ class GuardedPost:
         self, *, private_hosts: Collection[str], timeout_s: float, resolver: AbstractResolver | None = None
     ) -> None:
         self._private_hosts = frozenset(host.lower() for host in private_hosts)
-        names = resolver or aiohttp.ThreadedResolver()
+        self._timeout_s = timeout_s
+        self._names = names = resolver or aiohttp.ThreadedResolver()
         self._public = _session(_PublicOnly(names), timeout_s, _public_socket)
         self._private = _session(names, timeout_s, None)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
         """See the port."""
+        return await self._post(url, headers, body, body_bytes_max=0)
+
+    async def ask(self, url: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Likewise, and read the answer's body up to ``BODY_BYTES_MAX``; what comes beyond is not read."""
+        return await self._post(url, headers, body, body_bytes_max=BODY_BYTES_MAX)
+
+    async def reach(self, url: str) -> Outcome:
+        """Go as far as a post would without saying anything: the name, the rule of addresses, a connection.
+
+        Returns:
+            ``DELIVERED`` when the host takes a connection at an address that may be used.
+        """
+        try:
+            target = URL(url)
+            host, port = target.host or "", target.port or 0
+            async with asyncio.timeout(self._timeout_s):
+                found = await self._names.resolve(host, port)
+                addresses = [str(one["host"]) for one in found]
+                if host not in self._private_hosts and not all(is_public(address) for address in addresses):
+                    return Outcome.FORBIDDEN_ADDRESS
+                _, writer = await asyncio.open_connection(addresses[0], port)
+                writer.close()
+                await writer.wait_closed()
+        except TimeoutError:
+            return Outcome.TIMEOUT
+        except (OSError, ValueError, IndexError):
+            return Outcome.UNREACHABLE
+        return Outcome.DELIVERED
+
+    async def _post(self, url: str, headers: Mapping[str, str], body: bytes, *, body_bytes_max: int) -> Answer:
         try:
             target = URL(url)
             session = self._private if target.host in self._private_hosts else self._public
             async with session.post(target, data=body, headers=headers, allow_redirects=False) as answer:
-                return Answer(_outcome(answer.status), answer.status, _retry_after_s(answer.headers))
+                said = await _beginning(answer.content, body_bytes_max)
+                return Answer(_outcome(answer.status), answer.status, _retry_after_s(answer.headers), said)
         except TimeoutError:
             return Answer(Outcome.TIMEOUT)
         except aiohttp.ClientConnectorError as error:
@@ -62,6 +97,16 @@ class GuardedPost:
         """Close every connection. Idempotent."""
         await self._public.close()
         await self._private.close()
+
+
+async def _beginning(content: aiohttp.StreamReader, bytes_max: int) -> bytes:
+    """The first bytes of a body; the rest stays where it is."""
+    parts: list[bytes] = []
+    left = bytes_max
+    while left > 0 and (part := await content.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
 
 
 class _PublicOnly(AbstractResolver):

@@ -73,11 +73,13 @@ class Answer:
     Attributes:
         status: HTTP status, 0 for none.
         retry_after_s: What the receiver asked for, None for nothing.
+        body: The beginning of the answer's body, where it was asked for.
     """
 
     outcome: Outcome
     status: int = 0
     retry_after_s: float | None = None
+    body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

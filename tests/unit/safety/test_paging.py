@@ -1,0 +1,354 @@
+"""Who is called outside the hub, when, and that nothing but a receipt or a human ends it."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.ids import UserId
+from safety.events import IncidentAcknowledged, IncidentResolved, PageSettled, SendPage
+from safety.model import CapStatus, IncidentState
+from safety.pages import HOP_MOVES, Address, Channel, HopState, HopStep, PageOutcome
+from safety.paging import LOST_AFTER_S, Paging
+from safety.reach import ReachSettings
+from tests.unit.safety.calls import REACH, Calls, Person
+from tests.unit.safety.neighbourhood import NEAR, OPS, T0, Neighbourhood
+
+PERSON = "person:tec_00"
+
+
+def failing(effect: SendPage) -> PageOutcome:
+    return PageOutcome.FAILED
+
+
+# -- the clocks -----------------------------------------------------------------------------------------
+
+
+def test_somebody_whose_device_confirms_nothing_is_woken_at_3_written_to_at_10_and_called_at_30() -> None:
+    calls = Calls(online={"ops_0", "tec_00"})
+    calls.sos()
+    calls.run(35)
+    first = calls.first()
+    assert first[PERSON, "push"] == 3
+    assert first[PERSON, "sms"] == 10
+    assert first[PERSON, "voice"] == 30
+
+
+def test_somebody_without_a_connection_is_woken_at_once() -> None:
+    calls = Calls()
+    calls.sos()
+    calls.run(1)
+    assert calls.first()[PERSON, "push"] == 0
+
+
+@pytest.mark.parametrize(("after_s", "tried"), [(2, set()), (5, {"push"}), (15, {"push", "sms"})])
+def test_a_receipt_spares_what_was_not_tried_yet(after_s: float, tried: set[str]) -> None:
+    calls = Calls(online={"ops_0", "tec_00"})
+    incident = calls.sos()
+    calls.run(after_s)
+    calls.receive(incident, "tec_00")
+    calls.run(50 - after_s)
+    assert {channel for _, channel, who in calls.calls() if who == PERSON} == tried
+    spared = {hop.channel for hop in calls.page(incident, PERSON).hops if hop.state is HopState.SPARED}
+    assert spared == {"push", "sms", "voice"} - tried
+
+
+def test_every_minute_it_rings_again_without_end_until_a_human_has_it() -> None:
+    calls = Calls(online={"ops_0", "tec_00"})
+    incident = calls.sos()
+    calls.run(600)
+    texts = [at for at, _, who in calls.calls(Channel.SMS) if who == PERSON]
+    assert len(texts) == 10
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    before = len(calls.calls(Channel.SMS)) + len(calls.calls(Channel.VOICE))
+    calls.run(120)
+    assert len(calls.calls(Channel.SMS)) + len(calls.calls(Channel.VOICE)) == before
+
+
+def test_robots_of_the_city_and_of_headquarters_are_told_at_once_and_at_each_level() -> None:
+    calls = Calls()
+    calls.sos()
+    calls.run(125)
+    told = [(at, who) for at, _, who in calls.calls(Channel.ROBOT)]
+    assert {who for _, who in told} == {"robot:hq", "robot:sh"}
+    assert [at for at, who in told if who == "robot:hq"] == [0, 30, 60, 120]
+
+
+def test_supervisors_are_called_at_once_when_no_console_is_connected_and_else_from_level_2() -> None:
+    calls = Calls(online=set())
+    calls.sos()
+    calls.run(1)
+    assert calls.first()["supervisor:night", "sms"] == 0
+    calls = Calls(online={"ops_1"})
+    calls.sos()
+    calls.run(61)
+    assert calls.first()["supervisor:night", "sms"] == 60
+
+
+def test_a_call_and_what_goes_outside_the_house_waits_until_the_subject_can_no_longer_abort() -> None:
+    calls = Calls(online=set())
+    calls.sos()
+    calls.run(10)
+    assert calls.first()["supervisor:night", "voice"] == 5  # the window; the short message did not wait
+    calls = Calls(online=set(), reach=replace(REACH, contacts_level=0))
+    calls.people["cus_anna"] = Person("Anna", "1", emergency=(Address("Mother", "137"),))
+    calls.sos()
+    calls.run(10)
+    assert calls.first()["contact:1", "sms"] == 5
+
+
+def test_emergency_contacts_are_told_from_their_level_on_and_hear_of_the_end() -> None:
+    calls = Calls()
+    calls.people["cus_anna"] = Person("Anna", "1", emergency=(Address("Mother", "137"), Address("Nobody")))
+    incident = calls.sos()
+    calls.run(70)
+    assert calls.first()["contact:1", "sms"] == 60
+    assert ("contact:2", "sms") not in calls.first()
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    calls.tell(IncidentResolved(OPS, incident.incident_id, "real_handled"))
+    calls.run(5)
+    last = calls.sent[-4:]
+    assert "contact:1" in {effect.pages[0].recipient for _, effect in last}
+    assert calls.page(incident, "contact:1").reason == "resolved"
+
+
+def test_once_a_human_has_it_only_the_owner_is_called_when_it_rings_again() -> None:
+    calls = Calls(online=set())
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(IncidentAcknowledged(NEAR, incident.incident_id))
+    calls.run(10)
+    already = len(calls.sent)
+    calls.sos(key="k2")
+    calls.run(15)
+    people = {e.pages[0].recipient for _, e in calls.sent[already:] if e.channel is not Channel.ROBOT}
+    assert people == {PERSON}
+
+
+# -- nobody -------------------------------------------------------------------------------------------------
+
+
+def test_when_nobody_can_be_reached_the_last_resort_is_called_at_once() -> None:
+    """P21: the set of those who are called is never empty."""
+    calls = Calls(place=Neighbourhood(), online=set(), reach=replace(REACH, supervisors={}))
+    calls.sos()
+    calls.run(1)
+    assert calls.first()["last_resort:last_resort", "log"] == 0
+
+
+def test_the_last_resort_is_called_at_the_last_level() -> None:
+    calls = Calls()
+    calls.sos()
+    calls.run(121)
+    assert calls.first()["last_resort:last_resort", "log"] == 120
+
+
+@given(
+    st.booleans(), st.booleans(), st.sets(st.sampled_from(["ops_0", "tec_00", "tec_01"])), st.booleans(), st.booleans()
+)
+def test_whoever_is_there_somebody_is_called(
+    push: bool, sms: bool, online: set[str], staff: bool, phones: bool
+) -> None:
+    """P18 and P21: no configuration and no absence leaves an incident without a call."""
+    reach = replace(REACH, sms=REACH.sms if sms else ReachSettings().sms, supervisors={}, robots={})
+    calls = Calls(reach=reach, with_push=push, online=online)
+    if not staff:
+        calls.place.people.clear()
+        calls.place.staff.clear()
+    if not phones:
+        calls.phoneless |= {*calls.place.people, *calls.place.staff}
+    incident = calls.sos()
+    calls.run(121)
+    # Over the hub, or outside; and everybody at the last level.
+    assert calls.sent or any(target.user in online for target in incident.targets)
+    assert ("last_resort:last_resort", "log") in calls.first()
+
+
+# -- failures -----------------------------------------------------------------------------------------------
+
+
+def test_a_failed_attempt_is_made_again_ever_less_often_and_never_given_up() -> None:
+    calls = Calls(online={"ops_0", "tec_00"}, answer=failing)
+    incident = calls.sos()
+    calls.run(29)
+    assert [at for at, _, who in calls.calls(Channel.PUSH) if who == PERSON] == [3, 8.1, 18.2]
+    calls.run(300)
+    for recipient, hops in calls.hops(incident.incident_id).items():
+        for hop in hops:
+            assert hop.state in (HopState.WAITING, HopState.SENDING), recipient
+            assert hop.due_at <= calls.now + 60
+
+
+def test_the_next_channel_takes_over_on_the_clock_whatever_the_first_one_does() -> None:
+    for answer in (failing, lambda effect: None):
+        calls = Calls(online={"ops_0", "tec_00"}, answer=answer)
+        calls.sos()
+        calls.run(35)
+        first = calls.first()
+        assert (first[PERSON, "push"], first[PERSON, "sms"], first[PERSON, "voice"]) == (3, 10, 30)
+
+
+def test_an_attempt_without_a_result_is_made_again() -> None:
+    calls = Calls(online={"ops_0", "tec_00"}, answer=lambda effect: None)
+    calls.sos()
+    calls.run(20)
+    assert [at for at, _, who in calls.calls(Channel.PUSH) if who == PERSON] == [3, 3 + LOST_AFTER_S]
+
+
+def test_after_a_restart_an_attempt_without_a_result_is_made_again_at_once() -> None:
+    calls = Calls(online={"ops_0", "tec_00"}, answer=lambda effect: None)
+    incident = calls.sos()
+    calls.run(4)
+    stored = calls.paging.pages(incident.incident_id)
+    again = Calls(online={"ops_0", "tec_00"})
+    again.engine, again.now = calls.engine, calls.now
+    again.paging = Paging(REACH, calls.paging._plan, calls.engine.incident)
+    again.paging.load(stored)
+    again.turn()
+    assert (4.0, "push", PERSON) in again.calls()
+
+
+def test_a_result_that_comes_after_it_was_given_up_changes_nothing() -> None:
+    calls = Calls(online={"ops_0", "tec_00"}, answer=lambda effect: None)
+    incident = calls.sos()
+    calls.run(4)
+    (_, effect) = next(one for one in calls.sent if one[1].pages[0].recipient == PERSON)
+    calls.receive(incident, "tec_00")
+    settled = PageSettled(effect.pages, effect.channel, PageOutcome.FAILED)
+    calls.paging.settled(settled, calls.now)
+    calls.paging.settled(settled, calls.now)
+    assert calls.page(incident, PERSON).hops[0].state is HopState.SPARED
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_no_hop_is_ever_dead_ended(data: st.DataObject) -> None:
+    """P9 and P10: taken, due again, under way, or not wanted because a device or a human has it."""
+    outcomes = st.sampled_from([*PageOutcome, None])
+    calls = Calls(online=data.draw(st.sets(st.sampled_from(["ops_0", "ops_1", "tec_00"]))))
+    calls.answer = lambda effect: data.draw(outcomes)
+    incident, acknowledged = calls.sos(), False
+    for _ in range(data.draw(st.integers(1, 12))):
+        match data.draw(st.sampled_from(["wait", "wait", "receive", "acknowledge", "tap"])):
+            case "wait":
+                calls.run(data.draw(st.sampled_from([1, 7, 31, 200])))
+            case "receive":
+                calls.receive(incident, data.draw(st.sampled_from(["ops_0", "tec_00", "tec_03"])))
+            case "acknowledge" if not acknowledged:
+                acknowledged = True
+                calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+            case "tap":
+                calls.sos(key=f"k{data.draw(st.integers(2, 5))}")
+        current = calls.engine.incident(incident.tenant, incident.incident_id)
+        assert current is not None
+        for page in calls.paging.pages(incident.incident_id):
+            for hop in page.hops:
+                if hop.state is HopState.SPARED:
+                    assert page.received_at is not None or current.owner is not None
+                elif hop.state is HopState.WAITING:
+                    assert hop.due_at <= calls.now + 300
+        # Until a human has it, something is due or under way.
+        if current.owner is None:
+            assert calls.paging.next_deadline() is not None or calls.engine.next_deadline() is not None
+
+
+# -- lines --------------------------------------------------------------------------------------------------
+
+
+def test_what_a_robot_does_not_take_is_merged_and_nothing_is_lost() -> None:
+    calls = Calls()
+    incidents = [calls.sos(f"cus_{n}") for n in range(60)]
+    calls.run(60)
+    robot = [(at, effect) for at, effect in calls.sent if effect.pages[0].recipient == "robot:hq"]
+    told = {incident.incident_id for _, effect in robot for incident in effect.incidents}
+    assert told == {incident.incident_id for incident in incidents}
+    in_a_minute = [sum(1 for at, _ in robot if start <= at < start + 60) for start, _ in robot]
+    assert max(in_a_minute) < 20
+    first = {i.incident_id: at - T0 for at, effect in reversed(robot) for i in effect.incidents}
+    assert max(first.values()) <= 4.1
+    assert calls.paging.counters.merged > 40
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.floats(0, 70), min_size=1, max_size=30))
+def test_no_robot_gets_more_than_its_service_allows(taps: list[float]) -> None:
+    calls = Calls()
+    told = set()
+    for n, at in enumerate(sorted(taps)):
+        calls.run(T0 + at - calls.now)
+        told.add(calls.sos(f"cus_{n}").incident_id)
+    calls.run(30)
+    for name, limit in (("robot:hq", 20), ("robot:sh", 100)):
+        at_once = [at for at, effect in calls.sent if effect.pages[0].recipient == name]
+        assert all(sum(1 for other in at_once if at <= other < at + 60) <= limit for at in at_once)
+        assert all(sum(1 for other in at_once if at <= other < at + 1) <= 5 for at in at_once)
+        reached = {i.incident_id for _, e in calls.sent if e.pages[0].recipient == name for i in e.incidents}
+        assert reached == told
+
+
+# -- drills -------------------------------------------------------------------------------------------------
+
+
+def test_an_exercise_is_planned_like_the_real_thing() -> None:
+    """P22: the same code, until the last hop, which is the pager's to withhold."""
+    real, drill = Calls(online=set()), Calls(online=set())
+    real.sos()
+    drill.sos(cap_status=CapStatus.EXERCISE)
+    real.run(130)
+    drill.run(130)
+    assert drill.calls() == real.calls()
+
+
+def test_a_test_tries_every_channel_and_every_desk_at_once() -> None:
+    calls = Calls(place=Neighbourhood(), online=set())
+    calls.sos(cap_status=CapStatus.TEST)
+    calls.run(6)
+    tried = set(calls.first())
+    assert {("supervisor:synthetic", channel) for channel in ("push", "sms", "voice", "log")} <= tried
+    assert {("robot:hq", "robot"), ("robot:bj", "robot"), ("robot:rival", "robot")} <= tried
+
+
+# -- the table and the auditor ------------------------------------------------------------------------------
+
+
+def test_only_being_spared_ends_a_hop_that_failed() -> None:
+    assert HOP_MOVES[HopState.SENDING, HopStep.FAILED] is HopState.WAITING
+    assert {step for (state, step) in HOP_MOVES if HOP_MOVES[state, step] is HopState.SPARED} == {HopStep.SPARE}
+    assert set(HOP_MOVES.values()) == set(HopState)
+
+
+def test_how_late_the_latest_call_is() -> None:
+    calls = Calls(online={"ops_0"}, answer=lambda effect: None)
+    assert calls.paging.overdue_s(T0) == 0
+    calls.sos()
+    assert calls.paging.overdue_s(T0 + 7) == 7  # nobody has begun it
+    calls.run(0)
+    assert calls.paging.overdue_s(T0 + 2) == 0
+    assert calls.paging.overdue_s(T0 + 9) == 6  # it has no result, 6 s beyond its budget
+
+
+def test_pages_are_let_go_with_their_incident() -> None:
+    calls = Calls()
+    incident = calls.sos()
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    calls.tell(IncidentResolved(OPS, incident.incident_id, "real_handled"))
+    current = calls.engine.incident(incident.tenant, incident.incident_id)
+    assert current is not None
+    assert current.state is IncidentState.RESOLVED
+    calls.run(90_000)
+    calls.sos("cus_berta")
+    calls.paging.forget()
+    assert calls.paging.pages(incident.incident_id) == []
+
+
+def test_a_broken_phonebook_costs_phones_and_not_the_call() -> None:
+    calls = Calls()
+
+    def of(tenant: str, user: UserId) -> Person | None:
+        raise RuntimeError("no phonebook")
+
+    calls.of = of  # type: ignore[method-assign, assignment]
+    calls.sos()
+    calls.run(1)
+    assert calls.first()[PERSON, "push"] == 0
