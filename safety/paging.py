@@ -91,7 +91,7 @@ class Paging:
         self._settings = settings
         self._plan = plan
         self._incident_of = incident_of
-        self._deadlines = Deadlines()
+        self._deadlines: Deadlines[IncidentId] = Deadlines()
         self._lines = Lines()
         self._changes: dict[_Key, Page] = {}
         self._pages: dict[IncidentId, dict[str, Page]] = {}
