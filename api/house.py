@@ -16,11 +16,12 @@ from api.offers import Offers
 from api.orders import Orders
 from api.phones import Phones
 from api.picks import Picks
-from api.ports import Tickets, Tracks
+from api.ports import SignOuts, Tickets, Tracks
 from api.profiles import People, SafetyProfiles
 from api.routes import Handlers, all_routes
 from api.safety import Safety
 from api.settings import ApiSettings
+from api.sign_out import SignOut
 from api.technicians import Technicians
 from core.clock import Clock
 from core.ids import IdSource
@@ -40,6 +41,7 @@ class ApiParts:
     clock: Clock
     ids: IdSource
     tokens: Tickets
+    sign_outs: SignOuts
     cities: Cities
     hub: RealtimeService
     safety: SafetyService
@@ -86,6 +88,7 @@ def build_api(parts: ApiParts) -> Api:
         safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
         profiles=SafetyProfiles(parts.profiles, parts.pins, People(parts.cities, store)),
         phones=Phones(parts.hub, parts.tokens, parts.hub_url),
+        sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),
         documents=documents,
     )
     routes = all_routes(handlers)

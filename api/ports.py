@@ -1,6 +1,6 @@
 """What the HTTP edge needs beside the domains' own services; filled in ``server/wiring.py``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from core.ids import CityId, DeviceId, TenantId, UserId
@@ -22,6 +22,30 @@ class Tickets(Authenticator, Protocol):
 
     def issue_ticket(self, principal: Principal, device: DeviceId, now: float) -> tuple[str, float]:
         """A ticket for this principal on this device, and when it ends. Raises ``Unavailable``."""
+        ...
+
+    def end(self, tenant: TenantId, sign_in: str, now: float) -> float:
+        """Take no token of this sign-in from now on; returns until when that must be remembered."""
+        ...
+
+    def know_ended(self, ended: Iterable[tuple[TenantId, str, float]]) -> None:
+        """Sign-ins that were over before the start: (tenant, sign-in, until when it counts)."""
+        ...
+
+    def revoked(self, principal: Principal) -> bool:
+        """Whether this principal may do nothing any more."""
+        ...
+
+
+class SignOuts(Protocol):
+    """Remembers which sign-ins are over."""
+
+    async def load(self, now: float) -> Sequence[tuple[TenantId, str, float]]:
+        """Those that still count. Raises ``Unavailable``."""
+        ...
+
+    async def put(self, tenant: TenantId, sign_in: str, until_at: float) -> None:
+        """Keep one, on the disk when this returns. Idempotent. Raises ``Unavailable``."""
         ...
 
 

@@ -15,6 +15,7 @@ from api.orders import Orders
 from api.phones import Phones
 from api.profiles import SafetyProfiles
 from api.safety import IncidentPage, Safety
+from api.sign_out import SignOut
 from api.technicians import Technicians
 from core.principal import Role
 from realtime.messages import CancellationView, IncidentView, OrderView, PingAck, SosAck
@@ -57,6 +58,7 @@ class Handlers:
     safety: Safety
     profiles: SafetyProfiles
     phones: Phones
+    sign_out: SignOut
     documents: Documents
 
 
@@ -69,7 +71,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
         *profile_routes(handlers.profiles),
-        *phone_routes(handlers.phones),
+        *phone_routes(handlers.phones, handlers.sign_out),
         *public_routes(handlers.documents),
     ]
 
@@ -328,8 +330,8 @@ def profile_routes(profiles: SafetyProfiles) -> list[Route]:
     ]  # fmt: skip
 
 
-def phone_routes(phones: Phones) -> list[Route]:
-    """Routes of ``/v1/positions`` and ``/v1/tickets``."""
+def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
+    """Routes of ``/v1/positions``, ``/v1/tickets`` and ``/v1/sign-out``."""
     return [
         Route(
             "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}),
@@ -340,6 +342,11 @@ def phone_routes(phones: Phones) -> list[Route]:
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves", "Get a one-time ticket for the hub.",
             phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
+        ),
+        Route(
+            "sign_out", "POST", "/v1/sign-out", ANYONE, "everyone: their own sign-in",
+            "Leave: the tokens of this sign-in are taken no more, its sessions end. Idempotent.", leaving.sign_out,
+            result=bodies.Done,
         ),
     ]  # fmt: skip
 

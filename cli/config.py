@@ -21,15 +21,20 @@ config_option = click.option(
 
 
 def settings_of(config_file: Path | None) -> tuple[Settings, Path]:
-    """The config and the folder where its relative paths start."""
-    if config_file is None and Path(DEFAULT_CONFIG).is_file():
-        config_file = Path(DEFAULT_CONFIG)
-    folder = config_file.resolve().parent if config_file is not None else Path.cwd()
+    """The config and the folder where its relative paths start; tells what is wrong and exits with 2."""
     try:
-        return load(Settings, config_file, os.environ, derived=DERIVED, removed=REMOVED), folder
+        return read_settings(config_file)
     except ConfigError as error:
         stop_for(error)
         raise
+
+
+def read_settings(config_file: Path | None) -> tuple[Settings, Path]:
+    """The config and the folder where its relative paths start. Raises ``ConfigError``."""
+    if config_file is None and Path(DEFAULT_CONFIG).is_file():
+        config_file = Path(DEFAULT_CONFIG)
+    folder = config_file.resolve().parent if config_file is not None else Path.cwd()
+    return load(Settings, config_file, os.environ, derived=DERIVED, removed=REMOVED), folder
 
 
 def stop_for(error: ConfigError) -> None:

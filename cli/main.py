@@ -6,12 +6,13 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or config.
 import importlib
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import click
 
-from cli.config import config_option, errors, settings_of, stop_for
+from cli.config import config_option, errors, read_settings, settings_of, stop_for
 from cli.options import FiniteRange
 from core.errors import Refused
 from core.ids import DeviceId
@@ -27,6 +28,7 @@ from server.keys import Key, load_keys
 from server.logs import set_up_logs
 from server.outgoing_secrets import OutgoingSecrets, load_outgoing_secrets
 from server.preflight import check_start
+from server.renewal import FreshSecrets
 from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
 from server.tokens import Tokens, issue
@@ -95,13 +97,15 @@ def serve(config_file: Path | None) -> None:
 
     Keys must be given: with the default config, put at least 32 random bytes each into DOORSTEP_JWT_SECRET (tokens)
     and DOORSTEP_AUDIT_KEY (the audit): `export DOORSTEP_JWT_SECRET=$(openssl rand -base64 48)`. SIGTERM drains: no
-    event is lost.
+    event is lost. SIGHUP reads token keys, webhooks' secrets and the file of revoked tokens again.
     """
     settings, folder = settings_of(config_file)
     keys, secrets = _keys(settings, folder), _outgoing_secrets(settings, folder)
     audit = _audit_keys(settings, folder)
     set_up_logs(settings.log)
-    app = App(settings, keys=keys, folder=folder, secrets=secrets, audit=audit)
+    app = App(
+        settings, keys=keys, folder=folder, secrets=secrets, audit=audit, reread=partial(_fresh_secrets, config_file)
+    )
     try:
         run(app.run())
     except ConfigError as error:
@@ -211,6 +215,12 @@ def migrate(config_file: Path | None, new_epoch: bool) -> None:
     except StartFailed as error:
         errors.print(f"[bold red]Not migrated:[/] {error}")
         sys.exit(1)
+
+
+def _fresh_secrets(config_file: Path | None) -> FreshSecrets:
+    settings, folder = read_settings(config_file)
+    outgoing = load_outgoing_secrets(settings.webhooks, settings.push, os.environ, folder)
+    return FreshSecrets(load_keys(settings.auth, os.environ, folder), outgoing)
 
 
 def _keys(settings: Settings, folder: Path) -> dict[str, Key]:

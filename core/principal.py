@@ -31,6 +31,8 @@ class Principal:
         expires_at: UTC epoch seconds of the token's end.
         restricted: True when the token is genuine but recently expired: only SOS works.
         token_id: ``jti`` of the token, for revocation; ``""`` when it has none.
+        sign_in: What signing out ends: the token's ``sid``, which renewed tokens share, or else what tells this token
+            from others; ``""`` where nothing was signed in.
         issued_at: UTC epoch seconds of the token's beginning; what needs a recent sign-in asks for it.
     """
 
@@ -43,6 +45,7 @@ class Principal:
     expires_at: float
     restricted: bool = False
     token_id: str = ""
+    sign_in: str = ""
     issued_at: float = 0.0
 
     def holds(self, *roles: Role) -> bool:

@@ -346,7 +346,7 @@ class Admission:
         session.step(Event.EXPIRED_IN_SOS, self._story)
         session.who = Principal(
             tenant=who.tenant, user=who.user, role=who.role, roles=who.roles, cities=who.cities, device=who.device,
-            expires_at=who.expires_at, restricted=True, token_id=who.token_id,
+            expires_at=who.expires_at, restricted=True, token_id=who.token_id, sign_in=who.sign_in,
         )  # fmt: skip
         session.attempt += 1
         session.main = session.safety = None

@@ -9,7 +9,7 @@ refresh, ends), ``frames.py`` (everything said), ``sender.py`` (streams), ``ping
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from core.errors import DoorstepError
@@ -251,19 +251,19 @@ class Engine:
         person = self.people.get(tenant, user)
         return person is not None and bool(person.sessions)
 
-    def revoke(self, tenant: TenantId, user: UserId, now: float) -> int:
-        """Close all sessions of a user."""
+    def revoke(self, tenant: TenantId, user: UserId, revoked: Callable[[Principal], bool], now: float) -> int:
+        """Close those sessions of a user whose principal was revoked."""
         person = self.people.get(tenant, user)
-        sessions = () if person is None else person.sessions
-        for session in sessions:
-            self.close(session, CloseCode.REVOKED, "revoked", now)
-        return len(sessions)
+        return self._revoke(() if person is None else (person,), revoked, now)
 
     def revoke_where(self, revoked: Callable[[Principal], bool], now: float) -> int:
         """Close every session whose principal was revoked."""
+        return self._revoke(self.people, revoked, now)
+
+    def _revoke(self, people: Iterable[Person], revoked: Callable[[Principal], bool], now: float) -> int:
         found = [
             session
-            for person in self.people
+            for person in people
             for session in person.sessions
             if session.who is not None and revoked(session.who)
         ]

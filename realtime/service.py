@@ -145,9 +145,12 @@ class RealtimeService:
         """Whether any device of the user has a session."""
         return self._engine.online(tenant, user)
 
-    def revoke(self, tenant: TenantId, user: UserId) -> int:
-        """Close all sessions of a user with 4510; returns how many. New ones are the authenticator's matter."""
-        return self._engine.revoke(tenant, user, self._clock.now())
+    def revoke(self, tenant: TenantId, user: UserId, revoked: Callable[[Principal], bool]) -> int:
+        """Close those sessions of a user that were revoked with 4510; returns how many.
+
+        New ones are the authenticator's matter.
+        """
+        return self._engine.revoke(tenant, user, revoked, self._clock.now())
 
     def revoke_where(self, revoked: Callable[[Principal], bool]) -> int:
         """Close every session whose principal was revoked (a single token, say) with 4510; returns how many."""

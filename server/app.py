@@ -28,6 +28,8 @@ from server.pin_hasher import Argon2Pins
 from server.preflight import check_start
 from server.read_lag import ReadLag
 from server.readings import connect_readings, connect_stores
+from server.renewal import FreshSecrets, Renewal
+from server.revoked_file import RevokedFile
 from server.roads import Roads
 from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
@@ -66,10 +68,12 @@ class App:
         folder: Path,
         audit: AuditKeys,
         secrets: OutgoingSecrets | None = None,
+        reread: Callable[[], FreshSecrets] | None = None,
     ) -> None:
         """``keys`` verify tokens, ``secrets`` sign what is sent, ``audit`` what safety remembers.
 
-        Relative paths of the config start at ``folder``.
+        Relative paths of the config start at ``folder``. ``reread`` is called in a thread when secrets may have
+        changed (SIGHUP); without it they are what they are.
         """
         self._pen = AuditPen(audit, lambda: random_key(16))
         self._secrets = secrets or OutgoingSecrets()
@@ -78,6 +82,10 @@ class App:
         self._clock = SystemClock()
         self._ids = SystemIds()
         self.tokens = Tokens(settings.auth, keys, self._ids)
+        revoked = settings.auth.revoked_file
+        self._revoked = RevokedFile(folder / revoked if revoked else None, self.tokens, self._end_revoked)
+        self._renewal = Renewal(reread, self._take_secrets)
+        self._push: PushWebhook | None = None
         self.metrics = Metrics()
         self.http_url = ""
         self.hub_url = ""
@@ -124,7 +132,7 @@ class App:
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.request_stop)
-        loop.add_signal_handler(signal.SIGHUP, self.read_revoked)
+        loop.add_signal_handler(signal.SIGHUP, self.read_again)
         collector = Collector(self.settings.lifecycle.collect_every_s)
         try:
             await self.start()
@@ -138,20 +146,21 @@ class App:
             for number in (*STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
-    def read_revoked(self) -> None:
-        """Read the file of revoked tokens again; a file that cannot be read changes nothing."""
-        name = self.settings.auth.revoked_file
-        if not name:
-            return
-        try:
-            revoked = (self._folder / name).read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
-            _log.exception("the file of revoked tokens cannot be read")
-            return
-        self.tokens.revoke(revoked)
-        if self._running is None or not self._is_listening:
-            return
-        self.house.hub.revoke_where(self.tokens.revoked)
+    def read_again(self) -> None:
+        """Read the file of revoked tokens and all secrets again; what is unfit changes nothing."""
+        self._revoked.read()
+        self._renewal.ask()
+
+    def _end_revoked(self) -> None:
+        if self._is_listening:
+            self.house.hub.revoke_where(self.tokens.revoked)
+
+    def _take_secrets(self, fresh: FreshSecrets) -> None:
+        self.tokens.renew_keys(fresh.keys)
+        if self._push is not None and fresh.outgoing.push:
+            self._push.renew_secrets(fresh.outgoing.push)
+        if self.house.webhooks is not None:
+            self.house.webhooks.renew_secrets(fresh.outgoing.webhooks)
 
     # -- inside -----------------------------------------------------------------------------------------
 
@@ -161,7 +170,11 @@ class App:
             await self._open(stack)
             async with asyncio.TaskGroup() as group:
                 self.house.run(group)
-                anchoring = group.create_task(self.anchoring.run(), name="anchoring")
+                helpers = [
+                    group.create_task(self.anchoring.run(), name="anchoring"),
+                    group.create_task(self._revoked.run(), name="revoked tokens"),
+                    group.create_task(self._renewal.run(), name="secrets"),
+                ]
                 try:
                     await self._listen(stack)
                     self._set_ready(True)
@@ -174,7 +187,8 @@ class App:
                 finally:
                     self._set_ready(False)
                     await self._finish_work()
-                    anchoring.cancel()
+                    for helper in helpers:
+                        helper.cancel()
                     await self.anchoring.export()
         if failure is not None:
             raise failure
@@ -184,7 +198,7 @@ class App:
         settings = self.settings
         check_start(settings, self._folder)
         maps = load_maps(settings.cities, settings.coordinates, self._folder)
-        self.read_revoked()
+        self._revoked.read()
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)
         audit = settings.safety.audit
@@ -226,6 +240,7 @@ class App:
             return NoNotifier()
         notifier = PushWebhook(poster, self._clock, url=push.url, secrets=self._secrets.push, timeout_s=push.timeout_s)
         stack.push_async_callback(notifier.close)
+        self._push = notifier
         return notifier
 
     async def _open_stores(self, stack: AsyncExitStack) -> Stores:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from api.app import Api
 from api.cities import Cities, ShardParts
 from api.inbound import Inbound
-from api.ports import Staff
+from api.ports import SignOuts, Staff, Tickets
 from api.rights import Rights
 from core.clock import Clock
+from core.errors import Unavailable
 from core.ids import TenantId
 from core.principal import Role
 from core.service import pause
@@ -66,6 +67,8 @@ class House:
         api: Api,
         directory: Staff,
         listings: Listings,
+        tokens: Tickets,
+        sign_outs: SignOuts,
         webhooks: WebhookService | None,
         wakes: WakeDesk | None,
         last_seen: LastSeen,
@@ -86,6 +89,8 @@ class House:
         self._fleet = fleet
         self._directory = directory
         self._listings = listings
+        self._tokens = tokens
+        self._sign_outs = sign_outs
         self.webhooks = webhooks
         self.wakes = wakes
         self._last_seen = last_seen
@@ -106,6 +111,11 @@ class House:
             Unavailable: Incidents or safety profiles cannot be read.
         """
         now = self.clock.now()
+        try:
+            self._tokens.know_ended(await self._sign_outs.load(now))
+        except Unavailable:
+            # An SOS must not wait for it; whoever stole a phone meanwhile is the smaller harm.
+            _log.critical("who has signed out cannot be read: their tokens are taken until the next start")
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))

@@ -146,7 +146,7 @@ class AuthSettings:
     tickets_per_user_max: Annotated[int, Range(1, 10_000)] = 16
     """Unused tickets of one user at once; beyond it new ones are refused with `rate_limited`."""
     revoked_file: str = ""
-    """File with one revoked `jti` (or `tenant/user`) a line, read at the start and again on SIGHUP."""
+    """File with one revoked `jti`, `sid` or `tenant/user` a line, read again within half a second of a change."""
     verified_cache_max: Annotated[int, Range(0, 1_000_000)] = 20_000
     """Verified tokens remembered, by their hash and never beyond their end; 0 verifies each time."""
 

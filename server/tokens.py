@@ -58,6 +58,8 @@ class Tokens:
         self._tickets: OrderedDict[str, tuple[Principal, DeviceId, float]] = OrderedDict()
         self._tickets_of: Counter[tuple[TenantId, UserId]] = Counter()
         self._revoked: frozenset[str] = frozenset()
+        self._ended: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
+        """Sign-ins that are over, each with the time at which none of its tokens is good for anything any more."""
 
     # -- tokens -----------------------------------------------------------------------------------------
 
@@ -92,6 +94,10 @@ class Tokens:
             self._cache.move_to_end(digest)
             return known
         verified = self._read(token)
+        if not verified.principal.sign_in:
+            # What was signed, not the text: one signature can be written in several ways.
+            signed = hashlib.sha256(token.rpartition(".")[0].encode()).hexdigest()
+            verified = replace(verified, principal=replace(verified.principal, sign_in=signed))
         if self._settings.verified_cache_max:
             self._cache[digest] = verified
             if len(self._cache) > self._settings.verified_cache_max:
@@ -156,20 +162,46 @@ class Tokens:
             expires_at=expires_at,
             token_id=_word(claims, "jti", ""),
             issued_at=not_before,
+            sign_in=_word(claims, "sid", "") or _word(claims, "jti", ""),
         )
         return _Verified(principal, not_before, DeviceId(_word(claims, "device", "")))
+
+    def renew_keys(self, keys: Mapping[str, Key]) -> None:
+        """Verify by these keys from now on; sessions that were let in by an older one live until their token ends."""
+        self._keys = dict(keys)
+        self._cache.clear()
 
     # -- revocation -------------------------------------------------------------------------------------
 
     def revoke(self, names: Iterable[str]) -> None:
-        """Replace the revoked set: each a ``jti`` or ``tenant/user`` (every token of that user)."""
+        """Replace the revoked set: each a ``jti``, a ``sid`` or ``tenant/user`` (every token of that user)."""
         self._revoked = frozenset(name.strip() for name in names if name.strip() and not name.startswith("#"))
 
     def revoked(self, principal: Principal) -> bool:
         """Whether this principal's token, or all of that user's, were revoked."""
+        if (principal.tenant, principal.sign_in) in self._ended:
+            return True
         if not self._revoked:
             return False
-        return principal.token_id in self._revoked or f"{principal.tenant}/{principal.user}" in self._revoked
+        named = {principal.token_id, principal.sign_in, f"{principal.tenant}/{principal.user}"}
+        return not named.isdisjoint(self._revoked)
+
+    def end(self, tenant: TenantId, sign_in: str, now: float) -> float:
+        """Take no token of this sign-in from now on.
+
+        Returns:
+            Until when that must be remembered: then the last of them is too old for an SOS even.
+        """
+        while self._ended and next(iter(self._ended.values())) <= now:
+            self._ended.popitem(last=False)
+        until_at = now + self._settings.token_life_max_s + self._settings.leeway_s + self._settings.restricted_for_s
+        self._ended[tenant, sign_in] = until_at
+        return until_at
+
+    def know_ended(self, ended: Iterable[tuple[TenantId, str, float]]) -> None:
+        """Take over what was stored before: (tenant, sign-in, until when it counts)."""
+        for tenant, sign_in, until_at in sorted(ended, key=lambda one: one[2]):
+            self._ended[tenant, sign_in] = until_at
 
     # -- tickets ----------------------------------------------------------------------------------------
 
@@ -231,6 +263,7 @@ def issue(
     roles: Iterable[Role] = (),
     device: str = "",
     life_s: float = 3_600.0,
+    sid: str = "",
 ) -> str:
     """Sign a token, for demos, tests and the `doorstep token` command.
 
@@ -256,6 +289,8 @@ def issue(
         claims["roles"] = sorted(r.value for r in roles)
     if device:
         claims["device"] = device
+    if sid:
+        claims["sid"] = sid
     return jwt.encode(claims, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid})
 
 

@@ -19,7 +19,7 @@ from api.house import ApiParts, build_api
 from api.inbound import Inbound
 from api.notices import OrderNotices
 from api.outbound import DispatchOutbound, SafetyOutbound
-from api.ports import Staff, Tickets, Tracks
+from api.ports import SignOuts, Staff, Tickets, Tracks
 from api.replay import ReplayedRows
 from api.rights import Rights
 from api.snapshots import OpenThings
@@ -68,6 +68,8 @@ class StoreSet(Protocol):
     def listings(self) -> Listings: ...  # noqa: D102
     @property
     def webhooks(self) -> DeliveryQueue: ...  # noqa: D102
+    @property
+    def sign_outs(self) -> SignOuts: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -169,6 +171,8 @@ def build_house(
         api=_make_api(given, hub, cities, safety, profiles, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
+        tokens=tokens,
+        sign_outs=stores.sign_outs,
         webhooks=webhooks,
         wakes=wakes,
         last_seen=ground.last_seen,
@@ -381,6 +385,7 @@ def _make_api(
             clock=given.clock,
             ids=given.ids,
             tokens=given.tokens,
+            sign_outs=given.stores.sign_outs,
             cities=cities,
             hub=hub,
             safety=safety,

@@ -424,6 +424,24 @@ class MemoryDeliveryQueue:
         return len(gone)
 
 
+class MemorySignOuts:
+    """In-memory ``api.ports.SignOuts``."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._until: dict[tuple[TenantId, str], float] = {}
+
+    async def load(self, now: float) -> Sequence[tuple[TenantId, str, float]]:
+        """See the port."""
+        self.faults.before_read()
+        return [(tenant, sign_in, at) for (tenant, sign_in), at in sorted(self._until.items()) if at > now]
+
+    async def put(self, tenant: TenantId, sign_in: str, until_at: float) -> None:
+        """See the port."""
+        await self.faults.before_commit()
+        self._until[tenant, sign_in] = until_at
+
+
 class MemorySafetyStore:
     """In-memory ``safety.ports.SafetyStore``.
 
@@ -685,6 +703,7 @@ class MemoryStores:
         self.dispatch = MemoryDispatchStore(self.outboxes[Stream.MAIN])
         self.listings = MemoryListings(self.dispatch)
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
+        self.sign_outs = MemorySignOuts()
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.profiles = MemoryProfileStore()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)

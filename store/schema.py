@@ -214,6 +214,15 @@ pair_blocks: Final = Table(
     Index("pair_blocks_by_technician", "tenant", "technician", "set_at", "block_id"),
 )
 
+sign_outs: Final = Table(
+    "sign_outs",
+    MAIN,
+    _key("tenant"),
+    _key("sign_in"),
+    _real("until_at"),
+    Index("sign_outs_by_time", "until_at"),
+)
+
 webhook_events: Final = Table(
     "webhook_events",
     MAIN,

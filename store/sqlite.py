@@ -25,6 +25,7 @@ from store.periodic import Periodic
 from store.profiles import SqlProfileStore
 from store.safety import SqlSafetyStore
 from store.settings import StoreSettings
+from store.sign_outs import SqlSignOuts, forget_sign_outs
 from store.statements import Statement
 from store.streams import SqlStreamStore, main_stream, safety_stream
 from store.tracks import SqlPositionLog
@@ -62,6 +63,7 @@ class Stores:
         dispatch: ``dispatch.ports.DispatchStore``.
         listings: ``dispatch.ports.Listings``.
         webhooks: ``webhooks.ports.DeliveryQueue``.
+        sign_outs: ``api.ports.SignOuts``.
         safety: ``safety.ports.SafetyStore``.
         profiles: ``safety.profiles.ProfileStore``.
         streams: ``realtime.ports.StreamStore``.
@@ -92,6 +94,7 @@ class Stores:
         self.dispatch = SqlDispatchStore(self._main, main_outbox)
         self.listings = SqlListings(self._main)
         self.webhooks = SqlDeliveryQueue(self._main)
+        self.sign_outs = SqlSignOuts(self._main)
         audit = AuditTable(pen)
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.profiles = SqlProfileStore(self._safety)
@@ -144,6 +147,7 @@ class Stores:
             _DROP_ROUND_ORDERS.change_many(connection, old)
             removed = _DROP_ROUND.change_many(connection, old)
             removed += forget_dead(connection, now - keep.webhooks_dead_s, keep.prune_rows_max)
+            removed += forget_sign_outs(connection, now, keep.prune_rows_max)
             return removed + _DROP_KEYS.change(connection, now - keep.idempotency_s, keep.prune_rows_max)
 
         return work

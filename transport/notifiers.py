@@ -59,6 +59,10 @@ class PushWebhook:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
+    def renew_secrets(self, secrets: Sequence[bytes]) -> None:
+        """Sign with these from the next wake on."""
+        self._secrets = secrets
+
     async def close(self) -> None:
         """Give up what is under way. Idempotent."""
         for task in list(self._tasks):

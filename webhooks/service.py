@@ -76,6 +76,10 @@ class WebhookService(EngineService[WebhookEvent, Effect]):
             self.post(Queued(notices), urgent=True)
             self._coming.update(notice.endpoint for notice in notices)
 
+    def renew_secrets(self, secrets: Mapping[str, Sequence[bytes]]) -> None:
+        """Sign with these from the next attempt on; an endpoint that is not among them keeps its own."""
+        self._secrets = {**self._secrets, **secrets}
+
     def lines(self) -> dict[str, int]:
         """Events that wait for each endpoint."""
         return self._engine.waiting()

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from server.app import App
 from server.config import load
 from server.keys import Key
 from server.outgoing_secrets import OutgoingSecrets
+from server.renewal import FreshSecrets
 from server.root import DERIVED, Settings
 from server.settings import Algorithm
 from server.system import SystemClock, SystemIds
@@ -78,10 +79,11 @@ class Served:
         roles: tuple[str, ...] = (),
         tenant: str = "demo",
         cities: Any = (CITY,),
+        key: Key = KEY,
         **more: Any,
     ) -> str:
         return issue(
-            KEY, self.app.settings.auth, self._clock, self._ids, user=user, role=Role(role), tenant=tenant,
+            key, self.app.settings.auth, self._clock, self._ids, user=user, role=Role(role), tenant=tenant,
             cities=cities, roles=[Role(r) for r in roles], **more,
         )  # fmt: skip
 
@@ -139,7 +141,9 @@ def order(**changes: Any) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def served(folder: Path, **overrides: str) -> AsyncIterator[Served]:
+async def served(
+    folder: Path, *, reread: Callable[[], FreshSecrets] | None = None, **overrides: str
+) -> AsyncIterator[Served]:
     """A server on free ports. ``overrides`` are config keys with ``__`` for dots."""
     environ = {
         "DOORSTEP__HTTP__PORT": "0",
@@ -152,7 +156,7 @@ async def served(folder: Path, **overrides: str) -> AsyncIterator[Served]:
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})
     settings = load(Settings, None, environ, derived=DERIVED)
     secrets = OutgoingSecrets(dict.fromkeys(settings.webhooks.endpoints, (SECRET,)), (SECRET,))
-    app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets, audit=AUDIT)
+    app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets, audit=AUDIT, reread=reread)
     await app.start()
     try:
         async with aiohttp.ClientSession(app.http_url) as http:

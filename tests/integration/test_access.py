@@ -110,6 +110,7 @@ TABLE: dict[str, dict[str, str]] = {
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     "positions": _row("        no no yes yes yes yes no no no no   no yes no no   no yes no"),
     "ticket": EVERYONE,
+    "sign_out": EVERYONE,
     "config": EVERYONE,
     "openapi": EVERYONE,
     "asyncapi": EVERYONE,

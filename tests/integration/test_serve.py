@@ -144,7 +144,7 @@ async def test_a_revoked_user_is_sent_away_at_the_signal(tmp_path: Path) -> None
     async with served(tmp_path, auth__revoked_file="revoked") as server:
         session = await server.session("cus_1", "customer")
         (tmp_path / "revoked").write_text("# leavers\ndemo/cus_1\n")
-        server.app.read_revoked()
+        server.app.read_again()
         with pytest.raises(ConnectionClosed) as closed:
             await session.until("never")
         assert closed.value.rcvd is not None
@@ -284,7 +284,7 @@ async def test_a_revoked_token_closes_its_session_and_no_other_of_that_user(tmp_
         await lost.until("welcome")
         jti = jwt.decode(token, options={"verify_signature": False})["jti"]
         (tmp_path / "revoked").write_text(f"{jti}\n")
-        server.app.read_revoked()
+        server.app.read_again()
         with pytest.raises(ConnectionClosed) as closed:
             await lost.until("never")
         assert closed.value.rcvd is not None

@@ -525,7 +525,7 @@ def test_a_token_that_expires_in_an_sos_leaves_the_line_for_the_sos() -> None:
 def test_a_revoked_user_is_sent_away_for_good() -> None:
     world = HubWorld()
     peer = world.join("tec")
-    assert world.engine.revoke(TENANT, UserId("tec"), world.now) == 1
+    assert world.engine.revoke(TENANT, UserId("tec"), lambda who: True, world.now) == 1
     assert peer.wire.closed_with == CloseCode.REVOKED
     assert "reconnect" not in peer.read_types()
 
@@ -567,7 +567,7 @@ def test_an_answer_that_comes_after_the_end_is_written_nowhere_and_counted(
     if end == "lost":
         peer.lose()
     else:
-        world.engine.revoke(TENANT, UserId("tec"), world.now)
+        world.engine.revoke(TENANT, UserId("tec"), lambda who: True, world.now)
     peer.read()
     world.domains.commands[0][2](outcome)
     _, _, _, send, reply = world.domains.sos_frames[0]

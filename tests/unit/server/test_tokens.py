@@ -290,3 +290,56 @@ def test_one_user_cannot_take_all_tickets() -> None:
     tokens.issue_ticket(who, PHONE, NOW + 1)
     tokens.issue_ticket(who, PHONE, NOW + 31)  # the unused ones are too old by now
     assert tokens._tickets_of == {("acme", "tec_1"): 1}
+
+
+def test_a_sign_in_that_is_over_takes_its_renewed_tokens_with_it_and_nobody_elses() -> None:
+    tokens = _tokens()
+    first, renewed = (_good(jti=f"t{n}", sid="s1") for n in range(2))
+    who = tokens.verify(first, device=PHONE, now=NOW)
+    until_at = tokens.end(who.tenant, who.sign_in, NOW)
+    assert until_at >= NOW + SETTINGS.token_life_max_s + SETTINGS.restricted_for_s
+    for token in (first, renewed):
+        assert _refusal(token, tokens=tokens) == "token_revoked"
+    tokens.verify(_good(sid="s1", tenant="other"), device=PHONE, now=NOW)
+    tokens.verify(_good(sid="s2"), device=PHONE, now=NOW)
+    tokens.end(who.tenant, "s3", until_at + 1)  # what has had its time is forgotten
+    assert [sign_in for _, sign_in in tokens._ended] == ["s3"]
+
+
+def test_a_token_without_any_name_is_told_from_others_by_what_was_signed() -> None:
+    tokens = _tokens()
+    token = _good(jti=None)
+    who = tokens.verify(token, device=PHONE, now=NOW)
+    tokens.end(who.tenant, who.sign_in, NOW)
+    assert _refusal(token, tokens=tokens) == "token_revoked"
+    assert _refusal(token + "=", tokens=tokens) in ("token_revoked", "token_invalid")
+    tokens.verify(_good(jti=None, iat=NOW - 1), device=PHONE, now=NOW)
+
+
+def test_a_revoked_sid_is_every_token_of_that_sign_in() -> None:
+    tokens = _tokens()
+    tokens.revoke(["s1"])
+    assert _refusal(_good(sid="s1"), tokens=tokens) == "token_revoked"
+    tokens.verify(_good(sid="s2"), device=PHONE, now=NOW)
+
+
+def test_a_key_that_is_taken_away_verifies_nothing_not_even_what_was_remembered() -> None:
+    tokens = _tokens()
+    token = _good()
+    tokens.verify(token, device=PHONE, now=NOW)
+    tokens.renew_keys({"ed": ED})
+    assert _refusal(token, tokens=tokens) == "token_invalid"
+    tokens.renew_keys({"hs": HS, "ed": ED})
+    tokens.verify(token, device=PHONE, now=NOW)
+
+
+@pytest.mark.parametrize("header", [{"zip": "DEF"}, {"enc": "A256GCM"}])
+def test_headers_of_other_kinds_of_tokens_are_ignored(header: dict[str, object]) -> None:
+    """RFC 8725 section 3.6: nothing is decompressed or decrypted."""
+    assert _tokens().verify(_with_header(GOOD_HEADER | header), device=PHONE, now=NOW).user == "tec_1"
+
+
+@pytest.mark.parametrize("header", [{"b64": False}, {"alg": "HS256 "}, {"alg": ["HS256"]}, {"alg": None}])
+def test_headers_that_change_how_a_token_is_read_are_refused(header: dict[str, object]) -> None:
+    """RFC 7797 would have the payload read as it stands; RFC 8725 section 3.1: one algorithm, by its exact name."""
+    assert _refusal(_with_header(GOOD_HEADER | header)) == "token_invalid"

@@ -1,0 +1,24 @@
+"""Leaving: the tokens of a sign-in are taken no more, and its open sessions end."""
+
+from api.bodies import Done
+from api.exchange import Request, Response, answer
+from api.ports import SignOuts, Tickets
+from core.principal import Principal
+from realtime.service import RealtimeService
+
+
+class SignOut:
+    """Handler of ``/v1/sign-out``."""
+
+    def __init__(self, hub: RealtimeService, tokens: Tickets, kept: SignOuts) -> None:
+        """``kept`` remembers it over restarts."""
+        self._hub = hub
+        self._tokens = tokens
+        self._kept = kept
+
+    async def sign_out(self, who: Principal, request: Request) -> Response:
+        """POST /v1/sign-out. What cannot be stored is done all the same, and told: it holds until the next start."""
+        until_at = self._tokens.end(who.tenant, who.sign_in, request.now)
+        closed = self._hub.revoke(who.tenant, who.user, self._tokens.revoked)
+        await self._kept.put(who.tenant, who.sign_in, until_at)
+        return answer(Done({"sessions_closed": closed}))
