@@ -142,7 +142,7 @@ def order(**changes: Any) -> dict[str, Any]:
 
 @asynccontextmanager
 async def served(
-    folder: Path, *, reread: Callable[[], FreshSecrets] | None = None, **overrides: str
+    folder: Path, reread: Callable[[], FreshSecrets] | None = None, /, **overrides: str
 ) -> AsyncIterator[Served]:
     """A server on free ports. ``overrides`` are config keys with ``__`` for dots."""
     environ = {

@@ -120,7 +120,7 @@ async def test_keys_and_secrets_are_changed_without_dropping_a_socket(tmp_path: 
         config = {
             "webhooks__endpoints": json.dumps({"billing": hook}), "webhooks__private_hosts": "[127.0.0.1]",
         }  # fmt: skip
-        async with served(tmp_path, reread=lambda: said, **config) as server:
+        async with served(tmp_path, lambda: said, **config) as server:
             old = await _open(server, server.token("cus_1", "customer"), "old")
             newer = server.token("cus_2", "customer", key=NEXT)
             assert (await server.call("GET", "/v1/orders", newer))[1]["code"] == "token_invalid"
