@@ -21,13 +21,14 @@ from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from api.auth import authenticate
 from api.content_coding import decoded
-from api.errors import problem, undecodable
+from api.errors import MESSAGE_LEN_MAX, problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
 from api.limits import RequestLimits
 from api.plain_text import refuse_control_characters
 from core.clock import Clock
 from core.errors import DoorstepError, Invalid, NotFound, Refused, Unavailable
 from core.ids import IdSource
+from core.members import repeated_member
 from core.principal import Principal
 from realtime.ports import Authenticator
 
@@ -133,6 +134,8 @@ class Api:
             data = self._decoders[route.name].decode(body or b"{}")
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise undecodable(error, route.body, body) from None
+        if not route.is_batch and (name := repeated_member(body)) is not None:
+            raise Invalid("holds a member twice", code="member_repeated", field=name[:MESSAGE_LEN_MAX])
         refuse_control_characters(data)
         return data
 

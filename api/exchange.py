@@ -117,6 +117,8 @@ class Route:
     location: bool = False
     idempotency_key: bool = False
     raw_body: bool = False
+    is_batch: bool = False
+    """Whether the body is a batch of positions, which is not searched for members given twice."""
     is_listing: bool = False
     """Whether it also answers as CSV."""
 

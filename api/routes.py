@@ -337,7 +337,7 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
             "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}),
             "technician and responder: their own",
             "Report positions, for phones whose socket cannot live.", phones.positions, body=bodies.PositionsIn,
-            result=PingAck,
+            result=PingAck, is_batch=True,
         ),
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves", "Get a one-time ticket for the hub.",

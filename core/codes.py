@@ -62,6 +62,7 @@ MEANINGS: Final[dict[str, str]] = {
     "order_unfilled": "Nobody was found for the order; it has ended.",
     "outside_service_area": "The point lies in no open city.",
     "overloaded": "Too much is waiting; ask again in a moment.",
+    "member_repeated": "A message or body holds a member twice: it cannot be told which one is meant.",
     "parameter_repeated": "A query parameter was given more than once: it takes one value.",
     "parameter_unknown": "The route has no such query parameter; the message names the nearest one that it has.",
     "photo_needed": "The step needs a photo's reference as evidence (`photo:…`).",

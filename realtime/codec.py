@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from core.letters import plain_letters
+from core.members import repeated_member
 from core.outbox import OutboxRow
 from geo.point import Frame
 from realtime.errors import Unreadable
@@ -118,6 +119,13 @@ def _is_map(payload: bytes) -> bool:
     return b"\x80" <= payload[:1] <= b"\x8f"
 
 
+def _map_len(payload: bytes) -> int:
+    """How many entries a MessagePack map says it has (fixmap, map 16, map 32)."""
+    if payload[0] >= 0xDE:
+        return int.from_bytes(payload[1 : 3 if payload[0] == 0xDE else 5], "big")
+    return payload[0] & 0x0F
+
+
 class Codec:
     """One encoding, as functions that a session keeps a reference to."""
 
@@ -129,6 +137,7 @@ class Codec:
         "_loose_ping",
         "_loose_pings",
         "_loose_row",
+        "_members",
         "_ping",
         "_pings",
         "_reference",
@@ -156,6 +165,7 @@ class Codec:
         self._loose_ping = make(_LoosePing)
         self._loose_row = make(list[Raw])
         self._reference = make(_Reference)
+        self._members = make(dict[str, Raw])
         self._row = make(PingRow)
         self._seq = make(Seq)
         self._epoch = make(EpochS | None)
@@ -244,6 +254,18 @@ class Codec:
             return self._flag.decode(raw) if memoryview(raw) else False
         except DECODE_ERRORS:
             return True
+
+    def check_members(self, payload: bytes) -> None:
+        """Refuse a decoded message that holds a member twice: the other one may be what somebody else has checked.
+
+        Raises:
+            Unreadable: ``member_repeated``; with the member's name where it is JSON.
+        """
+        field = repeated_member(payload) if self.is_json else None
+        if field is None and (self.is_json or len(self._members.decode(payload)) == _map_len(payload)):
+            return
+        ref = self._ref(payload)
+        raise Unreadable("holds a member twice", code="member_repeated", field=field and field[:ECHO_LEN_MAX], ref=ref)
 
     def sos_encoding(self, payload: bytes) -> Encoding | None:
         """The encoding in which a frame that could not be decoded names ``sos`` as its type; None when it does not.

@@ -11,7 +11,7 @@ from typing import Final
 from core.errors import DoorstepError, Unavailable
 from realtime.admission import Admission
 from realtime.codec import DECODE_ERRORS, Encoding, SosIn, transcode
-from realtime.errors import CloseCode
+from realtime.errors import CloseCode, Unreadable
 from realtime.messages import (
     Ack,
     Duty,
@@ -89,8 +89,9 @@ class Frames:
             return  # as many of these as rows were sent cost nothing: whoever replays a week must not be throttled
         if not self._take_message_token(session, now, getattr(message, "ref", None)):
             return
-        session.violations = 0
         try:
+            session.codec.check_members(payload)
+            session.violations = 0
             self._do(session, message, now)
         except DoorstepError as error:
             self._error(session, error, getattr(message, "ref", None), now)
@@ -148,11 +149,11 @@ class Frames:
         if isinstance(message, SosIn) and session.who is not None:
             self._sos(session, payload, session.codec.encoding, now)
         elif session.state is State.AWAITING_HELLO:
-            self._greet(session, message, now)
+            self._greet(session, message, payload, now)
         elif session.state is State.ATTACHING:
             self._wait(session, payload, now)
         elif session.state is State.RESTRICTED:
-            self._handle_restricted(session, message, now)
+            self._handle_restricted(session, message, payload, now)
 
     def handle_damaged(self, session: Session, payload: bytes, now: float) -> bool:
         """What there is of a message that the transport refuses; True when it was an SOS, now raised."""
@@ -169,8 +170,14 @@ class Frames:
         self._sos(session, payload, encoding, now)
         return True
 
-    def _greet(self, session: Session, message: object, now: float) -> None:
+    def _greet(self, session: Session, message: object, payload: bytes, now: float) -> None:
         if isinstance(message, Hello):
+            try:
+                session.codec.check_members(payload)
+            except Unreadable as error:
+                self._error(session, error, None, now)
+                self._admission.close(session, CloseCode.PROTOCOL, error.code, now)
+                return
             self._admission.hello(session, message, now)
         elif isinstance(message, SosIn):
             # Nobody can be helped who is not known; but the line stays open for the hello.
@@ -192,10 +199,15 @@ class Frames:
             return
         waiting.append(payload)
 
-    def _handle_restricted(self, session: Session, message: object, now: float) -> None:
+    def _handle_restricted(self, session: Session, message: object, payload: bytes, now: float) -> None:
         if not self._take_message_token(session, now):
             return
         if isinstance(message, Refresh):
+            try:
+                session.codec.check_members(payload)
+            except Unreadable as repeated:
+                self._error(session, repeated, message.ref, now)
+                return
             self._admission.refresh(session, message, now)
         elif isinstance(message, HeartbeatIn):
             session.send(Heartbeat(server_at=round(now, 3)))

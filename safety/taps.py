@@ -20,6 +20,8 @@ from safety.whereabouts import Whereabouts, look_around, newest_fix
 
 _OWN_HANDS: Final = frozenset({TriggerSource.HUB, TriggerSource.HTTP, TriggerSource.PAGE})
 """Doors by which a subject taps who can take it back."""
+CLOCK_OFF_S: Final = 60.0
+"""A phone's clock that is further off than this when a tap is sent is told to whoever reads the history."""
 
 
 def gravest(kinds: Iterable[IncidentKind]) -> IncidentKind:
@@ -28,10 +30,13 @@ def gravest(kinds: Iterable[IncidentKind]) -> IncidentKind:
 
 
 def _how(event: SosRaised) -> str:
-    """What is worth a note in the history: which door, why, and whether the token had expired."""
+    """What is worth a note in the history: which door, why, whether the token had expired, how wrong the clock is."""
     words = [] if event.source in _OWN_HANDS else [event.source.value]
     words += [event.cause] if event.cause else []
     words += ["restricted"] if event.who.restricted else []
+    sent_at = event.report.sent_at
+    if sent_at is not None and abs(sent_at - event.received_at) > CLOCK_OFF_S:
+        words.append(f"clock {sent_at - event.received_at:+.0f} s")
     return " ".join(words)
 
 

@@ -97,6 +97,8 @@ ROWS: Final[dict[int, tuple[str, str]]] = {
 
 NOTES: Final[dict[int, str]] = {
     29: "there is one node: without a cluster there is no network between nodes to cut",
+    31: "between nodes: there is one; here the line of a client is cut in one direction",
+    37: "one node is restarted: there are no others yet",
 }
 """Why a row cannot run here, or what of it cannot."""
 

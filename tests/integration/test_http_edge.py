@@ -158,6 +158,19 @@ async def test_no_route_takes_a_parameter_twice(tmp_path: Path) -> None:
                     assert got == (422, "parameter_repeated", param.name), (path, asked)
 
 
+async def test_no_body_may_hold_a_member_twice(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("cus_1", "customer")
+        plain = json.dumps(order()).encode()
+        for body, field in (
+            (plain[:-1] + b',"mode":"auto","mode":"manual"}', "mode"),
+            (b'{"a":[{"b":1,"b":2}]}', None),
+        ):
+            status, told, _ = await server.call("POST", "/v1/orders", token, body)
+            assert status == 422
+            assert field is None or (told["code"], told["field"]) == ("member_repeated", field)
+
+
 async def test_garbage_behind_a_whole_request_does_not_cost_the_request(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         raw = head(server, "/v1/sos") + b"Content-Length: %d\r\n\r\n" % len(TAP) + TAP + b"GARBAGE\r\n\r\n"

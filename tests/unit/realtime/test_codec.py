@@ -144,6 +144,18 @@ def test_any_bytes_end_in_a_message_or_a_named_error(payload: bytes) -> None:
         codec.reads_as_ping(payload)
 
 
+# -- members given twice --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("head", [b"\x83", b"\xde\x00\x03", b"\xdf\x00\x00\x00\x03"])
+def test_a_member_given_twice_in_messagepack_is_refused(head: bytes) -> None:
+    parts = b"\xa4type\xa9heartbeat\xa1x\x01"
+    MSGPACK_CODEC.check_members(head[:-1] + bytes((head[-1] - 1,)) + parts)
+    with pytest.raises(Unreadable) as caught:
+        MSGPACK_CODEC.check_members(head + parts + b"\xa1x\x02")
+    assert caught.value.code == "member_repeated"
+
+
 # -- SOS ------------------------------------------------------------------------------------------------
 
 

@@ -122,6 +122,21 @@ def test_a_faster_clock_is_taken_where_replays_are_allowed() -> None:
     assert welcome["limits"]["pings_per_s"] == 60 * world.settings.sessions.pings_per_s
 
 
+def test_a_hello_that_holds_a_member_twice_ends_the_connection() -> None:
+    world = HubWorld()
+    peer = world.connect()
+    peer.say_bytes(b'{"type":"hello","device":"d","token":"tec:technician:3600","token":"ops:ops:3600"}')
+    assert [(frame["code"], frame["field"]) for frame in peer.read()] == [("member_repeated", "token")]
+    assert not peer.wire.is_open
+
+
+def test_a_request_that_holds_a_member_twice_is_refused_and_returns_its_ref() -> None:
+    peer = HubWorld().join("tec")
+    peer.read()
+    peer.say_bytes(b'{"type":"duty","on":true,"on":false,"city":"sh","ref":"r"}')
+    assert [(frame["code"], frame["ref"]) for frame in peer.read()] == [("member_repeated", "r")]
+
+
 def test_an_sos_before_hello_leaves_the_line_open_for_it() -> None:
     world = HubWorld()
     peer = world.connect()

@@ -37,6 +37,15 @@ def test_what_the_system_noticed_is_told_with_its_cause_and_kept_with_its_trigge
     assert changes.events[0].detail == "system checkin_missed"
 
 
+def test_a_phone_whose_clock_is_wrong_says_so_in_the_history() -> None:
+    engine = engine_in(town())
+    off = [T0 - 86_400, T0 + 61, T0 - 59, None]
+    for n, sent_at in enumerate(off):
+        raised(engine, replace(a_tap(), report=SosReport(f"k{n}", sent_at=sent_at)))
+    details = [event.detail for event in engine.take_changes().events if event.what in ("raised", "tapped")]
+    assert details == ["clock -86400 s", "clock +61 s", "", ""]
+
+
 def test_the_same_occasion_noticed_again_is_one_trigger() -> None:
     engine = engine_in(town())
     missed = a_tap("checkin:ord_1:3", source=TriggerSource.SYSTEM, kind=IncidentKind.UNCONFIRMED)
