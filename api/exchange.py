@@ -75,7 +75,7 @@ class Access(Enum):
 
     TOKEN = "token"  # noqa: S105 - a word, not a secret
     LENIENT = "lenient"
-    """A genuine token that expired recently is enough, and no limit refuses: only SOS."""
+    """A genuine token that expired recently is enough, and no limit refuses: SOS, and answers to check-ins."""
     PUBLIC = "public"
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from api.app import Api
 from api.blocks import Blocks
 from api.calendars import Calendars
+from api.checkins import Checkins
 from api.cities import Cities
 from api.documents import Documents
 from api.inbound import Inbound
@@ -28,6 +29,7 @@ from core.ids import IdSource
 from dispatch.ports import DispatchStore, Listings
 from geo.point import Frame
 from realtime.service import RealtimeService
+from safety.care_service import CareService
 from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
 from safety.profiles import Profiles
@@ -45,6 +47,7 @@ class ApiParts:
     cities: Cities
     hub: RealtimeService
     safety: SafetyService
+    care: CareService
     inbound: Inbound
     dispatch_store: DispatchStore
     listings: Listings
@@ -86,6 +89,7 @@ def build_api(parts: ApiParts) -> Api:
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
         safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
+        checkins=Checkins(parts.care, parts.inbound),
         profiles=SafetyProfiles(parts.profiles, parts.pins, People(parts.cities, store)),
         phones=Phones(parts.hub, parts.tokens, parts.hub_url),
         sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),

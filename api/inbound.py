@@ -20,6 +20,8 @@ from realtime import messages
 from realtime.messages import Command
 from realtime.ports import Reply, SendDirect
 from safety import events as safety_events
+from safety.care_model import Answer
+from safety.care_service import CareService
 from safety.intake import decode_sos
 from safety.model import TriggerSource
 from safety.service import SafetyService
@@ -31,10 +33,13 @@ Result = Callable[[Sequence[Any]], dict[str, object] | None]
 class Inbound:
     """Turns messages into events of the right city's dispatch, or of safety."""
 
-    def __init__(self, cities: Cities, safety: SafetyService, presence: Presence, frame: Frame) -> None:
+    def __init__(
+        self, cities: Cities, safety: SafetyService, care: CareService, presence: Presence, frame: Frame
+    ) -> None:
         """Keep the domains to hand things to."""
         self._cities = cities
         self._safety = safety
+        self._care = care
         self._presence = presence
         self._frame = frame
         self.turns: Turns[tuple[TenantId, UserId]] = Turns()
@@ -46,7 +51,7 @@ class Inbound:
     def command(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
         """Hand a request to its domain; ``reply`` is called exactly once, after the commit."""
         try:
-            if who.restricted:
+            if who.restricted and not isinstance(message, messages.CheckinAnswer):
                 raise Forbidden("the token has expired; only SOS still works", code="token_restricted")
             refuse_control_characters(message)
             self._dispatch(who, message, reply)
@@ -147,6 +152,18 @@ class Inbound:
                     safety_events.IncidentResolved(who, IncidentId(incident), disposition, note),
                     _then(reply, incident, "resolved"),
                 )
+
+            case messages.CheckinAnswer(checkin=checkin, answer=answer):
+                self._answer_checkin(who, checkin, answer, reply)
+
+    def _answer_checkin(self, who: Principal, checkin: str, answer: str, reply: Reply) -> None:
+        """One reply for all answers: whoever looks on must not see which it was."""
+
+        def done(outcome: object) -> None:
+            reply(outcome if isinstance(outcome, DoorstepError) else {"checkin": checkin, "state": "answered"})
+
+        role = Role.TECHNICIAN if who.holds(Role.TECHNICIAN) else who.role
+        self._care.answer(who.tenant, who.user, role, checkin, Answer(answer), done)
 
     def _offer(self, who: Principal, offer: str) -> ShardParts:
         _require(who, Role.TECHNICIAN)

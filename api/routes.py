@@ -6,6 +6,7 @@ from typing import Final
 from api import bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
+from api.checkins import Checkins
 from api.documents import Documents
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
@@ -57,6 +58,7 @@ class Handlers:
     blocks: Blocks
     safety: Safety
     profiles: SafetyProfiles
+    checkins: Checkins
     phones: Phones
     sign_out: SignOut
     documents: Documents
@@ -72,6 +74,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *safety_routes(handlers.safety),
         *profile_routes(handlers.profiles),
         *phone_routes(handlers.phones, handlers.sign_out),
+        *checkin_routes(handlers.checkins),
         *public_routes(handlers.documents),
     ]
 
@@ -304,6 +307,22 @@ def safety_routes(safety: Safety) -> list[Route]:
         Route(
             "incident_resolve", "POST", "/v1/incidents/{id}/resolve", told, scope, "It is over.", safety.resolve,
             body=bodies.ResolveIn, result=bodies.Done,
+        ),
+    ]  # fmt: skip
+
+
+def checkin_routes(checkins: Checkins) -> list[Route]:
+    """Routes of ``/v1/checkins``."""
+    return [
+        Route(
+            "checkin_list", "GET", "/v1/checkins", ANYONE, "everyone: what they are asked; ops: also their cities'",
+            "What is asked of people at work, and not answered.", checkins.listing, result=bodies.Checks,
+        ),
+        Route(
+            "checkin_answer", "POST", "/v1/checkins/{id}", ANYONE,
+            "everyone: what they are asked; also with a token that expired within a day",
+            "Answer by one tap. Anything but `ok` raises an alarm, and is answered like `ok`. Idempotent.",
+            checkins.reply, access=Access.LENIENT, body=bodies.CheckinIn, result=bodies.Done,
         ),
     ]  # fmt: skip
 

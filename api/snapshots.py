@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from api.care import checkin_view
 from api.cities import Cities, ShardParts
 from api.views import TECHNICIAN_STATES, Reader, incident_view, offer_view, order_view
 from core.outbox import Stream
@@ -16,12 +17,16 @@ from core.principal import Principal, Role
 from dispatch.model import Order
 from geo.point import Frame
 from realtime.messages import MESSAGE_BYTES_MAX, IncidentView, OrderView, Snapshot
+from safety.care_service import CareService
 from safety.model import Incident, IncidentState
 from safety.service import SafetyService
 
 SNAPSHOT_BYTES_MAX: Final = MESSAGE_BYTES_MAX * 3 // 4
 """Bytes of what a snapshot lists, as JSON. The rest is for its stream and number, and for what its bytes grow by when
 they are written as MessagePack (a short number takes 9) or in another coordinate frame (7 decimals)."""
+
+CHECKINS_MAX: Final = 50
+"""What one person is asked at once; nobody has as many jobs at a time."""
 
 _encode = msgspec.json.Encoder().encode
 _View = TypeVar("_View", OrderView, IncidentView)
@@ -31,8 +36,9 @@ _Found = tuple[ShardParts, Order, Reader]
 class OpenThings:
     """Implements ``realtime.ports.Snapshots``: what is open for a user, as they may see it."""
 
-    def __init__(self, frame: Frame, cities: Cities, safety: SafetyService) -> None:
+    def __init__(self, frame: Frame, cities: Cities, safety: SafetyService, care: CareService) -> None:
         """Keep where to look."""
+        self._care = care
         self._frame = frame
         self._cities = cities
         self._safety = safety
@@ -50,10 +56,12 @@ class OpenThings:
 
     def _incidents(self, who: Principal, now: float) -> Snapshot | None:
         incidents = sorted(self._safety.visible(who), key=_urgency, reverse=True)
-        if not incidents:
+        checkins = [checkin_view(*asked) for asked in self._care.asked_of(who.tenant, who.user)[:CHECKINS_MAX]]
+        if not incidents and not checkins:
             return None
-        page = _first_page((self._incident(incident, who, now) for incident in incidents), SNAPSHOT_BYTES_MAX)
-        return Snapshot(incidents=page, incidents_left_out=len(incidents) - len(page))
+        room_bytes = SNAPSHOT_BYTES_MAX - len(_encode(checkins))
+        page = _first_page((self._incident(incident, who, now) for incident in incidents), room_bytes)
+        return Snapshot(incidents=page, incidents_left_out=len(incidents) - len(page), checkins=checkins)
 
     def _incident(self, incident: Incident, who: Principal, now: float) -> IncidentView:
         target = next((t for t in incident.targets if t.user == who.user), None)

@@ -148,6 +148,11 @@ class EngineService(Generic[EventT, EffectT]):
         """Events in the mailbox."""
         return len(self._mailbox) + len(self._urgent)
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether it could not begin yet."""
+        return bool(self._closed_because)
+
     def close(self, why: str) -> None:
         """Refuse every event with ``unavailable`` from now on: this service could not begin. ``open`` comes before
         ``run``."""

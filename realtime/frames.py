@@ -14,6 +14,7 @@ from realtime.codec import DECODE_ERRORS, Encoding, SosIn, transcode
 from realtime.errors import CloseCode, Unreadable
 from realtime.messages import (
     Ack,
+    CheckinAnswer,
     Duty,
     Error,
     Heartbeat,
@@ -37,7 +38,9 @@ from realtime.session import Person, Session, State, take_tokens
 from realtime.settings import SessionSettings
 from realtime.watching import Watching
 
-_COMMANDS: Final = (OfferAccept, OfferDecline, JobStep, Duty, IncidentAckIn, IncidentResolve)
+_COMMANDS: Final = (OfferAccept, OfferDecline, JobStep, Duty, IncidentAckIn, IncidentResolve, CheckinAnswer)
+_WHEN_RESTRICTED: Final = (CheckinAnswer,)
+"""Commands of somebody whose token has expired: they may be the cry for help."""
 
 
 class Frames:
@@ -211,6 +214,8 @@ class Frames:
             self._admission.refresh(session, message, now)
         elif isinstance(message, HeartbeatIn):
             session.send(Heartbeat(server_at=round(now, 3)))
+        elif isinstance(message, _WHEN_RESTRICTED):
+            self._ports.inbound.command(session.principal, message, now, self._replier(session, message.ref))
         elif not isinstance(message, Ack):
             error = DoorstepError("the token has expired: only sos and refresh work", code="token_restricted")
             self._error(session, error, getattr(message, "ref", None), now)

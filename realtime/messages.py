@@ -196,7 +196,16 @@ class IncidentResolve(Struct, tag="incident.resolve", frozen=True):
     ref: Key | None = None
 
 
-Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve
+class CheckinAnswer(Struct, tag="checkin.answer", frozen=True):
+    """My answer to a check, by one tap. `help` is an SOS; `no` is one that nobody beside me may notice: it is answered
+    like `ok`. Works with a token that has expired within a day."""
+
+    checkin: Id
+    answer: Literal["ok", "no", "help"]
+    ref: Key | None = None
+
+
+Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve | CheckinAnswer
 """Requests that a domain answers; each is answered by exactly one ``ok`` or ``error``."""
 
 ClientMessage = Hello | Refresh | HeartbeatIn | Ack | Ping | Pings | Watch | Unwatch | Command
@@ -535,6 +544,43 @@ class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=T
     disposition: Word = ""
 
 
+CheckKindName = Literal["check_in", "overdue", "arrival", "leaving", "stop", "detour", "silence"]
+
+CheckStateName = Literal["planned", "reminded", "asked", "answered", "dropped"]
+
+
+class CheckinView(Struct, tag="checkin", frozen=True, omit_defaults=True):
+    """You are asked whether all is well; or you were, and it stands as `state` says.
+
+    `reminded`: it will be asked at `due_at` and can be answered now. `asked`: ring until it is answered. `answered` and
+    `dropped` (the job went on): stop, on every device.
+    """
+
+    checkin: Id
+    order: Id
+    kind: CheckKindName
+    state: CheckStateName
+    at: EpochS
+    due_at: EpochS | None = None
+    answer_by: EpochS | None = None
+    """Without an answer by then it becomes an incident."""
+
+
+class CareNews(Struct, tag="care.news", frozen=True, omit_defaults=True):
+    """Something the console must know of a job under way (ops of the city).
+
+    `lost_contact`: no sign of the technician's phone. `unanswered`: a question became an incident. `answered_late`: it
+    was answered after that, and the incident stands.
+    """
+
+    order: Id
+    technician: Id
+    what: Literal["lost_contact", "contact_back", "unanswered", "answered_late"]
+    at: EpochS
+    kind: Word = ""
+    """Of the check: what was asked."""
+
+
 class SosAck(Struct, tag="sos_ack", frozen=True):
     """The tap was received; says honestly how far it has come."""
 
@@ -554,14 +600,16 @@ class Snapshot(Struct, tag="snapshot", frozen=True, omit_defaults=True):
     orders: Annotated[list[OrderView], Meta(max_length=10_000)] = []
     offers: Annotated[list[Offer], Meta(max_length=1_000)] = []
     incidents: Annotated[list[IncidentView], Meta(max_length=10_000)] = []
-    checkins: Annotated[list[dict[str, Any]], Meta(max_length=1_000)] = []
+    checkins: Annotated[list[CheckinView], Meta(max_length=1_000)] = []
     orders_left_out: Count = 0
     """Open orders that did not fit: the user's own come first, then the newest; the rest is in ``GET /v1/orders``."""
     incidents_left_out: Count = 0
     """Incidents that did not fit: first those that nobody has acknowledged; the rest is in ``GET /v1/incidents``."""
 
 
-ReliableMessage = Offer | OfferClosed | OrderView | JobNews | IncidentView | IncidentUpdate | Snapshot
+ReliableMessage = (
+    Offer | OfferClosed | OrderView | JobNews | IncidentView | IncidentUpdate | CheckinView | CareNews | Snapshot
+)
 ServerMessage = (
     Welcome
     | Heartbeat

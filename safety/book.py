@@ -13,7 +13,7 @@ from safety.case import Case, broken_rule
 from safety.deadlines import Deadlines
 from safety.events import AckRaiser, Effect
 from safety.incident import tell
-from safety.model import CapStatus, Incident, Trigger
+from safety.model import CapStatus, Incident, IncidentKind, Trigger
 from safety.ports import SafetyChanges, SafetyState
 
 STORY_LEN: Final = 20
@@ -99,7 +99,9 @@ class Book:
 
     def news(self, incident: Incident) -> list[AckRaiser]:
         """How far the latest tap of each device has come by now."""
-        latest = {trigger.device: trigger for trigger in self.triggers.get(incident.incident_id, ())}
+        triggers = self.triggers.get(incident.incident_id, ())
+        # Nothing may come to a phone because its owner said that they are forced: somebody may be looking on.
+        latest = {t.device: t for t in triggers if t.kind is not IncidentKind.DURESS}
         return [
             AckRaiser(incident, t.key, t.device, t.report.ignored, t.received_at, answer=False)
             for t in latest.values()

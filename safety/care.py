@@ -188,6 +188,8 @@ class CareEngine:
             effects, watch = self._end(watch, now), None
         if job.state is JobState.OVER:
             return effects
+        if watch is None and job.state is JobState.FINISHED:
+            return effects  # it was watched, and is not any more: they have set out for the next one
         if watch is None:
             watch = Watch(WatchId(self._ids.new(WATCH_PREFIX)), job, version=0, began_at=now)
         before, watch = watch.job, replace(watch, job=job)
@@ -400,7 +402,9 @@ class CareEngine:
     def _listen(self, watch: Watch, heard_at: float | None, now: float) -> tuple[Watch, list[CareEffect]]:
         """Whether there is a sign of the phone. Before the server began nobody listened: that is no silence."""
         job = watch.job
-        heard_at = max(heard_at or 0.0, self._heard_at.get(watch.watch_id, 0.0))
+        if heard_at is None:
+            return watch, []
+        heard_at = max(heard_at, self._heard_at.get(watch.watch_id, 0.0))
         last_at = max(heard_at, self._began_at, watch.began_at)
         if watch.lost_at is None:
             if now - last_at < self._settings.silence_s:

@@ -217,7 +217,7 @@ class Contact:
     """What is known of a phone now.
 
     Attributes:
-        heard_at: When anything last came from it; None for unknown.
+        heard_at: When anything last came from it, 0 for never; None for somebody off duty, whose silence says nothing.
         point: Where it was, with ``seen_at``.
     """
 

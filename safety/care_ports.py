@@ -1,12 +1,13 @@
 """What care needs from others; filled in ``server/``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from core.ids import CityId, TenantId, UserId
+from core.ids import CityId, IncidentId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
-from safety.care_model import Contact, Watch, WatchId
+from safety.care_events import CareEffect
+from safety.care_model import Alarm, Contact, Job, Watch, WatchId
 
 
 @dataclass(slots=True)
@@ -25,6 +26,9 @@ class CareState:
     """What the engine starts from: watches that have not ended, or have an alarm that is not known to be stored."""
 
     watches: Sequence[Watch]
+
+
+Stored = Callable[[IncidentId], None]
 
 
 class CareStore(Protocol):
@@ -50,4 +54,42 @@ class Phones(Protocol):
 
     def of(self, tenant: TenantId, city: CityId, user: UserId) -> Contact:
         """What is known now."""
+        ...
+
+
+class Jobs(Protocol):
+    """Knows from memory which jobs there are (``server/care_house.py``)."""
+
+    def found(self, now: float) -> tuple[Sequence[Job], frozenset[tuple[TenantId, CityId]]]:
+        """All jobs under way, and the cities that could be read."""
+        ...
+
+
+class Alarms(Protocol):
+    """Raises incidents (``server/care_house.py`` -> ``SafetyService.raise_for``)."""
+
+    def raise_alarm(
+        self, tenant: TenantId, watch: Watch | None, alarm: Alarm, role: str, now: float, stored: Stored
+    ) -> None:
+        """Raise one under its key; the same key again is the same trigger.
+
+        Args:
+            tenant: Whose.
+            watch: Of which job; None when that is not known any more.
+            alarm: What and why.
+            role: The subject's.
+            now: UTC epoch seconds.
+            stored: Called with the incident's id once it is stored.
+
+        Raises:
+            Unavailable: Safety has stopped.
+        """
+        ...
+
+
+class CareOutbound(Protocol):
+    """Turns effects into messages for people (``api/care.py``). Pure."""
+
+    def drafts(self, effect: CareEffect, now: float) -> Sequence[OutboxDraft]:
+        """Messages that an effect means."""
         ...

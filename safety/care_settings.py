@@ -11,7 +11,7 @@ CHECK_IN_S_MIN: Final = 300.0
 CHECK_IN_S_MAX: Final = 86_400.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DrillSettings(Ranged):
     """The alarm is tried by everybody who begins to work: one tap, through the same code as a real one."""
 
@@ -25,7 +25,7 @@ class DrillSettings(Ranged):
     """Seconds during which a drill that worked stands for further starts of duty."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SharingSettings(Ranged):
     """Links to a running job for somebody whom one of its sides trusts."""
 
@@ -36,7 +36,7 @@ class SharingSettings(Ranged):
     """Links that one side of an order may have at the same time."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CareSettings(Ranged):
     """When somebody at work is asked whether all is well, and when silence becomes an incident.
 
@@ -116,8 +116,8 @@ class CareSettings(Ranged):
     look_there_s: Annotated[float, Range(1, 120)] = 30.0
     """Seconds between two looks at somebody at the place."""
 
-    drill: DrillSettings = DrillSettings()
-    sharing: SharingSettings = SharingSettings()
+    drill: DrillSettings = field(default_factory=DrillSettings)
+    sharing: SharingSettings = field(default_factory=SharingSettings)
 
     def __post_init__(self) -> None:
         """Check the ranges, also of the tables."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from core.ranges import Range, Ranged, check_ranges
+from safety.care_settings import CareSettings
 from safety.reach import ReachSettings
 
 
@@ -160,3 +161,5 @@ class SafetySettings(Ranged):
     """The audit and its anchors."""
     reach: ReachSettings = field(default_factory=ReachSettings)
     """Channels beside the hub. Each is optional, but one of them must reach `last_resort`."""
+    care: CareSettings = field(default_factory=CareSettings)
+    """The care for people at work: check-ins, drills, shared trips."""

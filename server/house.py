@@ -22,6 +22,7 @@ from dispatch.ports import Listings
 from dispatch.unserved import open_orders_unserved
 from dispatch.wakes import WakeDesk
 from realtime.service import RealtimeService
+from safety.care_service import CareService
 from safety.profiles import Profiles
 from safety.service import SafetyService
 from server.fleet import Fleet
@@ -60,6 +61,7 @@ class House:
         cities: Cities,
         hub: RealtimeService,
         safety: SafetyService,
+        care: CareService,
         profiles: Profiles,
         fleet: Fleet,
         rights: Rights,
@@ -81,6 +83,7 @@ class House:
         self.cities = cities
         self.hub = hub
         self.safety = safety
+        self.care = care
         self.profiles = profiles
         self.rights = rights
         self.inbound = inbound
@@ -134,6 +137,7 @@ class House:
         self._tell_closed()
         await self.profiles.load()
         await self.safety.start()
+        await self.care.start()
 
     async def _warn_of_unserved(self, tenant: TenantId) -> None:
         served = {part.shard.city for part in self.cities.of(tenant)}
@@ -147,6 +151,7 @@ class House:
         """Start every service in ``group``; an error in one ends them all."""
         group.create_task(self.hub.run(), name="hub")
         group.create_task(self.safety.run(), name="safety")
+        group.create_task(self.care.run(), name="care")
         if self.webhooks is not None:
             group.create_task(self.webhooks.run(), name="webhooks")
         self._learning = group.create_task(self._learner.run(), name="speeds")
@@ -193,6 +198,8 @@ class House:
         if self.webhooks is not None:
             self.webhooks.stop()
         self._last_seen.note_all()
+        await self.care.drain()
+        self.care.stop()
         await self.safety.drain()
         self.safety.stop()
         self.hub.stop()

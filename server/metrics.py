@@ -81,6 +81,15 @@ METRICS: Final = (
     MetricRow("doorstep_commit_seconds", "histogram", "seconds", "Time to commit, waiting included.", ("file",)),
     MetricRow("doorstep_database_bytes", "gauge", "bytes", "Size of a database file without its log.", ("file",)),
     MetricRow("doorstep_incidents_unacknowledged", "gauge", "incidents", "Incidents that no human has in hand."),
+    MetricRow("doorstep_care_watched", "gauge", "jobs", "Jobs under way that are watched over."),
+    MetricRow("doorstep_care_unstored", "gauge", "batches", "Changes of care that the disk has not taken yet."),
+    MetricRow(
+        "doorstep_care_outcomes",
+        "counter",
+        "events",
+        "What care did: checks by state (`asked`, `answered`, …), lines for the console, alarms by cause (`alarm_…`).",
+        ("what",),
+    ),
     MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the disk has not taken yet."),
     MetricRow(
         "doorstep_webhook_attempts", "counter", "attempts", "Attempts of webhooks, by outcome.", ("endpoint", "outcome")

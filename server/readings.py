@@ -29,13 +29,13 @@ def connect_stores(metrics: Metrics, stores: Stores) -> None:
 
 def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener) -> None:
     """Fill the rows of the table that are asked for."""
-    hub, safety, cities = house.hub, house.safety, house.cities
+    hub, safety, care, cities = house.hub, house.safety, house.care, house.cities
 
     def outcomes() -> dict[tuple[str, ...], float]:
         return {(name,): float(count) for name, count in hub.counts().items() if name not in _GAUGES}
 
     def waiting() -> dict[tuple[str, ...], float]:
-        found: dict[tuple[str, ...], float] = {("safety",): float(safety.waiting)}
+        found: dict[tuple[str, ...], float] = {("safety",): float(safety.waiting), ("care",): float(care.waiting)}
         found.update({(part.shard.channel,): float(part.dispatch.waiting) for part in cities.all()})
         return found
 
@@ -58,6 +58,9 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read("doorstep_hub_closed", lambda: {(str(code),): float(n) for code, n in listener.closed.items()})
     metrics.read("doorstep_mailbox_waiting", waiting)
     metrics.read("doorstep_incidents_unacknowledged", lambda: {(): float(safety.unacknowledged)})
+    metrics.read("doorstep_care_watched", lambda: {(): float(care.watched)})
+    metrics.read("doorstep_care_unstored", lambda: {(): float(care.unstored)})
+    metrics.read("doorstep_care_outcomes", lambda: {(what,): float(n) for what, n in care.counts.items()})
     metrics.read("doorstep_safety_unstored", lambda: {(): float(safety.unstored)})
     metrics.read("doorstep_on_duty", lambda: {part.shard: float(len(part.positions)) for part in cities.all()})
     metrics.read(

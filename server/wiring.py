@@ -14,6 +14,7 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from api.app import Api
+from api.care import CareOutbound
 from api.cities import Cities, ShardParts
 from api.house import ApiParts, build_api
 from api.inbound import Inbound
@@ -35,11 +36,14 @@ from geo.point import Frame
 from geo.shard_positions import ShardPositions
 from realtime.ports import PositionLog, RealtimePorts, StreamStore
 from realtime.service import RealtimeService
+from safety.care_ports import CareStore
+from safety.care_service import CareService
 from safety.pin_desk import PinDesk
 from safety.pins import PinHasher
 from safety.ports import SafetyStore
 from safety.profiles import Profiles, ProfileStore
 from safety.service import SafetyService
+from server.care_house import IncidentAlarms, JobWatchers, OpenJobs, PhoneContacts
 from server.fleet import Fleet
 from server.front_page import FrontPage
 from server.house import Addresses, House
@@ -74,6 +78,8 @@ class StoreSet(Protocol):
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
     def profiles(self) -> ProfileStore: ...  # noqa: D102
+    @property
+    def care(self) -> CareStore: ...  # noqa: D102
     @property
     def streams(self) -> StreamStore: ...  # noqa: D102
     @property
@@ -152,11 +158,13 @@ def build_house(
     hub, hub_ports = _make_hub(given, ground)
     webhooks = _make_webhooks(given)
     wakes = _make_wakes(given, hub)
-    cities = _make_cities(given, ground, hub, webhooks, wakes)
+    watchers = JobWatchers(ground.fleet)
+    cities = _make_cities(given, ground, hub, webhooks, wakes, watchers)
     profiles = Profiles(stores.profiles)
     safety = _make_safety(given, ground, hub, cities)
-    inbound = Inbound(cities, safety, ground.fleet, given.frame)
-    _complete_hub(hub_ports, given.frame, inbound, cities, safety)
+    watchers.care = care = _make_care(given, hub, cities, safety)
+    inbound = Inbound(cities, safety, care, ground.fleet, given.frame)
+    _complete_hub(hub_ports, given.frame, inbound, cities, safety, care)
     addresses = Addresses()
     page = _make_page(given, hub, cities, addresses)
     return House(
@@ -164,11 +172,12 @@ def build_house(
         cities=cities,
         hub=hub,
         safety=safety,
+        care=care,
         profiles=profiles,
         fleet=ground.fleet,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, profiles, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, care, profiles, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -263,10 +272,12 @@ def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, Realtime
     return hub, ports
 
 
-def _complete_hub(ports: RealtimePorts, frame: Frame, inbound: Inbound, cities: Cities, safety: SafetyService) -> None:
+def _complete_hub(
+    ports: RealtimePorts, frame: Frame, inbound: Inbound, cities: Cities, safety: SafetyService, care: CareService
+) -> None:
     """Before anything runs."""
     ports.inbound = inbound
-    ports.snapshots = OpenThings(frame, cities, safety)
+    ports.snapshots = OpenThings(frame, cities, safety, care)
     ports.rows = ReplayedRows(cities, safety)
 
 
@@ -298,12 +309,14 @@ def _make_cities(
     hub: RealtimeService,
     webhooks: WebhookService | None,
     wakes: WakeDesk | None,
+    watchers: JobWatchers,
 ) -> Cities:
     """Dispatch of each shard, known to the fleet, beside its positions and under its map."""
     outbound = DispatchOutbound(given.frame, given.stores.directory)
     outside = OrderNotices(given.settings.webhooks.endpoints, webhooks, given.frame) if webhooks is not None else None
     dispatch = {
-        shard: _make_dispatch(shard, given, ground, hub, outbound, outside, wakes) for shard in ground.positions
+        shard: _make_dispatch(shard, given, ground, hub, outbound, outside, wakes, watchers)
+        for shard in ground.positions
     }
     ground.fleet.connect(hub, dispatch)
     parts = [
@@ -321,12 +334,13 @@ def _make_dispatch(
     outbound: DispatchOutbound,
     outside: OrderNotices | None,
     wakes: WakeDesk | None,
+    watchers: JobWatchers,
 ) -> DispatchService:
     return DispatchService(
         shard,
         store=given.stores.dispatch,
         outbound=outbound,
-        watchers=ground.fleet,
+        watchers=watchers,
         delivery=hub,
         fleet=ground.fleet,
         places=Places(ground.positions[shard].index),
@@ -357,6 +371,21 @@ def _make_safety(given: _Given, ground: _Ground, hub: RealtimeService, cities: C
     )
 
 
+def _make_care(given: _Given, hub: RealtimeService, cities: Cities, safety: SafetyService) -> CareService:
+    return CareService(
+        given.clock,
+        settings=given.settings.safety,
+        ids=given.ids,
+        store=given.stores.care,
+        phones=PhoneContacts(cities),
+        jobs=OpenJobs(cities),
+        alarms=IncidentAlarms(safety),
+        outbound=CareOutbound(given.stores.directory),
+        delivery=hub,
+        link=_RaiserLink(hub),
+    )
+
+
 def _make_page(given: _Given, hub: RealtimeService, cities: Cities, addresses: Addresses) -> FrontPage:
     settings = given.settings
     return FrontPage(
@@ -375,6 +404,7 @@ def _make_api(
     hub: RealtimeService,
     cities: Cities,
     safety: SafetyService,
+    care: CareService,
     profiles: Profiles,
     inbound: Inbound,
     addresses: Addresses,
@@ -389,6 +419,7 @@ def _make_api(
             cities=cities,
             hub=hub,
             safety=safety,
+            care=care,
             inbound=inbound,
             dispatch_store=given.stores.dispatch,
             listings=given.stores.listings,

@@ -30,6 +30,8 @@ from dispatch.model import (
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
 from safety.audit import AuditPen, AuditRow, Head
+from safety.care_model import Watch, WatchId
+from safety.care_ports import CareChanges, CareState
 from safety.model import Incident, IncidentEvent, IncidentState, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
@@ -573,6 +575,35 @@ class MemoryProfileStore:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
 
 
+class MemoryCareStore:
+    """In-memory ``safety.care_ports.CareStore``."""
+
+    def __init__(self, outbox: MemoryOutbox) -> None:
+        self.faults = Faults()
+        self._outbox = outbox
+        self._watches: dict[WatchId, Watch] = {}
+
+    async def load(self) -> CareState:
+        """See the port."""
+        self.faults.before_read()
+        watches = [watch for _, watch in sorted(self._watches.items()) if watch.ended_at is None or watch.pending]
+        return CareState(watches)
+
+    async def commit(self, changes: CareChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
+        """See the port."""
+        stored_anyway = await self.faults.before_commit()
+        self._outbox.check(drafts)
+        for watch_id, watch in changes.watches.items():
+            known = self._watches.get(watch_id)
+            if known is None or known.version < watch.version:
+                self._watches[watch_id] = watch
+        rows = self._outbox.append(drafts, now)
+        self.faults.commits += 1
+        if stored_anyway:
+            raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
+        return rows
+
+
 class MemoryStreamStore:
     """In-memory ``realtime.ports.StreamStore``."""
 
@@ -705,6 +736,7 @@ class MemoryStores:
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
         self.sign_outs = MemorySignOuts()
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
+        self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()

@@ -334,6 +334,19 @@ audit_payloads: Final = Table(
     _body(),
 )
 
+care_watches: Final = Table(
+    "care_watches",
+    SAFETY,
+    _key("tenant"),
+    _key("watch_id"),
+    _text("order_id"),
+    _real("settled_at", nullable=True),  # NULL while it is watched, or an alarm of it is not known to be stored
+    _integer("version"),
+    _body(),
+    Index("care_watches_unsettled", "settled_at"),
+    Index("care_watches_by_order", "tenant", "order_id"),
+)
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

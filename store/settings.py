@@ -49,6 +49,8 @@ class RetentionSettings:
     """How long events are kept that a webhook never took, for whoever looks for them, seconds since they died."""
     tracks_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
     """How long positions of jobs and incidents are kept, seconds."""
+    care_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
+    """How long it is kept what people were asked during a job, and answered, seconds since its end."""
     prune_interval_s: Annotated[float, Range(0.1, 86_400)] = 10.0
     """Pause between two runs of the job that removes what is no longer kept, seconds."""
     prune_rows_max: Annotated[int, Range(1, 1_000_000)] = 2000

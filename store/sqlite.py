@@ -14,6 +14,7 @@ from core.outbox import Stream
 from safety.audit import AuditPen
 from store import schema
 from store.audit import AuditTable
+from store.care import SqlCareStore, forget_watches
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
@@ -65,6 +66,7 @@ class Stores:
         webhooks: ``webhooks.ports.DeliveryQueue``.
         sign_outs: ``api.ports.SignOuts``.
         safety: ``safety.ports.SafetyStore``.
+        care: ``safety.care_ports.CareStore``.
         profiles: ``safety.profiles.ProfileStore``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
@@ -97,6 +99,7 @@ class Stores:
         self.sign_outs = SqlSignOuts(self._main)
         audit = AuditTable(pen)
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
+        self.care = SqlCareStore(self._safety, safety_outbox)
         self.profiles = SqlProfileStore(self._safety)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
@@ -133,6 +136,8 @@ class Stores:
         """Remove a bounded number of rows that need not be kept; returns how many. Raises ``Unavailable``."""
         removed = await self.streams.prune(now)
         removed += await self._main.write(self._old_rows(now))
+        keep = self._keep
+        removed += await self._safety.write(lambda c: forget_watches(c, now - keep.care_s, keep.prune_rows_max))
         return removed + await self.tracks.prune(now)
 
     async def _prune_again(self) -> bool:

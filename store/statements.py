@@ -99,6 +99,15 @@ def upsert(table: Table) -> Statement:
     return Statement(statement.on_conflict_do_update(index_elements=keys, set_=others))
 
 
+def newer_row(table: Table) -> Statement:
+    """``upsert`` that leaves a row alone whose ``version`` is not lower; values in the order of the table's columns."""
+    statement = insert(table).values({column.name: bindparam(column.name) for column in table.columns})
+    keys = [column.name for column in table.primary_key]
+    others = {column.name: statement.excluded[column.name] for column in table.columns if column.name not in keys}
+    is_newer = table.c.version < statement.excluded.version
+    return Statement(statement.on_conflict_do_update(index_elements=keys, set_=others, where=is_newer))
+
+
 class VersionedRows:
     """Rows that are written only over the version before: the guard against two owners of one thing.
 

@@ -108,6 +108,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "offer.accept": {"offer": "ofr_none"},
     "offer.decline": {"offer": "ofr_none", "reason": "busy"},
     "job.step": {"order": "ord_none", "step": "arrived", "evidence": "photo"},
+    "checkin.answer": {"checkin": "chk_none", "answer": "ok"},
     "incident.ack": {"incident": "inc_none"},
     "incident.resolve": {"incident": "inc_none", "disposition": "false_test", "note": "nothing"},
 }  # fmt: skip
@@ -171,6 +172,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("put", "/v1/customers/{id}/blocks/{technician}"): (bodies.BlockIn, {"reason": "rude"}),
     ("put", "/v1/technicians/{id}/blocks/{customer}"): (bodies.BlockIn, {"reason": "rude"}),
     ("post", "/v1/sos"): (None, {"key": "k"}),
+    ("post", "/v1/checkins/{id}"): (bodies.CheckinIn, {"answer": "ok"}),
     ("post", "/v1/incidents/{id}/ack"): (None, {}),
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
     ("post", "/v1/positions"): (

@@ -105,6 +105,9 @@ TABLE: dict[str, dict[str, str]] = {
     # Their own incident: whoever raised one is told so, whatever else they are.
     "incident_ack": INCIDENT | {"technician_far_ops": "no"},
     "incident_resolve": INCIDENT | {"technician_far_ops": "no"},
+    "checkin_list": EVERYONE,
+    # Nobody is asked anything yet: whose a check is, is a matter of tests/unit/safety/test_care.py.
+    "checkin_answer": dict.fromkeys(NAMES, "hid"),
     "profile_read": EVERYONE,
     "profile_put": EVERYONE,
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
@@ -156,6 +159,7 @@ def _body(name: str) -> Any:
         "technician_put": {"name": "Name", "cities": ["shenzhen"], "skills": ["massage"], "verified": True},
         "technician_duty": {"on": True, "city": "shenzhen"},
         "incident_resolve": {"disposition": "false_test"},
+        "checkin_answer": {"answer": "ok"},
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
         "profile_put": {"phone": "138"},

@@ -17,7 +17,9 @@ from dispatch.model import Gender, Mode, Offer, OfferState, Order, OrderState, S
 from geo.point import Frame, LatLng
 from realtime.codec import splice, transcode
 from realtime.messages import MESSAGE_BYTES_MAX, Snapshot
+from safety.care_model import Check, CheckKind, CheckState, Watch, WatchId
 from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState
+from tests.unit.safety.careful_street import a_job
 
 NOW = 1.8e9
 TENANT, CITY, OTHER_CITY = TenantId("acme"), CityId("shenzhen"), CityId("beijing")
@@ -81,12 +83,20 @@ def _who(user: UserId, *roles: Role, cities: Sequence[CityId] = (CITY,)) -> Prin
     return Principal(TENANT, user, roles[0], frozenset(roles), frozenset(cities), DeviceId("d"), NOW)
 
 
+class _Care:
+    def asked_of(self, tenant: TenantId, user: UserId) -> Sequence[tuple[Watch, Check]]:
+        return ASKED.get(user, ())
+
+
+ASKED: dict[UserId, list[tuple[Watch, Check]]] = {}
+
+
 def _open_things(incidents: Sequence[Incident] = (), **cities: _Dispatch) -> OpenThings:
     parts = [
         ShardParts(Shard(TENANT, CityId(city)), cast(Any, dispatch), cast(Any, None))
         for city, dispatch in cities.items()
     ]
-    return OpenThings(Frame.GCJ02, Cities(parts, {}), cast(Any, _Safety(incidents)))
+    return OpenThings(Frame.GCJ02, Cities(parts, {}), cast(Any, _Safety(incidents)), cast(Any, _Care()))
 
 
 def _numbered(count: int, **changes: Any) -> list[Order]:
@@ -194,3 +204,17 @@ def test_nothing_open_is_no_snapshot() -> None:
     assert (
         _open_things(shenzhen=_Dispatch(_numbered(3))).build(_who(UserId("x"), Role.CUSTOMER), Stream.MAIN, NOW) is None
     )
+
+
+def test_what_somebody_is_asked_stands_in_their_snapshot_even_without_an_incident() -> None:
+    user = UserId("tec_asked")
+    check = Check("chk_1", CheckKind.CHECK_IN, CheckState.PANIC, (user,), ask_at=NOW, unconfirmed_at=NOW + 300)
+    watch = Watch(WatchId("wch_1"), a_job(), 1, NOW, checks=(check,))
+    ASKED[user] = [(watch, check)]
+    try:
+        snapshot = _open_things().build(_who(user, Role.TECHNICIAN), Stream.SAFETY, NOW)
+    finally:
+        ASKED.clear()
+    assert snapshot is not None
+    assert [(c.checkin, c.state, c.answer_by) for c in snapshot.checkins] == [("chk_1", "asked", NOW + 300)]
+    assert _open_things().build(_who(user, Role.TECHNICIAN), Stream.SAFETY, NOW) is None

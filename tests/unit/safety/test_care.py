@@ -180,7 +180,7 @@ def test_the_next_step_ends_the_question_of_the_last_one() -> None:
 
 
 def test_who_does_not_leave_is_asked_and_then_lost() -> None:
-    street = Street()
+    street = in_service()
     street.job(JobState.FINISHED)
     street.run(T0 + 900)
     assert street.asked() == [(600, "leaving", "asked", (MEI,))]
@@ -190,12 +190,14 @@ def test_who_does_not_leave_is_asked_and_then_lost() -> None:
 
 
 def test_who_sets_out_for_the_next_job_has_left() -> None:
-    street = Street()
+    street = in_service()
     street.job(JobState.FINISHED)
     street.run(T0 + 650)
     street.job(JobState.EN_ROUTE, order_id=OrderId("ord_2"), version=1)
     assert street.engine.watch(ORDER) is None
     assert street.asked()[-1] == (650, "leaving", "dropped", (MEI,))
+    assert street.job(JobState.FINISHED, version=9) == []
+    assert street.engine.watch(ORDER) is None
 
 
 def test_another_technician_gets_a_watch_of_their_own_and_an_older_fact_changes_nothing() -> None:
@@ -362,7 +364,7 @@ def test_who_could_not_be_asked_in_time_is_given_the_whole_time_from_then_on() -
 def test_nobody_listened_before_the_server_began_so_that_is_no_silence() -> None:
     street = Street()
     street.job(JobState.IN_SERVICE)
-    street.phones.known[MEI] = Contact(None)
+    street.phones.known[MEI] = Contact(0.0)
     street.restart(after_s=900)
     street.run(T0 + 900 + 170)
     assert street.lines() == []
