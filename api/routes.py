@@ -315,12 +315,12 @@ def checkin_routes(checkins: Checkins) -> list[Route]:
     """Routes of ``/v1/checkins``."""
     return [
         Route(
-            "checkin_list", "GET", "/v1/checkins", ANYONE, "everyone: what they are asked; ops: also their cities'",
+            "checkin_list", "GET", "/v1/checkins", ANYONE, "everyone: what they are asked, and for ops also their cities'",
             "What is asked of people at work, and not answered.", checkins.listing, result=bodies.Checks,
         ),
         Route(
             "checkin_answer", "POST", "/v1/checkins/{id}", ANYONE,
-            "everyone: what they are asked; also with a token that expired within a day",
+            "everyone: what they are asked, also with a token that expired within a day",
             "Answer by one tap. Anything but `ok` raises an alarm, and is answered like `ok`. Idempotent.",
             checkins.reply, access=Access.LENIENT, body=bodies.CheckinIn, result=bodies.Done,
         ),
