@@ -315,7 +315,8 @@ def checkin_routes(checkins: Checkins) -> list[Route]:
     """Routes of ``/v1/checkins``."""
     return [
         Route(
-            "checkin_list", "GET", "/v1/checkins", ANYONE, "everyone: what they are asked, and for ops also their cities'",
+            "checkin_list", "GET", "/v1/checkins", ANYONE,
+            "everyone: what they are asked, and for ops also their cities'",
             "What is asked of people at work, and not answered.", checkins.listing, result=bodies.Checks,
         ),
         Route(
