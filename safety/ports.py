@@ -1,6 +1,6 @@
 """What safety needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,6 +14,7 @@ from safety.pages import Page, Phonebook, Presence
 from safety.profiles import Contact
 
 if TYPE_CHECKING:
+    from safety.errors import JournalRefused
     from safety.events import AckRaiser, Effect, SendPage
 
 
@@ -90,19 +91,21 @@ class Journal(Protocol):
     """
 
     async def read(self) -> JournalContent:
-        """What is held. Never raises: a journal that cannot be read is damage."""
+        """What it held when it was opened. Never raises: a journal that cannot be read is damage."""
         ...
 
-    async def append(self, entry: JournalEntry) -> None:
-        """Write one turn; on the disk when this returns.
+    def append(self, entry: JournalEntry, done: Callable[["JournalRefused | None"], None]) -> None:
+        """Queue one turn, behind everything that was queued before.
 
-        Raises:
-            JournalRefused: It is full, or its disk fails; nothing is promised.
+        Args:
+            entry: Taken as it is now; it may change after the call.
+            done: Told None once it is on the disk, else why nothing is promised: the journal is full, its disk fails,
+                or too much is waiting for it. Called on the loop, never before this call has returned.
         """
         ...
 
-    async def clear(self) -> None:
-        """The database has everything that was appended: let it go. Never raises; what is held is harmless."""
+    def clear(self) -> None:
+        """Queue: the database has everything that was appended so far. What is then still held does no harm."""
         ...
 
 

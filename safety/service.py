@@ -1,8 +1,9 @@
 """The shell around the safety engine: waits for the disk, sends, and never lets a broken disk hold an alarm.
 
-The one exception to "never perform what was not committed" lives here: when the store fails or is slow, the
-messages of an incident go out without stream numbers, ``sos_ack`` says ``durable: false``, and the write is tried
-until it holds; then the same messages go out again in their streams and the raiser hears ``durable: true``.
+The one exception to "never perform what was not committed" lives here: when the store fails or is slow, the turn goes
+to the emergency journal, the messages of an incident go out without stream numbers, and the write is tried until it
+holds; then the same messages go out again in their streams. Only when the journal fails as well does ``sos_ack`` say
+``durable: false``, and the raiser hears ``durable: true`` as soon as one of the two has it.
 """
 
 import asyncio
@@ -16,11 +17,12 @@ from typing import Final, ParamSpec, TypeVar
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
 from core.ids import IdSource, IncidentId, TenantId, UserId
-from core.outbox import Delivery, OutboxDraft, OutboxRow
+from core.outbox import Delivery, OutboxRow
 from core.principal import Principal
 from core.service import EngineService
 from safety.call_plan import CallPlan
 from safety.engine import SafetyEngine
+from safety.errors import JournalRefused
 from safety.events import (
     AckRaiser,
     DeliveryReceived,
@@ -35,8 +37,9 @@ from safety.events import (
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.pages import Page
 from safety.paging import Paging
-from safety.ports import Outbound, Outside, RaiserLink, SafetyChanges, SafetyStore, Surroundings, Watchers
+from safety.ports import Journal, Outbound, Outside, RaiserLink, SafetyState, SafetyStore, Surroundings, Watchers
 from safety.settings import SafetySettings
+from safety.unstored import Batch, Draft, Unstored, draft_of, to_replay
 
 _log = logging.getLogger(__name__)
 
@@ -62,25 +65,6 @@ class _Waiting:
     answers: list[tuple[SosRaised, Callable[[AckRaiser], None], Failed | None]] = field(default_factory=list)
 
 
-_Draft = tuple[tuple[TenantId, UserId, IncidentId, str], OutboxDraft]
-"""A message with what a newer one of its kind makes needless: recipient, incident, receipt."""
-
-
-@dataclass(slots=True)
-class _Batch:
-    """One turn's changes on their way to the disk."""
-
-    changes: SafetyChanges
-    drafts: Sequence[_Draft]
-    tried: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set after its first attempt, whatever came of it."""
-    rows: Sequence[OutboxRow] | None = None
-    """Set once stored."""
-    attempts: int = 0
-    """Above 0 nobody knows whether it is stored already: nothing may be joined to it any more."""
-    sent_direct: bool = False
-
-
 class SafetyService(EngineService[Event | PageSettled, Effect]):
     """One for the process. ``start`` loads, ``run`` works, ``stop`` ends. Other inputs come through ``post``."""
 
@@ -96,6 +80,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         delivery: Delivery,
         link: RaiserLink,
         watchers: Watchers,
+        journal: Journal,
         outside: Outside | None = None,
     ) -> None:
         """Prepare; nothing is read before ``start``. Without ``outside`` people are told over the hub alone."""
@@ -108,6 +93,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         self._delivery = delivery
         self._link = link
         self._watchers = watchers
+        self._journal = journal
         self._engine = SafetyEngine(settings, ids, surroundings)
         self._outside = outside
         self._paging: Paging | None = None
@@ -118,8 +104,13 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
             )
             self._paging = Paging(settings.reach, plan, self._engine.incident)
         self._taps: dict[tuple[TenantId, UserId, CapStatus], deque[_Waiting]] = {}
-        self._unstored: deque[_Batch] = deque()
-        self._turn_batch: _Batch | None = None
+        self._unstored = Unstored()
+        self._turn_batch: Batch | None = None
+        self._turns = 0
+        self._is_journal_late = False
+        self._journal_holds = False
+        self._told_undurable: dict[IncidentId, TenantId] = {}
+        """Incidents whose raisers were told that nothing is promised yet."""
         self._store_wake = asyncio.Event()
         self._all_stored = asyncio.Event()
         self._all_stored.set()
@@ -128,8 +119,12 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
     # -- what callers use -----------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Load open incidents with their deadlines and attend to their subjects. Raises ``Unavailable``."""
-        await self._load()
+        """Load open incidents with their deadlines, with what only the journal holds, and attend to their subjects.
+
+        Raises:
+            Unavailable: The database cannot be read.
+        """
+        await self._replay(await self._load())
         for incident in self._engine.active():
             self._guard("watchers", self._watchers.incident_changed, incident)
 
@@ -268,18 +263,25 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
 
     @property
     def unstored(self) -> int:
-        """Turns whose changes the store has not taken yet; above 0 the database has a fault."""
+        """Batches of changes that the store has not taken yet; above 0 the database has a fault."""
         return len(self._unstored)
 
+    @property
+    def unpromised(self) -> int:
+        """Those of them that the journal does not hold either: lost if the process ends now."""
+        return len(self._unstored.unpromised)
+
     async def run(self) -> None:
-        """Handle events and deadlines until ``stop``, then store what is left for up to ``stop_wait_s``."""
+        """Handle events and deadlines until ``stop``, then store what is left for up to ``stop_wait_s``.
+
+        It does not return while there is anything that neither the database nor the journal has: as long as this
+        process lives, it is not lost.
+        """
         async with asyncio.TaskGroup() as group:
             writer = group.create_task(self._write_until_cancelled())
             await super().run()
             self._finished = True
-            await _wait(self._all_stored, self._settings.stop_wait_s)
-            if self._unstored:
-                _log.critical("stopped with changes that are not stored", extra={"turns": len(self._unstored)})
+            await self._store_rest()
             writer.cancel()
 
     # -- deciding -------------------------------------------------------------------------------------
@@ -359,94 +361,125 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
     # -- storing --------------------------------------------------------------------------------------
 
     async def commit(self, effects: Sequence[Effect], now: float) -> None:
-        """Give the turn to the writer and wait for it, but never longer than ``commit_wait_s``."""
+        """Give the turn to the writer and wait for it, but never longer than ``commit_wait_s``; then to the journal."""
+        self._turns += 1
         changes = self._engine.take_changes()
         if self._paging is not None:
             changes.pages = self._paging.take_changes()
-        batch = _Batch(changes, self._drafts(effects, now))
+        batch = Batch(changes, self._drafts(effects, now), unjournaled={self._turns})
         self._turn_batch = batch
         if not batch.changes and not batch.drafts:
             batch.rows = ()
             return
+        homes, patience_s = [batch], 0.0
         if len(self._unstored) >= self._settings.unstored_turns_max:
-            self._join(batch)
-            return
-        # While an earlier turn still hangs at the disk, waiting for this one as well would only hold the alarm.
-        patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
-        self._unstored.append(batch)
+            homes = self._unstored.join(batch, self._engine.number_as)
+        else:
+            # While an earlier turn still hangs at the disk, waiting for this one as well would only hold the alarm.
+            patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
+            self._unstored.add(batch)
         self._all_stored.clear()
         self._store_wake.set()
-        await _wait(batch.tried, patience_s)
+        if patience_s:
+            tried = asyncio.Event()
+            batch.on_tried = tried.set
+            await _wait(tried, patience_s)
+        if batch.rows is None:
+            await self._keep_in_journal(batch, homes, now)
 
-    def _drafts(self, effects: Sequence[Effect], now: float) -> list[_Draft]:
+    async def _keep_in_journal(self, turn: Batch, homes: Sequence[Batch], now: float) -> None:
+        """Write a turn to the journal and wait for it, but never longer than ``journal.wait_s``.
+
+        Args:
+            turn: What to write.
+            homes: The batches in which it waits for the database.
+            now: UTC epoch seconds.
+        """
+        answered = asyncio.Event()
+        numbers = frozenset(turn.unjournaled)
+
+        def done(refusal: JournalRefused | None) -> None:
+            answered.set()
+            self._is_journal_late = False
+            if refusal is not None:
+                _log.critical("the emergency journal did not take a turn", extra={"outcome": refusal.outcome})
+                return
+            for home in homes:
+                home.unjournaled -= numbers
+            self._tell_promised()
+
+        self._journal_holds = True
+        self._journal.append(turn.entry(now), done)
+        await _wait(answered, self._settings.journal.wait_s / (10 if self._is_journal_late else 1))
+        self._is_journal_late = not answered.is_set()
+
+    def _drafts(self, effects: Sequence[Effect], now: float) -> list[Draft]:
         """Messages of each effect by itself: one that cannot be built costs only itself."""
-        drafts: list[_Draft] = []
+        drafts: list[Draft] = []
         for effect in effects:
             if isinstance(effect, SendPage):
                 continue
             incident_id = effect.incident.incident_id
             built = self._guard("outbound", self._outbound.drafts, (effect,), now) or ()
-            drafts += [((draft.tenant, draft.recipient, incident_id, draft.receipt), draft) for draft in built]
+            drafts += [draft_of(incident_id, draft) for draft in built]
         return drafts
-
-    def _join(self, turn: _Batch) -> None:
-        """The disk has been away for many turns: put each incident's changes to those of it that wait already.
-
-        By incident, so that one whose changes cannot be stored holds no other. Its messages are the newest ones:
-        everybody has been told directly meanwhile.
-        """
-        parts: dict[IncidentId, _Batch] = {}
-
-        def part(incident_id: IncidentId) -> _Batch:
-            if incident_id not in parts:
-                parts[incident_id] = _Batch(SafetyChanges(), [], sent_direct=True)
-            return parts[incident_id]
-
-        for incident in turn.changes.incidents.values():
-            part(incident.incident_id).changes.incidents[incident.incident_id] = incident
-        for trigger in turn.changes.triggers:
-            part(IncidentId(trigger.incident_id)).changes.triggers.append(trigger)
-        for event in turn.changes.events:
-            part(event.incident_id).changes.events.append(event)
-        for called, page in turn.changes.pages.items():
-            part(page.incident_id).changes.pages[called] = page
-        for fact in turn.changes.facts:
-            part(IncidentId(fact.subject)).changes.facts.append(fact)
-        for key, draft in turn.drafts:
-            waiting = part(key[2])
-            waiting.drafts = [*waiting.drafts, (key, draft)]
-        for incident_id, added in parts.items():
-            latest = next((b for b in reversed(self._unstored) if incident_id in b.changes.incidents), None)
-            if latest is None or latest.attempts:
-                self._unstored.append(added)
-                continue
-            for incident in added.changes.incidents.values():
-                version = latest.changes.incidents[incident_id].version
-                latest.changes.incidents[incident_id] = self._engine.number_as(incident.incident_id, version)
-            latest.changes.triggers.extend(added.changes.triggers)
-            latest.changes.events.extend(added.changes.events)
-            latest.changes.pages.update(added.changes.pages)
-            latest.changes.facts.extend(added.changes.facts)
-            newer = {key for key, _ in added.drafts}
-            latest.drafts = [kept for kept in latest.drafts if kept[0] not in newer] + list(added.drafts)
-            latest.sent_direct = True
-        self._store_wake.set()
 
     async def discard(self) -> None:
         """Back to what is stored, plus what is decided and still on its way there."""
         await self._load()
         for batch in self._unstored:
-            self._engine.adopt(batch.changes)
-            if self._paging is not None:
-                self._paging.adopt(batch.changes.pages.values())
+            self._adopt(batch)
 
-    async def _load(self) -> None:
+    async def _load(self) -> SafetyState:
         # What the engine would forget at once is not read.
         since = self._clock.now() - self._settings.resolved_kept_s
         state = await self._store.load(settled_since=since)
         self._engine.load(state)
         if self._paging is not None:
             self._paging.load(state.pages)
+        return state
+
+    def _adopt(self, batch: Batch) -> None:
+        """Put what is decided and not stored on top of what was loaded."""
+        self._engine.adopt(batch.changes)
+        if self._paging is not None:
+            self._paging.adopt(batch.changes.pages.values())
+
+    async def _replay(self, state: SafetyState) -> None:
+        """Put what only the journal holds on top of what was loaded, and try to store it."""
+        content = await self._journal.read()
+        if content.damage:
+            _log.critical("the emergency journal was damaged", extra={"damage": content.damage})
+        if not content.entries:
+            return
+        self._journal_holds = True
+        versions = {incident.incident_id: incident.version for incident in state.incidents}
+        for entry in content.entries:
+            for incident in entry.changes.incidents.values():
+                if incident.incident_id not in versions:  # never stored, or ended too long ago to be loaded
+                    stored = await self._store.incident(incident.tenant, incident.incident_id)
+                    versions[incident.incident_id] = 0 if stored is None else stored.version
+        batches, gaps = to_replay(content.entries, versions, state.event_seqs)
+        for incident_id in gaps:
+            _log.critical("part of an incident's history is lost", extra={"incident_id": incident_id})
+        for batch in batches:
+            self._adopt(batch)
+            self._unstored.add(batch)
+        _log.warning("replayed the emergency journal", extra={"turns": len(content.entries), "missing": len(batches)})
+        self._all_stored.clear()
+        self._store_wake.set()
+        await self._write_all()
+
+    async def _store_rest(self) -> None:
+        """At the stop: wait for the database a while, and for either of the two as long as it takes."""
+        await _wait(self._all_stored, self._settings.stop_wait_s)
+        while unpromised := self._unstored.unpromised:
+            _log.critical("cannot stop: neither the database nor the journal has it", extra={"turns": len(unpromised)})
+            for batch in unpromised:
+                await self._keep_in_journal(batch, [batch], self._clock.now())
+            await _wait(self._all_stored, self._settings.retry_max_s)
+        if self._unstored:
+            _log.critical("stopped with changes that only the journal holds", extra={"turns": len(self._unstored)})
 
     async def _write_until_cancelled(self) -> None:
         """Store batches in order; after a failure again with growing pauses, or at once when a new one comes."""
@@ -471,20 +504,26 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
                 _log.error("incidents cannot be stored", extra={"reason": error.code})
                 if error.code != _CONFLICT:
                     for waiting in self._unstored:
-                        waiting.tried.set()
+                        waiting.on_tried()
                     return False
             except Exception:  # noqa: BLE001 - one batch that cannot be stored must not keep others from the disk
                 _log.exception("the store failed on a batch; it is tried again")
             else:
                 self._unstored.remove(batch)
                 if batch.sent_direct:
-                    self._make_good(batch)
-            batch.tried.set()
-        if not self._unstored:
-            self._all_stored.set()
-        return not self._unstored
+                    # The write holds at last: the messages go out in their streams.
+                    self._guard("delivery", self._delivery.deliver, batch.rows or ())
+                self._tell_promised()
+            batch.on_tried()
+        if self._unstored:
+            return False
+        self._all_stored.set()
+        if self._journal_holds:
+            self._journal_holds = False
+            self._journal.clear()
+        return True
 
-    async def _write(self, batch: _Batch) -> Sequence[OutboxRow]:
+    async def _write(self, batch: Batch) -> Sequence[OutboxRow]:
         batch.attempts += 1
         try:
             drafts = [draft for _, draft in batch.drafts]
@@ -499,17 +538,12 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
                 raise Unavailable("an incident is stored in another version", code=_CONFLICT)
         return ()
 
-    def _make_good(self, batch: _Batch) -> None:
-        """The write holds at last: the messages go out in their streams, and the raisers hear that it is safe."""
-        self._guard("delivery", self._delivery.deliver, batch.rows or ())
-        for incident in batch.changes.incidents.values():
-            if not self._is_unstored(incident.incident_id):
-                current = self._engine.incident(incident.tenant, incident.incident_id) or incident
-                for ack in self._engine.news(current):
-                    self._guard("sos_ack", self._send_ack, ack)
-
-    def _is_unstored(self, incident_id: IncidentId) -> bool:
-        return any(incident_id in batch.changes.incidents for batch in self._unstored)
+    def _tell_promised(self) -> None:
+        """Raisers who were told that nothing is promised hear of it when all of their case is."""
+        for incident_id in [told for told in self._told_undurable if self._unstored.is_promised(told)]:
+            current = self._engine.incident(self._told_undurable.pop(incident_id), incident_id)
+            for ack in self._engine.news(current) if current is not None else ():
+                self._guard("sos_ack", self._send_ack, ack)
 
     # -- performing -----------------------------------------------------------------------------------
 
@@ -541,7 +575,11 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
             self._guard("sos_ack", self._send_ack, ack)
 
     def _answer(self, ack: AckRaiser, send: Send) -> None:
-        send(self._outbound.sos_ack(ack, durable=not self._is_unstored(ack.incident.incident_id)))
+        incident_id = ack.incident.incident_id
+        is_promised = self._unstored.is_promised(incident_id)
+        if not is_promised:
+            self._told_undurable[incident_id] = ack.incident.tenant
+        send(self._outbound.sos_ack(ack, durable=is_promised))
 
     def _send_ack(self, ack: AckRaiser) -> None:
         incident = ack.incident

@@ -246,7 +246,14 @@ class App:
     async def _open_stores(self, stack: AsyncExitStack) -> Stores:
         folder = Path(self.settings.data_folder)
         try:
-            stores = open_stores(folder, self._clock, self._ids, self.settings.store, pen=self._pen)
+            stores = open_stores(
+                folder,
+                self._clock,
+                self._ids,
+                self.settings.store,
+                journal=self.settings.safety.journal,
+                pen=self._pen,
+            )
             stack.push_async_callback(stores.stop)
             await stores.start()
         except (DoorstepError, FolderInUse, DatabaseRefused, OSError) as error:

@@ -90,7 +90,22 @@ METRICS: Final = (
         "What care did: checks by state (`asked`, `answered`, …), lines for the console, alarms by cause (`alarm_…`).",
         ("what",),
     ),
-    MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the disk has not taken yet."),
+    MetricRow("doorstep_safety_unstored", "gauge", "batches", "Safety changes that the database has not taken yet."),
+    MetricRow(
+        "doorstep_safety_unpromised",
+        "gauge",
+        "batches",
+        "Those of them that the emergency journal does not hold either: lost if the process ends now.",
+    ),
+    MetricRow(
+        "doorstep_journal_turns",
+        "counter",
+        "turns",
+        "Turns for the emergency journal: kept or not taken (full, failed, waiting); damaged: when it was read.",
+        ("outcome",),
+    ),
+    MetricRow("doorstep_journal_bytes", "gauge", "bytes", "What the journal holds that the database has not taken."),
+    MetricRow("doorstep_journal_open", "gauge", "0 or 1", "Whether the emergency journal can be used."),
     MetricRow(
         "doorstep_webhook_attempts", "counter", "attempts", "Attempts of webhooks, by outcome.", ("endpoint", "outcome")
     ),

@@ -25,6 +25,10 @@ def connect_stores(metrics: Metrics, stores: Stores) -> None:
     metrics.read(
         "doorstep_database_bytes", lambda: {(name,): float(file.path.stat().st_size) for name, file in files.items()}
     )
+    journal = stores.journal
+    metrics.read("doorstep_journal_turns", lambda: {(what,): float(n) for what, n in journal.outcomes.items()})
+    metrics.read("doorstep_journal_bytes", lambda: {(): float(journal.held_bytes)})
+    metrics.read("doorstep_journal_open", lambda: {(): float(journal.is_open)})
 
 
 def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener) -> None:
@@ -62,6 +66,7 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read("doorstep_care_unstored", lambda: {(): float(care.unstored)})
     metrics.read("doorstep_care_outcomes", lambda: {(what,): float(n) for what, n in care.counts.items()})
     metrics.read("doorstep_safety_unstored", lambda: {(): float(safety.unstored)})
+    metrics.read("doorstep_safety_unpromised", lambda: {(): float(safety.unpromised)})
     metrics.read("doorstep_on_duty", lambda: {part.shard: float(len(part.positions)) for part in cities.all()})
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}

@@ -40,7 +40,7 @@ from safety.care_ports import CareStore
 from safety.care_service import CareService
 from safety.pin_desk import PinDesk
 from safety.pins import PinHasher
-from safety.ports import SafetyStore
+from safety.ports import Journal, SafetyStore
 from safety.profiles import Profiles, ProfileStore
 from safety.service import SafetyService
 from server.care_house import IncidentAlarms, JobWatchers, OpenJobs, PhoneContacts
@@ -80,6 +80,8 @@ class StoreSet(Protocol):
     def profiles(self) -> ProfileStore: ...  # noqa: D102
     @property
     def care(self) -> CareStore: ...  # noqa: D102
+    @property
+    def journal(self) -> Journal: ...  # noqa: D102
     @property
     def streams(self) -> StreamStore: ...  # noqa: D102
     @property
@@ -368,6 +370,7 @@ def _make_safety(given: _Given, ground: _Ground, hub: RealtimeService, cities: C
         delivery=hub,
         link=_RaiserLink(hub),
         watchers=ground.fleet,
+        journal=given.stores.journal,
     )
 
 

@@ -34,6 +34,8 @@ BLOCK_BYTES: Final = 4_096
 """No disk in use tears a write within less."""
 FILE_NAME: Final = "safety.journal"
 MIB: Final = 1_048_576
+WAITING_MAX: Final = 256
+"""Turns that wait for a disk that hangs; one more is refused, and tried again with the others."""
 
 _SLOTS: Final = 2
 _DATA_AT: Final = _SLOTS * BLOCK_BYTES
@@ -41,7 +43,7 @@ _HEADER: Final = struct.Struct("<8sQI")
 _HEADER_MAGIC: Final = b"DSJOURN1"
 _FRAME: Final = struct.Struct("<4sIQQII")
 _FRAME_MAGIC: Final = b"DSJF"
-_ENTRY: Final = Blob(JournalEntry)
+ENTRY: Final = Blob(JournalEntry)
 
 ResultT = TypeVar("ResultT")
 
@@ -251,7 +253,8 @@ class EmergencyJournal:
         executor: Only where the event loop runs executor jobs inline; else None.
 
     Attributes:
-        outcomes: What became of turns: ``kept``, ``full``, ``failed``; and ``damaged`` for each time it was read so.
+        outcomes: What became of turns: ``kept``, ``full``, ``failed`` (the disk), ``waiting`` (too many at once); and
+            ``damaged`` when what was read was.
     """
 
     def __init__(self, folder: Path, size_mib: int, executor: Executor | None = None) -> None:
@@ -261,6 +264,7 @@ class EmergencyJournal:
         self._own_thread = None if executor else ThreadPoolExecutor(1, thread_name_prefix="safety-journal")
         self._executor = executor or self._own_thread
         self._file: JournalFile | None = None
+        self._waiting = 0
 
     def open(self) -> None:
         """Open the file now, in the caller's thread. A failure is logged, and tried again with each append."""
@@ -281,16 +285,29 @@ class EmergencyJournal:
 
     async def read(self) -> JournalContent:
         """See the port."""
-        return await self._run(self._read)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._read)
 
-    async def append(self, entry: JournalEntry) -> None:
+    def append(self, entry: JournalEntry, done: Callable[[JournalRefused | None], None]) -> None:
         """See the port."""
+        loop = asyncio.get_running_loop()
+        if self._waiting >= WAITING_MAX:
+            self.outcomes["waiting"] += 1
+            loop.call_soon(done, JournalRefused(f"{WAITING_MAX} turns wait for the journal", outcome="waiting"))
+            return
+        self._waiting += 1
+
+        def answered(future: asyncio.Future[JournalRefused | None]) -> None:
+            self._waiting -= 1
+            refusal = future.result()
+            self.outcomes["kept" if refusal is None else refusal.outcome] += 1
+            done(refusal)
+
         # Encoded here: what the engine goes on to change must not be changed in the frame.
-        await self._run(self._append, _ENTRY.pack(entry))
+        loop.run_in_executor(self._executor, self._append, ENTRY.pack(entry)).add_done_callback(answered)
 
-    async def clear(self) -> None:
+    def clear(self) -> None:
         """See the port."""
-        await self._run(self._clear)
+        asyncio.get_running_loop().run_in_executor(self._executor, self._clear)
 
     async def stop(self) -> None:
         """Close the file. Idempotent."""
@@ -301,9 +318,6 @@ class EmergencyJournal:
             self._file = None
 
     # -- in the journal's thread ----------------------------------------------------------------------
-
-    async def _run(self, work: Callable[..., ResultT], *args: object) -> ResultT:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, work, *args)
 
     def _opened(self) -> JournalFile:
         if self._file is None:
@@ -319,23 +333,22 @@ class EmergencyJournal:
         entries, damage = [], [file.damage] if file.damage else []
         for number, payload in enumerate(file.payloads):
             try:
-                entries.append(_ENTRY.unpack(payload))
+                entries.append(ENTRY.unpack(payload))
             except Unavailable as error:
                 damage.append(f"turn {number}: {error.message}")
         if damage:
             self.outcomes["damaged"] += 1
         return JournalContent(entries, "; ".join(damage))
 
-    def _append(self, payload: bytes) -> None:
+    def _append(self, payload: bytes) -> JournalRefused | None:
         try:
             self._opened().append(payload)
         except JournalFull:
-            self.outcomes["full"] += 1
-            raise JournalRefused("the emergency journal is full", outcome="full") from None
-        except OSError as error:
-            self.outcomes["failed"] += 1
-            raise JournalRefused(f"the emergency journal failed: {error}", outcome="failed") from error
-        self.outcomes["kept"] += 1
+            return JournalRefused("the emergency journal is full", outcome="full")
+        except Exception as error:  # noqa: BLE001 - whatever it is, nothing is promised and somebody waits to hear it
+            _log.exception("the emergency journal failed")
+            return JournalRefused(f"the emergency journal failed: {error}", outcome="failed")
+        return None
 
     def _clear(self) -> None:
         if self._file is None or not self._file.held_bytes:

@@ -37,6 +37,7 @@ from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from safety.profiles import Profile
 from store.directory import Directory
+from store.memory_journal import MemoryJournal
 from store.rules import (
     IDEMPOTENCY_HONOURED_S,
     SETTLED_ORDER_LOADED_S,
@@ -738,6 +739,7 @@ class MemoryStores:
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()
+        self.journal = MemoryJournal()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()
 

@@ -12,12 +12,14 @@ from core.clock import Clock
 from core.ids import IdSource
 from core.outbox import Stream
 from safety.audit import AuditPen
+from safety.settings import JournalSettings
 from store import schema
 from store.audit import AuditTable
 from store.care import SqlCareStore, forget_watches
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
+from store.journal import EmergencyJournal
 from store.listings import SqlListings
 from store.lock import FolderLock
 from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
@@ -68,6 +70,7 @@ class Stores:
         safety: ``safety.ports.SafetyStore``.
         care: ``safety.care_ports.CareStore``.
         profiles: ``safety.profiles.ProfileStore``.
+        journal: ``safety.ports.Journal``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
         directory: Living devices by role and city; complete once started.
@@ -79,6 +82,7 @@ class Stores:
         folder: Path,
         clock: Clock,
         settings: StoreSettings,
+        journal: EmergencyJournal,
         executor: Executor | None,
         lock: FolderLock,
         pen: AuditPen | None,
@@ -86,6 +90,7 @@ class Stores:
         self._clock = clock
         self._keep = settings.retention
         self._lock = lock
+        self.journal = journal
         main_outbox = Outbox(Stream.MAIN, schema.main_outbox, schema.main_streams)
         safety_outbox = Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams)
         self._main = Database(folder / MAIN_FILE.name, settings.writer, main_outbox, executor)
@@ -125,6 +130,7 @@ class Stores:
         """
         async with AsyncExitStack() as steps:  # done from the last to the first
             steps.callback(self._lock.release)
+            steps.push_async_callback(self.journal.stop)
             for database in reversed(self.databases.values()):
                 steps.push_async_callback(database.stop)
             steps.push_async_callback(self.streams.stop)
@@ -165,6 +171,7 @@ def open_stores(
     settings: StoreSettings | None = None,
     executor: Executor | None = None,
     pen: AuditPen | None = None,
+    journal: JournalSettings | None = None,
 ) -> Stores:
     """Lock ``folder``, make or upgrade its files, open them. Blocks; ``Stores.start`` must follow on the loop.
 
@@ -175,6 +182,7 @@ def open_stores(
         settings: Bounds and retention.
         executor: Only where the event loop runs executor jobs inline (the simulator's does); else None.
         pen: Writes the audit of safety; None keeps none.
+        journal: Where the emergency journal is, and its size; None for the smallest, in the same folder.
 
     Raises:
         FolderInUse: Another process has the folder.
@@ -182,9 +190,12 @@ def open_stores(
         Unavailable: A file cannot be read.
     """
     lock = FolderLock(folder)
+    journal = journal or JournalSettings(size_mib=1)
     try:
+        emergency = EmergencyJournal(Path(journal.folder) if journal.folder else folder, journal.size_mib, executor)
+        emergency.open()
         migrate_locked(folder, ids)
-        return Stores(folder, clock, settings or StoreSettings(), executor, lock, pen)
+        return Stores(folder, clock, settings or StoreSettings(), emergency, executor, lock, pen)
     except BaseException:
         lock.release()
         raise

@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from core.outbox import Stream
 from core.principal import Role
 from realtime.ports import Connection
@@ -103,8 +105,10 @@ async def test_with_the_orders_database_down_an_sos_finds_a_console_that_comes_a
         assert "closed" not in {frame["type"] for frame in console.frames + customer.frames}
 
 
-async def test_with_the_safety_database_down_sessions_begin_and_an_sos_is_heard_all_the_same() -> None:
+@pytest.mark.parametrize("journal", ["", "failed"])
+async def test_with_the_safety_database_down_sessions_begin_and_an_sos_is_heard_all_the_same(journal: str) -> None:
     stores = _stores()
+    stores.journal.refuses = journal
     async with memory_house(stores, SETTINGS) as house:
         _fail(stores.safety.faults, stores.streams.faults[Stream.SAFETY])
         console, customer = Client(house, "ops_1", Role.OPS), Client(house, "cus_1", Role.CUSTOMER)
@@ -112,8 +116,12 @@ async def test_with_the_safety_database_down_sessions_begin_and_an_sos_is_heard_
             assert set((await client.next("welcome"))["streams"]) == {"main"}
         customer.say(type="sos", key="k")
         ack = await customer.next("sos_ack")
-        assert ack["durable"] is False
+        assert ack["durable"] is not bool(journal)
         assert (await console.next("incident"))["incident"] == ack["incident"]
         _fail(stores.safety.faults, stores.streams.faults[Stream.SAFETY], count=0)
         await customer.next("sos_ack", lambda frame: frame["durable"])
         await console.next("snapshot", lambda frame: frame["stream"] == "safety")
+        async with asyncio.timeout(6):
+            while stores.journal.payloads:
+                await asyncio.sleep(0.02)
+        assert house.safety.unstored == 0

@@ -18,6 +18,7 @@ from safety.service import SafetyService
 from safety.settings import SafetySettings
 from sim.clock import SeededIds, VirtualClock
 from store.memory import MemoryOutbox, MemorySafetyStore
+from store.memory_journal import MemoryJournal
 from tests.unit.safety.neighbourhood import ACME, ANNA, Neighbourhood, fix_at, town
 
 Message = dict[str, Any]
@@ -128,6 +129,7 @@ class World:
         self.settings = settings or SafetySettings()
         self.outbox = MemoryOutbox(Stream.SAFETY, "e1")
         self.store = StickyStore(self.outbox)
+        self.journal = MemoryJournal()
         self.ids = SeededIds(7)
         self.outbound = PlainOutbound()
         self.post = Post(self.clock)
@@ -145,6 +147,7 @@ class World:
             delivery=self.post,
             link=self.post,
             watchers=self.post,
+            journal=self.journal,
         )
 
     @asynccontextmanager

@@ -185,9 +185,10 @@ def test_the_newest_of_many_waiting_taps_tells_where_its_person_is() -> None:
 # -- the disk -------------------------------------------------------------------------------------------
 
 
-def test_with_the_database_down_the_alarm_goes_out_and_says_that_it_is_not_stored() -> None:
+def test_with_database_and_journal_down_the_alarm_goes_out_and_says_that_it_is_not_stored() -> None:
     async def body(world: World) -> None:
         world.store.faults.fail_commits(3)
+        world.journal.refuses = "failed"
         async with world.running():
             began = world.now()
             world.tap()
@@ -208,6 +209,7 @@ def test_with_the_database_down_the_alarm_goes_out_and_says_that_it_is_not_store
 def test_with_the_database_hanging_the_alarm_waits_a_moment_only() -> None:
     async def body(world: World) -> None:
         world.store.faults.hold()
+        world.journal.refuses = "full"
         async with world.running():
             world.tap()
             await world.sleep(0.31)
@@ -234,7 +236,7 @@ def test_the_incident_escalates_and_is_acknowledged_while_the_database_is_down()
             await world.ask(IncidentAcknowledged(OPS, which))
             assert world.post.of("sos_ack")[-1] == {
                 "type": "sos_ack", "key": "k1", "incident": which,
-                "durable": False, "level": 2, "delivered": 0, "seen": True,
+                "durable": True, "level": 2, "delivered": 0, "seen": True,
             }  # fmt: skip
             world.store.faults.fail_commits(0)
             await world.sleep(6)
@@ -262,7 +264,7 @@ def test_a_write_that_failed_but_was_stored_is_not_written_twice() -> None:
             assert [e.seq for e in await world.store.events(ACME, incident.incident_id)] == [1, 2]
 
     post = in_a_world(body).post
-    assert [ack["durable"] for ack in post.of("sos_ack")] == [False, True, True]
+    assert [ack["durable"] for ack in post.of("sos_ack")] == [True, True]
 
 
 def test_a_batch_that_the_store_cannot_take_does_not_keep_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -276,7 +278,8 @@ def test_a_batch_that_the_store_cannot_take_does_not_keep_others_from_it(caplog:
             await world.sleep(0.1)
             world.tap("b1", person("cus_bea"))
             await world.sleep(0.1)
-            assert [ack["durable"] for ack in world.post.of("sos_ack", "answer")] == [True, False, True]
+            assert [ack["durable"] for ack in world.post.of("sos_ack", "answer")] == [True, True, True]
+            assert world.service.unstored == 1
             world.store.chokes_on = None
             await world.sleep(6)
             assert world.service.unstored == 0
@@ -296,7 +299,7 @@ def test_a_stopping_server_stores_what_it_can() -> None:
     in_a_world(body)
 
 
-def test_a_stopping_server_does_not_wait_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_stopping_server_does_not_wait_for_ever_for_the_database(caplog: pytest.LogCaptureFixture) -> None:
     async def body(world: World) -> None:
         world.store.faults.fail_commits(10_000)
         async with world.running():
@@ -304,7 +307,7 @@ def test_a_stopping_server_does_not_wait_for_ever(caplog: pytest.LogCaptureFixtu
         assert world.clock.monotonic() < 7
 
     in_a_world(body)
-    assert "stopped with changes that are not stored" in caplog.text
+    assert "stopped with changes that only the journal holds" in caplog.text
 
 
 def test_an_sos_is_taken_while_stopping_and_refused_when_nobody_is_left() -> None:

@@ -1,7 +1,9 @@
 """The emergency journal: what was appended is there after whatever happened to the file, and damage is told."""
 
+import asyncio
 import os
 import random
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from core.outbox import OutboxDraft, Stream
 from safety.errors import JournalRefused
 from safety.events import AckRaiser
 from safety.ports import JournalEntry
-from store.journal import BLOCK_BYTES, FILE_NAME, MIB, EmergencyJournal, JournalFile, JournalFull
+from store.journal import BLOCK_BYTES, FILE_NAME, MIB, WAITING_MAX, EmergencyJournal, JournalFile, JournalFull
 from tests.unit.safety.neighbourhood import ACME, engine_in, fix_at, tap, town
 
 SMALL = 16 * BLOCK_BYTES
@@ -186,11 +188,19 @@ def entry() -> JournalEntry:
     return JournalEntry(engine.take_changes(), [(incident.incident_id, draft)], 5.0)
 
 
+async def put(journal: EmergencyJournal, wanted: JournalEntry) -> None:
+    future: asyncio.Future[JournalRefused | None] = asyncio.get_running_loop().create_future()
+    journal.append(wanted, future.set_result)
+    refusal = await future
+    if refusal is not None:
+        raise refusal
+
+
 async def test_a_turn_comes_back_as_it_was(tmp_path: Path) -> None:
     journal = EmergencyJournal(tmp_path, 1)
     journal.open()
     wanted = entry()
-    await journal.append(wanted)
+    await put(journal, wanted)
     await journal.stop()
     again = EmergencyJournal(tmp_path, 1)
     again.open()
@@ -199,7 +209,8 @@ async def test_a_turn_comes_back_as_it_was(tmp_path: Path) -> None:
     (found,) = content.entries
     assert found.changes == wanted.changes
     assert (list(found.drafts), found.at) == (list(wanted.drafts), 5.0)
-    await again.clear()
+    again.clear()
+    await again.read()
     assert again.held_bytes == 0
     await again.stop()
 
@@ -207,12 +218,33 @@ async def test_a_turn_comes_back_as_it_was(tmp_path: Path) -> None:
 async def test_a_full_one_refuses_by_name(tmp_path: Path) -> None:
     journal = EmergencyJournal(tmp_path, 1)
     for _ in range(254):
-        await journal.append(entry())
+        await put(journal, entry())
     with pytest.raises(JournalRefused) as refused:
-        await journal.append(entry())
+        await put(journal, entry())
     assert refused.value.outcome == "full"
     assert journal.outcomes["full"] == 1
     assert len((await journal.read()).entries) == 0, "it tells what it held when it was opened"
+    await journal.stop()
+
+
+async def test_a_disk_that_hangs_holds_a_bounded_number_of_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = EmergencyJournal(tmp_path, 1)
+    journal.open()
+    go_on = threading.Event()
+    real = JournalFile.append
+    monkeypatch.setattr(JournalFile, "append", lambda self, payload: (go_on.wait(5), real(self, payload))[1])
+    answers: list[JournalRefused | None] = []
+    wanted = entry()
+    for _ in range(WAITING_MAX + 3):
+        journal.append(wanted, answers.append)
+    assert answers == []
+    await asyncio.sleep(0)
+    assert [refusal.outcome for refusal in answers if refusal] == ["waiting"] * 3
+    go_on.set()
+    while len(answers) < WAITING_MAX + 3:
+        await asyncio.sleep(0.01)
     await journal.stop()
 
 
@@ -226,10 +258,10 @@ async def test_one_that_cannot_be_opened_is_tried_again_with_each_turn(
     assert "cannot be opened" in caplog.text
     assert "cannot be opened" in (await journal.read()).damage
     with pytest.raises(JournalRefused) as refused:
-        await journal.append(entry())
+        await put(journal, entry())
     assert refused.value.outcome == "failed"
     folder.unlink()
-    await journal.append(entry())
+    await put(journal, entry())
     assert journal.is_open
     await journal.stop()
 
@@ -237,7 +269,7 @@ async def test_one_that_cannot_be_opened_is_tried_again_with_each_turn(
 async def test_a_turn_that_this_code_cannot_read_is_damage_and_holds_no_other(tmp_path: Path) -> None:
     filled(tmp_path / FILE_NAME, b"\xc1 not msgpack")
     journal = EmergencyJournal(tmp_path, 1)
-    await journal.append(entry())
+    await put(journal, entry())
     await journal.stop()
     again = EmergencyJournal(tmp_path, 1)
     content = await again.read()
@@ -252,9 +284,9 @@ async def test_a_disk_that_fails_once_costs_one_turn(tmp_path: Path, monkeypatch
     real = os.pwrite
     monkeypatch.setattr(os, "pwrite", lambda *_: (_ for _ in ()).throw(OSError(5, "Input/output error")))
     with pytest.raises(JournalRefused):
-        await journal.append(entry())
+        await put(journal, entry())
     monkeypatch.setattr(os, "pwrite", real)
-    await journal.append(entry())
+    await put(journal, entry())
     await journal.stop()
     again = EmergencyJournal(tmp_path, 1)
     assert len((await again.read()).entries) == 1

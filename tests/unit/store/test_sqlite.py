@@ -178,7 +178,13 @@ async def test_stopping_writes_what_waits_and_lets_the_folder_go(tmp_path: Path)
     await stores.streams.attach(make_principal(), NOW)
     await stores.stop()
     await stores.stop()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["doorstep.db", "lock", "safety.db", "tracks.db"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "doorstep.db",
+        "lock",
+        "safety.db",
+        "safety.journal",
+        "tracks.db",
+    ]
     again = await opened(tmp_path)
     assert len(again.directory) == 1
     assert len(await again.tracks.track(TENANT, "ord_1")) == 1
