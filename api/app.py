@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from api.auth import authenticate
+from api.auth import authenticate, check_route
 from api.content_coding import decoded
 from api.errors import MESSAGE_LEN_MAX, problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
@@ -31,6 +31,7 @@ from core.ids import IdSource
 from core.members import repeated_member
 from core.principal import Principal
 from realtime.ports import Authenticator
+from safety.alarms import has_alarm
 
 _log = logging.getLogger(__name__)
 
@@ -121,6 +122,19 @@ class Api:
         who = self.admit(route, request)
         if who is None:
             return await _awaited(cast(PublicHandler, route.handler)(request))
+        if route.access is Access.ALARM:
+            assert route.alarm is not None  # noqa: S101 - of the table
+            if has_alarm(request.body):
+                return await route.alarm(who, request, lambda: self._checked(route, who, request))
+            check_route(route, who)
+        return await self._handled(route, who, request)
+
+    async def _checked(self, route: Route, who: Principal, request: Request) -> Response:
+        check_route(route, who)
+        return await self._handled(route, who, request)
+
+    async def _handled(self, route: Route, who: Principal, request: Request) -> Response:
+        """What is done for a caller who may call the route. Raises ``DoorstepError``."""
         if route.access is not Access.LENIENT:
             self._limits.known(who, request.now)
         if route.query:
@@ -215,7 +229,7 @@ def _wrapped(
             # By the headers alone: nobody's body is waited for before we know who they are.
             with keeping(http) if is_private and api.admit(route, request) is not None else nullcontext():
                 if is_private:
-                    body = await (bodies.salvaged(http) if route.raw_body else bodies.whole(http))
+                    body = await bodies.of(http, route)
                     request = replace(request, now=api.now(), body=body)
                 response = await api.answer(route, request)
                 if response.rest is not None:
@@ -273,9 +287,20 @@ class _Bodies:
         self._timeout_s = timeout_s
         self._torn = torn
 
-    async def whole(self, http: web.Request) -> bytes:
-        """The body. Raises ``DoorstepError`` for one that is too long, late or broken."""
+    async def of(self, http: web.Request, route: Route) -> bytes:
+        """The body as the route takes it. Raises ``DoorstepError``, never for what may be an alarm."""
+        if route.raw_body:
+            return await self.salvaged(http)
         received = bytearray()
+        try:
+            return await self._whole(http, received)
+        except DoorstepError:
+            if route.access is Access.ALARM and has_alarm(received):
+                return bytes(received[: self._bytes_max])
+            raise
+
+    async def _whole(self, http: web.Request, received: bytearray) -> bytes:
+        """The body. Raises ``DoorstepError`` for one that is too long, late or broken; ``received`` has what came."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 async for chunk in http.content.iter_any():

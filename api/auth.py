@@ -10,21 +10,52 @@ from core.principal import Principal
 from realtime.ports import Authenticator
 
 _SCHEME: Final = "bearer"
+DEVICE_HEADER: Final = "doorstep-device"
+"""Which device asks; needed of a bound token that has expired."""
 
 
 def authenticate(route: Route, headers: Mapping[str, str], tokens: Authenticator, now: float) -> Principal:
-    """The verified caller of a route.
+    """The verified caller of a route; of ``Access.ALARM`` without ``check_route``, which the body decides about.
 
     Raises:
-        Refused: ``token_missing``, ``token_invalid``, ``token_expired``, ``token_revoked``.
-        Forbidden: The role may never call this route, or the token has expired and this is no SOS.
+        Refused: See ``identify`` and ``check_route``.
+        Forbidden: See ``check_route``.
+    """
+    who = identify(headers, tokens, now)
+    if route.access is not Access.ALARM:
+        check_route(route, who)
+    return who
+
+
+def check_route(route: Route, who: Principal) -> None:
+    """Refuse a caller whose role may never call this route, or whose token has expired where this is no SOS.
+
+    Raises:
+        Refused: ``token_expired``.
+        Forbidden: The role.
+    """
+    if who.restricted and route.access is not Access.LENIENT:
+        raise Refused("the token has expired; only SOS still works", code="token_expired")
+    if not who.holds(*route.who):
+        raise Forbidden("your role may not do this")
+
+
+def identify(headers: Mapping[str, str], tokens: Authenticator, now: float) -> Principal:
+    """Whose token it is.
+
+    A token that is bound to a device is good on no other: where it is no longer fresh, the request must say which
+    device it comes from. So a token that leaked raises no alarm once it has expired.
+
+    Raises:
+        Refused: ``token_missing``, ``token_invalid``, ``token_expired``, ``token_revoked``, ``device_needed``.
     """
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() != _SCHEME or not token.strip():
         raise Refused("send the token as `Authorization: Bearer …`", code="token_missing")
     who = tokens.verify(token.strip(), device=DeviceId(""), now=now)
-    if who.restricted and route.access is not Access.LENIENT:
-        raise Refused("the token has expired; only SOS still works", code="token_expired")
-    if not who.holds(*route.who):
-        raise Forbidden("your role may not do this")
+    claimed = headers.get(DEVICE_HEADER, "")
+    if who.device and claimed and who.device != claimed:
+        raise Refused("the token is bound to another device", code="token_invalid")
+    if who.device and who.restricted and not claimed:
+        raise Refused("the token has expired: say its device as `Doorstep-Device: …`", code="device_needed")
     return who

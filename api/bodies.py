@@ -21,7 +21,10 @@ from realtime.messages import (
     Lat,
     Lng,
     OrderView,
+    PingAck,
     PingRow,
+    Seq,
+    SosAck,
     SpeedMps,
     StepName,
     Text,
@@ -540,6 +543,18 @@ class PositionsIn(Struct, frozen=True, gc=False):
     mock: bool = False
     """Of one of them at least, the phone says that the position was made up."""
     crs: Crs | None = None
+    alarm: bool | Annotated[list[Seq], Meta(max_length=512)] = False
+    """A tracker's alarm: ``seq`` of the rows that carry it, or true for the last one. Each is an SOS of its own,
+    whatever becomes of the position; then the answer is an ``AlarmAck``."""
+
+
+class AlarmAck(Struct, tag="alarm_ack", frozen=True, omit_defaults=True):
+    """What became of a tracker's alarms, and of the positions that came with them."""
+
+    alarms: Annotated[list[SosAck], Meta(max_length=16)]
+    positions: PingAck | None = None
+    refused: Word = ""
+    """The error's code when the positions were not taken."""
 
 
 class ResolveIn(Struct, frozen=True):
@@ -597,6 +612,21 @@ class PersonSafetyIn(Struct, frozen=True):
     phone: ContactPhone = ""
     email: ContactEmail = ""
     emergency_contacts: EmergencyContacts = msgspec.field(default_factory=list)
+
+
+class PersonSosIn(Struct, frozen=True):
+    """An SOS for somebody who cannot raise it."""
+
+    key: Key
+    """Names the occasion: said again it is the same SOS."""
+    reason: Annotated[str, Meta(min_length=1, max_length=512)]
+    """How it is known; stands in the incident's note."""
+    note: Text = ""
+    order: Id | None = None
+    lat: Lat | None = None
+    lng: Lng | None = None
+    accuracy_m: AccuracyM | None = None
+    crs: Crs = "wgs84"
 
 
 class SafetyProfileView(Struct, frozen=True):

@@ -10,6 +10,7 @@ from core.errors import Conflict, DoorstepError, Forbidden, Invalid, NotFound, R
 from realtime.expected import expected_at, with_words
 
 _BY_CODE: Final[dict[str, int]] = {
+    "device_needed": 401,
     "token_missing": 401,
     "token_invalid": 401,
     "token_expired": 401,

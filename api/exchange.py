@@ -67,6 +67,8 @@ def answer(value: object, status: int = 200, **headers: str) -> Response:
 
 
 Handler = Callable[[Principal, Request], Awaitable[Response] | Response]
+AlarmHandler = Callable[[Principal, Request, Callable[[], Awaitable[Response]]], Awaitable[Response]]
+"""Raises the alarms of a body, then calls the third argument for what the route does without them."""
 PublicHandler = Callable[[Request], Awaitable[Response] | Response]
 
 
@@ -76,6 +78,8 @@ class Access(Enum):
     TOKEN = "token"  # noqa: S105 - a word, not a secret
     LENIENT = "lenient"
     """A genuine token that expired recently is enough, and no limit refuses: SOS, and answers to check-ins."""
+    ALARM = "alarm"
+    """As ``TOKEN``; but a body that carries a tracker's alarm is taken as ``LENIENT``, of every role."""
     PUBLIC = "public"
 
 
@@ -119,6 +123,8 @@ class Route:
     raw_body: bool = False
     is_batch: bool = False
     """Whether the body is a batch of positions, which is not searched for members given twice."""
+    alarm: AlarmHandler | None = None
+    """Who takes a body with an alarm; only with ``Access.ALARM``."""
     is_listing: bool = False
     """Whether it also answers as CSV."""
 

@@ -15,10 +15,12 @@ from api.listing import Exports, offer_listing, order_listing
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
+from api.people import People
+from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.picks import Picks
 from api.ports import SignOuts, Tickets, Tracks
-from api.profiles import People, SafetyProfiles
+from api.profiles import SafetyProfiles
 from api.routes import Handlers, all_routes
 from api.safety import Safety
 from api.settings import ApiSettings
@@ -71,6 +73,7 @@ def build_api(parts: ApiParts) -> Api:
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)
+    people = People(parts.cities, store)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
     handlers = Handlers(
         orders=Orders(
@@ -90,8 +93,9 @@ def build_api(parts: ApiParts) -> Api:
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
         safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
         checkins=Checkins(parts.care, parts.inbound),
-        profiles=SafetyProfiles(parts.profiles, parts.pins, People(parts.cities, store)),
-        phones=Phones(parts.hub, parts.tokens, parts.hub_url),
+        profiles=SafetyProfiles(parts.profiles, parts.pins, people),
+        people_sos=PeopleSos(parts.safety, people, frame),
+        phones=Phones(parts.hub, parts.safety, parts.tokens, frame, parts.hub_url),
         sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),
         documents=documents,
     )

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import msgspec
 
@@ -87,7 +87,9 @@ def _operation(route: Route) -> dict[str, Any]:
 def _success(route: Route) -> dict[str, Any]:
     if route.result is None:
         return {"description": "Done."}
-    schema = {"$ref": _REF.format(name=route.result.__name__)}
+    kinds = get_args(route.result) or (route.result,)
+    found = [{"$ref": _REF.format(name=kind.__name__)} for kind in kinds]
+    schema: dict[str, Any] = found[0] if len(found) == 1 else {"oneOf": found}
     content: dict[str, Any] = {"application/json": {"schema": schema}}
     if route.is_listing:
         content["text/csv"] = {"schema": {"type": "string"}}

@@ -1,24 +1,37 @@
-"""What phones and browsers need beside the hub: positions over HTTP, and tickets that stand for a token."""
+"""What phones and browsers need beside the hub: positions and trackers' alarms over HTTP, and one-time tickets."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from api.bodies import PositionsIn, Ticket, TicketIn
+import msgspec
+
+from api.bodies import AlarmAck, PositionsIn, Ticket, TicketIn
 from api.exchange import Request, Response, answer
 from api.ports import Tickets
-from core.errors import Invalid
+from api.sos_acks import first_ack
+from core.errors import DoorstepError, Invalid
 from core.ids import DeviceId
 from core.principal import Principal
-from realtime.messages import Pings
+from geo.point import Frame
+from realtime.messages import PingAck, Pings, SosAck
+from realtime.ports import Reply, SendDirect
 from realtime.service import RealtimeService
+from safety.alarms import read_alarms
+from safety.model import SosReport, TriggerSource
+from safety.service import SafetyService
 
 
 class Phones:
     """Handlers of ``/v1/positions`` and ``/v1/tickets``."""
 
-    def __init__(self, hub: RealtimeService, tickets: Tickets, hub_url: Callable[[], str]) -> None:
+    def __init__(
+        self, hub: RealtimeService, safety: SafetyService, tickets: Tickets, frame: Frame, hub_url: Callable[[], str]
+    ) -> None:
         """``hub_url`` is asked at each request: the port is known only once the hub listens."""
         self._hub = hub
+        self._safety = safety
+        self._frame = frame
         self._tickets = tickets
         self._hub_url = hub_url
 
@@ -27,6 +40,27 @@ class Phones:
         body: PositionsIn = request.data
         speaker = replace(who, device=_device(who, body.device))
         return answer(await self._hub.ingest_http(speaker, Pings(body.pings, body.sent_at, body.mock, body.crs)))
+
+    async def alarm(self, who: Principal, request: Request, positions: Callable[[], Awaitable[Response]]) -> Response:
+        """POST /v1/positions with ``alarm``: raised first; a position that is refused costs the position only."""
+
+        def start(report: SosReport) -> Callable[[SendDirect, Reply], None]:
+            return lambda send, reply: self._safety.raise_sos(
+                who, report, request.now, send, reply, source=TriggerSource.TRACKER
+            )
+
+        reports = read_alarms(request.body, request.now, self._frame)
+        raised = asyncio.gather(*(first_ack(start(report)) for report in reports), return_exceptions=True)
+        taken, refused = None, ""
+        try:
+            taken = msgspec.json.decode((await positions()).body, type=PingAck)
+        except DoorstepError as error:
+            refused = error.code
+        acks = await raised
+        told = [msgspec.json.decode(ack, type=SosAck) for ack in acks if isinstance(ack, bytes)]
+        if not told:
+            raise next(ack for ack in acks if isinstance(ack, BaseException))
+        return answer(AlarmAck(told, taken, refused))
 
     def ticket(self, who: Principal, request: Request) -> Response:
         """POST /v1/tickets: a one-time ticket for ``hello``, for browsers that must not keep a token."""

@@ -3,45 +3,15 @@
 from dataclasses import replace
 
 from api.bodies import EmergencyContactView, OwnSafetyIn, PersonSafetyIn, SafetyProfileView
-from api.cities import Cities
 from api.exchange import Request, Response, answer
+from api.people import People
 from api.turns import Turns
 from api.views import stamp
-from core.errors import Invalid, NotFound
+from core.errors import Invalid
 from core.ids import TenantId, UserId
-from core.principal import Principal, Role
-from dispatch.ports import DispatchStore
+from core.principal import Principal
 from safety.pin_desk import PinDesk
 from safety.profiles import Contact, EmergencyContact, Profile, Profiles
-
-_USER_LEN_MAX = 64
-
-
-class People:
-    """Whom staff may speak for."""
-
-    def __init__(self, cities: Cities, store: DispatchStore) -> None:
-        """Keep where people are known."""
-        self._cities = cities
-        self._store = store
-
-    async def person(self, who: Principal, user: str) -> UserId:
-        """A person whom this staff may speak for: a technician of their cities, or anybody who is no technician.
-
-        Who is no technician belongs to no city, and is not known here at all before their first order.
-
-        Raises:
-            Invalid: This is nobody's name.
-            NotFound: A technician of other cities; as for staff without a city.
-        """
-        if not (0 < len(user) <= _USER_LEN_MAX and user.isprintable()):
-            raise Invalid(f"between 1 and {_USER_LEN_MAX} printable characters", field="id")
-        found = self._cities.technician(who.tenant, UserId(user))
-        record = found[1] if found is not None else await self._store.technician(who.tenant, UserId(user))
-        everywhere = who.holds(Role.SERVICE) and not who.cities
-        if not everywhere and not (bool(who.cities) if record is None else set(record.cities) & who.cities):
-            raise NotFound("there is no such person for you")
-        return UserId(user)
 
 
 class SafetyProfiles:
@@ -73,7 +43,7 @@ class SafetyProfiles:
     async def put_person(self, who: Principal, request: Request) -> Response:
         """PUT /v1/people/{id}/safety: by staff, without what is the person's own."""
         body: PersonSafetyIn = request.data
-        user = await self._people.person(who, request.path["id"])
+        user = (await self._people.person(who, request.path["id"])).user
         contact = _contact(user, body)
         async with self._turns.taken((who.tenant, user)):
             known = self._profiles.profile(who.tenant, user)

@@ -13,6 +13,7 @@ from api.exchange import Access, Param, Route
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
+from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.profiles import SafetyProfiles
 from api.safety import IncidentPage, Safety
@@ -59,6 +60,7 @@ class Handlers:
     safety: Safety
     profiles: SafetyProfiles
     checkins: Checkins
+    people_sos: PeopleSos
     phones: Phones
     sign_out: SignOut
     documents: Documents
@@ -72,7 +74,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *technician_routes(handlers.technicians, handlers.nearby, handlers.calendars),
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
-        *profile_routes(handlers.profiles),
+        *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
         *public_routes(handlers.documents),
@@ -328,8 +330,8 @@ def checkin_routes(checkins: Checkins) -> list[Route]:
     ]  # fmt: skip
 
 
-def profile_routes(profiles: SafetyProfiles) -> list[Route]:
-    """Routes of safety profiles."""
+def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route]:
+    """Routes of safety profiles, and of SOS on somebody's behalf."""
     return [
         Route(
             "profile_read", "GET", "/v1/me/safety", ANYONE, "everyone: their own",
@@ -340,6 +342,12 @@ def profile_routes(profiles: SafetyProfiles) -> list[Route]:
             "profile_put", "PUT", "/v1/me/safety", ANYONE, "everyone: their own",
             "Set one's safety profile, whole: whom to call, whether one helps others, and the two PINs.",
             profiles.put_own, body=bodies.OwnSafetyIn, result=bodies.SafetyProfileView, location=True,
+        ),
+        Route(
+            "person_sos", "POST", "/v1/people/{id}/sos", frozenset({OPS, SERVICE}),
+            "ops and service: technicians of their cities, and who is no technician",
+            "Raise an SOS for somebody who cannot. Idempotent by `key`.", people_sos.raise_for, body=bodies.PersonSosIn,
+            result=bodies.Done, location=True,
         ),
         Route(
             "profile_put_person", "PUT", "/v1/people/{id}/safety", frozenset({OPS, SERVICE}),
@@ -356,8 +364,9 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
         Route(
             "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}),
             "technician and responder: their own",
-            "Report positions, for phones whose socket cannot live.", phones.positions, body=bodies.PositionsIn,
-            result=PingAck, is_batch=True,
+            "Report positions, for phones whose socket cannot live; a tracker's `alarm` is an SOS, of any role.",
+            phones.positions, access=Access.ALARM, alarm=phones.alarm, body=bodies.PositionsIn,
+            result=PingAck | bodies.AlarmAck, location=True, is_batch=True,
         ),
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves", "Get a one-time ticket for the hub.",

@@ -1,6 +1,5 @@
 """SOS and incidents over HTTP. Nothing in this file may refuse an SOS of somebody who is who they say."""
 
-import asyncio
 from typing import Final
 
 import msgspec
@@ -10,19 +9,19 @@ from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
 from api.settings import ApiSettings
+from api.sos_acks import first_ack
 from api.views import incident_view
-from core.errors import DoorstepError, NotFound, Unavailable
+from core.errors import NotFound
 from core.ids import IncidentId
 from core.principal import Principal, Role
 from geo.point import Frame
 from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView
+from realtime.ports import Reply, SendDirect
 from safety.access import may_see
 from safety.model import Incident, TriggerSource
 from safety.ports import SafetyStore
 from safety.service import SafetyService
 
-ACK_WAIT_S = 10.0
-"""Seconds to wait for the first ``sos_ack``; the SOS itself goes on without anybody waiting for it."""
 _ASKED: Final = {"": "incidents"}
 """What a cursor of incidents is bound to; they have no filters."""
 
@@ -49,28 +48,14 @@ class Safety:
 
     async def sos(self, who: Principal, request: Request) -> Response:
         """POST /v1/sos: the body is read field by field; answers with the first ``sos_ack``."""
-        loop = asyncio.get_running_loop()
-        acked: asyncio.Future[bytes] = loop.create_future()
-
-        def send(body: bytes) -> None:
-            if not acked.done():
-                acked.set_result(body)
-
-        def reply(outcome: dict[str, object] | DoorstepError | None) -> None:
-            if isinstance(outcome, DoorstepError) and not acked.done():
-                acked.set_exception(outcome)
-
         is_json = "msgpack" not in request.headers.get("content-type", "")
-        self._inbound.sos(
-            who, request.body, is_json=is_json, now=request.now, send=send, reply=reply, source=TriggerSource.HTTP
-        )
-        timer = loop.call_later(
-            ACK_WAIT_S, lambda: None if acked.done() else acked.set_exception(Unavailable("taken, not yet confirmed"))
-        )
-        try:
-            return Response(200, await acked)
-        finally:
-            timer.cancel()
+
+        def start(send: SendDirect, reply: Reply) -> None:
+            self._inbound.sos(
+                who, request.body, is_json=is_json, now=request.now, send=send, reply=reply, source=TriggerSource.HTTP
+            )
+
+        return Response(200, await first_ack(start))
 
     async def listing(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents: of the caller's cities and those without one; newest first, by keyset."""

@@ -23,6 +23,7 @@ MEANINGS: Final[dict[str, str]] = {
     "conflict": "The thing is in another state by now.",
     "cursor_invalid": "The cursor is damaged, or belongs to a listing with other filters; begin again without it.",
     "dwell_needed": "At the place, but not for long enough: repeat with a later position, or give a photo's reference.",
+    "device_needed": "The token is bound to a device and has expired: the request must name the device.",
     "draining": "The server is stopping; connect again and ask there.",
     "encoding_unsupported": "The body's `Content-Encoding` is not one of gzip and deflate.",
     "export_too_large": "More rows than one export may hold; narrow the time, or give `limit`.",

@@ -75,7 +75,7 @@ def decode_sos(
     whole = payload
     payload = payload[:PAYLOAD_LEN_MAX]
     ignored: list[str] = []
-    fields = _decoded_json(payload) if is_json else _decoded_msgpack(payload)
+    fields = read_object(payload) if is_json else _decoded_msgpack(payload)
     if fields is None:
         ignored.append("frame")
         fields = (_searched_text(payload) or _searched_msgpack(payload)) if is_json else (
@@ -243,8 +243,11 @@ def _clean(text: str) -> str:
 # -- whole frames ---------------------------------------------------------------------------------------
 
 
-def _decoded_json(payload: bytes) -> dict[str, Any] | None:
-    """The fields of a JSON object, None when it is not one. Numbers beyond a float stay unreadable alone."""
+def read_object(payload: bytes) -> dict[str, Any] | None:
+    """The fields of a JSON object, None when it is not one. Numbers beyond a float stay unreadable alone.
+
+    A value that cannot be read is some object that is no JSON type; ``decode_sos`` drops it.
+    """
     try:
         found = json.loads(
             payload.decode("utf-8", "replace"),

@@ -177,7 +177,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
     ("post", "/v1/positions"): (
         bodies.PositionsIn,
-        {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84"},
+        {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84", "alarm": False},
     ),
     ("put", "/v1/me/safety"): (
         bodies.OwnSafetyIn,
@@ -185,6 +185,13 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
             "name": "Li", "phone": "138", "email": "li@example.org", "consents_to_respond": True,
             "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
             "pins": {"pin": "482193", "duress_pin": "730568", "old_pin": ""},
+        },
+    ),
+    ("post", "/v1/people/{id}/sos"): (
+        bodies.PersonSosIn,
+        {
+            "key": "k", "reason": "called", "note": "x", "order": None, "lat": 22.5, "lng": 114.0, "accuracy_m": 5.0,
+            "crs": "wgs84",
         },
     ),
     ("put", "/v1/people/{id}/safety"): (

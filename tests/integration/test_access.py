@@ -111,6 +111,7 @@ TABLE: dict[str, dict[str, str]] = {
     "profile_read": EVERYONE,
     "profile_put": EVERYONE,
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
+    "person_sos": _row("       no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     "positions": _row("        no no yes yes yes yes no no no no   no yes no no   no yes no"),
     "ticket": EVERYONE,
     "sign_out": EVERYONE,
@@ -163,6 +164,7 @@ def _body(name: str) -> Any:
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
         "profile_put": {"phone": "138"},
+        "person_sos": {"key": "matrix", "reason": "x"},
         "profile_put_person": {"phone": "138"},
         "sos": {"key": "matrix"},
     }.get(name)
@@ -199,7 +201,7 @@ async def test_every_route_for_every_caller(tmp_path: Path) -> None:
         wrong = []
         for name in sorted(routes, key=lambda name: (LAST.index(name) if name in LAST else -1, name)):
             route = routes[name]
-            thing = {"/v1/orders": things.order, "/v1/incidents": things.incident}
+            thing = {"/v1/orders": things.order, "/v1/incidents": things.incident, "/v1/sos": things.incident}
             path = route.path
             for prefix, id_ in thing.items():
                 if path.startswith(prefix):

@@ -1,0 +1,123 @@
+"""An SOS from elsewhere than the person's own app: on their behalf, and by a tracker."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.served import LAT, LNG, Served, served
+
+pytestmark = pytest.mark.slow
+
+
+def row(seq: int = 1, fixed_at: float | None = None, lat: Any = LAT, lng: Any = LNG) -> list[Any]:
+    return [seq, time.time() if fixed_at is None else fixed_at, lat, lng, 8.0, None, None]
+
+
+async def alarm(server: Served, token: str, body: Any, **headers: str) -> dict[str, Any]:
+    status, answer, _ = await server.call("POST", "/v1/positions", token, body, **headers)
+    assert (status, answer["type"]) == (200, "alarm_ack"), answer
+    assert answer["alarms"][0]["durable"]
+    return answer  # type: ignore[no-any-return]
+
+
+async def test_ops_raise_for_somebody_and_a_repeat_is_the_same_sos(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        ops = await server.session("ops_1", "ops")
+        await server.technician("tec_1")
+        token = server.token("ops_1", "ops")
+        body = {"key": "call-1", "reason": "she called the desk", "note": "man at the door"}
+        status, first, _ = await server.call("POST", "/v1/people/tec_1/sos", token, body)
+        assert status == 200
+        told = await ops.until("incident", incident=first["result"]["incident"])
+        assert (told["subject"], told["note"]) == ("tec_1", "man at the door\nshe called the desk")
+        assert told["fix"]["source"] == "live", "where she was seen"
+        _, again, _ = await server.call("POST", "/v1/people/tec_1/sos", token, body)
+        assert again == first
+        _, view, _ = await server.call("GET", f"/v1/incidents/{first['result']['incident']}", token)
+        assert view["triggers"] == 1
+        # Her own tap feeds the same incident; who is no technician gets one too.
+        phone = server.token("tec_1", "technician")
+        _, ack, _ = await server.call("POST", "/v1/sos", phone, {"key": "call-1"})
+        assert ack["incident"] == first["result"]["incident"]
+        _, customers, _ = await server.call("POST", "/v1/people/cus_1/sos", token, body)
+        assert (await ops.until("incident", incident=customers["result"]["incident"]))["subject_role"] == "customer"
+
+
+async def test_on_behalf_needs_a_reason_and_a_person_of_ones_own(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        await server.technician("tec_1")
+        body = {"key": "k", "reason": "r"}
+        for who, status in (
+            (server.token("tec_1", "technician"), 403),
+            (server.token("cus_1", "customer"), 403),
+            (server.token("ops_2", "ops", cities=("beijing",)), 404),
+            (server.token("prog", "service"), 200),
+        ):
+            assert (await server.call("POST", "/v1/people/tec_1/sos", who, body))[0] == status
+        blank = {"key": "k", "reason": "  "}
+        status, answer, _ = await server.call("POST", "/v1/people/tec_1/sos", server.token("ops_1", "ops"), blank)
+        assert (status, answer["field"]) == (422, "reason")
+
+
+async def test_a_trackers_alarm_is_an_sos_whatever_becomes_of_its_position(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        ops = await server.session("ops_1", "ops")
+        now = time.time()
+        for nth, (pings, taken) in enumerate(
+            (
+                ([row(1, now)], True),
+                ([row(1, now - 7 * 86_400)], True),  # from its memory, a week old
+                ([row(1, now, 0, 0)], True),  # no fix at all (0, 0)
+                ([row(1, now, 95.0, 114.0)], False),  # no place on Earth
+                ([row(1, now, None, None)], False),
+                ([], False),
+                ("none", False),
+            )
+        ):
+            user = f"tec_{nth}"  # nobody registered, on duty or located
+            token = server.token(user, "technician")
+            answer = await alarm(server, token, {"device": "T", "pings": pings, "alarm": True})
+            assert ("positions" in answer) == taken, answer
+            assert (answer.get("refused") == "invalid") != taken
+            told = await ops.until("incident", incident=answer["alarms"][0]["incident"])
+            assert told["subject"] == user
+
+
+async def test_an_alarm_sent_again_is_the_same_and_a_newer_one_is_not(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        token, now = server.token("tec_1", "technician"), time.time()
+        first = await alarm(server, token, {"device": "T", "pings": [row(1, now)], "alarm": [1]})
+        again = await alarm(server, token, {"device": "T", "pings": [row(1, now)], "alarm": [1]})
+        later = await alarm(server, token, {"device": "T", "pings": [row(2, now + 1)], "alarm": [2]})
+        keys = [answer["alarms"][0]["key"] for answer in (first, again, later)]
+        assert keys[0] == keys[1] != keys[2]
+        incident = first["alarms"][0]["incident"]
+        assert later["alarms"][0]["incident"] == incident
+        _, view, _ = await server.call("GET", f"/v1/incidents/{incident}", server.token("ops_1", "ops"))
+        assert view["triggers"] == 2
+
+
+async def test_an_alarm_is_taken_from_a_damaged_body_an_old_token_and_any_role(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        body = json.dumps({"device": "T", "alarm": True, "pings": [row()]}).encode()
+        answer = await alarm(server, server.token("tec_1", "technician"), body[:-3])
+        assert answer["refused"] == "malformed"
+        stale = server.token("tec_2", "technician", life_s=-60.0)
+        assert (await alarm(server, stale, body))["refused"] == "token_expired"
+        assert (await alarm(server, server.token("cus_1", "customer"), body))["refused"] == "forbidden"
+        # Without an alarm all of that is refused as before.
+        plain = {"device": "T", "pings": [row()], "alarm": False}
+        assert (await server.call("POST", "/v1/positions", stale, plain))[0] == 401
+        assert (await server.call("POST", "/v1/positions", server.token("cus_1", "customer"), plain))[0] == 403
+
+
+async def test_no_limit_refuses_an_alarm(tmp_path: Path) -> None:
+    async with served(tmp_path, api__requests_burst="2", api__requests_per_s="0.1") as server:
+        token = server.token("tec_1", "technician")
+        statuses = [(await server.call("GET", "/v1/me/safety", token))[0] for _ in range(3)]
+        assert statuses[-1] == 429
+        answer = await alarm(server, token, {"device": "T", "pings": [row()], "alarm": True})
+        assert answer["refused"] == "rate_limited"
