@@ -89,7 +89,9 @@ def _nearest(part: ShardParts, point: LatLng | None, limit: int) -> list[NearbyR
     if point is None:
         return []
     index = part.positions.index
-    slots, distances_m = index.nearest(point, limit, require=int(Flag.RESPONDER))
+    # Who reports a made-up place is told like somebody without one: nobody ranks themselves to the front.
+    is_honest = ~(index.seen_at <= index.mocked_at)
+    slots, distances_m = index.nearest(point, limit, require=int(Flag.RESPONDER), mask=is_honest)
     return [
         NearbyResponder(index.user(slot), metres)
         for slot, metres in zip(slots.tolist(), distances_m.tolist(), strict=True)

@@ -23,6 +23,7 @@ CITY: Final = "world"
 OVERRIDES: Final[dict[str, Any]] = {
     "log": {"level": "info"},
     "coordinates": {"frame": "wgs84"},
+    "realtime": {"positions": {"ack_idle_s": 0.05}},
     # A pause of this busy machine must not turn into `durable: false`.
     "safety": {"commit_wait_s": 5.0, "level_1_after_s": 2.0, "level_2_after_s": 4.0, "level_3_after_s": 6.0},
 }
