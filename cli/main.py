@@ -1,6 +1,6 @@
 """The `doorstep` command: names every subcommand and reads their options; decides nothing itself.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or config.
+Exit codes: 0 done, 1 failed, 2 wrong usage or config, 75 start me anew (`serve`).
 """
 
 import importlib
@@ -113,6 +113,7 @@ def serve(config_file: Path | None) -> None:
     except StartFailed as error:
         errors.print(f"[bold red]Doorstep cannot start:[/] {error}")
         sys.exit(1)
+    sys.exit(app.exit_code)
 
 
 @main.command()

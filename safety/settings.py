@@ -43,6 +43,10 @@ class JournalSettings(Ranged):
     size_mib: Annotated[int, Range(1, 256)] = 16
     """Size of the journal, MiB, taken from the disk at the first start; about 1,000 turns of safety fit into 16."""
 
+    reserve_mib: Annotated[int, Range(0, 4_096)] = 64
+    """Space in the data folder that is held back, MiB, and given to safety when the disk is full; positions are dropped
+    while less than a quarter of it is free. 0 for none."""
+
     wait_s: Annotated[float, Range(0.01, 10)] = 0.2
     """Seconds to wait for the journal, after `safety.commit_wait_s`, until an SOS is answered as not durable."""
 

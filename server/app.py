@@ -8,6 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from api.app import make_app, make_refusal
@@ -27,7 +28,7 @@ from server.outgoing_secrets import OutgoingSecrets
 from server.pin_hasher import Argon2Pins
 from server.preflight import check_start
 from server.read_lag import ReadLag
-from server.readings import connect_readings, connect_stores
+from server.readings import connect_life, connect_readings, connect_stores
 from server.renewal import FreshSecrets, Renewal
 from server.revoked_file import RevokedFile
 from server.roads import Roads
@@ -35,6 +36,7 @@ from server.root import Settings, derived
 from server.system import SystemClock, SystemIds, random_key, random_seed
 from server.tokens import Tokens
 from server.version import version
+from server.watchdog import Watchdog
 from server.wiring import build_house
 from store.lock import FolderInUse
 from store.migrate import DatabaseRefused
@@ -44,6 +46,8 @@ from transport.notifiers import NoNotifier, PushWebhook
 from transport.websocket import WebSocketListener
 
 _log = logging.getLogger(__name__)
+RESTART_EXIT_CODE = 75
+"""Of a process that wants its supervisor to start it anew (EX_TEMPFAIL of sysexits.h)."""
 FINISH_S = 15.0
 """Seconds that the services may take to handle what was given to them before the stop."""
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -94,6 +98,9 @@ class App:
         self.anchoring: Anchoring
         self.roads: Roads
         self._stop_asked = asyncio.Event()
+        self._watchdog = Watchdog(self._clock)
+        self.exit_code = 0
+        """What the process is to end with: not 0 when it asks to be started again."""
         self._running: asyncio.Task[None] | None = None
         self._is_listening = False
         self._hub_listener: WebSocketListener
@@ -201,6 +208,11 @@ class App:
         self._revoked.read()
         stores = await self._open_stores(stack)
         connect_stores(self.metrics, stores)
+        self._watchdog.start()
+        stack.callback(self._watchdog.stop)
+        connect_life(self.metrics, self._watchdog, self._is_ready)
+        for name, database in stores.databases.items():
+            database.writer.on_fenced = partial(self._ask_restart, name)
         audit = settings.safety.audit
         path = anchor_path(audit, settings.data_folder, self._folder)
         self.anchoring = Anchoring(stores.safety, self._pen, path, audit.anchor_every_s, self._clock)
@@ -301,7 +313,7 @@ class App:
             make_admin_app(
                 self.metrics,
                 self._is_healthy,
-                lambda: self.house.addresses.ready,
+                self._is_ready,
                 lambda: self.house.addresses.closed_cities,
             ),
             host=settings.admin.host,
@@ -359,8 +371,17 @@ class App:
         """Whether the services run. A failing disk is no reason: a restart would lose what waits to be stored."""
         return self._running is not None and not self._running.done()
 
+    def _is_ready(self) -> bool:
+        """Whether this node wants traffic: not while starting and draining, nor when its loop stood still lately."""
+        return self.house.addresses.ready and self._watchdog.is_steady
+
+    def _ask_restart(self, file: str) -> None:
+        """A file is fenced: only a new process may write it. Until then safety lives on the emergency journal."""
+        _log.critical("this process must be started anew", extra={"fenced": file, "exit_code": RESTART_EXIT_CODE})
+        self.exit_code = RESTART_EXIT_CODE
+        self.request_stop()
+
     def _set_ready(self, ready: bool) -> None:
-        self.metrics.set_ready(ready)
         self.house.addresses.ready = ready
 
     def _log_start(self) -> None:

@@ -7,7 +7,6 @@ from typing import Final
 from prometheus_client import (
     CollectorRegistry,
     Counter,
-    Gauge,
     Histogram,
     PlatformCollector,
     ProcessCollector,
@@ -105,6 +104,17 @@ METRICS: Final = (
         ("outcome",),
     ),
     MetricRow("doorstep_journal_bytes", "gauge", "bytes", "What the journal holds that the database has not taken."),
+    MetricRow(
+        "doorstep_store_fenced", "gauge", "0 or 1", "A sync of this file failed: it is not written any more.", ("file",)
+    ),
+    MetricRow("doorstep_disk_free_bytes", "gauge", "bytes", "What is free on the disk of the data folder."),
+    MetricRow("doorstep_reserve_held", "gauge", "0 or 1", "Whether the reserve on that disk is held back."),
+    MetricRow("doorstep_reserve_released", "counter", "times", "The disk was full: the reserve was given to safety."),
+    MetricRow(
+        "doorstep_positions_dropped", "counter", "positions", "Not stored: the disk is nearly full, or too slow."
+    ),
+    MetricRow("doorstep_loop_stalls", "counter", "times", "The event loop stood still for more than a second."),
+    MetricRow("doorstep_loop_stalled_seconds", "counter", "seconds", "How long it stood still, together."),
     MetricRow("doorstep_journal_open", "gauge", "0 or 1", "Whether the emergency journal can be used."),
     MetricRow(
         "doorstep_webhook_attempts", "counter", "attempts", "Attempts of webhooks, by outcome.", ("endpoint", "outcome")
@@ -158,8 +168,6 @@ class Metrics:
         self._commits = Histogram(
             commits.name, commits.about, commits.labels, buckets=_REQUEST_BUCKETS, registry=self.registry
         )
-        ready = rows["doorstep_ready"]
-        self._ready = Gauge(ready.name, ready.about, registry=self.registry)
 
     def observe_request(self, route: str, status: int, took_s: float) -> None:
         """One HTTP request was answered."""
@@ -173,10 +181,6 @@ class Metrics:
     def observe_lag(self, lag_s: float) -> None:
         """The loop ran a timer this late."""
         self._lag.observe(max(0.0, lag_s))
-
-    def set_ready(self, ready: bool) -> None:
-        """Whether this process wants traffic."""
-        self._ready.set(float(ready))
 
     def read(self, name: str, reading: Reading) -> None:
         """Fill a row of the table by asking, at each scrape. ``reading`` maps label values to numbers."""

@@ -1,13 +1,14 @@
 """Connects the metrics that are only looked up, at each scrape, to whoever counts them."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
 from dispatch.model import WakeOutcome
 from server.house import House
 from server.metrics import Metrics
+from server.watchdog import Watchdog
 from store.sqlite import Stores
 from transport.websocket import WebSocketListener
 from webhooks.breaker import BreakerState
@@ -28,7 +29,22 @@ def connect_stores(metrics: Metrics, stores: Stores) -> None:
     journal = stores.journal
     metrics.read("doorstep_journal_turns", lambda: {(what,): float(n) for what, n in journal.outcomes.items()})
     metrics.read("doorstep_journal_bytes", lambda: {(): float(journal.held_bytes)})
+    metrics.read(
+        "doorstep_store_fenced", lambda: {(name,): float(file.writer.is_fenced) for name, file in files.items()}
+    )
+    reserve = stores.reserve
+    metrics.read("doorstep_disk_free_bytes", lambda: {(): float(reserve.free_bytes)})
+    metrics.read("doorstep_reserve_held", lambda: {(): float(reserve.is_held)})
+    metrics.read("doorstep_reserve_released", lambda: {(): float(reserve.released)})
+    metrics.read("doorstep_positions_dropped", lambda: {(): float(stores.tracks.dropped_rows)})
     metrics.read("doorstep_journal_open", lambda: {(): float(journal.is_open)})
+
+
+def connect_life(metrics: Metrics, watchdog: Watchdog, is_ready: Callable[[], bool]) -> None:
+    """Whether the loop turns, and whether the node wants traffic."""
+    metrics.read("doorstep_loop_stalls", lambda: {(): float(watchdog.stalls)})
+    metrics.read("doorstep_loop_stalled_seconds", lambda: {(): watchdog.stalled_s})
+    metrics.read("doorstep_ready", lambda: {(): float(is_ready())})
 
 
 def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener) -> None:

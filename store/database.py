@@ -42,6 +42,7 @@ class Database:
         self._reader_engine = reader_engine(path, busy_timeout_s=settings.busy_timeout_s, connections=settings.readers)
         # First to open and last to close: only then is the write-ahead log folded into the file at the end.
         self.writer.connect()
+        self.writer.fold()
         self.epoch: str = run_read(self._reader_engine, read_epoch)
         if outbox is not None:
             outbox.epoch = self.epoch

@@ -37,6 +37,8 @@ _FATAL = frozenset(
         sqlite3.SQLITE_NOTADB,
     }
 )
+_NO_ROOM = frozenset({sqlite3.SQLITE_IOERR_SHMSIZE})
+_LOST_SYNC = frozenset({sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC})
 _CODES = {
     sqlite3.SQLITE_CONSTRAINT: "store_conflict",
     sqlite3.SQLITE_CORRUPT: "store_corrupt",
@@ -92,6 +94,25 @@ def sqlite_code(error: BaseException) -> int:
 def is_fatal(error: BaseException) -> bool:
     """Whether the whole transaction is lost, not only the statement."""
     return sqlite_code(error) in _FATAL
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk had no room."""
+    return sqlite_code(error) == sqlite3.SQLITE_FULL or _extended_code(error) in _NO_ROOM
+
+
+def lost_sync(error: BaseException) -> bool:
+    """Whether the system failed to bring written bytes to the disk.
+
+    Then it may have forgotten them, and say of the same bytes later that they are there: nothing that follows can be
+    believed (fsync(2); PostgreSQL ends itself for the same reason).
+    """
+    return _extended_code(error) in _LOST_SYNC
+
+
+def _extended_code(error: BaseException) -> int:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return int(getattr(cause, "sqlite_errorcode", 0))
 
 
 def unavailable(error: BaseException, what: str) -> Unavailable:

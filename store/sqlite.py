@@ -1,5 +1,6 @@
 """Puts the three files together: locked, migrated, each with its writer, behind the ports of the domains."""
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack
@@ -26,6 +27,7 @@ from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
 from store.outbox import Outbox
 from store.periodic import Periodic
 from store.profiles import SqlProfileStore
+from store.reserve import Reserve
 from store.safety import SqlSafetyStore
 from store.settings import StoreSettings
 from store.sign_outs import SqlSignOuts, forget_sign_outs
@@ -36,6 +38,8 @@ from store.webhooks import SqlDeliveryQueue, forget_dead
 
 _rounds, _round_orders, _idempotency = schema.rounds, schema.round_orders, schema.idempotency
 
+SPACE_LOOK_S: Final = 2.0
+"""How often the disk is looked at."""
 _ROUNDS_PRUNED: Final = 50
 """A stored round is some tens of kilobytes and has a row for each of its orders."""
 
@@ -73,6 +77,7 @@ class Stores:
         journal: ``safety.ports.Journal``.
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
+        reserve: Space on the disk that is held back for safety.
         directory: Living devices by role and city; complete once started.
         databases: The three files by name, for counters and metrics.
     """
@@ -83,6 +88,7 @@ class Stores:
         clock: Clock,
         settings: StoreSettings,
         journal: EmergencyJournal,
+        reserve: Reserve,
         executor: Executor | None,
         lock: FolderLock,
         pen: AuditPen | None,
@@ -112,6 +118,13 @@ class Stores:
         }
         self.streams = SqlStreamStore(files, self.directory, clock, settings)
         self.tracks = SqlPositionLog(self._tracks, settings.tracks, self._keep)
+        self.reserve = reserve
+        self._executor = executor
+        for database in self.databases.values():
+            database.writer.on_full = reserve.note_full
+        self._safety.writer.on_full = reserve.release
+        self.tracks.is_shedding = lambda: reserve.is_low
+        self._space = Periodic("look at the disk", SPACE_LOOK_S, self._look_at_disk)
         self._pruner = Periodic("prune", self._keep.prune_interval_s, self._prune_again)
 
     async def start(self) -> None:
@@ -122,6 +135,8 @@ class Stores:
         self.tracks.start()
         self._pruner.start()
         self._pruner.arm()
+        self._space.start()
+        self._space.arm()
 
     async def stop(self) -> None:
         """Write everything that waits, close the files and let the folder go. Idempotent.
@@ -136,7 +151,9 @@ class Stores:
             steps.push_async_callback(self.streams.stop)
             steps.push_async_callback(self.tracks.stop)
             steps.push_async_callback(self._pruner.stop)
+            steps.push_async_callback(self._space.stop)
             self._pruner.disarm()
+            self._space.disarm()
 
     async def prune(self, now: float) -> int:
         """Remove a bounded number of rows that need not be kept; returns how many. Raises ``Unavailable``."""
@@ -148,6 +165,10 @@ class Stores:
 
     async def _prune_again(self) -> bool:
         await self.prune(self._clock.now())
+        return True
+
+    async def _look_at_disk(self) -> bool:
+        await asyncio.get_running_loop().run_in_executor(self._executor, self.reserve.look)
         return True
 
     def _old_rows(self, now: float) -> Callable[[Connection], int]:
@@ -182,7 +203,7 @@ def open_stores(
         settings: Bounds and retention.
         executor: Only where the event loop runs executor jobs inline (the simulator's does); else None.
         pen: Writes the audit of safety; None keeps none.
-        journal: Where the emergency journal is, and its size; None for the smallest, in the same folder.
+        journal: Where the emergency journal is, its size and that of the reserve; None for the smallest, in ``folder``.
 
     Raises:
         FolderInUse: Another process has the folder.
@@ -190,12 +211,14 @@ def open_stores(
         Unavailable: A file cannot be read.
     """
     lock = FolderLock(folder)
-    journal = journal or JournalSettings(size_mib=1)
+    journal = journal or JournalSettings(size_mib=1, reserve_mib=0)
     try:
         emergency = EmergencyJournal(Path(journal.folder) if journal.folder else folder, journal.size_mib, executor)
         emergency.open()
+        reserve = Reserve(folder, journal.reserve_mib)
+        reserve.open()
         migrate_locked(folder, ids)
-        return Stores(folder, clock, settings or StoreSettings(), emergency, executor, lock, pen)
+        return Stores(folder, clock, settings or StoreSettings(), emergency, reserve, executor, lock, pen)
     except BaseException:
         lock.release()
         raise

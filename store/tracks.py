@@ -81,13 +81,15 @@ class SqlPositionLog:
     """``realtime.ports.PositionLog`` on ``tracks.db``.
 
     Attributes:
-        dropped_rows: Positions dropped because the buffer was full, the oldest appends first.
+        dropped_rows: Positions dropped: the buffer was full (the oldest appends first), or the disk nearly.
         stored_rows: Positions committed since the start.
     """
 
     def __init__(self, database: Database, settings: TrackSettings, keep: RetentionSettings) -> None:
         self.dropped_rows = 0
         self.stored_rows = 0
+        self.is_shedding: Callable[[], bool] = lambda: False
+        """Whether positions are dropped for now, because the disk is nearly full."""
         self._database = database
         self._settings = settings
         self._keep = keep
@@ -130,6 +132,9 @@ class SqlPositionLog:
             ValueError: Columns differ in length or hold NaN where there must be a number.
         """
         rows: list[Row] = [(*shard, technician, order, *row) for row in track_rows(columns)]
+        if self.is_shedding():
+            self.dropped_rows += len(rows)
+            return
         self._chunks.append(_Chunk(rows, stored))
         self._waiting_rows += len(rows)
         self._drop_overflow()
@@ -146,6 +151,8 @@ class SqlPositionLog:
 
     def note_last(self, position: LastPosition) -> None:
         """Remember where a technician is; newest wins, written with the next flush."""
+        if self.is_shedding():
+            return
         self._last[position.tenant, position.technician] = position
         self._flusher.arm()
 

@@ -11,6 +11,9 @@ A failing job takes back its own savepoint and nobody else's. An error of COMMIT
 all jobs are told ``Unavailable`` and the connection is opened anew. Only this writer checkpoints (PASSIVE), after its
 jobs were answered: when the write-ahead log is large, or when nobody is waiting. While a batch is being committed the
 next one gathers, so the group grows with the load by itself.
+
+A sync that failed fences the file: the system may have forgotten what was written, so nothing is written to it by this
+process any more. Whoever made the writer is told, and is to end the process.
 """
 
 import asyncio
@@ -28,7 +31,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import Unavailable
 from core.service import pause
-from store.engines import is_fatal, unavailable
+from store.engines import is_fatal, is_full, lost_sync, unavailable
 from store.settings import WriterSettings
 from store.statements import run_text
 
@@ -106,6 +109,11 @@ class Writer:
         self.counters = WriterCounters()
         self.observe: Callable[[float], None] | None = None
         """Told of each transaction how many seconds its oldest job took, waiting included."""
+        self.on_full: Callable[[], None] | None = None
+        """Called in the writer's thread when the disk had no room."""
+        self.on_fenced: Callable[[], None] | None = None
+        """Called once, on the loop, when a sync has failed."""
+        self.is_fenced = False
         self._engine = engine
         self._name = path.name
         self._wal = path.with_name(path.name + "-wal")
@@ -130,6 +138,20 @@ class Writer:
             self._connected()
         except _DATABASE_ERRORS as error:
             raise unavailable(error, f"{self._name} could not be opened") from error
+
+    def fold(self) -> None:
+        """Copy all of the write-ahead log into the file, in the caller's thread, before ``start``.
+
+        What a failed sync of an earlier process left in the log may not be on the disk although it can be read: after
+        this nothing is built upon it. A log that cannot be copied now is left as it is.
+        """
+        try:
+            driver: sqlite3.Connection = self._connected().connection.driver_connection  # type: ignore[assignment]
+            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        except _DATABASE_ERRORS as error:
+            self._judge(error)
+            _log.warning("the log could not be folded", extra={"database": self._name, "reason": str(error)})
+            self._forget_connection()
 
     def start(self) -> None:
         """Begin to take jobs. Needs a running loop."""
@@ -197,6 +219,9 @@ class Writer:
             await loop.run_in_executor(self._executor, self._forget_connection)
         finally:
             self._answer(batch, outcomes)
+        if self.is_fenced and self.on_fenced is not None:
+            tell, self.on_fenced = self.on_fenced, None
+            tell()
         if self.observe is not None:
             self.observe(loop.time() - batch[0].submitted_at)
         if self._wal_is_large:
@@ -234,20 +259,25 @@ class Writer:
 
     def _commit(self, works: Sequence[Callable[[Connection], Any]]) -> list[_Outcome]:
         """Run all jobs in one transaction; one outcome for each."""
+        if self.is_fenced:
+            return self._lose(works, Unavailable(f"{self._name} is fenced: a sync failed, restart the process"))
         try:
             connection = self._connected()
             transaction = connection.begin()
         except _DATABASE_ERRORS as error:
+            self._judge(error)
             return self._lose(works, unavailable(error, f"{self._name} could not be locked for writing"))
         outcomes = []
         for work in works:
             try:
                 outcomes.append(self._run_job(connection, work))
             except _DATABASE_ERRORS as error:
+                self._judge(error)
                 return self._lose(works, unavailable(error, f"{self._name} failed and nothing was stored"))
         try:
             transaction.commit()
         except _DATABASE_ERRORS as error:
+            self._judge(error)
             text = f"{self._name}: the outcome of the commit is unknown"
             return self._lose(works, Unavailable(f"{text}: {error}", code="store_unavailable"))
         if self._follower is not None:
@@ -275,6 +305,14 @@ class Writer:
             else:
                 self._follower.drop_job()
         return outcome
+
+    def _judge(self, error: BaseException) -> None:
+        """What an error says about the disk."""
+        if is_full(error) and self.on_full is not None:
+            self.on_full()
+        if lost_sync(error) and not self.is_fenced:
+            self.is_fenced = True
+            _log.critical("a sync failed: the file is fenced", extra={"database": self._name})
 
     def _lose(self, works: Sequence[object], error: Unavailable) -> list[_Outcome]:
         """Nothing of this transaction may be believed: start again from the file."""
@@ -310,6 +348,7 @@ class Writer:
             driver: sqlite3.Connection = self._connected().connection.driver_connection  # type: ignore[assignment]
             _, in_log, copied = driver.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except Exception as error:  # noqa: BLE001 - the data is safe in the log; whatever it is, commits must go on
+            self._judge(error)
             _log.warning("checkpoint failed", extra={"database": self._name, "reason": str(error)})
             self._forget_connection()
             return

@@ -152,6 +152,7 @@ async def served(
         "DOORSTEP__DATA_FOLDER": str(folder / "data"),
         "DOORSTEP__REALTIME__DRAIN__OVER_S": "0",
         "DOORSTEP__SAFETY__JOURNAL__SIZE_MIB": "1",
+        "DOORSTEP__SAFETY__JOURNAL__RESERVE_MIB": "1",
         "DOORSTEP__CITIES": "[{tenant: demo, city: shenzhen}, {tenant: other, city: shenzhen}]",
     }
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})

@@ -248,3 +248,57 @@ async def test_a_quiet_writer_checkpoints_once(bench: Bench) -> None:
         while bench.writer.counters.checkpoints == 0:
             await asyncio.get_running_loop().run_in_executor(None, threading.Event().wait, 0.01)
     assert bench.writer.counters.checkpoints == 1
+
+
+def failing_sync(code: int) -> Callable[[Connection], int]:
+    def work(connection: Connection) -> int:
+        error = sqlite3.OperationalError("disk I/O error")
+        error.sqlite_errorcode = code
+        raise error
+
+    return work
+
+
+async def test_a_sync_that_failed_fences_the_file_for_ever_and_is_told_once(bench: Bench) -> None:
+    told: list[str] = []
+    bench.writer.on_fenced = lambda: told.append("fenced")
+    await bench.writer.submit(put(1))
+    with pytest.raises(Unavailable):
+        await bench.writer.submit(failing_sync(sqlite3.SQLITE_IOERR_FSYNC))
+    for number in (2, 3):
+        with pytest.raises(Unavailable, match="fenced"):
+            await bench.writer.submit(put(number))
+    assert (told, bench.stored()) == (["fenced"], [1])
+
+
+async def test_another_error_of_the_disk_is_no_reason_to_fence(bench: Bench) -> None:
+    with pytest.raises(Unavailable):
+        await bench.writer.submit(failing_sync(sqlite3.SQLITE_IOERR_WRITE))
+    await bench.writer.submit(put(1))
+    assert not bench.writer.is_fenced
+
+
+async def test_a_full_disk_is_told_in_the_writers_thread(bench: Bench) -> None:
+    threads: list[int] = []
+    bench.writer.on_full = lambda: threads.append(threading.get_ident())
+    with pytest.raises(Unavailable):
+        await bench.writer.submit(failing_sync(sqlite3.SQLITE_FULL))
+    assert len(threads) == 1
+    assert threads[0] != threading.get_ident()
+    await bench.writer.submit(put(1))
+
+
+def test_a_log_that_was_left_is_folded_first(tmp_path: Path, settings: WriterSettings) -> None:
+    bench = Bench(tmp_path, settings)
+    other = sqlite3.connect(bench.path)
+    other.execute("PRAGMA journal_mode=WAL")
+    other.execute("INSERT INTO t VALUES (7, x'00')")
+    other.commit()
+    wal = bench.path.with_name("t.db-wal")
+    assert wal.stat().st_size > 0
+    bench.writer.connect()
+    bench.writer.fold()
+    assert wal.stat().st_size == 0
+    assert bench.stored() == [7]
+    other.close()
+    bench.executor.shutdown()
