@@ -13,7 +13,7 @@ from safety.case import Case, broken_rule
 from safety.deadlines import Deadlines
 from safety.events import AckRaiser, Effect
 from safety.incident import tell
-from safety.model import CapStatus, Incident, IncidentKind, Trigger
+from safety.model import CapStatus, Incident, IncidentKind, SubjectRecord, Trigger
 from safety.ports import SafetyChanges, SafetyState
 
 STORY_LEN: Final = 20
@@ -31,6 +31,7 @@ class Book:
         incidents: All of them, by id.
         active_of: The active incident of each subject and CAP status; there is at most one.
         triggers: The taps that are kept, by incident, oldest first.
+        ended_of: The incident of each subject and CAP status that ended last.
         keys: The tap of each key: subject and the key that the client gave.
     """
 
@@ -43,8 +44,10 @@ class Book:
     def _clear(self) -> None:
         self.incidents: dict[IncidentId, Incident] = {}
         self.active_of: dict[tuple[TenantId, UserId, CapStatus], IncidentId] = {}
+        self.ended_of: dict[tuple[TenantId, UserId, CapStatus], IncidentId] = {}
         self.triggers: dict[IncidentId, list[Trigger]] = {}
         self.keys: dict[tuple[TenantId, UserId, str], Trigger] = {}
+        self._subjects: dict[tuple[TenantId, UserId], SubjectRecord] = {}
         self._event_seqs: dict[IncidentId, int] = {}
         self._stories: dict[IncidentId, deque[str]] = {}
         self._resolved: deque[IncidentId] = deque()
@@ -61,6 +64,7 @@ class Book:
         for trigger in sorted(state.triggers, key=lambda t: (t.received_at, t.trigger_id)):
             self._put_trigger(trigger)
         self._event_seqs.update(state.event_seqs)
+        self._subjects.update({(record.tenant, record.user): record for record in state.subjects})
 
     def adopt(self, changes: SafetyChanges) -> None:
         """Put changes on top of what was loaded: decided before, not stored yet."""
@@ -70,6 +74,7 @@ class Book:
             self._put_trigger(trigger)
         for event in changes.events:
             self._event_seqs[event.incident_id] = event.seq
+        self._subjects.update(changes.subjects)
 
     def number_as(self, incident_id: IncidentId, version: int) -> Incident:
         """Give an incident an earlier version: what became of it is stored together with that one."""
@@ -87,6 +92,10 @@ class Book:
         """An incident in memory."""
         found = self.incidents.get(incident_id)
         return found if found is not None and found.tenant == tenant else None
+
+    def subject(self, tenant: TenantId, user: UserId) -> SubjectRecord:
+        """What is kept of a person from one incident to the next."""
+        return self._subjects.get((tenant, user)) or SubjectRecord(tenant, user)
 
     def active(self) -> list[Incident]:
         """All incidents that nobody has ended, oldest first. Cost: O(n log n)."""
@@ -134,6 +143,9 @@ class Book:
             self._put_trigger(trigger)
             self._changes.triggers.append(trigger)
         self._changes.facts.extend(case.facts)
+        if case.subject is not None:
+            key = (case.subject.tenant, case.subject.user)
+            self._subjects[key] = self._changes.subjects[key] = case.subject
         story = self._stories.setdefault(incident.incident_id, deque(maxlen=STORY_LEN))
         for event in case.events:
             self._event_seqs[incident.incident_id] = event.seq
@@ -144,10 +156,16 @@ class Book:
     def forget(self, now: float) -> None:
         """Let go of incidents that ended long ago; the store keeps them."""
         while self._resolved:
-            incident = self.incidents[self._resolved[0]]
+            incident = self.incidents.get(self._resolved[0])
+            if incident is None or incident.is_active:
+                self._resolved.popleft()  # opened again meanwhile
+                continue
             if incident.changed_at + self._resolved_kept_s > now:
                 return
             incident_id = self._resolved.popleft()
+            subject = (incident.tenant, incident.subject, incident.cap_status)
+            if self.ended_of.get(subject) == incident_id:
+                del self.ended_of[subject]
             for trigger in self.triggers.pop(incident_id, ()):
                 key = (incident.tenant, incident.subject, trigger.key)
                 if self.keys.get(key) is trigger:
@@ -171,6 +189,7 @@ class Book:
                 del self.active_of[subject]
             if known is None or known.is_active:
                 self._resolved.append(incident_id)
+                self.ended_of[subject] = incident_id
 
     def _put_trigger(self, trigger: Trigger) -> None:
         incident = self.incidents.get(trigger.incident_id)

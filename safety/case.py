@@ -8,9 +8,18 @@ from dataclasses import dataclass, field, replace
 
 from core.ids import UserId
 from safety.audit import AuditEntry
-from safety.events import AckRaiser, Effect, NotifyTargets, Reason, ReviseRights, SoundAlarm, UpdateTargets
+from safety.events import (
+    AckRaiser,
+    AnswerCancel,
+    Effect,
+    NotifyTargets,
+    Reason,
+    ReviseRights,
+    SoundAlarm,
+    UpdateTargets,
+)
 from safety.incident import LEVEL_LAST, Step, advance
-from safety.model import Incident, IncidentEvent, IncidentState, Target, Trigger
+from safety.model import Incident, IncidentEvent, IncidentState, SlotState, SubjectRecord, Target, Trigger
 
 
 @dataclass(slots=True)
@@ -27,6 +36,8 @@ class Case:
         answer: The reply to the tap that is being handled.
         alarms: What operators of the platform must hear of.
         facts: What the audit remembers beside the events.
+        outcome: The reply to a PIN.
+        subject: What is kept of the person from now on, None for what was kept before.
     """
 
     before: Incident | None
@@ -40,6 +51,8 @@ class Case:
     answer: AckRaiser | None = None
     alarms: list[str] = field(default_factory=list)
     facts: list[AuditEntry] = field(default_factory=list)
+    outcome: AnswerCancel | None = None
+    subject: SubjectRecord | None = None
 
     def change(self, **changes: object) -> None:
         """Replace fields of the incident."""
@@ -71,7 +84,8 @@ class Case:
         before = self.before
         if before is None or self.answer is not None:
             return False
-        return (before.delivered, before.seen) != (self.now.delivered, self.now.seen)
+        told, tells = before.seen_by_subject, self.now.seen_by_subject
+        return (told.delivered, told.seen) != (tells.delivered, tells.seen)
 
     def effects(self) -> list[Effect]:
         """What the work means for others. Rights come first: one is taken away before the news goes out."""
@@ -89,6 +103,8 @@ class Case:
                 effects.append(UpdateTargets(incident, rest, self.update))
         if self.answer is not None:
             effects.append(replace(self.answer, incident=incident))
+        if self.outcome is not None:
+            effects.append(replace(self.outcome, incident=incident))
         effects.extend(SoundAlarm(incident, what) for what in dict.fromkeys(self.alarms))
         return effects
 
@@ -107,15 +123,31 @@ class Case:
 def broken_rule(incident: Incident) -> str | None:
     """Which rule an incident breaks, None for a sound one."""
     users = [target.user for target in incident.targets]
-    is_open = incident.state is IncidentState.OPEN
-    is_acknowledged = incident.state is IncidentState.ACKNOWLEDGED
-    is_last = incident.level == LEVEL_LAST
+    state, is_last = incident.state, incident.level == LEVEL_LAST
+    is_owned = state in (IncidentState.ACKNOWLEDGED, IncidentState.RESPONDING, IncidentState.ON_SCENE)
+    nobody = incident.is_active and incident.owner is None
+    waits = state is IncidentState.CANCEL_PENDING
+    there = any(slot.state is SlotState.ON_SCENE for slot in incident.slots)
+    going = {slot.user for slot in incident.slots}
+    fences = [slot.fence for slot in incident.slots]
     rules = {
         "an active incident has a deadline, an ended one none": incident.is_active == (incident.deadline is not None),
-        "an open incident has no owner, any other has one": is_open == (incident.owner is None),
-        "an open incident repeats": not is_open or incident.repeat_at is not None,
-        "an open incident widens up to the last level": not is_open or (incident.widen_at is None) == is_last,
-        "exactly an acknowledged incident can go stale": is_acknowledged == (incident.stale_at is not None),
+        "an open incident has no owner": state is not IncidentState.OPEN or incident.owner is None,
+        "what somebody does for it, somebody owns": not is_owned or incident.owner is not None,
+        "an incident that nobody owns repeats": not nobody or incident.repeat_at is not None,
+        "it widens up to the last level": not nobody or (incident.widen_at is None) == is_last,
+        "exactly what is acknowledged can go stale": is_owned == (incident.stale_at is not None),
+        "exactly what nobody goes to must find somebody": (state is IncidentState.ACKNOWLEDGED)
+        == (incident.assign_by is not None),
+        "an owned one is looked after": not incident.is_active
+        or (incident.owner is not None) == (incident.look_at is not None),
+        "exactly what was taken back opens again": waits == (incident.reopen_at is not None),
+        "somebody is on the way": state is not IncidentState.RESPONDING or (bool(incident.coming) and not there),
+        "somebody is there": state is not IncidentState.ON_SCENE or there,
+        "nobody is on the way unnoticed": state is not IncidentState.ACKNOWLEDGED or not incident.coming,
+        "one slot a person, one person a slot": len(going) == len(fences) == len(set(fences)),
+        "a grant is not newer than the latest": all(fence <= incident.fence for fence in fences),
+        "who goes there is told": going <= set(users),
         "its level is on the ladder": 0 <= incident.level <= LEVEL_LAST,
         "nobody is a target twice": len(users) == len(set(users)),
         "neither the subject nor the other party is a target": not {incident.subject, *incident.avoid} & set(users),

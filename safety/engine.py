@@ -2,40 +2,50 @@
 
 Synchronous and deterministic. Each call works on a copy (``Case``) that is kept only when the call succeeds, so
 an error leaves the engine as it was. The pieces: ``book.py`` (what is known), ``taps.py`` (what a tap becomes),
-``ringing.py`` (who is told when, with ``escalation.py``), ``deadlines.py``; the arrows are in ``incident.py``.
+``ringing.py`` (who is told when, with ``escalation.py``), ``handling.py`` (owning and noting), ``slots.py`` (who goes
+there), ``cancelling.py`` (the subject takes it back), ``ending.py``, ``watching.py`` (timers), ``deadlines.py``; the
+arrows are in ``incident.py``, who may do what is in ``access.py``.
 """
 
 from dataclasses import replace
-from typing import Final
 
-from core.errors import Forbidden, Invalid
 from core.ids import IdSource, IncidentId, TenantId
 from core.principal import Principal
 from safety import access
 from safety.audit import fact_entry
 from safety.book import Book
+from safety.cancelling import Cancelling
 from safety.case import Case
 from safety.deadlines import Deadlines
-from safety.errors import AlreadyAcknowledged, AlreadyResolved
+from safety.ending import Ending
+from safety.errors import AlreadyResolved
 from safety.events import (
     AckRaiser,
+    ArrivedOnScene,
+    CancelAsked,
     DeliveryReceived,
     Effect,
     Event,
+    Handled,
     IncidentAcknowledged,
+    IncidentClosed,
+    IncidentJoined,
+    IncidentReopened,
     IncidentResolved,
-    Reason,
+    NoteTaken,
+    OfferDeclined,
+    ResponderAssigned,
+    ResponseOffered,
     SosRaised,
 )
-from safety.incident import DISPOSITIONS, Step
-from safety.model import Incident, Target
+from safety.handling import Handling
+from safety.model import Incident, IncidentState
 from safety.ports import SafetyChanges, SafetyState, Surroundings
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
+from safety.slots import Slots
 from safety.taps import Taps
-
-CONFIRMED_AGAIN_SHARE: Final = 0.05
-"""Share of ``ack_stale_s`` within which a further confirmation of the owner says nothing new."""
+from safety.watching import Watching
 
 
 class SafetyEngine:
@@ -47,6 +57,18 @@ class SafetyEngine:
         self._book = Book(self._deadlines, settings.resolved_kept_s)
         self._ringing = Ringing(settings, surroundings)
         self._taps = Taps(settings, ids, surroundings, self._book, self._ringing)
+        self._handling = Handling(settings)
+        self._slots = Slots(settings, surroundings, self._ringing, self._handling)
+        self._cancelling = Cancelling(settings, self._book, self._ringing)
+        self._ending = Ending(settings, self._book, self._ringing, self._handling)
+        self._watching = Watching(
+            settings,
+            surroundings,
+            ringing=self._ringing,
+            handling=self._handling,
+            slots=self._slots,
+            cancelling=self._cancelling,
+        )
 
     # -- state in and out -----------------------------------------------------------------------------
 
@@ -103,10 +125,10 @@ class SafetyEngine:
                 return self._raise(event, now)
             case DeliveryReceived():
                 return self._receive(event, now)
-            case IncidentAcknowledged():
-                return self._acknowledge(event, now)
-            case IncidentResolved():
-                return self._resolve(event, now)
+            case CancelAsked():
+                return self._book.keep(self._cancelling.take(event, now))
+            case _:
+                return self._handle(event, now)
 
     # -- timers ---------------------------------------------------------------------------------------
 
@@ -128,7 +150,7 @@ class SafetyEngine:
     def act(self, incident_id: IncidentId, now: float) -> list[Effect]:
         """Let one incident act on its timers that are due."""
         case = self._book.case(self._book.incidents[incident_id])
-        self._ringing.on_timers(case, now)
+        self._watching.on_timers(case, now)
         return self._book.keep(case)
 
     def postpone(self, incident_id: IncidentId, until: float) -> None:
@@ -161,66 +183,37 @@ class SafetyEngine:
         )
         return self._book.keep(case)
 
-    def _acknowledge(self, event: IncidentAcknowledged, now: float) -> list[Effect]:
-        who = event.who
-        incident = access.require_handler(self._book.incidents.get(event.incident_id), who)
-        if not incident.is_active:
-            raise AlreadyResolved
-        case = self._book.case(incident)
-        if incident.owner is None:
-            self._own(case, who, now)
-            case.update = Reason.ACKNOWLEDGED
-        elif incident.owner == who.user:
-            renewed_by_s = now + self._settings.ack_stale_s - (incident.stale_at or now)
-            if renewed_by_s < self._settings.ack_stale_s * CONFIRMED_AGAIN_SHARE:
-                return []  # a button held down must not write a row each time
-            case.step(Step.CONFIRMED, who.user, now, stale_at=now + self._settings.ack_stale_s)
-        else:
-            raise AlreadyAcknowledged(incident.owner)
-        return self._book.keep(case)
-
-    def _own(self, case: Case, who: Principal, now: float) -> None:
-        targets = case.now.targets
-        if all(target.user != who.user for target in targets):
-            # Ops who came later: from now on they hear what becomes of it.
-            targets = (*targets, Target(who.user, "owner", case.now.level))
-        case.step(
-            Step.ACKNOWLEDGED,
-            who.user,
-            now,
-            owner=who.user,
-            acknowledged_at=now,
-            targets=targets,
-            repeat_at=None,
-            widen_at=None,
-            stale_at=now + self._settings.ack_stale_s,
-        )
-
-    def _resolve(self, event: IncidentResolved, now: float) -> list[Effect]:
-        who = event.who
-        incident = access.require_handler(self._book.incidents.get(event.incident_id), who)
-        if event.disposition not in DISPOSITIONS:
-            raise Invalid(f"must be one of {', '.join(DISPOSITIONS)}", field="disposition")
-        if not incident.is_active:
-            if (incident.resolved_by, incident.disposition) == (who.user, event.disposition):
+    def _handle(self, event: Handled, now: float) -> list[Effect]:
+        incident = access.require_allowed(self._book.incidents.get(event.incident_id), event)
+        ends = isinstance(event, IncidentResolved | IncidentReopened | IncidentClosed | NoteTaken)
+        if not incident.is_active and (not ends or incident.state is IncidentState.CLOSED):
+            if isinstance(event, IncidentClosed):
                 return []  # the same answer again
             raise AlreadyResolved
-        if incident.owner != who.user and not access.is_ops_of(incident, who):
-            raise Forbidden("only ops of the city and the owner can end an incident", code="not_owner")
         case = self._book.case(incident)
-        if incident.owner is None:
-            self._own(case, who, now)  # whoever ends it has seen it
-        case.step(
-            Step.RESOLVED,
-            who.user,
-            now,
-            event.disposition,
-            resolved_by=who.user,
-            disposition=event.disposition,
-            resolution_note=event.note,
-            repeat_at=None,
-            widen_at=None,
-            stale_at=None,
-        )
-        case.update = Reason.RESOLVED
-        return self._book.keep(case)
+        return self._book.keep(case) if self._apply(case, event, now) else []
+
+    def _apply(self, case: Case, event: Handled, now: float) -> bool:
+        """Let the part decide whose matter it is; whether anything changed."""
+        match event:
+            case IncidentAcknowledged():
+                return self._handling.acknowledge(case, event, now)
+            case IncidentJoined():
+                return self._handling.join(case, event.who, now)
+            case NoteTaken():
+                self._handling.note(case, event, now)
+                return True
+            case ResponseOffered():
+                return self._slots.respond(case, event, now)
+            case OfferDeclined():
+                return self._slots.decline(case, event.who.user, now)
+            case ResponderAssigned():
+                return self._slots.assign(case, event, now)
+            case ArrivedOnScene():
+                return self._slots.arrive(case, event, now)
+            case IncidentResolved():
+                return self._ending.resolve(case, event, now)
+            case IncidentReopened():
+                return self._ending.reopen(case, event, now)
+            case IncidentClosed():
+                return self._ending.close(case, event, now)

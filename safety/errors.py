@@ -1,5 +1,7 @@
 """Errors of safety. An SOS itself is never refused; these answer those who handle one."""
 
+from collections.abc import Sequence
+
 from core.errors import Conflict, Unavailable
 from core.ids import UserId
 
@@ -34,3 +36,24 @@ class JournalRefused(Unavailable):
         """Keep the ``outcome``: ``full`` or ``failed``."""
         super().__init__(message)
         self.outcome = outcome
+
+
+class SlotTaken(Conflict):
+    """Enough others go there already; one may still join."""
+
+    default_code = "taken"
+
+    def __init__(self, taken_by: Sequence[UserId]) -> None:
+        """Name who goes, so that a responder knows whom to ask."""
+        super().__init__(f"taken by {', '.join(taken_by)}", facts={"taken_by": list(taken_by)})
+        self.taken_by = tuple(taken_by)
+
+
+class SecondNeeded(Conflict):
+    """Only together with another person of ops."""
+
+    default_code = "second_needed"
+
+    def __init__(self, proposed_by: UserId) -> None:
+        """Name who said it first."""
+        super().__init__(f"{proposed_by} said so already: another person of ops has to")

@@ -55,7 +55,8 @@ def find_targets(surroundings: Surroundings, settings: SafetySettings, incident:
     """Everyone to tell at the incident's level. Never raises; never contains the subject or the other party."""
     failures: list[str] = []
     level, tenant, city = incident.level, incident.tenant, incident.city
-    targets = _near(surroundings, settings, incident, now, failures)
+    is_gentle = incident.gentle_until is not None
+    targets = [] if is_gentle else _near(surroundings, settings, incident, now, failures)
     ops = guarded(failures, "ops", lambda: list(surroundings.ops(tenant, city)), lambda: None)
     targets += [Target(user, Why.OPS_CITY, level) for user in ops or ()]
     if ops is None or level >= LEVEL_LAST - 1:
@@ -71,7 +72,7 @@ def _near(
     surroundings: Surroundings, settings: SafetySettings, incident: Incident, now: float, failures: list[str]
 ) -> list[Target]:
     """The nearest responders of the level; all there are when nobody can say who is near."""
-    level, point = incident.level, _point(incident)
+    level, point = incident.level, place_of(incident)
     limits = (
         settings.responders_level_0,
         settings.responders_level_1,
@@ -98,7 +99,7 @@ def _everyone(
     surroundings: Surroundings, settings: SafetySettings, incident: Incident, now: float, failures: list[str]
 ) -> list[NearbyResponder]:
     """Responders of all cities, by distance if that can be known, else in any order."""
-    tenant, point, ask = incident.tenant, _point(incident), settings.responders_level_3
+    tenant, point, ask = incident.tenant, place_of(incident), settings.responders_level_3
     found = guarded(
         failures,
         "responders_by_distance",
@@ -115,7 +116,28 @@ def _everyone(
     )
 
 
-def _point(incident: Incident) -> LatLng | None:
+def find_responders(
+    surroundings: Surroundings, incident: Incident, limit: int, now: float, failures: list[str]
+) -> list[Target]:
+    """The nearest responders who may be told, of the city first, then of all cities. Never raises."""
+    point, level = place_of(incident), incident.level
+    found: dict[UserId, Target] = {}
+    for city in dict.fromkeys((incident.city, None)):
+        near = guarded(
+            failures,
+            "responders",
+            lambda city=city: list(surroundings.responders(incident.tenant, city, point, limit, now)),  # type: ignore[misc]
+            list[NearbyResponder],
+        )
+        for responder in near:
+            if _may_be_told(incident, responder.user):
+                found.setdefault(responder.user, _target(responder, Why.NEARBY, level))
+        if len(found) >= limit:
+            break
+    return list(found.values())[:limit]
+
+
+def place_of(incident: Incident) -> LatLng | None:
     """From where distances count: the fix, else the booked address."""
     if incident.fix is not None:
         return incident.fix.point

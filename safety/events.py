@@ -72,7 +72,115 @@ class IncidentResolved:
     note: str = ""
 
 
-Event = SosRaised | DeliveryReceived | IncidentAcknowledged | IncidentResolved
+@dataclass(frozen=True, slots=True)
+class IncidentJoined:
+    """A human wants to be told of all that becomes of it, without owning it."""
+
+    who: Principal
+    incident_id: IncidentId
+
+
+class CallTo(StrEnum):
+    """Who was called or visited."""
+
+    SUBJECT = "subject"
+    EMERGENCY_CONTACT = "emergency_contact"
+    RESPONDER = "responder"
+    POLICE = "police"
+    AMBULANCE = "ambulance"
+    OTHER = "other"
+
+
+class CallOutcome(StrEnum):
+    """What came of it."""
+
+    REACHED = "reached"
+    NO_ANSWER = "no_answer"
+    VOICEMAIL = "voicemail"
+    """A machine answered: nobody was reached."""
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class NoteTaken:
+    """A human writes something down; of a call or visit also whom and what came of it."""
+
+    who: Principal
+    incident_id: IncidentId
+    text: str
+    call_to: CallTo | None = None
+    outcome: CallOutcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseOffered:
+    """A responder says: I go. ``fence`` is that of the offer they answer, None for whatever holds now."""
+
+    who: Principal
+    incident_id: IncidentId
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfferDeclined:
+    """A responder says: I cannot."""
+
+    who: Principal
+    incident_id: IncidentId
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderAssigned:
+    """Ops send somebody."""
+
+    who: Principal
+    incident_id: IncidentId
+    responder: UserId
+
+
+@dataclass(frozen=True, slots=True)
+class ArrivedOnScene:
+    """A responder says: I am there; or ops say it of ``responder``."""
+
+    who: Principal
+    incident_id: IncidentId
+    responder: UserId | None = None
+    fence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentReopened:
+    """A human says: it is not over, or not safe."""
+
+    who: Principal
+    incident_id: IncidentId
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentClosed:
+    """A human has reviewed what was resolved: nothing is changed any more."""
+
+    who: Principal
+    incident_id: IncidentId
+    note: str = ""
+
+
+Handled = (
+    IncidentAcknowledged
+    | IncidentJoined
+    | NoteTaken
+    | ResponseOffered
+    | OfferDeclined
+    | ResponderAssigned
+    | ArrivedOnScene
+    | IncidentResolved
+    | IncidentReopened
+    | IncidentClosed
+)
+"""What those do who handle an incident."""
+
+Event = SosRaised | DeliveryReceived | CancelAsked | Handled
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +208,28 @@ class Reason(StrEnum):
     REPEATED = "repeated"
     ACK_STALE = "ack_stale"
     ACKNOWLEDGED = "acknowledged"
+    JOINED = "joined"
+    NOTED = "noted"
+    CALLED = "called"
+    OFFERED = "offered"
+    DECLINED = "declined"
+    RESPONDING = "responding"
+    ASSIGNED = "assigned"
+    NOBODY_COMES = "nobody_comes"
+    ARRIVAL_SEEN = "arrival_seen"
+    ON_SCENE = "on_scene"
+    STALLED = "stalled"
+    MOVED_ON = "moved_on"
+    OWNER_LOST = "owner_lost"
+    CANCEL_ASKED = "cancel_asked"
+    CALL_BACK_DUE = "call_back_due"
+    NOT_VERIFIED = "not_verified"
+    DURESS = "duress"
+    REOPENED = "reopened"
+    SECOND_NEEDED = "second_needed"
+    LINKED = "linked"
     RESOLVED = "resolved"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +269,14 @@ class AckRaiser:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerCancel:
+    """The answer to ``CancelAsked``. ``accepted`` says nothing of whether the subject is safe, or forced."""
+
+    incident: Incident
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
 class ReviseRights:
     """The incident's state, owner or audience changed: performed before anything else."""
 
@@ -173,4 +310,4 @@ class SendPage:
         return self.incidents[0]
 
 
-Effect = NotifyTargets | UpdateTargets | AckRaiser | ReviseRights | SoundAlarm | SendPage
+Effect = NotifyTargets | UpdateTargets | AckRaiser | AnswerCancel | ReviseRights | SoundAlarm | SendPage

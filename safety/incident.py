@@ -1,7 +1,6 @@
 """The life of an incident: one table of arrows, and the law that its history folds to its state.
 
-No arrow lets the system end an incident: only a human's ``RESOLVED`` does. ``CANCEL_PENDING``, ``RESPONDING``,
-``ON_SCENE`` and ``CLOSED`` have no arrows yet; a new one is a line in ``MOVES``.
+Only a human's ``RESOLVED`` ends an incident; no timer does, and neither does the subject.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,30 +26,99 @@ class Step(StrEnum):
 
     RAISED = "raised"
     TAPPED = "tapped"
+    LINKED = "linked"
+    """The other side of the booking raised one too."""
     WIDENED = "widened"
     REPEATED = "repeated"
     ACKNOWLEDGED = "acknowledged"
     CONFIRMED = "confirmed"
     """The owner is still on it."""
+    JOINED = "joined"
+    NOTED = "noted"
+    CALLED = "called"
     WENT_STALE = "went_stale"
+    """The owner did nothing for too long."""
+    OWNER_LOST = "owner_lost"
+    """The owner's connection is gone."""
+    OFFERED = "offered"
+    DECLINED = "declined"
+    RESPONDED = "responded"
+    """A responder goes there by their own word."""
+    ASSIGNED = "assigned"
+    """A responder was sent there by ops."""
+    NOBODY_COMES = "nobody_comes"
+    """It was acknowledged, and still nobody goes there."""
+    ARRIVAL_SEEN = "arrival_seen"
+    """A responder's position is at the place; whether they are there they say themselves."""
+    ARRIVED = "arrived"
+    STALLED = "stalled"
+    """A responder does not come nearer, or their position is not known any more; others still come."""
+    ALL_STALLED = "all_stalled"
+    LET_GO = "let_go"
+    """Whoever had it in hand turned out to be the other side of the booking."""
+    MOVED_ON = "moved_on"
+    """A responder who had stalled comes nearer again."""
+    STILL_COMING = "still_coming"
+    STILL_THERE = "still_there"
+    CANCEL_ASKED = "cancel_asked"
+    PIN_WRONG = "pin_wrong"
+    DURESS = "duress"
+    REOPENED = "reopened"
+    RESOLUTION_PROPOSED = "resolution_proposed"
     RESOLVED = "resolved"
+    CLOSED = "closed"
 
 
 _S = IncidentState
+_OPEN_LIKE: Final = (_S.OPEN, _S.ACKNOWLEDGED, _S.RESPONDING, _S.ON_SCENE, _S.CANCEL_PENDING)
+_OWNED: Final = (_S.ACKNOWLEDGED, _S.RESPONDING, _S.ON_SCENE)
+
+_STAYS: Final = (
+    Step.TAPPED, Step.LINKED, Step.WIDENED, Step.REPEATED, Step.JOINED, Step.NOTED, Step.CALLED, Step.OFFERED,
+    Step.DECLINED, Step.ARRIVAL_SEEN, Step.STALLED, Step.MOVED_ON, Step.PIN_WRONG, Step.RESOLUTION_PROPOSED,
+)  # fmt: skip
+"""What leaves an active incident where it is."""
 
 MOVES: Final[dict[tuple[IncidentState, Step], IncidentState]] = {
-    (_S.OPEN, Step.TAPPED): _S.OPEN,
-    (_S.OPEN, Step.WIDENED): _S.OPEN,
-    (_S.OPEN, Step.REPEATED): _S.OPEN,
+    **{(state, step): state for state in _OPEN_LIKE for step in _STAYS},
+    **{(state, Step.CONFIRMED): state for state in (*_OWNED, _S.CANCEL_PENDING)},
+    **{(state, Step.CANCEL_ASKED): _S.CANCEL_PENDING for state in _OPEN_LIKE},
+    **{(state, Step.DURESS): _S.OPEN for state in (*_OPEN_LIKE, _S.RESOLVED)},
+    **{(state, Step.RESOLVED): _S.RESOLVED for state in (*_OWNED, _S.CANCEL_PENDING)},
     (_S.OPEN, Step.ACKNOWLEDGED): _S.ACKNOWLEDGED,
-    (_S.ACKNOWLEDGED, Step.TAPPED): _S.ACKNOWLEDGED,
-    (_S.ACKNOWLEDGED, Step.WIDENED): _S.ACKNOWLEDGED,
-    (_S.ACKNOWLEDGED, Step.REPEATED): _S.ACKNOWLEDGED,
-    (_S.ACKNOWLEDGED, Step.CONFIRMED): _S.ACKNOWLEDGED,
+    (_S.ACKNOWLEDGED, Step.STILL_COMING): _S.RESPONDING,
+    (_S.ACKNOWLEDGED, Step.STILL_THERE): _S.ON_SCENE,
+    (_S.ACKNOWLEDGED, Step.NOBODY_COMES): _S.ACKNOWLEDGED,
+    (_S.ACKNOWLEDGED, Step.RESPONDED): _S.RESPONDING,
+    (_S.ACKNOWLEDGED, Step.ASSIGNED): _S.RESPONDING,
+    (_S.RESPONDING, Step.RESPONDED): _S.RESPONDING,
+    (_S.RESPONDING, Step.ASSIGNED): _S.RESPONDING,
+    (_S.ON_SCENE, Step.RESPONDED): _S.ON_SCENE,
+    (_S.ON_SCENE, Step.ASSIGNED): _S.ON_SCENE,
+    (_S.CANCEL_PENDING, Step.RESPONDED): _S.CANCEL_PENDING,
+    (_S.CANCEL_PENDING, Step.ASSIGNED): _S.CANCEL_PENDING,
+    (_S.RESPONDING, Step.ARRIVED): _S.ON_SCENE,
+    (_S.ON_SCENE, Step.ARRIVED): _S.ON_SCENE,
+    (_S.CANCEL_PENDING, Step.ARRIVED): _S.CANCEL_PENDING,
     (_S.ACKNOWLEDGED, Step.WENT_STALE): _S.OPEN,
-    (_S.ACKNOWLEDGED, Step.RESOLVED): _S.RESOLVED,
+    (_S.RESPONDING, Step.WENT_STALE): _S.OPEN,
+    (_S.ACKNOWLEDGED, Step.OWNER_LOST): _S.OPEN,
+    (_S.RESPONDING, Step.OWNER_LOST): _S.OPEN,
+    (_S.RESPONDING, Step.ALL_STALLED): _S.OPEN,
+    **{(state, Step.LET_GO): _S.OPEN for state in _OWNED},
+    (_S.CANCEL_PENDING, Step.ACKNOWLEDGED): _S.CANCEL_PENDING,
+    (_S.CANCEL_PENDING, Step.REOPENED): _S.OPEN,
+    (_S.RESOLVED, Step.REOPENED): _S.OPEN,
+    (_S.RESOLVED, Step.NOTED): _S.RESOLVED,
+    (_S.RESOLVED, Step.CALLED): _S.RESOLVED,
+    (_S.RESOLVED, Step.PIN_WRONG): _S.RESOLVED,
+    (_S.RESOLVED, Step.CANCEL_ASKED): _S.RESOLVED,
+    (_S.RESOLVED, Step.CLOSED): _S.CLOSED,
 }
 """Every arrow there is. An incident begins ``OPEN`` with ``Step.RAISED``."""
+
+BY_HUMANS_ONLY: Final = frozenset({Step.RESOLVED, Step.CLOSED})
+"""What the system never does, whatever its timers say."""
 
 
 class ImpossibleStep(AssertionError):
@@ -87,7 +155,7 @@ def fold(events: Iterable[IncidentEvent]) -> tuple[IncidentState, int]:
 
     Raises:
         ImpossibleStep: A number is missing, an arrow does not exist, an event claims another state than its
-            arrow leads to, or a level sank.
+            arrow leads to, a level sank, or the system ended it.
     """
     story: list[str] = []
     state: IncidentState | None = None
@@ -105,6 +173,8 @@ def fold(events: Iterable[IncidentEvent]) -> tuple[IncidentState, int]:
             state = advance(state, step, story)
         if event.state is not state or event.level < level:
             raise ImpossibleStep(f"the history says {state} at level {level} or higher", story)
+        if step in BY_HUMANS_ONLY and event.who == SYSTEM:
+            raise ImpossibleStep("the system never ends an incident", story)
         level = event.level
     if state is None:
         raise ImpossibleStep("no history", story)

@@ -169,6 +169,99 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class SubjectView:
+    """What the subject is told instead of the truth once they took it back, the same whether forced to or not.
+
+    Attributes:
+        level: The level they hear of.
+        delivered: Devices that they hear of; None for as many as there are.
+        seen: Whether they hear that somebody has it in hand; None for the truth.
+    """
+
+    level: int
+    delivered: int | None = None
+    seen: bool | None = None
+
+
+class SlotState(StrEnum):
+    """How far a responder is who said that they go, or was sent."""
+
+    COMING = "coming"
+    STALLED = "stalled"
+    """Not nearer for too long, or without a position: the slot is free for another."""
+    ON_SCENE = "on_scene"
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One responder who goes there.
+
+    Attributes:
+        fence: Number of the grant; greater than that of every grant before. What is said under an older one is void.
+        since: When it was granted.
+        by: Who granted it: the responder, or ops.
+        nearest_m: Least distance to the subject since the grant, None while not known.
+        nearer_at: When they last came clearly nearer (or were granted).
+        seen_at: When their newest position was measured (or the grant, while there is none).
+        suggested: Whether their position at the place was told already.
+    """
+
+    user: UserId
+    fence: int
+    since: float
+    by: UserId
+    state: SlotState = SlotState.COMING
+    nearest_m: float | None = None
+    nearer_at: float = 0.0
+    seen_at: float = 0.0
+    suggested: bool = False
+
+
+class OfferState(StrEnum):
+    """What became of asking one responder."""
+
+    PENDING = "pending"
+    EXPIRED = "expired"
+    DECLINED = "declined"
+
+
+@dataclass(frozen=True, slots=True)
+class ResponderOffer:
+    """One responder who was asked to go there."""
+
+    user: UserId
+    fence: int
+    until: float
+    state: OfferState = OfferState.PENDING
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """How somebody says that it ended who may not, or not alone, say so."""
+
+    who: UserId
+    is_ops: bool
+    disposition: str
+    note: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectRecord:
+    """What is kept of a person from one incident to the next.
+
+    Attributes:
+        wrong_pins: When wrong PINs were given lately, oldest first.
+        false_accidents: Incidents in a row that ended as ``false_accident``.
+    """
+
+    tenant: TenantId
+    user: UserId
+    wrong_pins: tuple[float, ...] = ()
+    false_accidents: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """One case. Frozen: each change makes a new value with ``version`` one higher."""
 
@@ -214,6 +307,37 @@ class Incident:
     """Until then the subject may still abort: hops that cost money or cannot be taken back wait. None: no waiting."""
     cancel_asked_at: float | None = None
     """When the subject last took it back, or was forced to; None once they tapped again."""
+    reopen_at: float | None = None
+    """When a cancel that nobody has verified no longer counts."""
+    call_back_by: float | None = None
+    """When the subject must have been called after a cancel; moves on while nobody does."""
+    called_at: float | None = None
+    """When somebody last tried to call or visit the subject, by their own account."""
+    reached_at: float | None = None
+    """When somebody last spoke with the subject, by their own account."""
+    shown: SubjectView | None = None
+    """What the subject is told since they took it back."""
+    tell_at: float | None = None
+    """When what the subject's PIN led to is told to others: never before they have their answer."""
+    proposal: Proposal | None = None
+    resolved_at: float | None = None
+    closed_by: UserId | None = None
+    gentle_until: float | None = None
+    """Until then only ops of the city are told; None for everyone of the level."""
+    assign_by: float | None = None
+    """When somebody must be on the way; moves on while nobody is."""
+    look_at: float | None = None
+    """When owner and responders are looked after next."""
+    owner_lost_at: float | None = None
+    """Since when the owner's connection is gone."""
+    owner_here: bool = False
+    """Whether the owner has been connected since they took it."""
+    fence: int = 0
+    """Number of the latest grant or offer."""
+    slots: tuple[Slot, ...] = ()
+    offers: tuple[ResponderOffer, ...] = ()
+    linked: tuple[IncidentId, ...] = ()
+    """Incidents of the other side of the booking."""
 
     @property
     def is_active(self) -> bool:
@@ -233,7 +357,42 @@ class Incident:
     @property
     def deadline(self) -> float | None:
         """When the incident acts by itself next; never None while it is active."""
-        return min((at for at in (self.repeat_at, self.widen_at, self.stale_at) if at is not None), default=None)
+        timers = (
+            self.repeat_at,
+            self.widen_at,
+            self.stale_at,
+            self.reopen_at,
+            self.call_back_by,
+            self.tell_at,
+            self.assign_by,
+            self.look_at,
+            self.offers_until,
+        )
+        return min((at for at in timers if at is not None), default=None)
+
+    @property
+    def offers_until(self) -> float | None:
+        """When the first pending offer expires."""
+        return min((offer.until for offer in self.offers if offer.state is OfferState.PENDING), default=None)
+
+    @property
+    def coming(self) -> tuple[Slot, ...]:
+        """Who is on the way or there; not who stalled."""
+        return tuple(slot for slot in self.slots if slot.state is not SlotState.STALLED)
+
+    def slot_of(self, user: UserId) -> Slot | None:
+        """Somebody's slot."""
+        return next((slot for slot in self.slots if slot.user == user), None)
+
+    @property
+    def seen_by_subject(self) -> SubjectView:
+        """What the subject is told of how far it has come."""
+        shown = self.shown or SubjectView(self.level)
+        return SubjectView(
+            shown.level,
+            self.delivered if shown.delivered is None else shown.delivered,
+            self.seen if shown.seen is None else shown.seen,
+        )
 
 
 @dataclass(frozen=True, slots=True)

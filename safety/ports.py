@@ -9,7 +9,7 @@ from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
 from safety.audit import AuditEntry, Head, incident_entry, page_entry
 from safety.model import BookedPlace as BookedPlace
-from safety.model import Incident, IncidentEvent, IncidentFix, Trigger
+from safety.model import Incident, IncidentEvent, IncidentFix, SubjectRecord, Trigger
 from safety.pages import Page, Phonebook, Presence
 from safety.profiles import Contact
 
@@ -26,6 +26,7 @@ class SafetyChanges:
 
     Attributes:
         pages: By incident and recipient.
+        subjects: What is kept of people; each comes with the change of an incident of theirs.
         facts: What the audit is to remember beside the events, which it remembers by itself.
     """
 
@@ -34,10 +35,11 @@ class SafetyChanges:
     events: list[IncidentEvent] = field(default_factory=list)
     pages: dict[tuple[IncidentId, str], Page] = field(default_factory=dict)
     facts: list[AuditEntry] = field(default_factory=list)
+    subjects: dict[tuple[TenantId, UserId], SubjectRecord] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.incidents or self.triggers or self.events or self.pages or self.facts)
+        return bool(self.incidents or self.triggers or self.events or self.pages or self.facts or self.subjects)
 
     def audit(self) -> list[AuditEntry]:
         """What the audit remembers of it: events, results of deliveries, facts."""
@@ -53,6 +55,7 @@ class SafetyState:
     triggers: Sequence[Trigger]
     event_seqs: dict[IncidentId, int]
     pages: Sequence[Page] = ()
+    subjects: Sequence[SubjectRecord] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +196,10 @@ class Surroundings(Protocol):
         self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
     ) -> Sequence[NearbyResponder]:
         """Responders on duty, nearest first, then those without a known position; of all cities if none is given."""
+        ...
+
+    def is_connected(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether a device of theirs is connected to the hub."""
         ...
 
     def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:

@@ -3,17 +3,50 @@
 Works on a case. Whom a level reaches, and after how long the next one follows, is in ``escalation.py``.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, Final
 
 from core.ids import UserId
 from safety.case import Case
-from safety.escalation import find_targets, level_gap_s, merge_targets
+from safety.escalation import Why, find_targets, level_gap_s, merge_targets
 from safety.events import Reason
 from safety.incident import LEVEL_LAST, SYSTEM, Step
-from safety.model import IncidentState
+from safety.model import Incident, IncidentState, OfferState, ResponderOffer, SlotState
 from safety.ports import Surroundings
 from safety.settings import SafetySettings
 from safety.whereabouts import find_booking
+
+NO_HANDS: Final[dict[str, Any]] = {
+    "owner": None,
+    "acknowledged_at": None,
+    "stale_at": None,
+    "assign_by": None,
+    "look_at": None,
+    "owner_here": False,
+    "owner_lost_at": None,
+    "reopen_at": None,
+    "call_back_by": None,
+    "proposal": None,
+    "offers": (),
+}
+"""What an incident has no more when nobody has it in hand."""
+NO_TIMERS: Final[dict[str, Any]] = {
+    "repeat_at": None,
+    "widen_at": None,
+    "stale_at": None,
+    "assign_by": None,
+    "look_at": None,
+    "reopen_at": None,
+    "call_back_by": None,
+    "tell_at": None,
+    "gentle_until": None,
+    "proposal": None,
+    "offers": (),
+}
+"""What an incident that has ended does no more."""
+_RESPONDERS: Final = frozenset({Why.NEAREST, Why.NEARBY, Why.EVERYONE})
+_OPS: Final = frozenset({Why.OPS_CITY, Why.OPS_ALL, "owner"})
 
 
 class Ringing:
@@ -46,6 +79,82 @@ class Ringing:
             why = reason if target.user in before or newcomers is None else newcomers
             case.ring.setdefault(why, []).append(target.user)
         case.change(targets=tuple(replace(target, told_at=now) for target in case.now.targets))
+        self._ask_nearest(case, now)
+
+    def ring(self, case: Case, now: float, users: Sequence[UserId], reason: Reason) -> None:
+        """Tell these targets the whole case."""
+        wanted = set(users)
+        if not wanted:
+            return
+        case.ring.setdefault(reason, []).extend(user for user in users if user not in case.ring.get(reason, ()))
+        case.change(
+            targets=tuple(replace(t, told_at=now) if t.user in wanted else t for t in case.now.targets)
+        )  # fmt: skip
+
+    def start_again(
+        self, case: Case, step: Step, who: str, now: float, reason: Reason, detail: str = "", *, louder: bool = True
+    ) -> None:
+        """Nobody has it in hand any more: everyone is rung, one level higher unless a human only opened it again."""
+        gap_s = level_gap_s(self._settings, case.now.level)
+        case.step(
+            step,
+            who,
+            now,
+            detail,
+            **NO_HANDS,
+            resolved_by=None,
+            resolved_at=None,
+            disposition="",
+            repeat_at=now + self._settings.repeat_s,
+            widen_at=None if gap_s is None else now + gap_s,
+        )
+        if louder and case.now.level < LEVEL_LAST:
+            self.widen(case, who, now, now)
+        self.ring_all(case, now, reason)
+
+    def _ask_nearest(self, case: Case, now: float) -> None:
+        """Those who were rung just now and are nearest are asked to go, unless somebody goes already."""
+        incident, settings = case.now, self._settings
+        if incident.coming or (incident.cancel_asked_at is not None and incident.reopen_at is not None):
+            return
+        kept = [offer for offer in incident.offers if offer.state is not OfferState.EXPIRED]
+        asked = {offer.user for offer in kept} | {slot.user for slot in incident.slots}
+        pending = sum(1 for offer in kept if offer.state is OfferState.PENDING)
+        able = [t for t in incident.targets if t.why in _RESPONDERS and t.user not in asked]
+        able.sort(key=lambda t: (t.distance_m is None, t.distance_m or 0.0))
+        fence = incident.fence
+        for target in able[: max(0, settings.offers_parallel - pending)]:
+            fence += 1
+            kept.append(ResponderOffer(target.user, fence, now + settings.offer_ttl_s))
+        case.change(offers=tuple(kept), fence=fence)
+
+    def start_level(self, case: Case, now: float) -> None:
+        """Count the time to the next level and to the repeat from now."""
+        gap_s = level_gap_s(self._settings, case.now.level)
+        if case.now.owner is None:
+            case.change(
+                repeat_at=now + self._settings.repeat_s, widen_at=None if gap_s is None else now + gap_s
+            )  # fmt: skip
+
+    def let_go(self, case: Case, now: float) -> None:
+        """Whoever turned out to be the other party is no target any more, goes nowhere and owns nothing."""
+        avoid = case.now.avoid
+        case.change(
+            targets=merge_targets(case.now, ()),
+            slots=tuple(slot for slot in case.now.slots if slot.user not in avoid),
+            offers=tuple(offer for offer in case.now.offers if offer.user not in avoid),
+        )
+        incident = case.now
+        is_there = any(slot.state is SlotState.ON_SCENE for slot in incident.slots)
+        nobody_goes = (incident.state is IncidentState.RESPONDING and not incident.coming) or (
+            incident.state is IncidentState.ON_SCENE and not is_there
+        )
+        if incident.is_active and (nobody_goes or incident.owner in avoid):
+            if incident.state is IncidentState.CANCEL_PENDING:
+                case.change(owner=None, look_at=None)
+            else:
+                case.step(Step.LET_GO, SYSTEM, now, **NO_HANDS)
+            self.start_level(case, now)
 
     def ring_soon(self, case: Case, now: float) -> None:
         """Tell everyone of another tap: now, or once the quiet time since they were last told is over."""
@@ -61,32 +170,21 @@ class Ringing:
         """One level up; the next one is due from when this one was, so that lateness does not add up."""
         level = case.now.level + 1
         gap_s = level_gap_s(self._settings, level)
-        is_open = case.now.state is IncidentState.OPEN
-        widen_at = due_at + gap_s if is_open and gap_s is not None else None
-        case.step(Step.WIDENED, who, now, detail, level=level, widen_at=widen_at)
+        widen_at = due_at + gap_s if case.now.owner is None and gap_s is not None else None
+        case.step(Step.WIDENED, who, now, detail, level=level, widen_at=widen_at, gentle_until=None)
 
     def _look_up(self, case: Case, now: float) -> None:
         # A booking may have begun since the tap; its other side must not be told now.
         booked = find_booking(self._surroundings, case.now, case.alarms)
         case.change(avoid=with_user(case.now.avoid, booked.other_party if booked else None))
+        self.let_go(case, now)
         found = find_targets(self._surroundings, self._settings, case.now, now)
         case.alarms.extend(failure for failure in found.failures if failure not in case.alarms)
         case.change(targets=merge_targets(case.now, found.targets))
 
     # -- timers ---------------------------------------------------------------------------------------
 
-    def on_timers(self, case: Case, now: float) -> None:
-        """Let an incident act on its timers that are due."""
-        if case.now.stale_at is not None and case.now.stale_at <= now:
-            self._go_stale(case, now)
-        elif case.now.state is IncidentState.OPEN:
-            self._escalate(case, now)
-        elif case.now.repeat_at is not None and case.now.repeat_at <= now:
-            # Acknowledged, and the subject tapped again within the quiet time: told now.
-            case.step(Step.REPEATED, SYSTEM, now, repeat_at=None)
-            self.ring_all(case, now, Reason.TAPPED_AGAIN)
-
-    def _escalate(self, case: Case, now: float) -> None:
+    def escalate(self, case: Case, now: float) -> None:
         """Nobody has acknowledged: the next level, the next repeat, or both."""
         level_before = case.now.level
         # After a long stop several levels may be due: each is written down, everyone is told once.
@@ -113,22 +211,10 @@ class Ringing:
             case.change(targets=tuple(replace(t, told_at=told_at.get(t.user, now)) for t in case.now.targets))
             case.update = Reason.WIDENED
 
-    def _go_stale(self, case: Case, now: float) -> None:
-        """The owner did nothing for too long: open again, one level higher, everyone is told."""
-        gone = case.now.owner
-        case.step(
-            Step.WENT_STALE,
-            SYSTEM,
-            now,
-            f"owner {gone}",
-            owner=None,
-            acknowledged_at=None,
-            stale_at=None,
-            repeat_at=now + self._settings.repeat_s,
-        )
-        if case.now.level < LEVEL_LAST:
-            self.widen(case, SYSTEM, now, now)
-        self.ring_all(case, now, Reason.ACK_STALE)
+
+def ops_of(incident: Incident) -> list[UserId]:
+    """Targets who sit at a console, and the owner."""
+    return [target.user for target in incident.targets if target.why in _OPS]
 
 
 def with_user(avoid: tuple[UserId, ...], user: UserId | None) -> tuple[UserId, ...]:

@@ -103,6 +103,48 @@ class SafetySettings(Ranged):
     ack_stale_s: Annotated[float, Range(10, 3_600)] = 180.0
     """Seconds after which an acknowledgement without any action of its owner no longer counts."""
 
+    gentle_s: Annotated[float, Range(0, 3_600)] = 300.0
+    """Seconds in which only ops of the city are told of somebody's silence; then it is rung like a tap."""
+
+    look_s: Annotated[float, Range(1, 60)] = 15.0
+    """Seconds between looks at an acknowledged incident's owner and at those on their way."""
+
+    assign_within_s: Annotated[float, Range(10, 600)] = 60.0
+    """Seconds from the acknowledgement until somebody must be on the way; then the next level is told."""
+
+    owner_offline_s: Annotated[float, Range(10, 600)] = 60.0
+    """Seconds without a connection after which an owner who had one no longer counts."""
+
+    responder_slots: Annotated[int, Range(1, 20)] = 2
+    """Responders who go to one incident by their own word; ops may send more."""
+
+    offer_ttl_s: Annotated[float, Range(5, 300)] = 20.0
+    """Seconds that a responder has for an answer until the next nearest are asked as well."""
+
+    offers_parallel: Annotated[int, Range(1, 20)] = 5
+    """Responders who are asked at once."""
+
+    stall_fix_s: Annotated[float, Range(20, 600)] = 60.0
+    """Seconds without a newer position after which a responder on the way counts as stalled."""
+
+    stall_nearer_s: Annotated[float, Range(30, 3_600)] = 180.0
+    """Seconds without coming nearer after which a responder on the way counts as stalled."""
+
+    arrival_m: Annotated[float, Range(10, 2_000)] = 100.0
+    """Metres from the subject within which a responder is asked whether they have arrived."""
+
+    cancel_verify_s: Annotated[float, Range(30, 3_600)] = 300.0
+    """Seconds until a cancel that ops have not verified no longer counts."""
+
+    call_back_s: Annotated[float, Range(10, 600)] = 60.0
+    """Seconds after a cancel within which somebody has to call the subject."""
+
+    reopen_s: Annotated[float, Range(0, 86_400)] = 1_800.0
+    """Seconds after its end in which a tap or ops open the same incident again."""
+
+    close_by_other: bool = True
+    """Whether an incident is closed by another person than the one who resolved it (duress always is)."""
+
     responders_level_0: Annotated[int, Range(1, 100)] = 5
     """Nearest responders told at once."""
 

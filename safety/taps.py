@@ -9,10 +9,19 @@ from typing import Final
 from core.ids import INCIDENT_PREFIX, TRIGGER_PREFIX, IdSource, IncidentId
 from safety.book import Book
 from safety.case import Case
-from safety.escalation import level_gap_s, merge_targets
+from safety.escalation import level_gap_s
 from safety.events import AckRaiser, Reason, SosRaised
 from safety.incident import LEVEL_LAST, Step
-from safety.model import KEY_MADE_PREFIX, Incident, IncidentKind, IncidentState, Trigger, TriggerSource
+from safety.model import (
+    KEY_MADE_PREFIX,
+    CapStatus,
+    Incident,
+    IncidentKind,
+    IncidentState,
+    SubjectView,
+    Trigger,
+    TriggerSource,
+)
 from safety.ports import Surroundings
 from safety.ringing import Ringing, with_user
 from safety.settings import SafetySettings
@@ -22,6 +31,11 @@ _OWN_HANDS: Final = frozenset({TriggerSource.HUB, TriggerSource.HTTP, TriggerSou
 """Doors by which a subject taps who can take it back."""
 CLOCK_OFF_S: Final = 60.0
 """A phone's clock that is further off than this when a tap is sent is told to whoever reads the history."""
+
+
+def _is_silence(tap: SosRaised) -> bool:
+    """Whether nobody called for help: somebody who should have answered did not."""
+    return tap.kind is IncidentKind.UNCONFIRMED and tap.source is TriggerSource.SYSTEM
 
 
 def gravest(kinds: Iterable[IncidentKind]) -> IncidentKind:
@@ -72,7 +86,7 @@ class Taps:
             return case
         newest, earlier = taps[-1], taps[:-1]
         around = look_around(self._surroundings, who, newest.report, now)
-        active = self._book.active_of.get((who.tenant, who.user, event.cap_status))
+        active = self._same_emergency(event, now)
         if active is None:
             case = self._open(newest, around, now, earlier)
         else:
@@ -83,6 +97,18 @@ class Taps:
         case.triggers[:0] = [self._trigger(case, tap) for tap in earlier[:room]]
         case.answer = self._answer(case, event, event.received_at)
         return case
+
+    def _same_emergency(self, event: SosRaised, now: float) -> IncidentId | None:
+        """The incident that a tap belongs to: the active one, or one that ended a short while ago."""
+        place = (event.who.tenant, event.who.user, event.cap_status)
+        active = self._book.active_of.get(place)
+        if active is not None or event.cap_status is not CapStatus.ACTUAL:
+            return active
+        ended = self._book.incidents.get(self._book.ended_of.get(place, IncidentId("")))
+        if ended is None or ended.state is not IncidentState.RESOLVED:
+            return None
+        ended_at = ended.resolved_at or ended.changed_at
+        return ended.incident_id if now <= ended_at + self._settings.reopen_s else None
 
     def _new_taps(self, event: SosRaised) -> list[SosRaised]:
         """The taps of an event that are not repeats, each key once, oldest first."""
@@ -111,6 +137,11 @@ class Taps:
         who, report, settings = event.who, event.report, self._settings
         incident_id = IncidentId(self._ids.new(INCIDENT_PREFIX))
         gap_s = level_gap_s(settings, 0)
+        taps = (event, *earlier)
+        gentle_until = now + settings.gentle_s if all(_is_silence(tap) for tap in taps) else None
+        widen_at = gentle_until
+        if widen_at is None and gap_s is not None:
+            widen_at = now + gap_s
         incident = Incident(
             tenant=who.tenant,
             city=around.city,
@@ -131,10 +162,11 @@ class Taps:
             note=report.note,
             targets=(),
             repeat_at=now + settings.repeat_s,
-            widen_at=None if gap_s is None else now + gap_s,
+            widen_at=widen_at,
+            gentle_until=gentle_until,
             avoid=(around.other_party,) if around.other_party else (),
             booked=around.booked,
-            kind=gravest(tap.kind for tap in (event, *earlier)),
+            kind=gravest(tap.kind for tap in taps),
             cap_status=event.cap_status,
             cause=event.cause,
             provisional_until=self._provisional_until(event),
@@ -165,7 +197,20 @@ class Taps:
             avoid=with_user(old.avoid, around.other_party),
             changed_at=now,
         )
-        case.change(targets=merge_targets(case.now, ()))
+        self._ringing.let_go(case, now)
+        if old.state in (IncidentState.CANCEL_PENDING, IncidentState.RESOLVED):
+            self._open_again(case, event, now)
+            return
+        if old.gentle_until is not None and case.now.kind is not old.kind:
+            case.change(gentle_until=None)
+            case.step(Step.TAPPED, event.raised_by or who.user, now, _how(event))
+            case.triggers.append(self._trigger(case, event))
+            self._ringing.start_level(case, now)
+            self._ringing.ring_all(case, now, Reason.RAISED)
+            return
+        if old.shown is not None:
+            # What they would hear if nobody had forced them.
+            case.change(shown=SubjectView(min(LEVEL_LAST, old.shown.level + 1)))
         if len(self._book.triggers[old.incident_id]) >= settings.triggers_kept_max:
             self._ringing.ring_soon(case, now)  # counted only: a stuck button must not fill the disk
             return
@@ -178,6 +223,16 @@ class Taps:
             self._ringing.ring_all(case, now, Reason.TAPPED_AGAIN)
         else:
             self._ringing.ring_soon(case, now)
+
+    def _open_again(self, case: Case, event: SosRaised, now: float) -> None:
+        """A tap after they took it back, or a short while after it ended: it is not over."""
+        who, old_state = event.raised_by or event.who.user, case.now.state
+        case.change(shown=None, cancel_asked_at=None, tell_at=None)
+        is_louder = old_state is IncidentState.CANCEL_PENDING
+        self._ringing.start_again(case, Step.REOPENED, who, now, Reason.TAPPED_AGAIN, louder=is_louder)
+        if len(self._book.triggers[case.now.incident_id]) < self._settings.triggers_kept_max:
+            case.step(Step.TAPPED, who, now, _how(event))
+            case.triggers.append(self._trigger(case, event))
 
     def _learn_from_repeat(self, case: Case, event: SosRaised, now: float) -> None:
         """The same tap again may say what its first copy did not; it is still one tap."""

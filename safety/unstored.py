@@ -64,6 +64,9 @@ def parts_of(batch: Batch) -> dict[IncidentId, Batch]:
         part(page.incident_id).changes.pages[called] = page
     for fact in batch.changes.facts:
         part(IncidentId(fact.subject)).changes.facts.append(fact)
+    for person, record in batch.changes.subjects.items():
+        its = next(i for i in batch.changes.incidents.values() if (i.tenant, i.subject) == person)
+        part(its.incident_id).changes.subjects[person] = record
     for key, draft in batch.drafts:
         mine = part(key[2])
         mine.drafts = [*mine.drafts, (key, draft)]
@@ -79,6 +82,7 @@ def join(earlier: Batch, later: Batch) -> None:
     lines = {(event.incident_id, event.seq) for event in changes.events}
     changes.events.extend(event for event in added.events if (event.incident_id, event.seq) not in lines)
     changes.pages.update(added.pages)
+    changes.subjects.update(added.subjects)
     changes.facts.extend(fact for fact in added.facts if fact not in changes.facts)
     newer = {key for key, _ in later.drafts}
     earlier.drafts = [kept for kept in earlier.drafts if kept[0] not in newer] + list(later.drafts)

@@ -1,6 +1,6 @@
 """What is known around a subject at the moment of an SOS, from memory: ``safety.ports.Surroundings``."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from api.cities import Cities, ShardParts
 from api.ports import Presence, Staff
@@ -20,8 +20,17 @@ from server.last_seen import LastSeen
 class CitySurroundings:
     """Looks into the cities' indexes, their orders and the directory of staff."""
 
-    def __init__(self, cities: Cities, presence: Presence, staff: Staff, last_seen: LastSeen, clock: Clock) -> None:
-        """Keep where to look."""
+    def __init__(
+        self,
+        cities: Cities,
+        presence: Presence,
+        staff: Staff,
+        last_seen: LastSeen,
+        clock: Clock,
+        online: Callable[[TenantId, UserId], bool],
+    ) -> None:
+        """Keep where to look; ``online`` is the hub's."""
+        self._online = online
         self._cities = cities
         self._presence = presence
         self._staff = staff
@@ -77,6 +86,10 @@ class CitySurroundings:
         placed.sort(key=lambda responder: (responder.distance_m or 0.0, responder.user))
         unplaced.sort(key=lambda responder: responder.user)
         return (placed + unplaced)[:limit]
+
+    def is_connected(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether a device of theirs is connected to the hub."""
+        return self._online(tenant, user)
 
     def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:
         """Ops users of the city seen in the last 24 h; the whole tenant's when the city is None or has none."""

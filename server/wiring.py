@@ -365,7 +365,9 @@ def _make_safety(given: _Given, ground: _Ground, hub: RealtimeService, cities: C
         settings=given.settings.safety,
         ids=given.ids,
         store=given.stores.safety,
-        surroundings=CitySurroundings(cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock),
+        surroundings=CitySurroundings(
+            cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online
+        ),
         outbound=SafetyOutbound(given.frame),
         delivery=hub,
         link=_RaiserLink(hub),

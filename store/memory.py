@@ -32,7 +32,7 @@ from realtime.ports import StreamHead
 from safety.audit import AuditPen, AuditRow, Head
 from safety.care_model import Watch, WatchId
 from safety.care_ports import CareChanges, CareState
-from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from safety.profiles import Profile
@@ -461,6 +461,7 @@ class MemorySafetyStore:
         self._triggers: dict[str, Trigger] = {}
         self._events: dict[tuple[TenantId, IncidentId], dict[int, IncidentEvent]] = {}
         self._pages: dict[tuple[TenantId, IncidentId, str], Page] = {}
+        self._subjects: dict[tuple[TenantId, UserId], SubjectRecord] = {}
 
     async def load(self, *, settled_since: float) -> SafetyState:
         """See the port."""
@@ -477,6 +478,7 @@ class MemorySafetyStore:
             triggers=[trigger for trigger in self._triggers.values() if trigger.incident_id in ids],
             event_seqs={i: max(events) for (_, i), events in sorted(self._events.items()) if i in ids},
             pages=[page for (_, i, _), page in sorted(self._pages.items()) if i in ids],
+            subjects=[record for _, record in sorted(self._subjects.items())],
         )
 
     async def commit(self, changes: SafetyChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
@@ -496,6 +498,7 @@ class MemorySafetyStore:
             for entry in changes.audit():
                 chain = self.audit.setdefault(entry.tenant, [])
                 chain.append(self._pen.write(entry, _head(chain))[0])
+        self._subjects.update(changes.subjects)
         rows = self._outbox.append(drafts, now)
         self.faults.commits += 1
         if stored_anyway:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
 from core.ids import CityId, IncidentId, TenantId
 from core.outbox import OutboxDraft, OutboxRow
 from safety.audit import Head
-from safety.model import Incident, IncidentEvent, IncidentState, Trigger
+from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from store import schema
@@ -25,6 +25,11 @@ _PAGE: Final = Blob(Page)
 
 _i, _t, _e, _p = schema.incidents.c, schema.triggers.c, schema.incident_events.c, schema.pages.c
 
+_SUBJECT: Final = Blob(SubjectRecord)
+_PUT_SUBJECT: Final = upsert(schema.sos_subjects)
+_LOAD_SUBJECTS: Final = Statement(
+    select(schema.sos_subjects.c.body).order_by(schema.sos_subjects.c.tenant, schema.sos_subjects.c.subject)
+)
 _PUT_INCIDENT: Final = VersionedRows(schema.incidents, schema.INCIDENT_CHANGING, "incident")
 _ADD_TRIGGER: Final = insert_row(schema.triggers)
 _ADD_EVENT: Final = insert_row(schema.incident_events)
@@ -127,6 +132,7 @@ def _load(connection: Connection, since: float) -> SafetyState:
         triggers=[_TRIGGER.unpack(row[0]) for row in _LOAD_TRIGGERS.all(connection, since)],
         event_seqs={row[0]: row[1] for row in sorted(_LOAD_EVENT_SEQS.all(connection, since)) if row[1]},
         pages=[_PAGE.unpack(row[2]) for row in sorted(_LOAD_PAGES.all(connection, since))],
+        subjects=[_SUBJECT.unpack(row[0]) for row in _LOAD_SUBJECTS.all(connection)],
     )
 
 
@@ -152,6 +158,8 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
         _ADD_TRIGGER.change(
             connection, changed.tenant, trigger.trigger_id, incident_id, trigger.received_at, _TRIGGER.pack(trigger)
         )
+    for record in changes.subjects.values():
+        _PUT_SUBJECT.change(connection, record.tenant, record.user, _SUBJECT.pack(record))
     _ADD_EVENT.change_many(connection, [(e.tenant, e.incident_id, e.seq, e.at, _EVENT.pack(e)) for e in changes.events])
     _PUT_PAGE.change_many(
         connection, [(p.tenant, p.incident_id, p.recipient, _PAGE.pack(p)) for p in changes.pages.values()]

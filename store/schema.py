@@ -293,6 +293,15 @@ pages: Final = Table(
     sqlite_with_rowid=False,
 )
 
+sos_subjects: Final = Table(
+    "sos_subjects",
+    SAFETY,
+    _key("tenant"),
+    _key("subject"),
+    _body(),
+    sqlite_with_rowid=False,
+)
+
 profiles: Final = Table(
     "profiles",
     SAFETY,

@@ -26,7 +26,17 @@ from dispatch.model import (
 )
 from dispatch.ports import DispatchChanges
 from geo.point import LatLng
-from safety.model import FixSource, Incident, IncidentEvent, IncidentFix, IncidentState, SosReport, Target, Trigger
+from safety.model import (
+    FixSource,
+    Incident,
+    IncidentEvent,
+    IncidentFix,
+    IncidentState,
+    SosReport,
+    SubjectRecord,
+    Target,
+    Trigger,
+)
 from safety.pages import Channel, Hop, HopState, Page, PageOutcome, RecipientKind
 from safety.ports import SafetyChanges
 
@@ -263,6 +273,8 @@ def safety_changes(*values: object) -> SafetyChanges:
                 changes.incidents[value.incident_id] = value
             case Trigger():
                 changes.triggers.append(value)
+            case SubjectRecord():
+                changes.subjects[value.tenant, value.user] = value
             case IncidentEvent():
                 changes.events.append(value)
             case Page():

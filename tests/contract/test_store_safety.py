@@ -6,7 +6,7 @@ import pytest
 from core.errors import Unavailable
 from core.ids import CityId, IncidentId, UserId
 from core.outbox import Stream
-from safety.model import IncidentState
+from safety.model import IncidentState, SubjectRecord
 from tests.contract.conftest import Node
 from tests.contract.store_values import (
     CITY,
@@ -56,6 +56,18 @@ async def test_pages_are_kept_by_recipient_and_loaded_with_their_incident(node: 
     await store.commit(safety_changes(closed), [], NOW)
     assert list((await store.load(settled_since=NOW)).pages) == []
     assert len(await store.pages(TENANT, page.incident_id)) == 2
+
+
+async def test_what_is_kept_of_a_person_outlives_their_incidents(node: Node) -> None:
+    store, incident = node.stores.safety, make_incident()
+    record = SubjectRecord(TENANT, incident.subject, wrong_pins=(NOW,))
+    await store.commit(safety_changes(incident, record), [], NOW)
+    later = replace(record, wrong_pins=(NOW, NOW + 1), false_accidents=1)
+    closed = replace(incident, version=2, state=IncidentState.CLOSED)
+    await store.commit(safety_changes(closed, later), [], NOW)
+    for _ in range(2):
+        assert list((await node.stores.safety.load(settled_since=NOW)).subjects) == [later]
+        await node.reopen()
 
 
 async def test_closed_incidents_are_not_loaded_but_can_be_read(node: Node) -> None:

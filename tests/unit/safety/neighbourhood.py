@@ -40,6 +40,7 @@ class Neighbourhood:
     live: dict[UserId, tuple[CityId, IncidentFix]] = field(default_factory=dict)
     bookings: dict[UserId, BookedPlace] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    away: set[UserId] = field(default_factory=set)
 
     def _fail(self, what: str) -> None:
         if what in self.broken:
@@ -69,6 +70,10 @@ class Neighbourhood:
                 found.append(NearbyResponder(user, distance_m(at, point) if at and point else None))
         found.sort(key=lambda r: (r.distance_m is None, r.distance_m or 0.0, r.user))
         return found[:limit]
+
+    def is_connected(self, tenant: TenantId, user: UserId) -> bool:
+        self._fail("connected")
+        return user not in self.away
 
     def ops(self, tenant: TenantId, city: CityId | None) -> Sequence[UserId]:
         self._fail("ops")

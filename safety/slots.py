@@ -1,0 +1,202 @@
+"""Who goes there: responders are asked, the nearest first, say yes or no, are sent, arrive, or stall.
+
+Asking is a nudge with a time limit, not a lock: whoever was told of the incident may go as long as a slot is free.
+Each grant has a number, the fence; what is said under an older one is void.
+"""
+
+from dataclasses import replace
+
+from core.errors import Conflict, Invalid
+from core.ids import UserId
+from safety.case import Case
+from safety.errors import SlotTaken
+from safety.escalation import find_responders, merge_targets
+from safety.events import ArrivedOnScene, Reason, ResponderAssigned, ResponseOffered
+from safety.handling import Handling
+from safety.incident import SYSTEM, Step
+from safety.model import Incident, IncidentState, OfferState, ResponderOffer, Slot, SlotState, Target
+from safety.ports import Surroundings
+from safety.ringing import Ringing
+from safety.settings import SafetySettings
+
+SENT = "assigned"
+"""Why somebody is told whom ops sent."""
+
+
+class Slots:
+    """Works on cases of active incidents whose handler has been checked."""
+
+    def __init__(
+        self, settings: SafetySettings, surroundings: Surroundings, ringing: Ringing, handling: Handling
+    ) -> None:
+        self._settings = settings
+        self._surroundings = surroundings
+        self._ringing = ringing
+        self._handling = handling
+
+    # -- what people say ------------------------------------------------------------------------------
+
+    def respond(self, case: Case, event: ResponseOffered, now: float) -> bool:
+        """A responder goes there; whether anything changed.
+
+        Raises:
+            Conflict: ``old_fence``: the offer that they answer is not their newest.
+            SlotTaken: Enough others go already.
+        """
+        user, incident = event.who.user, case.now
+        held = incident.slot_of(user)
+        if held is not None and held.state is not SlotState.STALLED:
+            return False  # said before
+        offer = next((offer for offer in incident.offers if offer.user == user), None)
+        if event.fence is not None and event.fence != (offer.fence if offer is not None else None):
+            raise Conflict("this is not the newest offer", code="old_fence")
+        if len(incident.coming) >= self._settings.responder_slots:
+            raise SlotTaken([slot.user for slot in incident.coming])
+        if incident.owner is None:
+            self._handling.own(case, user, now)
+        self._grant(case, user, user, now, Step.RESPONDED)
+        case.update = Reason.RESPONDING
+        return True
+
+    def decline(self, case: Case, user: UserId, now: float) -> bool:
+        """A responder cannot go, or not go on; whether anything changed.
+
+        Raises:
+            Conflict: They are there already.
+        """
+        held = case.now.slot_of(user)
+        if held is not None and held.state is SlotState.ON_SCENE:
+            raise Conflict("you are at the place already: say how it ended instead")
+        known = next((offer for offer in case.now.offers if offer.user == user), None)
+        if held is None and known is not None and known.state is OfferState.DECLINED:
+            return False
+        others = tuple(offer for offer in case.now.offers if offer.user != user)
+        declined = ResponderOffer(user, known.fence if known is not None else 0, now, OfferState.DECLINED)
+        slots = tuple(slot for slot in case.now.slots if slot.user != user)
+        case.step(Step.DECLINED, user, now, offers=(*others, declined), slots=slots)
+        if case.now.state is IncidentState.RESPONDING and not case.now.coming:
+            self._ringing.start_again(case, Step.ALL_STALLED, user, now, Reason.DECLINED, "declined")
+        elif case.now.offers_until is None:
+            self.ask_next(case, now)
+        case.update = case.update or Reason.DECLINED
+        return True
+
+    def assign(self, case: Case, event: ResponderAssigned, now: float) -> bool:
+        """Ops send somebody; whether anything changed.
+
+        Raises:
+            Invalid: They may not be told of it, or are no responder on duty whom it could reach.
+        """
+        user, incident = event.responder, case.now
+        held = incident.slot_of(user)
+        if held is not None and held.state is not SlotState.STALLED:
+            return False
+        is_target = any(target.user == user for target in incident.targets)
+        if not is_target:
+            failures: list[str] = []
+            found = find_responders(self._surroundings, incident, self._settings.responders_level_3, now, failures)
+            target = next((target for target in found if target.user == user), None)
+            if target is None:
+                raise Invalid("must be a responder on duty whom it may reach", field="responder")
+            case.change(targets=merge_targets(incident, (replace(target, why=SENT),)))
+        if case.now.owner is None:
+            self._handling.own(case, event.who.user, now)
+        self._grant(case, user, event.who.user, now, Step.ASSIGNED)
+        self._handling.touch(case, event.who.user, now)
+        self._ringing.ring(case, now, [user], Reason.ASSIGNED)
+        case.update = Reason.RESPONDING
+        return True
+
+    def arrive(self, case: Case, event: ArrivedOnScene, now: float) -> bool:
+        """A responder is there, by their own word or that of ops; whether anything changed.
+
+        Raises:
+            Conflict: ``no_slot``: they did not say that they go; ``old_fence``: their grant is over.
+        """
+        user = event.responder or event.who.user
+        held = case.now.slot_of(user)
+        if held is None:
+            raise Conflict("say first that you go there", code="no_slot")
+        if event.fence is not None and event.fence != held.fence:
+            raise Conflict("this grant is over", code="old_fence")
+        if held.state is SlotState.ON_SCENE:
+            return False
+        self._put(case, replace(held, state=SlotState.ON_SCENE, suggested=True))
+        if case.now.owner is None and case.now.state is not IncidentState.CANCEL_PENDING:
+            self._handling.own(case, user, now)
+        self._handling.settle(case, now)
+        case.step(Step.ARRIVED, event.who.user, now, user, offers=dropped(case.now))
+        self._handling.touch(case, event.who.user, now)
+        case.update = Reason.ON_SCENE
+        return True
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    def expire(self, case: Case, now: float) -> None:
+        """Those who did not answer in time are not waited for: the next nearest are asked."""
+        case.change(
+            offers=tuple(
+                replace(offer, state=OfferState.EXPIRED)
+                if offer.state is OfferState.PENDING and offer.until <= now
+                else offer
+                for offer in case.now.offers
+            )
+        )
+        if not case.now.coming:
+            self.ask_next(case, now)
+
+    def ask_next(self, case: Case, now: float) -> None:
+        """Ask the nearest who were not asked yet, as many as may be asked at once."""
+        incident = case.now
+        asked = {offer.user for offer in incident.offers} | {slot.user for slot in incident.slots}
+        pending = sum(1 for offer in incident.offers if offer.state is OfferState.PENDING)
+        wanted = self._settings.offers_parallel - pending
+        if wanted <= 0 or incident.gentle_until is not None:
+            return
+        limit = len(asked) + wanted + len(incident.avoid) + 1
+        found = find_responders(self._surroundings, incident, limit, now, case.alarms)
+        new = [target for target in found if target.user not in asked][:wanted]
+        if not new:
+            return
+        case.change(targets=merge_targets(incident, new))
+        self.offer_to(case, new, now)
+        users = [target.user for target in new]
+        case.step(Step.OFFERED, SYSTEM, now, " ".join(users))
+        self._ringing.ring(case, now, users, Reason.OFFERED)
+
+    def offer_to(self, case: Case, targets: list[Target], now: float) -> None:
+        """Ask these; they are rung by the caller."""
+        fence, until = case.now.fence, now + self._settings.offer_ttl_s
+        offers = list(case.now.offers)
+        for target in targets:
+            fence += 1
+            offers.append(ResponderOffer(target.user, fence, until))
+        case.change(offers=tuple(offers), fence=fence)
+
+    # -- slots ----------------------------------------------------------------------------------------
+
+    def _grant(self, case: Case, user: UserId, by: UserId, now: float, step: Step) -> None:
+        fence = case.now.fence + 1
+        slot = Slot(user, fence, now, by, nearer_at=now, seen_at=now)
+        self._put(case, slot)
+        is_full = len(case.now.coming) >= self._settings.responder_slots
+        offers = tuple(
+            offer
+            for offer in case.now.offers
+            if offer.user != user and not (is_full and offer.state is OfferState.PENDING)
+        )
+        case.step(step, by, now, f"{user} fence {fence}", fence=fence, offers=offers, assign_by=None)
+
+    @staticmethod
+    def _put(case: Case, slot: Slot) -> None:
+        others = tuple(other for other in case.now.slots if other.user != slot.user)
+        case.change(slots=(*others, slot))
+
+    def replace_slot(self, case: Case, slot: Slot) -> None:
+        """Write what became of somebody's slot, in its place."""
+        case.change(slots=tuple(slot if other.user == slot.user else other for other in case.now.slots))
+
+
+def dropped(incident: Incident) -> tuple[ResponderOffer, ...]:
+    """Offers without those that wait for an answer."""
+    return tuple(offer for offer in incident.offers if offer.state is not OfferState.PENDING)
