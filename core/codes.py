@@ -50,7 +50,6 @@ MEANINGS: Final[dict[str, str]] = {
     "not_found": "There is no such thing, or it is not yours.",
     "not_in_service": "The service is not running.",
     "not_on_duty": "The person is not on duty.",
-    "not_owner": "Only the incident's owner or ops may do this.",
     "not_resolved": "The incident is active; resolve it first.",
     "offer_accepted": "You have accepted this offer; it cannot be declined any more.",
     "offer_declined": "You have declined this offer; it cannot be accepted any more.",

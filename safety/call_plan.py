@@ -9,7 +9,7 @@ from typing import Final
 
 from core.ids import TenantId, UserId
 from safety.escalation import Why, guarded
-from safety.events import Reason
+from safety.events import PERSONAL, Reason
 from safety.incident import LEVEL_LAST
 from safety.model import CapStatus, Incident, Target
 from safety.pages import (
@@ -63,12 +63,15 @@ class CallPlan:
         self._phonebook = phonebook
         self._presence = presence
 
-    def people(self, incident: Incident, targets: Sequence[Target], now: float) -> list[Call]:
-        """Everybody told over the hub, should no device of theirs confirm; once a human has it, only that one."""
+    def people(self, incident: Incident, targets: Sequence[Target], reason: Reason, now: float) -> list[Call]:
+        """Everybody told over the hub, should no device of theirs confirm.
+
+        Once a human has it, only that one, and whoever is asked or sent to go there.
+        """
         settings = self._settings
         calls: list[Call] = []
         for target in targets:
-            if incident.owner is not None and target.user != incident.owner:
+            if incident.owner not in (None, target.user) and reason not in PERSONAL:
                 continue
             person = self.known(incident.tenant, target.user)
             push_at = now + (settings.push_after_s if self._is_online(incident.tenant, target.user) else 0.0)

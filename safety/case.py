@@ -94,9 +94,11 @@ class Case:
         if self._audience(self.before) != self._audience(incident):
             effects.append(ReviseRights(incident))
         told: set[UserId] = set()
-        for reason, ringing in self.ring.items():
-            told.update(ringing)
-            effects.append(NotifyTargets(incident, self._targets(ringing), reason))
+        for reason, users in self.ring.items():
+            targets = self._targets([user for user in users if user not in told])
+            told.update(users)
+            if targets:  # whom two reasons ring at once rings once
+                effects.append(NotifyTargets(incident, targets, reason))
         if self.update is not None:
             rest = self._targets([target.user for target in incident.targets if target.user not in told])
             if rest:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from core.ids import DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal
@@ -230,6 +231,10 @@ class Reason(StrEnum):
     LINKED = "linked"
     RESOLVED = "resolved"
     CLOSED = "closed"
+
+
+PERSONAL: Final = frozenset({Reason.OFFERED, Reason.ASSIGNED, Reason.ARRIVAL_SEEN})
+"""Why single people are rung, whoever has the incident in hand; desks hear nothing of it."""
 
 
 @dataclass(frozen=True, slots=True)

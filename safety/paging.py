@@ -16,7 +16,7 @@ from typing import Final
 from core.ids import IncidentId, TenantId, UserId
 from safety.call_plan import DESKS, NEWS, Call, CallPlan
 from safety.deadlines import Deadlines
-from safety.events import Effect, NotifyTargets, PageSettled, Reason, SendPage, SoundAlarm, UpdateTargets
+from safety.events import PERSONAL, Effect, NotifyTargets, PageSettled, Reason, SendPage, SoundAlarm, UpdateTargets
 from safety.model import Incident
 from safety.pages import (
     GOOD_OUTCOMES,
@@ -149,8 +149,9 @@ class Paging:
             reasons = rings.setdefault(incident.incident_id, [])
             match effect:
                 case NotifyTargets(_, targets, reason):
-                    reasons.append(reason)
-                    for call in self._plan.people(incident, targets, now):
+                    if reason not in PERSONAL:
+                        reasons.append(reason)
+                    for call in self._plan.people(incident, targets, reason, now):
                         self._call(incident, call, reason, now)
                 case UpdateTargets(_, _, reason) if reason in NEWS or reason is Reason.WIDENED:
                     reasons.append(reason)

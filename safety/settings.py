@@ -109,7 +109,7 @@ class SafetySettings(Ranged):
     look_s: Annotated[float, Range(1, 60)] = 15.0
     """Seconds between looks at an acknowledged incident's owner and at those on their way."""
 
-    assign_within_s: Annotated[float, Range(10, 600)] = 60.0
+    assign_within_s: Annotated[float, Range(10, 3_600)] = 60.0
     """Seconds from the acknowledgement until somebody must be on the way; then the next level is told."""
 
     owner_offline_s: Annotated[float, Range(10, 600)] = 60.0
@@ -118,7 +118,7 @@ class SafetySettings(Ranged):
     responder_slots: Annotated[int, Range(1, 20)] = 2
     """Responders who go to one incident by their own word; ops may send more."""
 
-    offer_ttl_s: Annotated[float, Range(5, 300)] = 20.0
+    offer_ttl_s: Annotated[float, Range(5, 3_600)] = 20.0
     """Seconds that a responder has for an answer until the next nearest are asked as well."""
 
     offers_parallel: Annotated[int, Range(1, 20)] = 5

@@ -57,14 +57,14 @@ class Watching:
             self._look(case, now)
         if _is_due(case.now.assign_by, now):
             self._nobody_comes(case, now)
-        if _is_due(case.now.offers_until, now):
-            self._slots.expire(case, now)
         if case.now.owner is None:
             self._ringing.escalate(case, now)
         elif _is_due(case.now.repeat_at, now):
             # Somebody owns it, and the subject tapped again within the quiet time: told now.
             case.step(Step.REPEATED, SYSTEM, now, repeat_at=None)
             self._ringing.ring_all(case, now, Reason.TAPPED_AGAIN)
+        if _is_due(case.now.offers_until, now):
+            self._slots.expire(case, now)
 
     # -- the owner ------------------------------------------------------------------------------------
 

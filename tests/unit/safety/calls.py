@@ -14,8 +14,7 @@ from safety.pages import Address, Channel, Hop, Page, PageOutcome
 from safety.paging import Paging
 from safety.reach import GatewaySettings, LastResortSettings, ReachSettings, RobotKind, RobotSettings
 from safety.reach import SupervisorSettings as Supervisor
-from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ACME, T0, CountingIds, Neighbourhood, fix_at, person, town
+from tests.unit.safety.neighbourhood import ACME, T0, CountingIds, Neighbourhood, fix_at, ladder, person, town
 
 GATEWAY = GatewaySettings(url="https://gateway.example/", secret_env="X")
 REACH = ReachSettings(
@@ -55,7 +54,7 @@ class Calls:
     phoneless: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        settings = SafetySettings(reach=self.reach)
+        settings = ladder(reach=self.reach)
         self.engine = SafetyEngine(settings, CountingIds(), self.place)
         plan = CallPlan(self.reach, with_push=self.with_push, phonebook=self, presence=_Online(self.online))
         self.paging = Paging(self.reach, plan, self.engine.incident)

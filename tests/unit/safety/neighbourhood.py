@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
@@ -124,7 +125,12 @@ def booked(other_party: str | None = "tec_00", *, point: LatLng = HOME) -> Booke
 
 
 def engine_in(place: Neighbourhood, settings: SafetySettings | None = None) -> SafetyEngine:
-    return SafetyEngine(settings or SafetySettings(), CountingIds(), place)
+    return SafetyEngine(settings or ladder(), CountingIds(), place)
+
+
+def ladder(**settings: Any) -> SafetySettings:
+    """Settings under which only levels and repeats come by themselves: nobody is asked anew, nobody looked after."""
+    return SafetySettings(**{"offer_ttl_s": 3_600.0, "assign_within_s": 3_600.0, "look_s": 60.0, **settings})
 
 
 def tap(

@@ -1,9 +1,11 @@
 """The table of arrows and the law that a history folds to its state."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.ids import IncidentId
-from safety.incident import DISPOSITIONS, MOVES, ImpossibleStep, Step, advance, fold
+from safety.incident import DISPOSITIONS, MOVES, SYSTEM, ImpossibleStep, Step, advance, fold
 from safety.model import IncidentEvent, IncidentState
 from tests.unit.safety.neighbourhood import ACME
 
@@ -15,18 +17,46 @@ def event(seq: int, step: Step, state: IncidentState, level: int = 0) -> Inciden
 RAISED = event(1, Step.RAISED, IncidentState.OPEN)
 
 
+ENDED = (IncidentState.RESOLVED, IncidentState.CLOSED)
+ACTIVE = [state for state in IncidentState if state not in ENDED]
+
+
 def test_only_a_humans_resolve_leads_out_of_the_active_states() -> None:
-    ends = {(state, step) for (state, step), to in MOVES.items() if to is IncidentState.RESOLVED}
-    assert ends == {(IncidentState.ACKNOWLEDGED, Step.RESOLVED)}
+    ends = {(state, step) for (state, step), to in MOVES.items() if state in ACTIVE and to in ENDED}
+    assert {step for _, step in ends} == {Step.RESOLVED}
+    assert IncidentState.OPEN not in {state for state, _ in ends}, "whoever ends it has seen it"
 
 
-def test_nothing_leaves_a_resolved_incident() -> None:
-    assert all(state is not IncidentState.RESOLVED for state, _ in MOVES)
+def test_a_history_in_which_the_system_ends_it_does_not_fold() -> None:
+    acknowledged = event(2, Step.ACKNOWLEDGED, IncidentState.ACKNOWLEDGED)
+    ended = replace(event(3, Step.RESOLVED, IncidentState.RESOLVED), who=SYSTEM)
+    with pytest.raises(ImpossibleStep, match="the system never ends"):
+        fold([RAISED, acknowledged, ended])
+
+
+def test_a_resolved_one_opens_again_or_is_closed_and_a_closed_one_is_frozen() -> None:
+    leave = {(step, to) for (state, step), to in MOVES.items() if state is IncidentState.RESOLVED and to is not state}
+    assert leave == {
+        (Step.REOPENED, IncidentState.OPEN),
+        (Step.DURESS, IncidentState.OPEN),
+        (Step.CLOSED, IncidentState.CLOSED),
+    }
+    assert all(state is not IncidentState.CLOSED for state, _ in MOVES)
+
+
+def test_the_subject_can_take_it_back_and_be_forced_to_in_every_active_state_and_neither_ends_it() -> None:
+    for state in ACTIVE:
+        assert advance(state, Step.CANCEL_ASKED) is IncidentState.CANCEL_PENDING
+        assert advance(state, Step.DURESS) is IncidentState.OPEN
 
 
 def test_every_tap_of_an_active_incident_has_an_arrow() -> None:
-    for state in {state for state, _ in MOVES}:
+    for state in ACTIVE:
         assert advance(state, Step.TAPPED) is state
+
+
+def test_every_step_has_an_arrow() -> None:
+    assert {step for _, step in MOVES} | {Step.RAISED} == set(Step)
 
 
 def test_a_missing_arrow_tells_the_story() -> None:

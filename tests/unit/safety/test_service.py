@@ -14,8 +14,7 @@ from safety.errors import AlreadyAcknowledged
 from safety.events import IncidentAcknowledged, IncidentResolved, NotifyTargets, SosRaised
 from safety.incident import fold
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
-from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, person, town
+from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, ladder, person, town
 from tests.unit.safety.safety_world import World
 
 Body = Callable[[World], Coroutine[Any, Any, None]]
@@ -25,7 +24,7 @@ def in_a_world(body: Body, **settings: Any) -> World:
     """Run ``body`` in virtual time and return the world as it ended."""
 
     async def main() -> World:
-        world = World(town(), SafetySettings(**settings))
+        world = World(town(), ladder(**settings))
         await body(world)
         return world
 
