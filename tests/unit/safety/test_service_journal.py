@@ -10,8 +10,7 @@ import sim.loop
 from core.ids import IncidentId
 from safety.events import IncidentAcknowledged, IncidentResolved
 from safety.incident import fold
-from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ACME, OPS, person, town
+from tests.unit.safety.neighbourhood import ACME, OPS, ladder, person, town
 from tests.unit.safety.safety_world import World
 
 Body = Callable[[World], Coroutine[Any, Any, None]]
@@ -20,7 +19,7 @@ DOWN = 1_000_000
 
 def in_a_world(body: Body, **settings: Any) -> World:
     async def main() -> World:
-        world = World(town(), SafetySettings(**settings))
+        world = World(town(), ladder(**settings))
         await body(world)
         return world
 

@@ -1,13 +1,14 @@
 """Changes on their way to the disk: taken apart and joined without loss."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from core.ids import IncidentId
+from core.ids import IncidentId, TenantId, UserId
+from safety.model import SubjectRecord
 from safety.ports import JournalEntry, SafetyChanges
 from safety.unstored import Batch, join, parts_of, to_replay
 from tests.unit.safety.neighbourhood import engine_in, fix_at, person, tap, town
 
-KNOWN = {"incidents", "triggers", "events", "pages", "facts"}
+KNOWN = {"incidents", "triggers", "events", "pages", "facts", "subjects"}
 """Fields that ``parts_of`` and ``join`` know; a new one must be told to both, or it is lost while the disk is away."""
 
 
@@ -26,10 +27,14 @@ def test_every_field_of_the_changes_is_known() -> None:
 
 def test_parts_hold_what_the_batch_held() -> None:
     one, two = turns("a", "b")
+    for changes in (one, two):
+        (incident,) = changes.incidents.values()
+        person_of = (incident.tenant, incident.subject)
+        changes.subjects[person_of] = SubjectRecord(*person_of, wrong_pins=(1.0,))
     batch = Batch(
         SafetyChanges(
             {**one.incidents, **two.incidents}, one.triggers + two.triggers, one.events + two.events,
-            {**one.pages, **two.pages}, one.facts + two.facts,
+            {**one.pages, **two.pages}, one.facts + two.facts, {**one.subjects, **two.subjects},
         )
     )  # fmt: skip
     parts = list(parts_of(batch).values())
@@ -39,9 +44,12 @@ def test_parts_hold_what_the_batch_held() -> None:
 def test_said_twice_is_said_once() -> None:
     (once,) = turns("a")
     (again,) = turns("a")
+    record = SubjectRecord(TenantId("acme"), UserId("cus_a"), false_accidents=1)
+    again.subjects[record.tenant, record.user] = record
     batch = Batch(once)
     join(batch, Batch(again))
-    assert batch.changes == turns("a")[0]
+    assert batch.changes.subjects == again.subjects
+    assert replace(batch.changes, subjects={}) == turns("a")[0]
 
 
 def test_what_is_stored_at_a_version_is_not_replayed() -> None:
