@@ -9,7 +9,9 @@ from api.calendars import Calendars
 from api.checkins import Checkins
 from api.cities import Cities
 from api.documents import Documents
+from api.emergency import Emergency
 from api.inbound import Inbound
+from api.incidents import Incidents
 from api.limits import RequestLimits
 from api.listing import Exports, offer_listing, order_listing
 from api.nearby import NearbyTechnicians
@@ -19,7 +21,7 @@ from api.people import People
 from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.picks import Picks
-from api.ports import SignOuts, Tickets, Tracks
+from api.ports import Raisers, SignOuts, Tickets, Tracks
 from api.profiles import SafetyProfiles
 from api.routes import Handlers, all_routes
 from api.safety import Safety
@@ -57,6 +59,7 @@ class ApiParts:
     profiles: Profiles
     pins: PinDesk
     tracks: Tracks
+    raisers: Raisers
     frame: Frame
     settings: ApiSettings
     token_key: bytes
@@ -75,6 +78,7 @@ def build_api(parts: ApiParts) -> Api:
     exports = Exports(settings)
     people = People(parts.cities, store)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
+    incidents = Incidents(parts.safety, parts.safety_store)
     handlers = Handlers(
         orders=Orders(
             parts.cities,
@@ -91,7 +95,8 @@ def build_api(parts: ApiParts) -> Api:
         nearby=NearbyTechnicians(parts.cities, frame, settings, picks),
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
-        safety=Safety(parts.safety, parts.safety_store, parts.inbound, frame, settings),
+        safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
+        emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
         checkins=Checkins(parts.care, parts.inbound),
         profiles=SafetyProfiles(parts.profiles, parts.pins, people),
         people_sos=PeopleSos(parts.safety, people, frame),

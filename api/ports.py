@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
-from core.ids import CityId, DeviceId, TenantId, UserId
+from core.ids import CityId, DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
 from realtime.ports import Authenticator
+from safety.model import IncidentFix
 
 
 class Staff(Protocol):
@@ -81,6 +82,18 @@ class Tracks(Protocol):
         self, tenant: TenantId, technician: UserId, *, from_at: float, to_at: float, limit: int = 10_000
     ) -> Sequence[Point]:
         """Positions of a technician between two times, by fix time. Raises ``Unavailable``."""
+        ...
+
+
+class Raisers(Protocol):
+    """Where people are who called for help (``server/raisers.py``). From memory, at once."""
+
+    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> IncidentFix | None:
+        """Their newest position, None when none is known."""
+        ...
+
+    def lost_at(self, tenant: TenantId, incident_id: IncidentId) -> float | None:
+        """When the phone of an active incident's subject was heard last, if it is silent now."""
         ...
 
 

@@ -8,6 +8,7 @@ from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
 from api.documents import Documents
+from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
 from api.nearby import NearbyTechnicians
@@ -58,6 +59,7 @@ class Handlers:
     calendars: Calendars
     blocks: Blocks
     safety: Safety
+    emergency: Emergency
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
@@ -74,6 +76,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *technician_routes(handlers.technicians, handlers.nearby, handlers.calendars),
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
+        *emergency_routes(handlers.emergency),
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -354,6 +357,25 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
             "ops and service: technicians of their cities, and who is no technician",
             "Set whom to call for a person; consent and PINs stay theirs.", profiles.put_person,
             body=bodies.PersonSafetyIn, result=bodies.SafetyProfileView, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def emergency_routes(emergency: Emergency) -> list[Route]:
+    """Routes of ``/v1/incidents/{id}`` that rescuers need."""
+    told = frozenset({OPS, RESPONDER})
+    scope = "ops: of their cities and without one; responder: those they were told of"
+    return [
+        Route(
+            "incident_trail", "GET", "/v1/incidents/{id}/trail", told, scope,
+            "Where the person is, and their way since a minute before the tap.", emergency.trail,
+            result=bodies.IncidentTrail, location=True,
+            query=(Param("from", "number", "Only points since then, epoch seconds."),),
+        ),
+        Route(
+            "incident_call_text", "GET", "/v1/incidents/{id}/call-text", told, scope,
+            "What to read out to the police or an ambulance.", emergency.call, result=bodies.CallText, location=True,
+            query=(Param("lang", "string", "en (default) or zh."),),
         ),
     ]  # fmt: skip
 

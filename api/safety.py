@@ -1,5 +1,6 @@
 """SOS and incidents over HTTP. Nothing in this file may refuse an SOS of somebody who is who they say."""
 
+from dataclasses import replace
 from typing import Final
 
 import msgspec
@@ -8,19 +9,19 @@ from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
+from api.incidents import Incidents
+from api.ports import Raisers
 from api.settings import ApiSettings
 from api.sos_acks import first_ack
-from api.views import incident_view
-from core.errors import NotFound
-from core.ids import IncidentId
-from core.principal import Principal, Role
+from api.views import incident_view, stamp
+from core.principal import Principal
 from geo.point import Frame
 from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView
 from realtime.ports import Reply, SendDirect
 from safety.access import may_see
 from safety.model import Incident, TriggerSource
 from safety.ports import SafetyStore
-from safety.service import SafetyService
+from safety.whereabouts import latest_fix
 
 _ASKED: Final = {"": "incidents"}
 """What a cursor of incidents is bound to; they have no filters."""
@@ -37,10 +38,17 @@ class Safety:
     """Handlers of ``/v1/sos`` and ``/v1/incidents``."""
 
     def __init__(
-        self, service: SafetyService, store: SafetyStore, inbound: Inbound, frame: Frame, settings: ApiSettings
+        self,
+        incidents: Incidents,
+        raisers: Raisers,
+        store: SafetyStore,
+        inbound: Inbound,
+        frame: Frame,
+        settings: ApiSettings,
     ) -> None:
         """Keep what the handlers need."""
-        self._service = service
+        self._incidents = incidents
+        self._raisers = raisers
         self._store = store
         self._inbound = inbound
         self._frame = frame
@@ -69,12 +77,15 @@ class Safety:
 
     async def read(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents/{id}: the case and its history."""
-        incident = await self._visible(who, request.path["id"])
-        return answer(self._view(incident, who, request.now))
+        incident = await self._incidents.visible(who, request.path["id"])
+        live = self._raisers.last_fix(who.tenant, incident.subject, request.now) if incident.is_active else None
+        view = self._view(replace(incident, fix=latest_fix(incident.fix, live)), who, request.now)
+        lost_at = self._raisers.lost_at(who.tenant, incident.incident_id)
+        return answer(msgspec.structs.replace(view, lost_at=stamp(lost_at) if lost_at is not None else None))
 
     async def timeline(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents/{id}/timeline."""
-        incident = await self._visible(who, request.path["id"])
+        incident = await self._incidents.visible(who, request.path["id"])
         told = await self._store.events(who.tenant, incident.incident_id)
         entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, e.detail) for e in told]
         return answer(Timeline(incident.incident_id, entries))
@@ -88,13 +99,6 @@ class Safety:
         body: ResolveIn = request.data
         message = IncidentResolve(request.path["id"], body.disposition, body.note)
         return answer(Done(await self._inbound.ask(who, message, request.now)))
-
-    async def _visible(self, who: Principal, incident_id: str) -> Incident:
-        known = self._service.incident(who.tenant, IncidentId(incident_id))
-        incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
-        if incident is None or not who.holds(Role.OPS, Role.RESPONDER) or not may_see(incident, who):
-            raise NotFound("there is no such incident")
-        return incident
 
     def _view(self, incident: Incident, who: Principal, now: float) -> IncidentView:
         target = next((t for t in incident.targets if t.user == who.user), None)

@@ -20,6 +20,7 @@ from geo.cells import cell_of, distance_band
 from geo.point import Frame
 from realtime import messages
 from realtime.messages import Crs
+from safety.freshness import freshness, r95_m
 from safety.model import Incident, IncidentFix, Target
 
 TECHNICIAN_STATES: Final = JOB_STATES | {OrderState.DEPARTED_SAFE}
@@ -222,7 +223,7 @@ def incident_view(
         triggers=incident.triggers,
         silent=incident.silent,
         restricted=incident.restricted,
-        fix=_fix(incident.fix, frame, now) if incident.fix is not None else None,
+        fix=fix_view(incident.fix, frame, now) if incident.fix is not None else None,
         order=incident.order_id,
         booked=_booked(incident, frame),
         note=incident.note,
@@ -277,12 +278,16 @@ def _booked(incident: Incident, frame: Frame) -> messages.Place | None:
     )
 
 
-def _fix(fix: IncidentFix, frame: Frame, now: float) -> messages.Fix:
+def fix_view(fix: IncidentFix, frame: Frame, now: float) -> messages.Fix:
+    """A position with everything that says what it is worth."""
+    age_s = max(0.0, now - fix.fixed_at)
     return messages.Fix(
         lat=round(fix.point.lat_deg, 7),
         lng=round(fix.point.lng_deg, 7),
         crs=crs_of(frame),
         accuracy_m=fix.accuracy_m,
-        age_s=round(max(0.0, now - fix.fixed_at), 1),
+        age_s=round(age_s, 1),
         source=fix.source.value,
+        freshness=freshness(age_s).value,
+        r95_m=r95_m(fix.accuracy_m),
     )

@@ -329,7 +329,7 @@ class Admission:
                 self._ports.store.note_alive(session.who, now)
             return True
         person = session.person
-        in_sos = person is not None and person.level is Level.SOS
+        in_sos = person is not None and person.level.is_sos
         if in_sos and session.who.restricted:
             return True
         if in_sos:

@@ -15,7 +15,19 @@ class Level(IntEnum):
 
     IDLE = 0
     JOB = 1
-    SOS = 2
+    SOS_LATE = 2
+    """An SOS that has lasted for a while: as close at hand, with a battery to think of."""
+    SOS = 3
+
+    @property
+    def is_sos(self) -> bool:
+        """Whether they have an open SOS."""
+        return self >= Level.SOS_LATE
+
+    @property
+    def reason(self) -> str:
+        """The word for it on the wire; a phone need not know how long an SOS has lasted."""
+        return "sos" if self.is_sos else self.name.lower()
 
 
 class Causes:
@@ -53,7 +65,7 @@ class Causes:
 
 def level_settings(level: Level, settings: AttentionSettings) -> LevelSettings:
     """The row of the settings for a level."""
-    return (settings.idle, settings.job, settings.sos)[level]
+    return (settings.idle, settings.job, settings.sos_late, settings.sos)[level]
 
 
 def ping_policy(level: Level, settings: AttentionSettings) -> PingPolicy:
@@ -63,7 +75,7 @@ def ping_policy(level: Level, settings: AttentionSettings) -> PingPolicy:
         interval_s=row.interval_s,
         min_distance_m=row.min_distance_m,
         accuracy=row.accuracy,  # type: ignore[arg-type]  # checked by LevelSettings
-        reason=level.name.lower(),
+        reason=level.reason,
         heartbeat_s=row.heartbeat_s,
     )
 

@@ -309,7 +309,7 @@ class Engine:
 
     def _is_in_sos(self, tenant: TenantId, user: UserId) -> bool:
         person = self.people.get(tenant, user)
-        return person is not None and person.level is Level.SOS
+        return person is not None and person.level.is_sos
 
     # -- watching -------------------------------------------------------------------------------------
 

@@ -506,6 +506,8 @@ class Fix(Struct, frozen=True, omit_defaults=True):
     accuracy_m: AccuracyM
     age_s: DurationS
     source: Literal["sos", "live", "last_seen", "booked_address"]
+    freshness: Literal["live", "recent", "stale", "unknown"] = "unknown"
+    r95_m: Annotated[float, Meta(ge=0.0, le=2 * ACCURACY_M_MAX)] | None = None
 
 
 class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
@@ -527,6 +529,7 @@ class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
     booked: Place | None = None
     note: Text = ""
     owner: Id | None = None
+    lost_at: EpochS | None = None
     distance_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
     why: Word = ""
 
@@ -581,6 +584,15 @@ class CareNews(Struct, tag="care.news", frozen=True, omit_defaults=True):
     """Of the check: what was asked."""
 
 
+class IncidentContact(Struct, tag="incident.contact", frozen=True, omit_defaults=True):
+    """The raiser's phone fell silent (``lost``), or speaks again; told once each. ``heard_at``: when it last spoke."""
+
+    incident: Id
+    lost: bool
+    heard_at: EpochS
+    fix: Fix | None = None
+
+
 class SosAck(Struct, tag="sos_ack", frozen=True):
     """The tap was received; says honestly how far it has come."""
 
@@ -622,5 +634,6 @@ ServerMessage = (
     | Area
     | Unwatched
     | SosAck
+    | IncidentContact
     | ReliableMessage
 )

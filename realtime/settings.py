@@ -106,6 +106,10 @@ def _sos() -> LevelSettings:
     return LevelSettings(2.0, 0.0, "best", 4.0, 9.5)
 
 
+def _sos_late() -> LevelSettings:
+    return LevelSettings(5.0, 0.0, "best", 4.0, 9.5)
+
+
 @dataclass(frozen=True, slots=True)
 class AttentionSettings(Ranged):
     """Levels of attention and the shared sweep that finds the dead."""
@@ -116,6 +120,8 @@ class AttentionSettings(Ranged):
     """A live offer or a job under way. Responders and ops consoles have this heartbeat always."""
     sos: LevelSettings = field(default_factory=_sos)
     """An open SOS of this user."""
+    sos_late: LevelSettings = field(default_factory=_sos_late)
+    """An open SOS that has lasted for `safety.trail_fast_s`: the phone's battery has to last too."""
     sweep_s: Annotated[float, Range(0.01, 5)] = 0.25
     """Width of a bucket of the sweep, seconds: the error of every deadline of the hub."""
 

@@ -203,6 +203,15 @@ class SafetySettings(Ranged):
     """The emergency journal: where an SOS is written when the database does not take it."""
     pins: PinSettings = field(default_factory=PinSettings)
     """The PIN that calls an alarm off, and the one that only seems to."""
+    trail_before_s: Annotated[float, Range(0, 120)] = 60.0
+    """Seconds of the raiser's way before the tap that are kept with the incident; memory holds positions.recent_s."""
+
+    trail_fast_s: Annotated[float, Range(0, 86_400)] = 600.0
+    """Seconds after the last tap during which the phone reports as realtime.attention.sos says; then as sos_late."""
+
+    contact_lost_s: Annotated[float, Range(5, 600)] = 20.0
+    """Seconds of silence of the raiser's phone after which those who were told hear that contact is lost."""
+
     audit: AuditSettings = field(default_factory=AuditSettings)
     """The audit and its anchors."""
     reach: ReachSettings = field(default_factory=ReachSettings)

@@ -35,6 +35,13 @@ def newest_fix(first: IncidentFix | None, second: IncidentFix | None) -> Inciden
     return second if second.fixed_at > first.fixed_at + FIX_NEWER_S else first
 
 
+def latest_fix(first: IncidentFix | None, second: IncidentFix | None) -> IncidentFix | None:
+    """Where somebody is by now: whichever was measured later."""
+    if first is None or second is None:
+        return first or second
+    return second if second.fixed_at > first.fixed_at else first
+
+
 def look_around(surroundings: Surroundings, who: Principal, report: SosReport, now: float) -> Whereabouts:
     """Ask all three sources, each on its own. Never raises."""
     failures: list[str] = []

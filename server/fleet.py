@@ -36,8 +36,10 @@ class Fleet:
         last_seen: LastSeen,
         staff: Staff,
         clock: Clock,
+        trail_fast_s: float = 600.0,
     ) -> None:
-        """``connect`` completes it once the services exist."""
+        """``connect`` completes it once the services exist; ``trail_fast_s`` as in the config."""
+        self._trail_fast_s = trail_fast_s
         self._staff = staff
         self._clock = clock
         self._positions = positions
@@ -141,7 +143,14 @@ class Fleet:
         if self._hub is None:
             return
         self._hub.rights_changed(topic)
-        level = Level.SOS if incident.is_active else None
+        self.attend_raiser(incident)
+
+    def attend_raiser(self, incident: Incident) -> None:
+        """Ask the subject's phone for positions as often as the incident's age says. Idempotent; called again later."""
+        if self._hub is None:
+            return
+        is_fresh = self._clock.now() - incident.last_trigger_at <= self._trail_fast_s
+        level = (Level.SOS if is_fresh else Level.SOS_LATE) if incident.is_active else None
         self._hub.attend(incident.tenant, incident.subject, incident.incident_id, level, keep=incident.is_active)
 
     def _note_alarm(self, incident: Incident) -> None:

@@ -27,6 +27,7 @@ from safety.profiles import Profiles
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastSeen
+from server.raisers import RaiserWatch
 from server.travel import SpeedLearner, Travel
 from webhooks.service import WebhookService
 
@@ -64,6 +65,7 @@ class House:
         care: CareService,
         profiles: Profiles,
         fleet: Fleet,
+        raisers: RaiserWatch,
         rights: Rights,
         inbound: Inbound,
         api: Api,
@@ -90,6 +92,7 @@ class House:
         self.api = api
         self.addresses = addresses
         self._fleet = fleet
+        self._raisers = raisers
         self._directory = directory
         self._listings = listings
         self._tokens = tokens
@@ -209,5 +212,6 @@ class House:
         self._expiry = asyncio.get_running_loop().call_later(EXPIRE_EVERY_S, self._expire)
         now = self.clock.now()
         self._last_seen.turn()
+        self._raisers.turn(now)
         for part in self.cities.all():
             part.positions.expire(now)

@@ -48,6 +48,7 @@ from server.fleet import Fleet
 from server.front_page import FrontPage
 from server.house import Addresses, House
 from server.last_seen import LastPositions, LastSeen
+from server.raisers import RaiserWatch
 from server.roads import Roads
 from server.root import Settings, derived
 from server.settings import is_loopback
@@ -163,7 +164,9 @@ def build_house(
     watchers = JobWatchers(ground.fleet)
     cities = _make_cities(given, ground, hub, webhooks, wakes, watchers)
     profiles = Profiles(stores.profiles)
-    safety = _make_safety(given, ground, hub, cities)
+    raisers = RaiserWatch(ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock)
+    safety = _make_safety(given, ground, hub, cities, raisers)
+    raisers.incident = safety.incident
     watchers.care = care = _make_care(given, hub, cities, safety)
     inbound = Inbound(cities, safety, care, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety, care)
@@ -177,9 +180,10 @@ def build_house(
         care=care,
         profiles=profiles,
         fleet=ground.fleet,
+        raisers=raisers,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, care, profiles, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, care, profiles, raisers, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -254,7 +258,7 @@ def _lay_ground(given: _Given) -> _Ground:
     positions = {shard: ShardPositions(settings.positions, given.frame) for shard in shards}
     rights = Rights(frozenset(shards))
     last_seen = LastSeen(positions, stores.tracks)
-    fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock)
+    fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock, settings.safety.trail_fast_s)
     travel = Travel(settings.travel, {shard: given.zone(shard) for shard in shards})
     return _Ground(positions, rights, last_seen, fleet, travel)
 
@@ -359,19 +363,23 @@ def _make_dispatch(
     )
 
 
-def _make_safety(given: _Given, ground: _Ground, hub: RealtimeService, cities: Cities) -> SafetyService:
+def _make_safety(
+    given: _Given, ground: _Ground, hub: RealtimeService, cities: Cities, raisers: RaiserWatch
+) -> SafetyService:
+    surroundings = CitySurroundings(
+        cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online
+    )
+    raisers.surroundings = surroundings
     return SafetyService(
         given.clock,
         settings=given.settings.safety,
         ids=given.ids,
         store=given.stores.safety,
-        surroundings=CitySurroundings(
-            cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online
-        ),
+        surroundings=surroundings,
         outbound=SafetyOutbound(given.frame),
         delivery=hub,
         link=_RaiserLink(hub),
-        watchers=ground.fleet,
+        watchers=raisers,
         journal=given.stores.journal,
     )
 
@@ -411,6 +419,7 @@ def _make_api(
     safety: SafetyService,
     care: CareService,
     profiles: Profiles,
+    raisers: RaiserWatch,
     inbound: Inbound,
     addresses: Addresses,
     page: FrontPage,
@@ -432,6 +441,7 @@ def _make_api(
             profiles=profiles,
             pins=PinDesk(profiles, given.pin_hasher, given.settings.safety.pins),
             tracks=given.stores.tracks,
+            raisers=raisers,
             frame=given.frame,
             settings=given.settings.api,
             token_key=given.pick_key,

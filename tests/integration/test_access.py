@@ -102,6 +102,8 @@ TABLE: dict[str, dict[str, str]] = {
     "incident_list": _row("    no no no no no no yes yes no no   no no yes no   yes yes no"),
     "incident_read": INCIDENT,
     "incident_timeline": INCIDENT,
+    "incident_trail": INCIDENT,
+    "incident_call_text": INCIDENT,
     # Their own incident: whoever raised one is told so, whatever else they are.
     "incident_ack": INCIDENT | {"technician_far_ops": "no"},
     "incident_resolve": INCIDENT | {"technician_far_ops": "no"},

@@ -1,0 +1,38 @@
+"""Finds an incident for somebody who may see it, in memory or in the store: one place for that rule at the edge."""
+
+from core.errors import NotFound
+from core.ids import IncidentId
+from core.principal import Principal, Role
+from safety.access import is_ops_of, may_see
+from safety.model import Incident
+from safety.ports import SafetyStore
+from safety.service import SafetyService
+
+
+def no_such_incident() -> NotFound:
+    """Absent and foreign look the same."""
+    return NotFound("there is no such incident")
+
+
+class Incidents:
+    """All incidents, as far as the caller may see them."""
+
+    def __init__(self, service: SafetyService, store: SafetyStore) -> None:
+        """Keep where they are."""
+        self._service = service
+        self._store = store
+
+    async def visible(self, who: Principal, incident_id: str) -> Incident:
+        """For ops of its city and whoever it was sent to. Raises ``NotFound``."""
+        known = self._service.incident(who.tenant, IncidentId(incident_id))
+        incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
+        if incident is None or not who.holds(Role.OPS, Role.RESPONDER) or not may_see(incident, who):
+            raise no_such_incident()
+        return incident
+
+    async def for_ops(self, who: Principal, incident_id: str) -> Incident:
+        """For ops of its city alone. Raises ``NotFound``."""
+        incident = await self.visible(who, incident_id)
+        if not is_ops_of(incident, who):
+            raise no_such_incident()
+        return incident
