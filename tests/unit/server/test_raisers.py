@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -49,7 +49,7 @@ class Others:
 class World:
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.others: Any = Others()
+        self.others = cast(Any, Others())
         self.positions = ShardPositions(PositionSettings(), Frame.WGS84)
         self.positions.claim(ANNA)
         self.watch = RaiserWatch(
