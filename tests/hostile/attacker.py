@@ -20,7 +20,7 @@ from core.principal import Role
 from sim.local_server import LocalServer
 
 ANSWER_S = 10.0
-UNREADABLE = frozenset({"malformed", "invalid", "unknown_type"})
+UNREADABLE = frozenset({"malformed", "invalid", "unknown_type", "member_repeated"})
 _users = itertools.count()
 
 

@@ -47,7 +47,7 @@ class Caller:
             "customers": "cus_far", "people": "tec_http",
         }  # fmt: skip
         path = path.replace("{technician}", "tec_http").replace("{customer}", "cus_far")
-        return path.replace("{id}", things.get(kind, ""))
+        return path.replace("{id}", things.get(kind, "none"))
 
     async def send(
         self, method: str, path: str, body: bytes, content_type: str = "application/json"
