@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from api.auth import authenticate, check_route
+from api.auth import authenticate, check_fresh, check_route
 from api.content_coding import decoded
 from api.errors import MESSAGE_LEN_MAX, problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
@@ -60,9 +60,18 @@ class Api:
     """Every route with what is done around its handler."""
 
     def __init__(
-        self, routes: Sequence[Route], tokens: Authenticator, clock: Clock, ids: IdSource, limits: RequestLimits
+        self,
+        routes: Sequence[Route],
+        tokens: Authenticator,
+        clock: Clock,
+        ids: IdSource,
+        limits: RequestLimits,
+        fresh_s: float,
     ) -> None:
-        """Keep the table and what it needs; decoders are built once."""
+        """Keep the table and what it needs; decoders are built once. ``fresh_s``: see ``api.auth.check_fresh``."""
+        self.refusals: Counter[str] = Counter()
+        """Requests that were refused, by code."""
+        self._fresh_s = fresh_s
         self.routes = tuple(routes)
         self._by_name = {route.name: route for route in routes}
         self._tokens = tokens
@@ -95,7 +104,7 @@ class Api:
         try:
             response = await self._answer(route, request)
         except DoorstepError as error:
-            response = problem(error, request.request_id)
+            response = self.refusal(error, request.request_id)
         except Exception:  # noqa: BLE001 - the edge where unknown failures end
             # An edge: the client is told `internal` and nothing else.
             _log.exception("request failed", extra={"route": route.name})
@@ -106,13 +115,20 @@ class Api:
             response = replace(response, headers={**response.headers, "Cache-Control": "no-store"})
         return response
 
+    def refusal(self, error: DoorstepError, request_id: str) -> Response:
+        """The answer to a refused request, which is counted."""
+        self.refusals[error.code] += 1
+        return problem(error, request_id)
+
     def admit(self, route: Route, request: Request) -> Principal | None:
         """Who asks, by the headers alone; None on a public route. Raises ``DoorstepError``."""
         if route.access is Access.PUBLIC:
             self._limits.unknown(request.peer, request.now)
             return None
         try:
-            return authenticate(route, request.headers, self._tokens, request.now)
+            who = authenticate(route, request.headers, self._tokens, request.now)
+            check_fresh(route, who, request.now, self._fresh_s)
+            return who
         except Refused:
             if route.access is not Access.LENIENT:
                 self._limits.unknown(request.peer, request.now)
@@ -235,7 +251,7 @@ def _wrapped(
                 if response.rest is not None:
                     answered = await _streamed(http, response, request_id, stream_timeout_s)
         except DoorstepError as error:
-            response = problem(error, request_id)
+            response = api.refusal(error, request_id)
         took_s = api.monotonic() - began
         observe(route.name, response.status, took_s)
         _log.debug(

@@ -40,6 +40,19 @@ def check_route(route: Route, who: Principal) -> None:
         raise Forbidden("your role may not do this")
 
 
+def check_fresh(route: Route, who: Principal, now: float, fresh_s: float) -> None:
+    """Refuse a caller who signed in too long ago for what the route shows.
+
+    Args:
+        fresh_s: Seconds for which a sign-in is good for it.
+
+    Raises:
+        Forbidden: ``sign_in_again``.
+    """
+    if route.fresh and now - who.issued_at > fresh_s:
+        raise Forbidden(f"this needs a sign-in of the last {fresh_s:g} s", code="sign_in_again")
+
+
 def identify(headers: Mapping[str, str], tokens: Authenticator, now: float) -> Principal:
     """Whose token it is.
 

@@ -1,6 +1,7 @@
 """What the server tells about itself without a token: config for clients, API documents, the first page."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from api.asyncapi import asyncapi_document
 from api.bodies import ClientConfig
 from api.exchange import Request, Response, answer
 from api.openapi import openapi_document
+from core.errors import NotFound
 from geo.point import Frame
 from realtime.messages import MESSAGE_BYTES_MAX
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from api.exchange import Route
 
 SUBPROTOCOLS = ("doorstep.v1.json", "doorstep.v1.msgpack")
+SECURITY_TXT_LIFE_S = 180 * 86_400.0
+"""Under a year (RFC 9116 section 2.5.5), counted from the request: a server that answers is looked after."""
 PAGE_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
@@ -26,9 +30,17 @@ class Documents:
     """Handlers of the public routes. ``routes`` is set once the table is complete."""
 
     def __init__(
-        self, *, version: str, frame: Frame, hub_url: Callable[[], str], page: Callable[[], str], style: str
+        self,
+        *,
+        version: str,
+        frame: Frame,
+        hub_url: Callable[[], str],
+        page: Callable[[], str],
+        style: str,
+        security_contact: str,
     ) -> None:
         """``page`` is asked at each request, so that it can tell what runs now."""
+        self._security_contact = security_contact
         self.routes: Sequence[Route] = ()
         self._version = version
         self._frame = frame
@@ -59,6 +71,14 @@ class Documents:
         """GET /asyncapi.json."""
         del request
         return Response(200, self._asyncapi)
+
+    def security(self, request: Request) -> Response:
+        """GET /.well-known/security.txt (RFC 9116)."""
+        if not self._security_contact:
+            raise NotFound("nobody is named whom to tell")
+        expires = datetime.fromtimestamp(request.now + SECURITY_TXT_LIFE_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        text = f"Contact: {self._security_contact}\nExpires: {expires}\nPreferred-Languages: en, zh\n"
+        return Response(200, text.encode(), "text/plain; charset=utf-8", {"Cache-Control": "no-cache"})
 
     def page(self, request: Request) -> Response:
         """GET /."""

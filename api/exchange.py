@@ -104,6 +104,8 @@ class Route:
         location: Whether answers hold positions or addresses: then nobody may cache them.
         body: Struct that decodes the body; None for none.
         result: Struct that the answer holds, for the documents.
+        fresh: Whether the caller must have signed in lately: who finds a console open must not take away where people
+            have been.
     """
 
     name: str
@@ -127,6 +129,7 @@ class Route:
     """Who takes a body with an alarm; only with ``Access.ALARM``."""
     is_listing: bool = False
     """Whether it also answers as CSV."""
+    fresh: bool = False
 
 
 def number(request: Request, name: str, low: float, high: float, default: float | None = None) -> float:

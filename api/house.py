@@ -72,7 +72,12 @@ class ApiParts:
 def build_api(parts: ApiParts) -> Api:
     """The API with all of its routes."""
     documents = Documents(
-        version=parts.version, frame=parts.frame, hub_url=parts.hub_url, page=parts.page, style=parts.style
+        version=parts.version,
+        frame=parts.frame,
+        hub_url=parts.hub_url,
+        page=parts.page,
+        style=parts.style,
+        security_contact=parts.settings.security_contact,
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)
@@ -106,4 +111,4 @@ def build_api(parts: ApiParts) -> Api:
     )
     routes = all_routes(handlers)
     documents.routes = routes
-    return Api(routes, parts.tokens, parts.clock, parts.ids, RequestLimits(settings))
+    return Api(routes, parts.tokens, parts.clock, parts.ids, RequestLimits(settings), settings.fresh_sign_in_s)

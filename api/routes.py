@@ -176,8 +176,9 @@ def order_routes(orders: Orders) -> list[Route]:
             "Everything that happened to an order.", orders.timeline, result=bodies.Timeline, location=True,
         ),
         Route(
-            "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}), "ops: of their cities, logged",
-            "Positions kept during the job.", orders.track, result=bodies.Track, location=True,
+            "order_track", "GET", "/v1/orders/{id}/track", frozenset({OPS}),
+            "ops: of their cities, signed in lately, logged", "Positions kept during the job.", orders.track,
+            result=bodies.Track, location=True, fresh=True,
         ),
     ]  # fmt: skip
 
@@ -242,9 +243,10 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
                    Param("after", "string", "`next` of the page before.")),
         ),
         Route(
-            "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}), "ops: of their cities, logged",
-            "Positions kept of jobs and incidents.", technicians.track, result=bodies.Track, location=True,
-            query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")),
+            "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}),
+            "ops: of their cities, signed in lately, logged", "Positions kept of jobs and incidents.",
+            technicians.track, result=bodies.Track, location=True,
+            query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")), fresh=True,
         ),
     ]  # fmt: skip
 
@@ -415,6 +417,13 @@ def public_routes(documents: Documents) -> list[Route]:
         ("openapi", "/openapi.json", "This API as OpenAPI 3.1.", documents.openapi, None),
         ("asyncapi", "/asyncapi.json", "The hub's messages as AsyncAPI 3.0.", documents.asyncapi, None),
         ("page", "/", "The first page, for people.", documents.page, None),
+        (
+            "security_txt",
+            "/.well-known/security.txt",
+            "Whom to tell of a weakness (RFC 9116).",
+            documents.security,
+            None,
+        ),
         ("style", "/style.css", "The page's style.", documents.style, None),
     )
     return [

@@ -27,6 +27,12 @@ class ApiSettings(Ranged):
     pick_token_life_s: Annotated[float, Range(60, 86_400)] = 900.0
     """Seconds after which a customer's pick token of `nearby` means nobody any more."""
 
+    fresh_sign_in_s: Annotated[float, Range(1, 86_400)] = 600.0
+    """Seconds after a sign-in (`auth_time`, else `iat`) in which requests that need a fresh one are taken: the ways of
+    technicians and orders. Later `sign_in_again`."""
+    security_contact: str = ""
+    """Where finders of a weakness write (`mailto:…`, `https://…`), told in `security.txt`; empty: nowhere."""
+
     requests_per_s: Annotated[float, Range(0.1, 100_000)] = 50.0
     """HTTP requests a second of one user, or of one address without a token; more are refused with `rate_limited`.
     SOS is never counted."""

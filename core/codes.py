@@ -85,7 +85,7 @@ MEANINGS: Final[dict[str, str]] = {
     "scheduled_in_past": "The service cannot begin before now, by the server's clock.",
     "scheduled_too_far": "The service is farther ahead than orders may be scheduled (`dispatch.schedule.ahead_max_s`).",
     "second_needed": "You said so already: another person of ops has to say the same.",
-    "sign_in_again": "This needs a token that has just begun, or the old PIN.",
+    "sign_in_again": "This needs a sign-in of just now (for a new PIN, the old one does as well).",
     "staff_needed": "By now only staff may do this to the order: calling it off would cost a fee.",
     "step_out_of_order": "Another step of the job comes first.",
     "store_conflict": "The stored state is newer than the change: two owners, or a repeat.",

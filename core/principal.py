@@ -33,7 +33,8 @@ class Principal:
         token_id: ``jti`` of the token, for revocation; ``""`` when it has none.
         sign_in: What signing out ends: the token's ``sid``, which renewed tokens share, or else what tells this token
             from others; ``""`` where nothing was signed in.
-        issued_at: UTC epoch seconds of the token's beginning; what needs a recent sign-in asks for it.
+        issued_at: UTC epoch seconds of the sign-in (``auth_time``), as far as the token tells, else of the token's
+            beginning; what needs a recent sign-in asks for it.
     """
 
     tenant: TenantId

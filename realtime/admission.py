@@ -1,12 +1,13 @@
 """Who is let in, on what terms, and how they leave: hello, refresh, expiry, replacement, draining."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
 
 from core.errors import DoorstepError, Invalid, Refused, Unavailable
-from core.ids import SESSION_PREFIX, DeviceId, IdSource, SessionId
+from core.ids import SESSION_PREFIX, DeviceId, IdSource, SessionId, TenantId
 from core.outbox import Stream
 from core.principal import Principal, Role
 from geo.pings import FRAME_CODES
@@ -101,6 +102,8 @@ class Admission:
         self._failed: list[tuple[float, AttachStreams]] = []
         self._late = LateStreams(settings.streams.retry_s, start)
         self._is_draining = False
+        self._of_tenant: Counter[TenantId] = Counter()
+        """Sessions that have said hello."""
 
     @property
     def sessions_open(self) -> int:
@@ -184,10 +187,16 @@ class Admission:
                 self._hub.count("replaced")
                 self.close(older, CloseCode.REPLACED, "replaced", now)
                 person = self._hub.people.meet(who.tenant, who.user)
+        too_many = ""
         if len(person.sessions) >= self._limits.sessions_per_user_max:
+            too_many = "too many devices of this user"
+        elif self._of_tenant[who.tenant] >= self._limits.sessions_per_tenant_max:
+            too_many = "too many sessions of this tenant"
+        if too_many:
             self._hub.people.forget_if_idle(person)
-            self._refuse(session, Unavailable("too many devices of this user", code="too_many"), now)
+            self._refuse(session, Unavailable(too_many, code="too_many"), now)
             return False
+        self._of_tenant[who.tenant] += 1
         session.person = person
         person.sessions = (*person.sessions, session)
         person.is_urgent = person.is_urgent or who.holds(Role.RESPONDER, Role.OPS)
@@ -399,6 +408,9 @@ class Admission:
         self._hub.left(session)
         if person is None:
             return
+        self._of_tenant[person.tenant] -= 1
+        if not self._of_tenant[person.tenant]:
+            del self._of_tenant[person.tenant]
         person.sessions = tuple(other for other in person.sessions if other is not session)
         self._look_at_roles(person)
         self._take_back(session, now, lost=lost and not any(other.takes_rows for other in person.sessions))

@@ -34,6 +34,8 @@ class SessionSettings(Ranged):
     """Bytes of these frames."""
     sessions_max: Annotated[int, Range(1, 10_000_000)] = 200_000
     """Connections of the whole hub; more are answered 503 before the upgrade."""
+    sessions_per_tenant_max: Annotated[int, Range(1, 10_000_000)] = 200_000
+    """Sessions of one tenant at once; with several tenants set it lower, so that none of them can fill the hub."""
     sessions_per_user_max: Annotated[int, Range(1, 10_000)] = 16
     """Devices of one user that may be connected at once."""
     crs_choice: bool = True

@@ -33,6 +33,7 @@ from server.renewal import FreshSecrets, Renewal
 from server.revoked_file import RevokedFile
 from server.roads import Roads
 from server.root import Settings, derived
+from server.security_events import SecurityEvents
 from server.system import SystemClock, SystemIds, random_key, random_seed
 from server.tokens import Tokens
 from server.version import version
@@ -184,6 +185,7 @@ class App:
                 ]
                 try:
                     await self._listen(stack)
+                    helpers.append(group.create_task(self._security.run(), name="security events"))
                     self._set_ready(True)
                     self._log_start()
                     started.set_result(None)
@@ -334,6 +336,11 @@ class App:
         addresses = self.house.addresses
         addresses.http_url, addresses.hub_url, addresses.admin_url = self.http_url, self.hub_url, self.admin_url
         connect_readings(self.metrics, self.house, self._hub_listener)
+        api, listener, hub = self.house.api, self._hub_listener, self.house.hub
+        self._security = SecurityEvents(
+            lambda: api.refusals, lambda: listener.refused, hub.counts, every_s=settings.log.security_every_s
+        )
+        self.metrics.read("doorstep_security_events", self._security.counts)
         self.metrics.read("doorstep_travel_tables", self.roads.tables)
         lag = ReadLag(self.metrics.observe_lag)
         stack.callback(lag.close)

@@ -6,6 +6,7 @@ from pathlib import Path
 from safety.audit import KEY_BYTES_MIN, AuditKeys
 from safety.settings import AuditSettings
 from server.config import ConfigError, Problem
+from server.secret_source import check_private, check_secret, read_secret
 
 
 def load_audit_keys(audit: AuditSettings, environ: Mapping[str, str], folder: Path) -> AuditKeys:
@@ -19,20 +20,21 @@ def load_audit_keys(audit: AuditSettings, environ: Mapping[str, str], folder: Pa
     Raises:
         ConfigError: There is none, or one is too short; names the place, never the key.
     """
-    if audit.key_env:
-        where, text = f"the environment variable {audit.key_env}", environ.get(audit.key_env, "").encode()
-    else:
-        path = folder / audit.key_file
-        where = f"key_file {path}"
-        try:
-            text = path.read_bytes()
-        except OSError as error:
-            raise _unfit(f"{where} cannot be read: {error.strerror or error}") from None
+    try:
+        where, text = read_secret(audit.key_env, audit.key_file, environ, folder)
+        check_private(audit.key_file, folder)
+    except ValueError as error:
+        raise _unfit(str(error)) from None
     found = [line.strip() for line in text.splitlines() if line.strip()]
     if not found:
         raise _unfit(f"{where} is empty: it must hold the audit's key (`openssl rand -base64 48`)")
     if min(map(len, found)) < KEY_BYTES_MIN:
         raise _unfit(f"{where} must hold at least {KEY_BYTES_MIN} bytes a line (`openssl rand -base64 48`)")
+    try:
+        for key in found:
+            check_secret(key)
+    except ValueError as error:
+        raise _unfit(f"{where}: {error}") from None
     return AuditKeys(found)
 
 

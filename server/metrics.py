@@ -140,6 +140,13 @@ METRICS: Final = (
     MetricRow(
         "doorstep_wakes", "counter", "offers", "Offers by whether their phone had to be woken, and was.", ("outcome",)
     ),
+    MetricRow(
+        "doorstep_security_events",
+        "counter",
+        "events",
+        "Refusals that guards want to see: of sign-ins, PINs, rights, unknown ids, limits, upgrades; and revocations.",
+        ("event",),
+    ),
     MetricRow("doorstep_ready", "gauge", "0 or 1", "Whether this process wants traffic."),
 )
 _LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)

@@ -35,9 +35,9 @@ def read_secret(secret_env: str, secret_file: str, environ: Mapping[str, str], f
         return f"the environment variable {secret_env}", environ.get(secret_env, "").encode()
     path = folder / secret_file
     try:
-        return f"secret_file {path}", path.read_bytes()
+        return f"the file {path}", path.read_bytes()
     except OSError as error:
-        raise ValueError(f"secret_file {path} cannot be read: {error.strerror or error}") from None
+        raise ValueError(f"the file {path} cannot be read: {error.strerror or error}") from None
 
 
 def check_secret(secret: bytes) -> None:
@@ -61,4 +61,4 @@ def check_private(secret_file: str, folder: Path) -> None:
         return
     path = folder / secret_file
     if os.stat(path).st_mode & _OTHERS:
-        raise ValueError(f"secret_file {path} is open to every user of this machine: chmod o-rwx {path}")
+        raise ValueError(f"the file {path} is open to every user of this machine: chmod o-rwx {path}")

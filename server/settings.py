@@ -185,13 +185,15 @@ class CitySettings:
 
 
 @dataclass(frozen=True, slots=True)
-class LogSettings:
+class LogSettings(Ranged):
     """What is logged and how."""
 
     level: LogLevel = LogLevel.INFO
     """debug, info, warning or error."""
     format: LogFormat = LogFormat.AUTO
     """auto (text on a terminal, JSON otherwise), json or text."""
+    security_every_s: Annotated[float, Range(1, 3_600)] = 60.0
+    """Seconds between two lines that sum up the security events: refused sign-ins, rights, rates; none without any."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,11 @@ class Server:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "cli.main", "serve", "--config", str(self.folder / "config.yaml")],
-                env={**os.environ, "DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "a" * 40},
+                env={
+                    **os.environ,
+                    "DOORSTEP_JWT_SECRET": SECRET.decode(),
+                    "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
+                },
                 stderr=log,
                 cwd=Path(__file__).parents[2],
             )

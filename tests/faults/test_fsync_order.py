@@ -87,7 +87,7 @@ def traced(tmp_path: Path) -> Iterator[tuple[LocalServer, Path]]:
         process = subprocess.Popen(
             ["strace", "-f", "-y", "-s", "8192", "-e", f"trace={CALLS}", "-o", str(trace),
              sys.executable, *server.command, "--config", str(server.write_config())],
-            env={**os.environ, SECRET_ENV: secret, AUDIT_KEY_ENV: "a" * 40},
+            env={**os.environ, SECRET_ENV: secret, AUDIT_KEY_ENV: "kR4u7w2pX9-an-audit-key-with-enough-letters"},
             stdout=out, stderr=out, start_new_session=True,
         )  # fmt: skip
     try:

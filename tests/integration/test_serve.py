@@ -155,7 +155,7 @@ async def test_a_revoked_user_is_sent_away_at_the_signal(tmp_path: Path) -> None
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-ENV = {"DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "a" * 40}
+ENV = {"DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters"}
 
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "replay", "token", "check-config", "print-config", "migrate"])

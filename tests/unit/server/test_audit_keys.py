@@ -6,12 +6,13 @@ from safety.settings import AuditSettings
 from server.audit_keys import load_audit_keys
 from server.config import ConfigError
 
-KEY = "k" * 32
+KEY = "kR4u7w2pX9-an-audit-key-with-enough-letters"
 
 
 def test_keys_come_from_the_environment_or_a_file_one_a_line(tmp_path: Path) -> None:
-    by_env = load_audit_keys(AuditSettings(), {"DOORSTEP_AUDIT_KEY": f"{KEY}\n{'o' * 32}\n"}, tmp_path)
+    by_env = load_audit_keys(AuditSettings(), {"DOORSTEP_AUDIT_KEY": f"{KEY}\n{KEY[::-1]}\n"}, tmp_path)
     (tmp_path / "key").write_text(f"\n{KEY}\n")
+    (tmp_path / "key").chmod(0o600)
     by_file = load_audit_keys(AuditSettings(key_env="", key_file="key"), {}, tmp_path)
     assert by_env.name == by_file.name
     assert (len(by_env.names), len(by_file.names)) == (2, 1)

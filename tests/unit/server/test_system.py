@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.system import SLEW_MAX, SystemClock
+from server.system import SLEW_MAX, SystemClock, SystemIds, random_key
 
 
 class Sources:
@@ -63,3 +63,13 @@ def test_it_never_steps_back(steps: list[tuple[float, float]]) -> None:
         now = clock.now()
         assert now >= last
         last = now
+
+
+def test_ids_are_random_and_tell_neither_order_nor_number() -> None:
+    ids = [SystemIds().new("ord_") for _ in range(2_000)]
+    assert len(set(ids)) == len(ids)
+    assert {len(one) for one in ids} == {len("ord_") + 20}  # 120 bits in characters of 6
+    assert ids != sorted(ids)
+    for place in range(4, 24):  # each character is as good as any of the 64
+        assert len({one[place] for one in ids}) > 50
+    assert len({random_key() for _ in range(100)}) == 100
