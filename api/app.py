@@ -127,12 +127,12 @@ class Api:
             return None
         try:
             who = authenticate(route, request.headers, self._tokens, request.now)
-            check_fresh(route, who, request.now, self._fresh_s)
-            return who
         except Refused:
             if route.access is not Access.LENIENT:
                 self._limits.unknown(request.peer, request.now)
             raise
+        check_fresh(route, who, request.now, self._fresh_s)
+        return who
 
     async def _answer(self, route: Route, request: Request) -> Response:
         who = self.admit(route, request)
