@@ -187,20 +187,29 @@ class Admission:
                 self._hub.count("replaced")
                 self.close(older, CloseCode.REPLACED, "replaced", now)
                 person = self._hub.people.meet(who.tenant, who.user)
-        too_many = ""
-        if len(person.sessions) >= self._limits.sessions_per_user_max:
-            too_many = "too many devices of this user"
-        elif self._of_tenant[who.tenant] >= self._limits.sessions_per_tenant_max:
-            too_many = "too many sessions of this tenant"
-        if too_many:
+        refusal = self._no_place(person, who)
+        if refusal:
             self._hub.people.forget_if_idle(person)
-            self._refuse(session, Unavailable(too_many, code="too_many"), now)
+            self._refuse(session, Unavailable(refusal, code="too_many"), now)
             return False
         self._of_tenant[who.tenant] += 1
         session.person = person
         person.sessions = (*person.sessions, session)
         person.is_urgent = person.is_urgent or who.holds(Role.RESPONDER, Role.OPS)
         return True
+
+    def _no_place(self, person: Person, who: Principal) -> str:
+        """Why one more device of a person finds no place; empty when it does."""
+        if len(person.sessions) >= self._limits.sessions_per_user_max:
+            return "too many devices of this user"
+        if self._of_tenant[who.tenant] >= self._limits.sessions_per_tenant_max:
+            return "too many sessions of this tenant"
+        if who.holds(Role.RESPONDER, Role.OPS) or person.level is Level.SOS:
+            return ""
+        limits = self._limits
+        free = limits.sessions_max - len(self._open)
+        # A crowd at the door, meant or not, must not keep out those who answer an SOS.
+        return "too many connections" if free < int(limits.sessions_max * limits.sessions_reserved_share) else ""
 
     def _attach(self, session: Session) -> None:
         self._sender.prepare(session)

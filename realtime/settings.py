@@ -33,9 +33,11 @@ class SessionSettings(Ranged):
     attach_queue_bytes_max: Annotated[int, Range(65_536, 16_777_216)] = 131_072
     """Bytes of these frames."""
     sessions_max: Annotated[int, Range(1, 10_000_000)] = 200_000
-    """Connections of the whole hub; more are answered 503 before the upgrade."""
+    """Connections of the whole hub, never more than `hub.connections_max`; more are answered 503 before the upgrade."""
     sessions_per_tenant_max: Annotated[int, Range(1, 10_000_000)] = 200_000
     """Sessions of one tenant at once; with several tenants set it lower, so that none of them can fill the hub."""
+    sessions_reserved_share: Annotated[float, Range(0, 0.5)] = 0.02
+    """Share of these connections that only ops, responders and people in an SOS get; others hear `too_many`."""
     sessions_per_user_max: Annotated[int, Range(1, 10_000)] = 16
     """Devices of one user that may be connected at once."""
     crs_choice: bool = True

@@ -100,9 +100,7 @@ class _Handler(RequestHandler):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep our side open
         """Nothing more comes; of the head of an SOS an SOS is made, and answered."""
-        is_held = self._sos_head.is_holding
-        self._read(self._sos_head.rest())
-        return is_held and self.is_answering
+        return self._end_head()
 
     def handle_error(
         self,
@@ -135,6 +133,20 @@ class _Handler(RequestHandler):
         if self.torn is not None:
             resp.force_close()  # nobody knows where the next request would begin
         return await super().finish_response(request, resp, start_time)
+
+    def _end_head(self) -> bool:
+        """Take what there is of the head of an SOS for all of it; False when there is none.
+
+        Of its body nothing is waited for: whatever came of that stands behind the head already.
+        """
+        if not self._sos_head.is_holding:
+            return False
+        self._read(self._sos_head.rest())
+        if self.is_answering and not self._body.is_eof():
+            self.torn = (self._body, b"")
+            self._body.feed_eof()
+            self.close()
+        return self.is_answering
 
     @contextmanager
     def kept(self) -> Iterator[None]:
@@ -182,8 +194,7 @@ class _Handler(RequestHandler):
 
     def _late(self) -> None:
         self._head_timer = None
-        self._read(self._sos_head.rest())
-        if not self.is_answering:
+        if not self._end_head() and not self.is_answering:
             self.force_close()
 
 

@@ -132,6 +132,10 @@ def derived(settings: Settings) -> Settings:
             realtime,
             frame=settings.coordinates.frame,
             positions=replace(realtime.positions, clock_rate_max=settings.positions.clock_rate_max),
-            sessions=replace(realtime.sessions, restricted_grace_s=settings.auth.restricted_for_s),
+            sessions=replace(
+                realtime.sessions,
+                restricted_grace_s=settings.auth.restricted_for_s,
+                sessions_max=min(realtime.sessions.sessions_max, settings.hub.connections_max),
+            ),
         ),
     )

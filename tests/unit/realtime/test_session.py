@@ -213,6 +213,17 @@ def test_another_device_of_the_user_is_a_session_of_its_own() -> None:
     assert tablet.wire.is_open
 
 
+def test_the_last_places_are_kept_for_who_answers_an_sos_or_is_in_one() -> None:
+    world = world_with(sessions_max=10, sessions_reserved_share=0.2)
+    world.engine.attend(TENANT, UserId("anna"), "inc", Level.SOS, keep=True, now=world.now)
+    for number in range(8):
+        assert world.join(f"cus_{number}", "customer").wire.is_open
+    crowd = world.join("cus_8", "customer")
+    assert crowd.wire.closed_with == CloseCode.TOO_MANY
+    assert world.join("ops", "ops").wire.is_open
+    assert world.join("anna", "customer").wire.is_open
+
+
 def test_one_device_too_many_is_sent_away_with_advice() -> None:
     world = world_with(sessions_per_user_max=1)
     world.join("tec")
