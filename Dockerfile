@@ -2,7 +2,7 @@
 #   docker build -t doorstep .
 #   docker run -p 8080:8080 -p 8081:8081 -v doorstep:/var/lib/doorstep --stop-timeout 60 \
 #     -e DOORSTEP_JWT_SECRET="$(openssl rand -base64 48)" -e DOORSTEP_AUDIT_KEY="$(openssl rand -base64 48)" \
-#     -e DOORSTEP__TRUSTED_PROXIES='[172.17.0.0/16]' doorstep
+#     -e DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG=true -e DOORSTEP__TRUSTED_PROXIES='[172.17.0.0/16]' doorstep
 # Keep the secrets: tokens are made with one, the audit of safety is checked with the other. TLS ends in a proxy in front (docs/operations.md); without one declared the
 # server refuses to listen to the world. Another config: -v "$PWD/config.yaml:/etc/doorstep/config.yaml:ro".
 FROM python:3.11-slim AS build

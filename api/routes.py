@@ -308,6 +308,12 @@ def safety_routes(safety: Safety) -> list[Route]:
             "Everything that happened to an incident.", safety.timeline, result=bodies.Timeline, location=True,
         ),
         Route(
+            "incident_deliveries", "GET", "/v1/incidents/{id}/deliveries", frozenset({OPS}),
+            "ops: of their cities and without one",
+            "Whom it reached: devices that confirmed it, and every attempt outside the hub with what came of it.",
+            safety.deliveries, result=bodies.Deliveries,
+        ),
+        Route(
             "incident_ack", "POST", "/v1/incidents/{id}/ack", told, scope, "I have seen it and own it.",
             safety.acknowledge, result=bodies.Done,
         ),

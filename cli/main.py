@@ -220,7 +220,7 @@ def migrate(config_file: Path | None, new_epoch: bool) -> None:
 
 def _fresh_secrets(config_file: Path | None) -> FreshSecrets:
     settings, folder = read_settings(config_file)
-    outgoing = load_outgoing_secrets(settings.webhooks, settings.push, os.environ, folder)
+    outgoing = load_outgoing_secrets(settings.webhooks, settings.push, settings.safety.reach, os.environ, folder)
     return FreshSecrets(load_keys(settings.auth, os.environ, folder), outgoing)
 
 
@@ -234,7 +234,7 @@ def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
 
 def _outgoing_secrets(settings: Settings, folder: Path) -> OutgoingSecrets:
     try:
-        return load_outgoing_secrets(settings.webhooks, settings.push, os.environ, folder)
+        return load_outgoing_secrets(settings.webhooks, settings.push, settings.safety.reach, os.environ, folder)
     except ConfigError as error:
         stop_for(error)
         raise

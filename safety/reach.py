@@ -208,7 +208,7 @@ class ReachSettings:
 
     last_resort: LastResortSettings = LastResortSettings()
     """Who is called when nobody can be reached, at level 3, and when the SOS path itself is broken. Required."""
-    push_after_s: Annotated[float, Range(0, 60)] = 3.0
+    push_after_s: Annotated[float, Range(1, 60)] = 3.0
     """Seconds without a receipt of a device until its owner is woken by push (`push.url`)."""
     sms_after_s: Annotated[float, Range("push_after_s", 300)] = 10.0
     """Seconds without a receipt until a short message."""
@@ -253,6 +253,9 @@ class ReachSettings:
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
         check_ranges(self)
+        for sooner, later in (("push_after_s", "sms_after_s"), ("sms_after_s", "voice_after_s")):
+            if getattr(self, sooner) >= getattr(self, later):
+                raise ValueError(f"{later} must be more than {sooner}: each channel has its turn")
         for section in ("robots", "webhooks", "supervisors"):
             for name in getattr(self, section):
                 if not _NAME.fullmatch(name):

@@ -25,6 +25,7 @@ from server.interleaving_loop import InterleavingLoop
 from server.keys import Key
 from server.metrics import Metrics
 from server.outgoing_secrets import OutgoingSecrets
+from server.outside import make_channels
 from server.pin_hasher import Argon2Pins
 from server.preflight import check_start
 from server.read_lag import ReadLag
@@ -223,6 +224,10 @@ class App:
         solvers = stack.enter_context(ThreadPoolExecutor(1 + len(settings.cities), "round"))
         poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
         stack.push_async_callback(poster.close)
+        asker = GuardedPost(
+            private_hosts=settings.webhooks.private_hosts, timeout_s=settings.safety.reach.attempt_timeout_s
+        )
+        stack.push_async_callback(asker.close)
         self.roads = Roads(settings.travel, settings.coordinates.frame, self._clock)
         stack.push_async_callback(self.roads.stop)
         pins = Argon2Pins(settings.safety.pins)
@@ -242,6 +247,7 @@ class App:
             webhook_secrets=self._secrets.webhooks,
             notifier=self._notifier(poster, stack),
             roads=self.roads,
+            channels=make_channels(settings, self._secrets, asker, self._clock),
         )
         try:
             await self.house.load()

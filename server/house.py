@@ -29,6 +29,7 @@ from server.fleet import Fleet
 from server.last_seen import LastSeen
 from server.raisers import RaiserWatch
 from server.travel import SpeedLearner, Travel
+from transport.pager import Pager
 from webhooks.service import WebhookService
 
 _log = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class House:
         safety: SafetyService,
         care: CareService,
         profiles: Profiles,
+        pager: Pager,
         fleet: Fleet,
         raisers: RaiserWatch,
         rights: Rights,
@@ -87,6 +89,7 @@ class House:
         self.safety = safety
         self.care = care
         self.profiles = profiles
+        self.pager = pager
         self.rights = rights
         self.inbound = inbound
         self.api = api
@@ -203,6 +206,7 @@ class House:
         self._last_seen.note_all()
         await self.care.drain()
         self.care.stop()
+        await self.pager.close()  # what it has under way is made again after the start
         await self.safety.drain()
         self.safety.stop()
         self.hub.stop()

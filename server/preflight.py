@@ -28,7 +28,12 @@ def check_start(settings: Settings, folder: Path) -> None:
     Raises:
         ConfigError: All problems at once. A port that another program holds is found only by listening.
     """
-    problems = [*_listeners(settings), *_tls(settings, folder), *_revoked_file(settings, folder)]
+    problems = [
+        *_listeners(settings),
+        *_tls(settings, folder),
+        *_revoked_file(settings, folder),
+        *_last_resort(settings),
+    ]
     why = _unfit_folder(Path(settings.data_folder))
     if why:
         problems.append(Problem(_SOURCE, "data_folder", why))
@@ -77,6 +82,13 @@ def _revoked_file(settings: Settings, folder: Path) -> list[Problem]:
     name = settings.auth.revoked_file
     why = _unfit_file(folder / name) if name else ""
     return [Problem(_SOURCE, "auth.revoked_file", why)] if why else []
+
+
+def _last_resort(settings: Settings) -> list[Problem]:
+    if settings.safety.reach.has_last_resort:
+        return []
+    why = "nobody is named: give a phone, an email or `log: true`; they are called when nobody else can be reached"
+    return [Problem(_SOURCE, "safety.reach.last_resort", why)]
 
 
 def _unfit_file(path: Path) -> str:

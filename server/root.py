@@ -1,5 +1,7 @@
 """The root of the config: the server's own sections and each package's. What ``config.yaml`` looks like."""
 
+import difflib
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from api.notices import KINDS
@@ -116,10 +118,40 @@ class Settings:
                 check_url(self.push.url, self.webhooks.private_hosts)
             except ValueError as error:
                 raise ValueError(f"push.{error}") from None
+        self._check_reach()
         for name, endpoint in self.webhooks.endpoints.items():
             if unknown := set(endpoint.events) - KINDS - {EVERY_EVENT}:
                 kinds = ", ".join(sorted(KINDS))
                 raise ValueError(f"webhooks.endpoints.{name}.events: {min(unknown)!r} is none of {kinds}")
+
+    def _check_reach(self) -> None:
+        """Whoever is called must be callable, and about something: a misspelt tenant would be silence."""
+        reach = self.safety.reach
+        urls = {"sms.url": reach.sms.url, "voice.url": reach.voice.url, "heartbeat_url": reach.heartbeat_url}
+        urls |= {f"robots.{name}.url": robot.url for name, robot in reach.robots.items()}
+        urls |= {f"webhooks.{name}.url": hook.url for name, hook in reach.webhooks.items()}
+        for key, url in urls.items():
+            try:
+                if url:
+                    check_url(url, self.webhooks.private_hosts)
+            except ValueError as error:
+                raise ValueError(f"safety.reach.{key}: {error}") from None
+        served: dict[str, set[str]] = {}
+        for city in self.cities:
+            served.setdefault(city.tenant, set()).add(city.city)
+        for section in ("robots", "webhooks", "supervisors"):
+            for name, desk in getattr(reach, section).items():
+                _check_known(f"safety.reach.{section}.{name}.tenant", desk.tenant, served)
+                for city_id in desk.cities:
+                    _check_known(f"safety.reach.{section}.{name}.cities", city_id, served[desk.tenant])
+
+
+def _check_known(key: str, name: str, known: Collection[str]) -> None:
+    """Raise ``ValueError`` for a name that no city has, with the nearest one."""
+    if name not in known:
+        near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+        raise ValueError(f"{key}: {name!r} is served by no city; {hint}")
 
 
 def derived(settings: Settings) -> Settings:

@@ -9,6 +9,7 @@ function below, in the order in which they need each other::
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
@@ -25,6 +26,7 @@ from api.replay import ReplayedRows
 from api.rights import Rights
 from api.snapshots import OpenThings
 from core.clock import Clock
+from core.errors import Unavailable
 from core.ids import CityId, IdSource, TenantId, UserId
 from core.shard import Shard
 from dispatch.places import Places
@@ -38,9 +40,11 @@ from realtime.ports import PositionLog, RealtimePorts, StreamStore
 from realtime.service import RealtimeService
 from safety.care_ports import CareStore
 from safety.care_service import CareService
+from safety.events import PageSettled
+from safety.pages import Channel
 from safety.pin_desk import PinDesk
 from safety.pins import PinHasher
-from safety.ports import Journal, SafetyStore
+from safety.ports import Journal, Outside, SafetyStore
 from safety.profiles import Profiles, ProfileStore
 from safety.service import SafetyService
 from server.care_house import IncidentAlarms, JobWatchers, OpenJobs, PhoneContacts
@@ -55,6 +59,8 @@ from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from server.travel import SpeedLearner, Travel
 from server.version import version
+from transport.page_channel import PageChannel
+from transport.pager import Pager
 from web.page import STYLE
 from webhooks.ports import DeliveryQueue, Poster
 from webhooks.service import WebhookService
@@ -122,6 +128,7 @@ def build_house(
     webhook_secrets: Mapping[str, Sequence[bytes]] | None = None,
     notifier: Notifier | None = None,
     roads: Roads | None = None,
+    channels: Mapping[str, PageChannel] | None = None,
 ) -> House:
     """Make every service and connect them.
 
@@ -140,6 +147,7 @@ def build_house(
         webhook_secrets: Of each endpoint in the config; ready to sign.
         notifier: Wakes phones; None for nobody.
         roads: Makes the road engine that rounds ask; without one distances decide.
+        channels: Ways out of the house for incidents, by line (``outside.make_channels``).
     """
     given = _Given(
         derived(settings),
@@ -156,6 +164,7 @@ def build_house(
         webhook_secrets or {},
         notifier,
         roads,
+        channels or {},
     )
     ground = _lay_ground(given)
     hub, hub_ports = _make_hub(given, ground)
@@ -165,7 +174,7 @@ def build_house(
     cities = _make_cities(given, ground, hub, webhooks, wakes, watchers)
     profiles = Profiles(stores.profiles)
     raisers = RaiserWatch(ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock)
-    safety = _make_safety(given, ground, hub, cities, raisers)
+    safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
     watchers.care = care = _make_care(given, hub, cities, safety)
     inbound = Inbound(cities, safety, care, ground.fleet, given.frame)
@@ -179,6 +188,7 @@ def build_house(
         safety=safety,
         care=care,
         profiles=profiles,
+        pager=pager,
         fleet=ground.fleet,
         raisers=raisers,
         rights=ground.rights,
@@ -223,6 +233,7 @@ class _Given:
     webhook_secrets: Mapping[str, Sequence[bytes]]
     notifier: Notifier | None
     roads: Roads | None
+    channels: Mapping[str, PageChannel]
 
     @property
     def frame(self) -> Frame:
@@ -364,13 +375,25 @@ def _make_dispatch(
 
 
 def _make_safety(
-    given: _Given, ground: _Ground, hub: RealtimeService, cities: Cities, raisers: RaiserWatch
-) -> SafetyService:
+    given: _Given,
+    ground: _Ground,
+    hub: RealtimeService,
+    cities: Cities,
+    profiles: Profiles,
+    raisers: RaiserWatch,
+) -> tuple[SafetyService, Pager]:
+    """Safety with its pager, which need each other."""
+
+    def settled(event: PageSettled) -> None:
+        with suppress(Unavailable):  # stopping, or flooded: the attempt counts as lost and is made again
+            safety.post(event)
+
     surroundings = CitySurroundings(
         cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online
     )
     raisers.surroundings = surroundings
-    return SafetyService(
+    pager = Pager(given.clock, given.settings.safety.reach, given.channels, profiles, settled)
+    safety = SafetyService(
         given.clock,
         settings=given.settings.safety,
         ids=given.ids,
@@ -381,7 +404,9 @@ def _make_safety(
         link=_RaiserLink(hub),
         watchers=raisers,
         journal=given.stores.journal,
+        outside=Outside(pager, profiles, hub, with_push=Channel.PUSH in given.channels),
     )
+    return safety, pager
 
 
 def _make_care(given: _Given, hub: RealtimeService, cities: Cities, safety: SafetyService) -> CareService:

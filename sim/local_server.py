@@ -201,7 +201,7 @@ class LocalServer:
             "realtime": {"drain": {"over_s": 0.5, "reconnect_min_ms": 100, "reconnect_spread_ms": 500}},
             "lifecycle": {"requests_s": 1.0},
             # Small: many of these may lie on one disk.
-            "safety": {"journal": {"size_mib": 1, "reserve_mib": 1}},
+            "safety": {"journal": {"size_mib": 1, "reserve_mib": 1}, "reach": {"last_resort": {"log": True}}},
             "cities": cities,
         }
         path = self.folder / "config.yaml"

@@ -25,6 +25,8 @@ from server.system import SystemClock, SystemIds
 from server.tokens import issue
 
 SECRET = b"an end-to-end secret of 32 bytes or more"
+KEYS = {"DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "a" * 40}
+LAST_RESORT = {"DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true"}
 CITY = "shenzhen"
 LAT, LNG = 22.5431, 114.0579
 pytestmark = pytest.mark.slow
@@ -62,6 +64,7 @@ class Server:
                     **os.environ,
                     "DOORSTEP_JWT_SECRET": SECRET.decode(),
                     "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
+                    **LAST_RESORT,
                 },
                 stderr=log,
                 cwd=Path(__file__).parents[2],

@@ -153,11 +153,17 @@ async def served(
         "DOORSTEP__REALTIME__DRAIN__OVER_S": "0",
         "DOORSTEP__SAFETY__JOURNAL__SIZE_MIB": "1",
         "DOORSTEP__SAFETY__JOURNAL__RESERVE_MIB": "1",
+        "DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true",
         "DOORSTEP__CITIES": "[{tenant: demo, city: shenzhen}, {tenant: other, city: shenzhen}]",
     }
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})
     settings = load(Settings, None, environ, derived=DERIVED)
-    secrets = OutgoingSecrets(dict.fromkeys(settings.webhooks.endpoints, (SECRET,)), (SECRET,))
+    reach = settings.safety.reach
+    channels = ["sms", "voice", "email", *(f"robots.{name}" for name in reach.robots)]
+    channels += [f"webhooks.{name}" for name in reach.webhooks]
+    secrets = OutgoingSecrets(
+        dict.fromkeys(settings.webhooks.endpoints, (SECRET,)), (SECRET,), dict.fromkeys(channels, (SECRET, SECRET))
+    )
     app = App(settings, keys={"main": KEY}, folder=folder, secrets=secrets, audit=AUDIT, reread=reread)
     await app.start()
     try:

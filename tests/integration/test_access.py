@@ -104,6 +104,7 @@ TABLE: dict[str, dict[str, str]] = {
     "incident_timeline": INCIDENT,
     "incident_trail": INCIDENT,
     "incident_call_text": INCIDENT,
+    "incident_deliveries": ORDER_OPS,
     # Their own incident: whoever raised one is told so, whatever else they are.
     "incident_ack": INCIDENT | {"technician_far_ops": "no"},
     "incident_resolve": INCIDENT | {"technician_far_ops": "no"},

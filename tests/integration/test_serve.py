@@ -30,6 +30,7 @@ from server.root import DERIVED, Settings
 from tests.integration.served import AUDIT, KEY, SECRET, Session, order, served
 
 pytestmark = pytest.mark.slow
+LAST_RESORT = {"DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true"}
 
 
 def _app(folder: Path, **environ: str) -> App:
@@ -39,6 +40,7 @@ def _app(folder: Path, **environ: str) -> App:
         "DOORSTEP__ADMIN__PORT": "0",
         "DOORSTEP__DATA_FOLDER": str(folder / "data"),
         "DOORSTEP__REALTIME__DRAIN__OVER_S": "0",
+        **LAST_RESORT,
     }
     names.update({f"DOORSTEP__{name.upper()}": value for name, value in environ.items()})
     return App(load(Settings, None, names, derived=DERIVED), keys={"main": KEY}, folder=folder, audit=AUDIT)
@@ -155,7 +157,11 @@ async def test_a_revoked_user_is_sent_away_at_the_signal(tmp_path: Path) -> None
 
 # -- the command line -----------------------------------------------------------------------------------------
 
-ENV = {"DOORSTEP_JWT_SECRET": SECRET.decode(), "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters"}
+ENV = {
+    "DOORSTEP_JWT_SECRET": SECRET.decode(),
+    "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
+    **LAST_RESORT,
+}
 
 
 @pytest.mark.parametrize("command", ["", "serve", "demo", "replay", "token", "check-config", "print-config", "migrate"])
@@ -180,7 +186,10 @@ def test_a_good_config_is_good(tmp_path: Path) -> None:
     keyless = CliRunner().invoke(main, ["check-config"], env={"DOORSTEP_JWT_SECRET": ""})
     assert keyless.exit_code == 2
     assert "DOORSTEP_JWT_SECRET" in keyless.output
-    assert CliRunner().invoke(main, ["check-config", "--without-secrets"], env={}).exit_code == 0
+    assert CliRunner().invoke(main, ["check-config", "--without-secrets"], env=LAST_RESORT).exit_code == 0
+    nobody = CliRunner().invoke(main, ["check-config", "--without-secrets"], env={})
+    assert nobody.exit_code == 2
+    assert "safety.reach.last_resort: nobody is named" in nobody.output
 
 
 async def test_a_printed_token_works(tmp_path: Path) -> None:

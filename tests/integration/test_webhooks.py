@@ -166,6 +166,7 @@ async def test_a_process_that_is_killed_delivers_every_event_after_its_restart(t
             "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
             "HOOK_SECRET": "VQ3p9c1xM7s-a-secret-with-enough-letters",
             "DOORSTEP__LOG__FORMAT": "json",
+            "DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true",
         }
 
         async def start() -> tuple[asyncio.subprocess.Process, str]:

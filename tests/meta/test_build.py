@@ -53,6 +53,7 @@ def test_what_was_built_makes_its_databases_and_finds_its_cities(wheel: Path, tm
         "PYTHONPATH": str(tmp_path / "site"),
         "DOORSTEP_AUDIT_KEY": "kR4u7w2pX9-an-audit-key-with-enough-letters",
         "DOORSTEP_JWT_SECRET": "VQ3p9c1xM7s-a-secret-with-enough-letters",
+        "DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true",
     }
     (tmp_path / "config.yaml").write_text("data_folder: data\n")
     for command in ("migrate", "check-config"):

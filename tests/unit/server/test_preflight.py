@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from safety.reach import LastResortSettings, ReachSettings
+from safety.settings import SafetySettings
 from server.config import ConfigError
 from server.preflight import check_start
 from server.root import HubSettings, Settings
@@ -14,7 +16,9 @@ from server.settings import AdminSettings, HttpSettings
 
 def _settings(tmp_path: Path, **changes: Any) -> Settings:
     proxies = ("10.0.0.0/8",)
-    return replace(Settings(data_folder=str(tmp_path / "a" / "data"), trusted_proxies=proxies), **changes)
+    safety = SafetySettings(reach=ReachSettings(last_resort=LastResortSettings(log=True)))
+    good = Settings(data_folder=str(tmp_path / "a" / "data"), trusted_proxies=proxies, safety=safety)
+    return replace(good, **changes)
 
 
 def _keys(tmp_path: Path, **changes: Any) -> list[str]:
@@ -67,3 +71,7 @@ def test_a_data_folder_that_cannot_be_made_or_written_is_told(tmp_path: Path, mo
         check_start(_settings(tmp_path), tmp_path)
     with pytest.raises(ConfigError, match=f"cannot be written: no right to write in {tmp_path}"):
         check_start(_settings(tmp_path, data_folder=str(tmp_path)), tmp_path)
+
+
+def test_somebody_must_be_named_who_is_called_when_nobody_else_can_be(tmp_path: Path) -> None:
+    assert _keys(tmp_path, safety=SafetySettings()) == ["safety.reach.last_resort"]
