@@ -8,6 +8,7 @@ from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
 from api.cities import Cities
+from api.deliveries import IncidentDeliveries
 from api.documents import Documents
 from api.emergency import Emergency
 from api.inbound import Inbound
@@ -102,6 +103,7 @@ def build_api(parts: ApiParts) -> Api:
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
+        deliveries=IncidentDeliveries(incidents, parts.safety, parts.safety_store),
         checkins=Checkins(parts.care, parts.inbound),
         profiles=SafetyProfiles(parts.profiles, parts.pins, people),
         people_sos=PeopleSos(parts.safety, people, frame),

@@ -7,6 +7,7 @@ from api import bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
+from api.deliveries import IncidentDeliveries
 from api.documents import Documents
 from api.emergency import Emergency
 from api.errors import Problem as Problem
@@ -60,6 +61,7 @@ class Handlers:
     blocks: Blocks
     safety: Safety
     emergency: Emergency
+    deliveries: IncidentDeliveries
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
@@ -77,6 +79,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
         *emergency_routes(handlers.emergency),
+        *delivery_routes(handlers.deliveries),
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -308,12 +311,6 @@ def safety_routes(safety: Safety) -> list[Route]:
             "Everything that happened to an incident.", safety.timeline, result=bodies.Timeline, location=True,
         ),
         Route(
-            "incident_deliveries", "GET", "/v1/incidents/{id}/deliveries", frozenset({OPS}),
-            "ops: of their cities and without one",
-            "Whom it reached: devices that confirmed it, and every attempt outside the hub with what came of it.",
-            safety.deliveries, result=bodies.Deliveries,
-        ),
-        Route(
             "incident_ack", "POST", "/v1/incidents/{id}/ack", told, scope, "I have seen it and own it.",
             safety.acknowledge, result=bodies.Done,
         ),
@@ -384,6 +381,18 @@ def emergency_routes(emergency: Emergency) -> list[Route]:
             "incident_call_text", "GET", "/v1/incidents/{id}/call-text", told, scope,
             "What to read out to the police or an ambulance.", emergency.call, result=bodies.CallText, location=True,
             query=(Param("lang", "string", "en (default) or zh."),),
+        ),
+    ]  # fmt: skip
+
+
+def delivery_routes(deliveries: IncidentDeliveries) -> list[Route]:
+    """How incidents reached people."""
+    return [
+        Route(
+            "incident_deliveries", "GET", "/v1/incidents/{id}/deliveries", frozenset({OPS}),
+            "ops: of their cities and without one",
+            "Whom it reached: devices that confirmed it, and every attempt outside the hub with what came of it.",
+            deliveries.read, result=bodies.Deliveries,
         ),
     ]  # fmt: skip
 

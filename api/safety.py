@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from api.bodies import Deliveries, Done, Hop, Page, ResolveIn, Timeline, TimelineEntry, Told
+from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
@@ -89,37 +89,6 @@ class Safety:
         told = await self._store.events(who.tenant, incident.incident_id)
         entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, e.detail) for e in told]
         return answer(Timeline(incident.incident_id, entries))
-
-    async def deliveries(self, who: Principal, request: Request) -> Response:
-        """GET /v1/incidents/{id}/deliveries: of each person and channel, from memory while it is there."""
-        incident = await self._visible(who, request.path["id"])
-        pages = self._service.pages(incident.incident_id) or await self._store.pages(who.tenant, incident.incident_id)
-        told = [Told(t.user, t.why, t.level, t.told_at, t.received_at) for t in incident.targets]
-        called = [
-            Page(
-                recipient=page.recipient,
-                round=page.round,
-                reason=page.reason,
-                level=page.level,
-                told_at=page.told_at,
-                received_at=page.received_at,
-                hops=[
-                    Hop(
-                        hop.channel.value,
-                        hop.state.value,
-                        hop.due_at,
-                        hop.attempts,
-                        hop.outcome,
-                        hop.begun_at,
-                        hop.settled_at,
-                        hop.merged,
-                    )
-                    for hop in page.hops
-                ],
-            )
-            for page in pages
-        ]
-        return answer(Deliveries(incident.incident_id, incident.delivered, incident.seen, told, called))
 
     async def acknowledge(self, who: Principal, request: Request) -> Response:
         """POST /v1/incidents/{id}/ack."""
