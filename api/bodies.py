@@ -236,52 +236,6 @@ class Timeline(Struct, frozen=True):
     events: Annotated[list[TimelineEntry], Meta(max_length=100_000)]
 
 
-class Told(Struct, frozen=True, omit_defaults=True):
-    """Somebody whom an incident was sent to over the hub."""
-
-    user: Word
-    why: Word
-    level: Count
-    told_at: EpochS | None = None
-    received_at: EpochS | None = None
-    """When a device of theirs confirmed it; only this counts as delivered."""
-
-
-class Hop(Struct, frozen=True, omit_defaults=True):
-    """One channel by which a page goes: `waiting`, `sending`, `taken` (by the provider, no more) or `spared`."""
-
-    channel: Word
-    state: Word
-    due_at: EpochS
-    attempts: Count = 0
-    outcome: Word = ""
-    begun_at: EpochS | None = None
-    settled_at: EpochS | None = None
-    merged: bool = False
-
-
-class Page(Struct, frozen=True, omit_defaults=True):
-    """Somebody who is called outside the hub."""
-
-    recipient: Annotated[str, Meta(max_length=128)]
-    round: Count
-    reason: Word
-    level: Count
-    told_at: EpochS
-    hops: Annotated[list[Hop], Meta(max_length=16)]
-    received_at: EpochS | None = None
-
-
-class Deliveries(Struct, frozen=True):
-    """How an incident reached people, and how not."""
-
-    incident: Id
-    delivered: Count
-    seen: bool
-    told: Annotated[list[Told], Meta(max_length=100_000)]
-    pages: Annotated[list[Page], Meta(max_length=100_000)]
-
-
 class Term(Struct, frozen=True):
     """One addend of a cost, in seconds; positive is worse."""
 

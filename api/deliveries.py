@@ -1,12 +1,62 @@
 """How an incident reached people, and how not: for ops, without a word that promises more than is known."""
 
-from api.bodies import Deliveries, Hop, Page, Told
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
 from api.exchange import Request, Response, answer
 from api.incidents import Incidents
 from core.principal import Principal
+from realtime.messages import Count, EpochS, Id, Word
 from safety.pages import Page as StoredPage
 from safety.ports import SafetyStore
 from safety.service import SafetyService
+
+
+class Told(Struct, frozen=True, omit_defaults=True):
+    """Somebody whom an incident was sent to over the hub."""
+
+    user: Word
+    why: Word
+    level: Count
+    told_at: EpochS | None = None
+    received_at: EpochS | None = None
+    """When a device of theirs confirmed it; only this counts as delivered."""
+
+
+class Hop(Struct, frozen=True, omit_defaults=True):
+    """One channel by which a page goes: `waiting`, `sending`, `taken` (by the provider, no more) or `spared`."""
+
+    channel: Word
+    state: Word
+    due_at: EpochS
+    attempts: Count = 0
+    outcome: Word = ""
+    begun_at: EpochS | None = None
+    settled_at: EpochS | None = None
+    merged: bool = False
+
+
+class Page(Struct, frozen=True, omit_defaults=True):
+    """Somebody who is called outside the hub."""
+
+    recipient: Annotated[str, Meta(max_length=128)]
+    round: Count
+    reason: Word
+    level: Count
+    told_at: EpochS
+    hops: Annotated[list[Hop], Meta(max_length=16)]
+    received_at: EpochS | None = None
+
+
+class Deliveries(Struct, frozen=True):
+    """How an incident reached people, and how not."""
+
+    incident: Id
+    delivered: Count
+    seen: bool
+    told: Annotated[list[Told], Meta(max_length=100_000)]
+    pages: Annotated[list[Page], Meta(max_length=100_000)]
 
 
 class IncidentDeliveries:

@@ -7,7 +7,7 @@ from api import bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
-from api.deliveries import IncidentDeliveries
+from api.deliveries import Deliveries, IncidentDeliveries
 from api.documents import Documents
 from api.emergency import Emergency
 from api.errors import Problem as Problem
@@ -392,7 +392,7 @@ def delivery_routes(deliveries: IncidentDeliveries) -> list[Route]:
             "incident_deliveries", "GET", "/v1/incidents/{id}/deliveries", frozenset({OPS}),
             "ops: of their cities and without one",
             "Whom it reached: devices that confirmed it, and every attempt outside the hub with what came of it.",
-            deliveries.read, result=bodies.Deliveries,
+            deliveries.read, result=Deliveries,
         ),
     ]  # fmt: skip
 
