@@ -104,7 +104,7 @@ def traced(tmp_path: Path) -> Iterator[tuple[LocalServer, Path]]:
 
 
 @pytest.mark.slow
-async def test_what_is_acknowledged_was_synced_before_its_answer_left(traced: tuple[LocalServer, Path]) -> None:
+async def test_row_11_what_is_acknowledged_was_synced_before_its_answer_left(traced: tuple[LocalServer, Path]) -> None:
     server, trace = traced
     ledger = Ledger()
     customer = server.token("cus_1", Role.CUSTOMER)
