@@ -102,6 +102,7 @@ class Stored:
 
 def stored_in(folder: Path) -> Stored:
     with closing(sqlite3.connect(f"file:{folder / 'safety.db'}?mode=ro", uri=True)) as database:
+        database.execute("BEGIN")  # both questions of one moment
         incidents = [msgspec.msgpack.decode(row[0]) for row in database.execute("SELECT body FROM incidents")]
         triggers = [msgspec.msgpack.decode(row[0]) for row in database.execute("SELECT body FROM triggers")]
     by_id = {incident["incident_id"]: incident for incident in incidents}
