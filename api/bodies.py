@@ -639,6 +639,12 @@ class PinsIn(Struct, frozen=True):
     """The PIN so far; not needed with a token that is younger than ``safety.pins.fresh_token_s``."""
 
 
+class CancelSosIn(Struct, frozen=True):
+    """Take an alarm back."""
+
+    pin: Pin
+
+
 class OwnSafetyIn(Struct, frozen=True):
     """A person's own safety profile, whole; PINs stay as they are when left out."""
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from api.cancels import Cancels
 from api.cities import Cities, ShardParts
 from api.plain_text import refuse_control_characters
 from api.ports import Presence
@@ -34,12 +35,19 @@ class Inbound:
     """Turns messages into events of the right city's dispatch, or of safety."""
 
     def __init__(
-        self, cities: Cities, safety: SafetyService, care: CareService, presence: Presence, frame: Frame
+        self,
+        cities: Cities,
+        safety: SafetyService,
+        cancels: Cancels,
+        care: CareService,
+        presence: Presence,
+        frame: Frame,
     ) -> None:
         """Keep the domains to hand things to."""
         self._cities = cities
         self._safety = safety
         self._care = care
+        self._cancels = cancels
         self._presence = presence
         self._frame = frame
         self.turns: Turns[tuple[TenantId, UserId]] = Turns()
@@ -54,7 +62,7 @@ class Inbound:
             if who.restricted and not isinstance(message, messages.CheckinAnswer):
                 raise Forbidden("the token has expired; only SOS still works", code="token_restricted")
             refuse_control_characters(message)
-            self._dispatch(who, message, reply)
+            self._dispatch(who, message, now, reply)
         except DoorstepError as error:
             reply(error)
 
@@ -123,8 +131,10 @@ class Inbound:
 
     # -- one command after the other --------------------------------------------------------------------
 
-    def _dispatch(self, who: Principal, message: Command, reply: Reply) -> None:
+    def _dispatch(self, who: Principal, message: Command, now: float, reply: Reply) -> None:
         match message:
+            case messages.SosCancel(incident=incident, pin=pin):
+                self._cancels.ask(who, incident, pin, now, reply)
             case messages.OfferAccept(offer=offer):
                 part = self._offer(who, offer)
                 accepted = events.OfferAccepted(OfferId(offer), who.user)

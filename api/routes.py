@@ -299,6 +299,11 @@ def safety_routes(safety: Safety) -> list[Route]:
             access=Access.LENIENT, result=SosAck, location=True, raw_body=True,
         ),
         Route(
+            "sos_cancel", "POST", "/v1/sos/{id}/cancel", ANYONE, "everyone: their own",
+            "Take one's alarm back with one's PIN; somebody asks whether it is true. Ends nothing by itself.",
+            safety.cancel, body=bodies.CancelSosIn, result=bodies.Done, location=True,
+        ),
+        Route(
             "incident_list", "GET", "/v1/incidents", frozenset({OPS}), "ops: of their cities and without one",
             "List incidents, newest first.", safety.listing, result=IncidentPage, query=_PAGE, location=True,
         ),

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
+from api.bodies import CancelSosIn, Done, ResolveIn, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
@@ -16,7 +16,7 @@ from api.sos_acks import first_ack
 from api.views import incident_view, stamp
 from core.principal import Principal
 from geo.point import Frame
-from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView
+from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView, SosCancel
 from realtime.ports import Reply, SendDirect
 from safety.access import may_see
 from safety.model import Incident, TriggerSource
@@ -64,6 +64,11 @@ class Safety:
             )
 
         return Response(200, await first_ack(start))
+
+    async def cancel(self, who: Principal, request: Request) -> Response:
+        """POST /v1/sos/{id}/cancel: as `sos.cancel` on the hub; answered at a fixed time, whatever the PIN was."""
+        body: CancelSosIn = request.data
+        return answer(Done(await self._inbound.ask(who, SosCancel(request.path["id"], body.pin), request.now)))
 
     async def listing(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents: of the caller's cities and those without one; newest first, by keyset."""

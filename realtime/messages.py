@@ -205,7 +205,15 @@ class CheckinAnswer(Struct, tag="checkin.answer", frozen=True):
     ref: Key | None = None
 
 
-Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve | CheckinAnswer
+class SosCancel(Struct, tag="sos.cancel", frozen=True):
+    """The person who raised it takes an alarm back; somebody of ops asks whether it is true. Ends nothing by itself."""
+
+    incident: Id
+    pin: Annotated[str, Meta(max_length=12)]
+    ref: Key | None = None
+
+
+Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve | CheckinAnswer | SosCancel
 """Requests that a domain answers; each is answered by exactly one ``ok`` or ``error``."""
 
 ClientMessage = Hello | Refresh | HeartbeatIn | Ack | Ping | Pings | Watch | Unwatch | Command

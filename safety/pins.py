@@ -1,5 +1,6 @@
 """Rules for the two PINs of a person: the one that calls an alarm off, and the one that only seems to. Pure."""
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Final, Protocol
 
@@ -9,6 +10,10 @@ PIN_LEN_MIN: Final = 4
 PIN_LEN_MAX: Final = 12
 
 
+Look = Callable[[tuple[bool, bool] | None], None]
+"""Told whether a PIN is the one behind each of two hashes; None when that could not be looked at."""
+
+
 class PinHasher(Protocol):
     """Hashes PINs slowly, away from the event loop (``server/pin_hasher.py``)."""
 
@@ -16,11 +21,15 @@ class PinHasher(Protocol):
         """A salted hash that says how it was made."""
         ...
 
-    async def matches(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool]:
-        """Whether a PIN is the one behind each of two hashes.
+    def look(self, hashes: tuple[str, str] | None, pin: str, done: Look) -> None:
+        """Compare a PIN with two hashes and call ``done`` on the event loop.
 
         Both are always looked at, and without hashes two of nobody's are: the work says nothing of the outcome.
         """
+        ...
+
+    async def compare(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool] | None:
+        """``look`` for callers that wait."""
         ...
 
 

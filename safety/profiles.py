@@ -42,6 +42,8 @@ class PinHashes:
     pin: str = field(repr=False)
     duress: str = field(repr=False)
     set_at: float
+    forced: bool = False
+    """They were changed with the PIN for duress: whoever knows them may be the one who forced it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,17 @@ Source: RFC 9106; parameters of the OWASP password storage cheat sheet (19 MiB, 
 """
 
 import asyncio
+import logging
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Final
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
+from safety.pins import Look
 from safety.settings import PinSettings
+
+_log = logging.getLogger(__name__)
 
 _THREADS: Final = 2
 """Each holds ``memory_kib`` while it works; more would only take memory from each other."""
@@ -33,9 +37,23 @@ class Argon2Pins:
         """See the port."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._hasher.hash, pin)
 
-    async def matches(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool]:
+    def look(self, hashes: tuple[str, str] | None, pin: str, done: Look) -> None:
         """See the port."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._both, hashes, pin)
+        looked = asyncio.get_running_loop().run_in_executor(self._executor, self._both, hashes, pin)
+
+        def tell(looked: asyncio.Future[tuple[bool, bool]]) -> None:
+            failed = looked.cancelled() or looked.exception() is not None
+            if failed:
+                _log.error("a PIN could not be looked at")  # never with what was raised: it may hold the PIN
+            done(None if failed else looked.result())
+
+        looked.add_done_callback(tell)
+
+    async def compare(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool] | None:
+        """See the port."""
+        told: asyncio.Future[tuple[bool, bool] | None] = asyncio.get_running_loop().create_future()
+        self.look(hashes, pin, lambda found: None if told.done() else told.set_result(found))
+        return await told
 
     def close(self) -> None:
         """Let the threads go. Idempotent."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from api.app import Api
+from api.cancels import Cancels
 from api.care import CareOutbound
 from api.cities import Cities, ShardParts
 from api.house import ApiParts, build_api
@@ -177,7 +178,9 @@ def build_house(
     safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
     watchers.care = care = _make_care(given, hub, cities, safety)
-    inbound = Inbound(cities, safety, care, ground.fleet, given.frame)
+    pins = PinDesk(profiles, given.pin_hasher, settings.safety.pins)
+    cancels = Cancels(safety, pins, settings.safety.pins.answer_after_s)
+    inbound = Inbound(cities, safety, cancels, care, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety, care)
     addresses = Addresses()
     page = _make_page(given, hub, cities, addresses)
@@ -193,7 +196,7 @@ def build_house(
         raisers=raisers,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, care, profiles, raisers, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, care, profiles, pins, raisers, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -445,6 +448,7 @@ def _make_api(
     care: CareService,
     profiles: Profiles,
     raisers: RaiserWatch,
+    pins: PinDesk,
     inbound: Inbound,
     addresses: Addresses,
     page: FrontPage,
@@ -464,7 +468,7 @@ def _make_api(
             listings=given.stores.listings,
             safety_store=given.stores.safety,
             profiles=profiles,
-            pins=PinDesk(profiles, given.pin_hasher, given.settings.safety.pins),
+            pins=pins,
             tracks=given.stores.tracks,
             raisers=raisers,
             frame=given.frame,

@@ -109,6 +109,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "offer.decline": {"offer": "ofr_none", "reason": "busy"},
     "job.step": {"order": "ord_none", "step": "arrived", "evidence": "photo"},
     "checkin.answer": {"checkin": "chk_none", "answer": "ok"},
+    "sos.cancel": {"incident": "inc_none", "pin": "482193"},
     "incident.ack": {"incident": "inc_none"},
     "incident.resolve": {"incident": "inc_none", "disposition": "false_test", "note": "nothing"},
 }  # fmt: skip
@@ -180,6 +181,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         bodies.PositionsIn,
         {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84", "alarm": False},
     ),
+    ("post", "/v1/sos/{id}/cancel"): (bodies.CancelSosIn, {"pin": "482193"}),
     ("put", "/v1/me/safety"): (
         bodies.OwnSafetyIn,
         {

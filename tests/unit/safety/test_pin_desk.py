@@ -5,6 +5,7 @@ import pytest
 from core.errors import Forbidden, Invalid, Refused
 from core.ids import TenantId, UserId
 from safety.pin_desk import PinDesk, WrongTries
+from safety.pins import Look
 from safety.profiles import Profiles
 from safety.settings import PinSettings
 from store.memory import MemoryProfileStore
@@ -22,10 +23,13 @@ class PlainHasher:
     async def hash(self, pin: str) -> str:
         return f"hash of {pin}"
 
-    async def matches(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool]:
+    async def compare(self, hashes: tuple[str, str] | None, pin: str) -> tuple[bool, bool] | None:
         self.looks += 1
         first, second = hashes or ("", "")
         return first == f"hash of {pin}", second == f"hash of {pin}"
+
+    def look(self, hashes: tuple[str, str] | None, pin: str, done: Look) -> None:
+        raise NotImplementedError
 
 
 async def desk_of_somebody_with_pins() -> tuple[PinDesk, Profiles, PlainHasher]:
@@ -52,13 +56,16 @@ async def test_a_fresh_token_sets_pins_and_an_old_one_does_not() -> None:
         assert caught.value.code == "sign_in_again"
 
 
-async def test_the_old_pin_is_enough_and_the_duress_pin_is_not_the_old_pin() -> None:
-    desk, _, _ = await desk_of_somebody_with_pins()
+async def test_the_old_pin_is_enough_and_that_for_duress_sets_pins_that_are_known_to_be_forced() -> None:
+    desk, profiles, _ = await desk_of_somebody_with_pins()
     who = make_principal()
     assert (await desk.renewed(who, "7305", "2846", "4821", NOW)).duress == "hash of 2846"
-    with pytest.raises(Refused) as caught:
-        await desk.renewed(who, "7305", "2846", "8350", NOW)
-    assert caught.value.code == "pin_wrong"
+    forced = await desk.renewed(who, "7305", "2846", "8350", NOW)
+    assert forced.forced
+    await profiles.put(replace(profiles.profile(who.tenant, who.user), pins=forced), NOW)
+    again = await desk.renewed(who, "6104", "9527", "7305", NOW)
+    assert again.forced, "whoever forced it knows this one too"
+    assert not (await desk.renewed(replace(who, issued_at=NOW), "6104", "9527", "", NOW)).forced
 
 
 async def test_wrong_old_pins_are_counted_for_the_person_and_forgotten_in_time() -> None:
@@ -85,6 +92,6 @@ async def test_weak_pins_are_refused_before_anything_is_looked_at() -> None:
 def test_tries_of_more_people_than_are_remembered_forget_the_longest_silent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("safety.pin_desk.PEOPLE_MAX", 2)
     tries, tenant = WrongTries(SETTINGS), TenantId("demo")
-    for nth, user in enumerate(("a", "b", "a", "c")):
+    for nth, user in enumerate("abaabbc"):
         tries.note(tenant, UserId(user), NOW + nth)
-    assert [tries.count(tenant, UserId(user), NOW + 4) for user in ("a", "b", "c")] == [2, 0, 1]
+    assert [tries.are_spent(tenant, UserId(user), NOW + 9) for user in "abc"] == [False, True, False]

@@ -14,11 +14,11 @@ async def test_hashes_are_argon2id_and_know_their_pin() -> None:
     pin, duress = await pins.hash("4821"), await pins.hash("8350")
     assert pin.startswith("$argon2id$v=19$m=8,t=1,p=1$")
     assert pin != await pins.hash("4821")
-    assert await pins.matches((pin, duress), "4821") == (True, False)
-    assert await pins.matches((pin, duress), "8350") == (False, True)
-    assert await pins.matches((pin, duress), "1111") == (False, False)
-    assert await pins.matches(None, "4821") == (False, False)
-    assert await pins.matches(("damaged", duress), "8350") == (False, True)
+    assert await pins.compare((pin, duress), "4821") == (True, False)
+    assert await pins.compare((pin, duress), "8350") == (False, True)
+    assert await pins.compare((pin, duress), "1111") == (False, False)
+    assert await pins.compare(None, "4821") == (False, False)
+    assert await pins.compare(("damaged", duress), "8350") == (False, True)
     pins.close()
 
 
@@ -35,11 +35,11 @@ async def test_the_loop_goes_on_while_pins_are_hashed_and_nobodys_take_as_long()
             await asyncio.sleep(0.001)
 
     task = asyncio.get_running_loop().create_task(count())
-    await pins.matches(None, "4821")  # makes nobody's hashes
+    await pins.compare(None, "4821")  # makes nobody's hashes
     took_s = []
     for kept in (hashes, None, hashes, None):
         began = time.perf_counter()
-        await pins.matches(kept, "4821")
+        await pins.compare(kept, "4821")
         took_s.append(time.perf_counter() - began)
     task.cancel()
     assert turns > 10
