@@ -699,6 +699,8 @@ class TicketIn(Struct, frozen=True):
     """For which device the ticket shall be good."""
 
     device: Key
+    kind: Literal["hub", "sos"] = "hub"
+    """``sos``: opens the SOS page in a browser, on whatever device."""
 
 
 class Ticket(Struct, frozen=True):
@@ -707,6 +709,26 @@ class Ticket(Struct, frozen=True):
     ticket: Word
     expires_at: EpochS
     hub_url: Text
+    page: Word = ""
+    """Path of the SOS page with the ticket in its fragment; for kind ``sos``."""
+
+
+class SosPass(Struct, frozen=True):
+    """What the SOS page raises an SOS with; good on one device and for nothing else."""
+
+    pass_: Annotated[str, Meta(max_length=4_096)] = msgspec.field(name="pass")
+    expires_at: EpochS
+
+
+class SosStatus(Struct, frozen=True):
+    """How far one's own alarm has come, as ``sos_ack`` tells it."""
+
+    incident: Id
+    received_at: EpochS
+    delivered: Count
+    seen: bool
+    ended: bool
+    """A person has ended it, or the one whose it is took it back: a further tap rings again."""
 
 
 class ClientConfig(Struct, frozen=True):

@@ -1,9 +1,9 @@
 """What the server tells about itself without a token: config for clients, API documents, the first page."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -25,6 +25,22 @@ SECURITY_TXT_LIFE_S = 180 * 86_400.0
 """Under a year (RFC 9116 section 2.5.5), counted from the request: a server that answers is looked after."""
 PAGE_CSP = "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+SOS_CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+class PageFiles(Protocol):
+    """A page of three files, as bytes."""
+
+    @property
+    def html(self) -> bytes: ...  # noqa: D102
+    @property
+    def style(self) -> bytes: ...  # noqa: D102
+    @property
+    def script(self) -> bytes: ...  # noqa: D102
+
 
 class Documents:
     """Handlers of the public routes. ``routes`` is set once the table is complete."""
@@ -38,6 +54,7 @@ class Documents:
         page: Callable[[], str],
         style: str,
         security_contact: str,
+        sos_page: PageFiles,
     ) -> None:
         """``page`` is asked at each request, so that it can tell what runs now."""
         self._security_contact = security_contact
@@ -47,6 +64,7 @@ class Documents:
         self._hub_url = hub_url
         self._page = page
         self._style = style
+        self._sos = sos_page
 
     def config(self, request: Request) -> Response:
         """GET /config.json."""
@@ -95,6 +113,22 @@ class Documents:
         del request
         return Response(200, self._style.encode(), "text/css; charset=utf-8", {"Cache-Control": "no-cache"})
 
+    def sos_page(self, request: Request) -> Response:
+        """GET /sos: raises an SOS by one tap; opened with a ticket in the fragment."""
+        del request
+        headers = {"Content-Security-Policy": SOS_CSP, "Permissions-Policy": "geolocation=(self)"}
+        return _file(self._sos.html, "text/html", headers)
+
+    def sos_style(self, request: Request) -> Response:
+        """GET /sos.css."""
+        del request
+        return _file(self._sos.style, "text/css")
+
+    def sos_script(self, request: Request) -> Response:
+        """GET /sos.js."""
+        del request
+        return _file(self._sos.script, "text/javascript")
+
     @cached_property
     def _openapi(self) -> bytes:
         return msgspec.json.encode(openapi_document(self.routes, self._version))
@@ -102,3 +136,7 @@ class Documents:
     @cached_property
     def _asyncapi(self) -> bytes:
         return msgspec.json.encode(asyncapi_document(self._version))
+
+
+def _file(body: bytes, kind: str, headers: Mapping[str, str] = {}) -> Response:
+    return Response(200, body, f"{kind}; charset=utf-8", {"Cache-Control": "no-cache", **headers})

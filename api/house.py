@@ -9,7 +9,7 @@ from api.calendars import Calendars
 from api.checkins import Checkins
 from api.cities import Cities
 from api.deliveries import IncidentDeliveries
-from api.documents import Documents
+from api.documents import Documents, PageFiles
 from api.emergency import Emergency
 from api.inbound import Inbound
 from api.incidents import Incidents
@@ -68,6 +68,7 @@ class ApiParts:
     hub_url: Callable[[], str]
     page: Callable[[], str]
     style: str
+    sos_page: PageFiles
 
 
 def build_api(parts: ApiParts) -> Api:
@@ -79,6 +80,7 @@ def build_api(parts: ApiParts) -> Api:
         page=parts.page,
         style=parts.style,
         security_contact=parts.settings.security_contact,
+        sos_page=parts.sos_page,
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)

@@ -30,6 +30,14 @@ class Incidents:
             raise no_such_incident()
         return incident
 
+    async def own(self, who: Principal, incident_id: str) -> Incident:
+        """For the person whose alarm it is. Raises ``NotFound``."""
+        known = self._service.incident(who.tenant, IncidentId(incident_id))
+        incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
+        if incident is None or incident.subject != who.user:
+            raise no_such_incident()
+        return incident
+
     async def for_ops(self, who: Principal, incident_id: str) -> Incident:
         """For ops of its city alone. Raises ``NotFound``."""
         incident = await self.visible(who, incident_id)

@@ -3,15 +3,17 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Final
 
 import msgspec
 
-from api.bodies import AlarmAck, PositionsIn, Ticket, TicketIn
+from api.auth import DEVICE_HEADER
+from api.bodies import AlarmAck, PositionsIn, SosPass, Ticket, TicketIn
 from api.exchange import Request, Response, answer
 from api.ports import Tickets
 from api.sos_acks import first_ack
-from core.errors import DoorstepError, Invalid
-from core.ids import DeviceId
+from core.errors import DoorstepError, Invalid, Refused
+from core.ids import CLIENT_KEY_LEN_MAX, DeviceId
 from core.principal import Principal
 from geo.point import Frame
 from realtime.messages import PingAck, Pings, SosAck
@@ -20,6 +22,8 @@ from realtime.service import RealtimeService
 from safety.alarms import read_alarms
 from safety.model import SosReport, TriggerSource
 from safety.service import SafetyService
+
+PAGE_PATH: Final = "/sos"
 
 
 class Phones:
@@ -66,8 +70,20 @@ class Phones:
         """POST /v1/tickets: a one-time ticket for ``hello``, for browsers that must not keep a token."""
         body: TicketIn = request.data
         device = _device(who, body.device)
-        ticket, expires_at = self._tickets.issue_ticket(who, device, request.now)
-        return answer(Ticket(ticket, round(expires_at, 3), self._hub_url()), 201)
+        is_page = body.kind == "sos"
+        ticket, expires_at = self._tickets.issue_ticket(who, None if is_page else device, request.now)
+        # In the fragment: no server, proxy or log is told what stands there.
+        page = f"{PAGE_PATH}#{ticket}" if is_page else ""
+        return answer(Ticket(ticket, round(expires_at, 3), self._hub_url(), page), 201)
+
+    def sos_pass(self, request: Request) -> Response:
+        """POST /v1/sos/pass: the page's ticket becomes what it raises an SOS with, also after a restart of ours."""
+        scheme, _, ticket = request.headers.get("authorization", "").partition(" ")
+        device = request.headers.get(DEVICE_HEADER, "")
+        if scheme.lower() != "ticket" or not (0 < len(device) <= CLIENT_KEY_LEN_MAX and device.isprintable()):
+            raise Refused("send `Authorization: Ticket …` and `Doorstep-Device: …`", code="ticket_invalid")
+        text, expires_at = self._tickets.sos_pass(ticket.strip(), DeviceId(device), request.now)
+        return answer(SosPass(text, round(expires_at, 3)), 201)
 
 
 def _device(who: Principal, claimed: str) -> DeviceId:

@@ -21,8 +21,15 @@ class Staff(Protocol):
 class Tickets(Authenticator, Protocol):
     """Verifies tokens and makes one-time tickets."""
 
-    def issue_ticket(self, principal: Principal, device: DeviceId, now: float) -> tuple[str, float]:
-        """A ticket for this principal on this device, and when it ends. Raises ``Unavailable``."""
+    def issue_ticket(self, principal: Principal, device: DeviceId | None, now: float) -> tuple[str, float]:
+        """A ticket for this principal, and when it ends; None for the device of one that opens the SOS page.
+
+        Raises ``Unavailable``.
+        """
+        ...
+
+    def sos_pass(self, ticket: str, device: DeviceId, now: float) -> tuple[str, float]:
+        """Use up a ticket of the SOS page: its pass on this device, and when it ends. Raises ``Refused``."""
         ...
 
     def end(self, tenant: TenantId, sign_in: str, now: float) -> float:

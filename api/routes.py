@@ -299,6 +299,11 @@ def safety_routes(safety: Safety) -> list[Route]:
             access=Access.LENIENT, result=SosAck, location=True, raw_body=True,
         ),
         Route(
+            "sos_status", "GET", "/v1/sos/{id}", ANYONE, "everyone: their own, also with a token that has expired",
+            "How far one's own alarm has come.", safety.status, access=Access.LENIENT, result=bodies.SosStatus,
+            location=True,
+        ),
+        Route(
             "sos_cancel", "POST", "/v1/sos/{id}/cancel", ANYONE, "everyone: their own",
             "Take one's alarm back with one's PIN; somebody asks whether it is true. Ends nothing by itself.",
             safety.cancel, body=bodies.CancelSosIn, result=bodies.Done, location=True,
@@ -413,8 +418,13 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
             result=PingAck | bodies.AlarmAck, location=True, is_batch=True,
         ),
         Route(
-            "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves", "Get a one-time ticket for the hub.",
-            phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
+            "sos_pass", "POST", "/v1/sos/pass", frozenset(), "everyone",
+            "Turn the ticket of an SOS page (`Authorization: Ticket …`) into what it raises an SOS with.",
+            phones.sos_pass, access=Access.PUBLIC, result=bodies.SosPass, status=201, location=True,
+        ),
+        Route(
+            "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves",
+            "Get a one-time ticket for the hub or the SOS page.", phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
         ),
         Route(
             "sign_out", "POST", "/v1/sign-out", ANYONE, "everyone: their own sign-in",
@@ -445,6 +455,15 @@ def public_routes(documents: Documents) -> list[Route]:
             None,
         ),
         ("style", "/style.css", "The page's style.", documents.style, None),
+        (
+            "sos_page",
+            "/sos",
+            "Raises an SOS by one tap; opened with a ticket.",
+            documents.sos_page,
+            None,
+        ),
+        ("sos_style", "/sos.css", "Its style.", documents.sos_style, None),
+        ("sos_script", "/sos.js", "Its script.", documents.sos_script, None),
     )
     return [
         Route(name, "GET", path, frozenset(), "everyone", summary, handler, access=Access.PUBLIC, result=result)

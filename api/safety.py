@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from api.bodies import CancelSosIn, Done, ResolveIn, Timeline, TimelineEntry
+from api.bodies import CancelSosIn, Done, ResolveIn, SosStatus, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
@@ -56,14 +56,33 @@ class Safety:
 
     async def sos(self, who: Principal, request: Request) -> Response:
         """POST /v1/sos: the body is read field by field; answers with the first ``sos_ack``."""
+        source = TriggerSource.HTTP
+        if who.is_on_page:
+            # Its pass can do nothing else from the beginning: that says nothing of a sign-in that is old.
+            who, source = replace(who, restricted=False), TriggerSource.PAGE
         is_json = "msgpack" not in request.headers.get("content-type", "")
 
         def start(send: SendDirect, reply: Reply) -> None:
             self._inbound.sos(
-                who, request.body, is_json=is_json, now=request.now, send=send, reply=reply, source=TriggerSource.HTTP
+                who, request.body, is_json=is_json, now=request.now, send=send, reply=reply, source=source
             )
 
         return Response(200, await first_ack(start))
+
+    async def status(self, who: Principal, request: Request) -> Response:
+        """GET /v1/sos/{id}: what ``sos_ack`` tells, for who cannot be sent one; never where anybody is."""
+        incident = await self._incidents.own(who, request.path["id"])
+        shown = incident.seen_by_subject
+        return answer(
+            SosStatus(
+                incident=incident.incident_id,
+                received_at=stamp(incident.raised_at),
+                delivered=shown.delivered or 0,
+                seen=bool(shown.seen),
+                # Once they took it back they are told no more of it, whatever their PIN was.
+                ended=not incident.is_active or incident.shown is not None,
+            )
+        )
 
     async def cancel(self, who: Principal, request: Request) -> Response:
         """POST /v1/sos/{id}/cancel: as `sos.cancel` on the hub; answered at a fixed time, whatever the PIN was."""

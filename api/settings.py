@@ -40,3 +40,5 @@ class ApiSettings(Ranged):
     """Requests at once of one user or address that may exceed that rate."""
     program_requests_per_s: Annotated[float, Range(1, 1_000_000)] = 2_000.0
     """HTTP requests a second of one program of the platform (role service); five times as many at once."""
+    emergency_number: str = "110"
+    """Number to call that stands on the SOS page."""

@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from core.ids import CityId, DeviceId, TenantId, UserId
+
+SOS_PASS_PREFIX: Final = "sop_"  # noqa: S105 - how one begins
+"""How a pass of the SOS page begins, and the ``token_id`` of its principal."""
 
 
 class Role(StrEnum):
@@ -29,7 +33,7 @@ class Principal:
         cities: City branches the token is good for; ops see only these.
         device: Device of the session, ``""`` for plain HTTP callers.
         expires_at: UTC epoch seconds of the token's end.
-        restricted: True when the token is genuine but recently expired: only SOS works.
+        restricted: True when the token is genuine but recently expired, or a pass of the SOS page: only SOS works.
         token_id: ``jti`` of the token, for revocation; ``""`` when it has none.
         sign_in: What signing out ends: the token's ``sid``, which renewed tokens share, or else what tells this token
             from others; ``""`` where nothing was signed in.
@@ -48,6 +52,11 @@ class Principal:
     token_id: str = ""
     sign_in: str = ""
     issued_at: float = 0.0
+
+    @property
+    def is_on_page(self) -> bool:
+        """Whether they speak by the SOS page: its pass is restricted from its beginning, and not because it is old."""
+        return self.token_id.startswith(SOS_PASS_PREFIX)
 
     def holds(self, *roles: Role) -> bool:
         """Whether any of ``roles`` is held."""

@@ -141,6 +141,8 @@ class AuthSettings:
     """Seconds between `iat` (or `nbf`; one of them is needed) and `exp` beyond which a token is refused."""
     ticket_life_s: Annotated[float, Range(1, 300)] = 30.0
     """Seconds that a one-time ticket of `POST /v1/tickets` may wait to be used."""
+    sos_pass_life_s: Annotated[float, Range(60, 604_800)] = 43_200.0
+    """Seconds in which an SOS page that was opened by a ticket raises an SOS; it can do nothing else."""
     tickets_max: Annotated[int, Range(1, 10_000_000)] = 100_000
     """Unused tickets at once; beyond it new ones are refused with `overloaded`."""
     tickets_per_user_max: Annotated[int, Range(1, 10_000)] = 16

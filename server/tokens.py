@@ -16,9 +16,10 @@ import jwt
 from core.clock import Clock
 from core.errors import Refused, Unavailable
 from core.ids import CityId, DeviceId, IdSource, TenantId, UserId
-from core.principal import Principal, Role
+from core.principal import SOS_PASS_PREFIX, Principal, Role
 from server.keys import Key
 from server.settings import AuthSettings
+from server.sos_passes import make_pass, pass_keys, read_pass
 
 TOKEN_LEN_MAX: Final = 8_192
 ID_LEN_MAX: Final = 64
@@ -55,9 +56,10 @@ class Tokens:
         self._keys = dict(keys)
         self._ids = ids
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
-        self._tickets: OrderedDict[str, tuple[Principal, DeviceId, float]] = OrderedDict()
+        self._tickets: OrderedDict[str, tuple[Principal, DeviceId | None, float]] = OrderedDict()
         self._tickets_of: Counter[tuple[TenantId, UserId]] = Counter()
         self._revoked: frozenset[str] = frozenset()
+        self._spare_key = ids.new("key_").encode()
         self._ended: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
         """Sign-ins that are over, each with the time at which none of its tokens is good for anything any more."""
 
@@ -72,10 +74,10 @@ class Tokens:
         Raises:
             Refused: ``token_invalid``, ``token_expired`` or ``token_revoked``.
         """
+        if token.startswith(SOS_PASS_PREFIX):
+            return self._in_force(read_pass(self._pass_keys(), token, device, now))
         verified = self._verified(token)
-        principal = verified.principal
-        if self.revoked(principal):
-            raise Refused("the token was revoked", code="token_revoked")
+        principal = self._in_force(verified.principal)
         if verified.not_before > now + self._settings.leeway_s:
             raise _invalid("nbf or iat lies in the future")
         if verified.bound_device and device and verified.bound_device != device:
@@ -84,6 +86,11 @@ class Tokens:
         if late_s >= self._settings.restricted_for_s:
             raise Refused("the token has expired", code="token_expired")
         return replace(principal, device=device or verified.bound_device, restricted=late_s >= 0)
+
+    def _in_force(self, principal: Principal) -> Principal:
+        if self.revoked(principal):
+            raise Refused("the token was revoked", code="token_revoked")
+        return principal
 
     def _verified(self, token: str) -> _Verified:
         if not token or len(token) > TOKEN_LEN_MAX:
@@ -206,8 +213,11 @@ class Tokens:
 
     # -- tickets ----------------------------------------------------------------------------------------
 
-    def issue_ticket(self, principal: Principal, device: DeviceId, now: float) -> tuple[str, float]:
-        """Make a ticket for this principal on this device; returns it and when it ends.
+    def issue_ticket(self, principal: Principal, device: DeviceId | None, now: float) -> tuple[str, float]:
+        """Make a ticket for this principal; returns it and when it ends.
+
+        Args:
+            device: On which it is good for the hub; None for one that opens the SOS page, on whatever device.
 
         Raises:
             Unavailable: ``overloaded``: too many unused tickets; ``rate_limited``: too many of this user.
@@ -225,15 +235,30 @@ class Tokens:
 
     def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:
         """Use up a ticket. See ``realtime.ports.Authenticator``."""
+        principal = self._redeemed(ticket, device, now)
+        return replace(principal, device=device, restricted=now >= principal.expires_at)
+
+    def sos_pass(self, ticket: str, device: DeviceId, now: float) -> tuple[str, float]:
+        """Use up a ticket of the SOS page; returns the pass of the page on this device, and when it ends.
+
+        Raises:
+            Refused: ``ticket_invalid``, ``token_revoked``.
+        """
+        who = replace(self._redeemed(ticket, None, now), device=device)
+        pass_id = self._ids.new(SOS_PASS_PREFIX)
+        return make_pass(self._pass_keys(), who, pass_id, now, self._settings.sos_pass_life_s)
+
+    def _redeemed(self, ticket: str, device: DeviceId | None, now: float) -> Principal:
         if ticket not in self._tickets:
             raise Refused("the ticket is unknown or was used", code="ticket_invalid")
-        entry = self._take_ticket(ticket)
-        principal, bound_device, expires_at = entry
+        principal, bound_device, expires_at = self._take_ticket(ticket)
         if now >= expires_at or bound_device != device:
             raise Refused("the ticket is too old or another device's", code="ticket_invalid")
-        if self.revoked(principal):
-            raise Refused("the token was revoked", code="token_revoked")
-        return replace(principal, device=device, restricted=now >= principal.expires_at)
+        return self._in_force(principal)
+
+    def _pass_keys(self) -> tuple[bytes, ...]:
+        secrets = [key.verifying for _, key in sorted(self._keys.items())]
+        return pass_keys([secret for secret in secrets if isinstance(secret, bytes)], self._spare_key)
 
     def _drop_old_tickets(self, now: float) -> None:
         while self._tickets:
@@ -242,7 +267,7 @@ class Tokens:
                 return
             self._take_ticket(ticket)
 
-    def _take_ticket(self, ticket: str) -> tuple[Principal, DeviceId, float]:
+    def _take_ticket(self, ticket: str) -> tuple[Principal, DeviceId | None, float]:
         entry = self._tickets.pop(ticket)
         owner = entry[0].tenant, entry[0].user
         self._tickets_of[owner] -= 1

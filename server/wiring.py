@@ -63,6 +63,7 @@ from server.version import version
 from transport.page_channel import PageChannel
 from transport.pager import Pager
 from web.page import STYLE
+from web.sos_page import sos_page
 from webhooks.ports import DeliveryQueue, Poster
 from webhooks.service import WebhookService
 
@@ -478,5 +479,6 @@ def _make_api(
             hub_url=lambda: addresses.hub_url,
             page=page.text,
             style=STYLE,
+            sos_page=sos_page(given.settings.api.emergency_number),
         )
     )

@@ -5,8 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pytest
-
 from api.cancels import Cancels
 from core.errors import DoorstepError, NotFound, Unavailable
 from core.ids import IncidentId, TenantId
