@@ -424,7 +424,8 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
         ),
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves",
-            "Get a one-time ticket for the hub or the SOS page.", phones.ticket, body=bodies.TicketIn, result=bodies.Ticket, status=201, location=True,
+            "Get a one-time ticket for the hub or the SOS page.", phones.ticket, body=bodies.TicketIn,
+            result=bodies.Ticket, status=201, location=True,
         ),
         Route(
             "sign_out", "POST", "/v1/sign-out", ANYONE, "everyone: their own sign-in",

@@ -197,7 +197,7 @@ def build_house(
         raisers=raisers,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, care, profiles, pins, raisers, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, care, profiles, raisers, pins, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,

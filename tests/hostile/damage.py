@@ -174,6 +174,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("put", "/v1/technicians/{id}/blocks/{customer}"): (bodies.BlockIn, {"reason": "rude"}),
     ("post", "/v1/sign-out"): (None, {}),
     ("post", "/v1/sos"): (None, {"key": "k"}),
+    ("post", "/v1/sos/pass"): (None, {}),
     ("post", "/v1/checkins/{id}"): (bodies.CheckinIn, {"answer": "ok"}),
     ("post", "/v1/incidents/{id}/ack"): (None, {}),
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
@@ -204,7 +205,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
             "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
         },
     ),
-    ("post", "/v1/tickets"): (bodies.TicketIn, {"device": "phone"}),
+    ("post", "/v1/tickets"): (bodies.TicketIn, {"device": "phone", "kind": "hub"}),
 }  # fmt: skip
 """Struct and a good body of every POST and PUT route; None where the body is not decoded into one."""
 

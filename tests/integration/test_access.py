@@ -115,6 +115,10 @@ TABLE: dict[str, dict[str, str]] = {
     "profile_put": EVERYONE,
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     "person_sos": _row("       no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
+    # The incident is tec_1's of this tenant: for all the others there is none.
+    "sos_cancel": _row("       hid hid bad hid hid hid hid hid hid hid   hid hid hid hid   hid bad hid"),
+    "sos_status": _row("       hid hid yes hid hid hid hid hid hid hid   hid hid hid hid   hid yes hid"),
+    "sos_pass": _row("         bad bad bad bad bad bad bad bad bad bad   bad bad bad bad   bad bad bad"),
     "positions": _row("        no no yes yes yes yes no no no no   no yes no no   no yes no"),
     "ticket": EVERYONE,
     "sign_out": EVERYONE,
@@ -122,6 +126,9 @@ TABLE: dict[str, dict[str, str]] = {
     "openapi": EVERYONE,
     "asyncapi": EVERYONE,
     "page": EVERYONE,
+    "sos_page": EVERYONE,
+    "sos_style": EVERYONE,
+    "sos_script": EVERYONE,
     "style": EVERYONE,
     "security_txt": dict.fromkeys(NAMES, "hid"),  # nobody is named in the config
 }
@@ -168,6 +175,7 @@ def _body(name: str) -> Any:
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
         "profile_put": {"phone": "138"},
+        "sos_cancel": {"pin": "9173"},
         "person_sos": {"key": "matrix", "reason": "x"},
         "profile_put_person": {"phone": "138"},
         "sos": {"key": "matrix"},
