@@ -5,9 +5,10 @@ import hashlib
 
 import msgspec
 
-from api.bodies import Done, PersonSosIn
+from api.bodies import Done
 from api.exchange import Request, Response, answer, check_said
 from api.people import People, Person
+from api.safety_bodies import PersonSosIn
 from core.errors import DoorstepError
 from core.ids import DeviceId
 from core.principal import Principal, Role

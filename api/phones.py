@@ -8,9 +8,10 @@ from typing import Final
 import msgspec
 
 from api.auth import DEVICE_HEADER
-from api.bodies import AlarmAck, PositionsIn, SosPass, Ticket, TicketIn
+from api.bodies import AlarmAck, PositionsIn, Ticket, TicketIn
 from api.exchange import Request, Response, answer
 from api.ports import Tickets
+from api.safety_bodies import SosPass
 from api.sos_acks import first_ack
 from core.errors import DoorstepError, Invalid, Refused
 from core.ids import CLIENT_KEY_LEN_MAX, DeviceId

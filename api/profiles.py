@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from api.bodies import EmergencyContactView, OwnSafetyIn, PersonSafetyIn, SafetyProfileView
 from api.exchange import Request, Response, answer
 from api.people import People
+from api.safety_bodies import EmergencyContactView, OwnSafetyIn, PersonSafetyIn, SafetyProfileView
 from api.turns import Turns
 from api.views import stamp
 from core.errors import Invalid

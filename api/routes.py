@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api import bodies
+from api import bodies, safety_bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
@@ -300,13 +300,13 @@ def safety_routes(safety: Safety) -> list[Route]:
         ),
         Route(
             "sos_status", "GET", "/v1/sos/{id}", ANYONE, "everyone: their own, also with a token that has expired",
-            "How far one's own alarm has come.", safety.status, access=Access.LENIENT, result=bodies.SosStatus,
+            "How far one's own alarm has come.", safety.status, access=Access.LENIENT, result=safety_bodies.SosStatus,
             location=True,
         ),
         Route(
             "sos_cancel", "POST", "/v1/sos/{id}/cancel", ANYONE, "everyone: their own",
             "Take one's alarm back with one's PIN; somebody asks whether it is true. Ends nothing by itself.",
-            safety.cancel, body=bodies.CancelSosIn, result=bodies.Done, location=True,
+            safety.cancel, body=safety_bodies.CancelSosIn, result=bodies.Done, location=True,
         ),
         Route(
             "incident_list", "GET", "/v1/incidents", frozenset({OPS}), "ops: of their cities and without one",
@@ -353,25 +353,25 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
     return [
         Route(
             "profile_read", "GET", "/v1/me/safety", ANYONE, "everyone: their own",
-            "Read one's safety profile; PINs are never shown.", profiles.read_own, result=bodies.SafetyProfileView,
-            location=True,
+            "Read one's safety profile; PINs are never shown.", profiles.read_own,
+            result=safety_bodies.SafetyProfileView, location=True,
         ),
         Route(
             "profile_put", "PUT", "/v1/me/safety", ANYONE, "everyone: their own",
             "Set one's safety profile, whole: whom to call, whether one helps others, and the two PINs.",
-            profiles.put_own, body=bodies.OwnSafetyIn, result=bodies.SafetyProfileView, location=True,
+            profiles.put_own, body=safety_bodies.OwnSafetyIn, result=safety_bodies.SafetyProfileView, location=True,
         ),
         Route(
             "person_sos", "POST", "/v1/people/{id}/sos", frozenset({OPS, SERVICE}),
             "ops and service: technicians of their cities, and who is no technician",
-            "Raise an SOS for somebody who cannot. Idempotent by `key`.", people_sos.raise_for, body=bodies.PersonSosIn,
-            result=bodies.Done, location=True,
+            "Raise an SOS for somebody who cannot. Idempotent by `key`.", people_sos.raise_for,
+            body=safety_bodies.PersonSosIn, result=bodies.Done, location=True,
         ),
         Route(
             "profile_put_person", "PUT", "/v1/people/{id}/safety", frozenset({OPS, SERVICE}),
             "ops and service: technicians of their cities, and who is no technician",
             "Set whom to call for a person; consent and PINs stay theirs.", profiles.put_person,
-            body=bodies.PersonSafetyIn, result=bodies.SafetyProfileView, location=True,
+            body=safety_bodies.PersonSafetyIn, result=safety_bodies.SafetyProfileView, location=True,
         ),
     ]  # fmt: skip
 
@@ -420,7 +420,7 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
         Route(
             "sos_pass", "POST", "/v1/sos/pass", frozenset(), "everyone",
             "Turn the ticket of an SOS page (`Authorization: Ticket …`) into what it raises an SOS with.",
-            phones.sos_pass, access=Access.PUBLIC, result=bodies.SosPass, status=201, location=True,
+            phones.sos_pass, access=Access.PUBLIC, result=safety_bodies.SosPass, status=201, location=True,
         ),
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves",

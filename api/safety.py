@@ -5,12 +5,13 @@ from typing import Final
 
 import msgspec
 
-from api.bodies import CancelSosIn, Done, ResolveIn, SosStatus, Timeline, TimelineEntry
+from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
 from api.incidents import Incidents
 from api.ports import Raisers
+from api.safety_bodies import CancelSosIn, SosStatus
 from api.settings import ApiSettings
 from api.sos_acks import first_ack
 from api.views import incident_view, stamp

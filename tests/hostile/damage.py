@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, inspect
 
-from api import bodies
+from api import bodies, safety_bodies
 from realtime import messages
 
 MALFORMED: Final = Path(__file__).parents[1] / "data" / "malformed"
@@ -182,9 +182,9 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         bodies.PositionsIn,
         {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84", "alarm": False},
     ),
-    ("post", "/v1/sos/{id}/cancel"): (bodies.CancelSosIn, {"pin": "482193"}),
+    ("post", "/v1/sos/{id}/cancel"): (safety_bodies.CancelSosIn, {"pin": "482193"}),
     ("put", "/v1/me/safety"): (
-        bodies.OwnSafetyIn,
+        safety_bodies.OwnSafetyIn,
         {
             "name": "Li", "phone": "138", "email": "li@example.org", "consents_to_respond": True,
             "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
@@ -192,14 +192,14 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         },
     ),
     ("post", "/v1/people/{id}/sos"): (
-        bodies.PersonSosIn,
+        safety_bodies.PersonSosIn,
         {
             "key": "k", "reason": "called", "note": "x", "order": None, "lat": 22.5, "lng": 114.0, "accuracy_m": 5.0,
             "crs": "wgs84",
         },
     ),
     ("put", "/v1/people/{id}/safety"): (
-        bodies.PersonSafetyIn,
+        safety_bodies.PersonSafetyIn,
         {
             "name": "Li", "phone": "138", "email": "li@example.org",
             "emergency_contacts": [{"name": "Mum", "phone": "139", "email": ""}],
