@@ -15,7 +15,6 @@ from realtime.messages import (
     DurationS,
     EpochS,
     Fen,
-    Fix,
     HeadingDeg,
     Id,
     Key,
@@ -401,51 +400,6 @@ class Track(Struct, frozen=True):
 
     crs: Crs
     points: Annotated[list[TrackPoint], Meta(max_length=100_000)]
-
-
-class TrailPoint(Struct, frozen=True, omit_defaults=True):
-    """A position of somebody who called for help; ``at`` is the phone's time moved to the server's clock."""
-
-    at: EpochS
-    received_at: EpochS
-    lat: Lat
-    lng: Lng
-    accuracy_m: AccuracyM
-    r95_m: Annotated[float, Meta(ge=0.0, le=2e5)] | None = None
-    speed_mps: SpeedMps | None = None
-    heading_deg: HeadingDeg | None = None
-    before: bool = False
-    """Received before the tap."""
-    late: bool = False
-    """Was under way for long: the phone had no network."""
-
-
-class TrailGap(Struct, frozen=True, omit_defaults=True):
-    """A time without positions; without an end while it lasts."""
-
-    from_at: EpochS
-    to_at: EpochS | None = None
-
-
-class IncidentTrail(Struct, frozen=True, omit_defaults=True):
-    """The way of somebody who called for help, from a minute before the tap on."""
-
-    incident: Id
-    crs: Crs
-    raised_at: EpochS
-    points: Annotated[list[TrailPoint], Meta(max_length=5_000)]
-    points_left_out: Count = 0
-    gaps: Annotated[list[TrailGap], Meta(max_length=20_000)] = msgspec.field(default_factory=list)
-    fix: Fix | UnsetType = UNSET
-    lost_at: EpochS | UnsetType = UNSET
-
-
-class CallText(Struct, frozen=True):
-    """What to read out to the police or an ambulance, a fact a line."""
-
-    incident: Id
-    lang: Literal["en", "zh"]
-    text: Annotated[str, Meta(max_length=10_000)]
 
 
 # -- technicians ------------------------------------------------------------------------------------------

@@ -5,9 +5,9 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET
 
-from api.bodies import CallText, IncidentTrail, TrailGap, TrailPoint
 from api.cities import Cities
 from api.exchange import Request, Response, answer, number
+from api.incident_bodies import CallText, IncidentTrail, TrailGap, TrailPoint
 from api.incidents import Incidents
 from api.ports import Raisers, Tracks
 from api.views import crs_of, fix_view

@@ -15,6 +15,7 @@ from api.inbound import Inbound
 from api.incidents import Incidents
 from api.limits import RequestLimits
 from api.listing import Exports, offer_listing, order_listing
+from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
@@ -22,6 +23,7 @@ from api.people import People
 from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.picks import Picks
+from api.ports import Looks as LooksPort
 from api.ports import Raisers, SignOuts, Tickets, Tracks
 from api.profiles import SafetyProfiles
 from api.routes import Handlers, all_routes
@@ -35,6 +37,7 @@ from dispatch.ports import DispatchStore, Listings
 from geo.point import Frame
 from realtime.service import RealtimeService
 from safety.care_service import CareService
+from safety.looks import LookStore
 from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
 from safety.profiles import Profiles
@@ -61,6 +64,8 @@ class ApiParts:
     pins: PinDesk
     tracks: Tracks
     raisers: Raisers
+    looks: LooksPort
+    look_store: LookStore
     frame: Frame
     settings: ApiSettings
     token_key: bytes
@@ -86,7 +91,7 @@ def build_api(parts: ApiParts) -> Api:
     exports = Exports(settings)
     people = People(parts.cities, store)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
-    incidents = Incidents(parts.safety, parts.safety_store)
+    incidents = Incidents(parts.safety, parts.safety_store, parts.looks)
     handlers = Handlers(
         orders=Orders(
             parts.cities,
@@ -97,13 +102,15 @@ def build_api(parts: ApiParts) -> Api:
             order_listing(parts.listings, exports, settings),
             picks,
             settings.nearby_radius_m,
+            parts.looks,
         ),
         offers=Offers(offer_listing(parts.listings, exports, settings)),
-        technicians=Technicians(parts.cities, store, parts.tracks, parts.inbound, frame),
-        nearby=NearbyTechnicians(parts.cities, frame, settings, picks),
+        technicians=Technicians(parts.cities, store, parts.tracks, parts.inbound, frame, parts.looks),
+        nearby=NearbyTechnicians(parts.cities, frame, settings, picks, parts.looks),
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
+        looks=Looks(parts.look_store, parts.safety),
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
         deliveries=IncidentDeliveries(incidents, parts.safety, parts.safety_store),
         checkins=Checkins(parts.care, parts.inbound),

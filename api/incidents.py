@@ -1,9 +1,11 @@
 """Finds an incident for somebody who may see it, in memory or in the store: one place for that rule at the edge."""
 
+from api.ports import Looks
 from core.errors import NotFound
 from core.ids import IncidentId
 from core.principal import Principal, Role
 from safety.access import is_ops_of, may_see
+from safety.looks import LookKind
 from safety.model import Incident
 from safety.ports import SafetyStore
 from safety.service import SafetyService
@@ -17,8 +19,9 @@ def no_such_incident() -> NotFound:
 class Incidents:
     """All incidents, as far as the caller may see them."""
 
-    def __init__(self, service: SafetyService, store: SafetyStore) -> None:
-        """Keep where they are."""
+    def __init__(self, service: SafetyService, store: SafetyStore, looks: Looks) -> None:
+        """Keep where they are, and who is told of each look."""
+        self._looks = looks
         self._service = service
         self._store = store
 
@@ -28,6 +31,7 @@ class Incidents:
         incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
         if incident is None or not who.holds(Role.OPS, Role.RESPONDER) or not may_see(incident, who):
             raise no_such_incident()
+        self.looked(who, incident)
         return incident
 
     async def own(self, who: Principal, incident_id: str) -> Incident:
@@ -44,3 +48,7 @@ class Incidents:
         if not is_ops_of(incident, who):
             raise no_such_incident()
         return incident
+
+    def looked(self, who: Principal, incident: Incident) -> None:
+        """Remember the look. Not waited for: nothing may stand between a rescuer and the place."""
+        self._looks.note(who, incident.subject, LookKind.INCIDENT, incident.incident_id, counts=not incident.is_active)

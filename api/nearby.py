@@ -9,6 +9,7 @@ from api.bodies import Nearby, NearbyCard, NearbyTechnician
 from api.cities import Cities, ShardParts
 from api.exchange import Request, Response, answer, number, whole
 from api.picks import Picks
+from api.ports import Looks
 from api.settings import ApiSettings
 from core.errors import Invalid, NotFound
 from core.principal import Principal, Role
@@ -18,6 +19,7 @@ from geo.cells import CARD_RESOLUTION, cell_center, cell_of, distance_band, snap
 from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from geo.position_index import Flag, PositionIndex
+from safety.looks import LookKind, area_of
 
 EARLIEST_STEP_S = 300.0
 """Earliest times are rounded up to this, so that they tell no more than the distance band."""
@@ -30,8 +32,9 @@ CELL_REACH_M = 800.0
 class NearbyTechnicians:
     """Handler of ``GET /v1/technicians/nearby``."""
 
-    def __init__(self, cities: Cities, frame: Frame, settings: ApiSettings, picks: Picks) -> None:
+    def __init__(self, cities: Cities, frame: Frame, settings: ApiSettings, picks: Picks, looks: Looks) -> None:
         """Keep what the handler needs."""
+        self._looks = looks
         self._cities = cities
         self._frame = frame
         self._settings = settings
@@ -49,6 +52,7 @@ class NearbyTechnicians:
         point = convert_point(asked, Frame(crs), self._frame)
         part, _, zone = self._cities.open_city(who.tenant, point)
         if who.holds(Role.OPS) and part.shard.city in who.cities:
+            self._looks.note(who, area_of(part.shard.city), LookKind.NEARBY, part.shard.city)
             return answer(Nearby(technicians=self._positions(part, point, limit, request.now)))
         if who.holds(Role.OPS) and not who.holds(Role.CUSTOMER, Role.SERVICE):
             raise NotFound("there is no such city for you")

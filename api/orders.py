@@ -1,7 +1,6 @@
 """Orders over HTTP: place, read, list, cancel, confirm, rate, step; and for staff why, when and where."""
 
 import hashlib
-import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
@@ -34,7 +33,7 @@ from api.inbound import Inbound
 from api.listing import Listing, asked_filter
 from api.nearby import CELL_REACH_M
 from api.picks import CANDIDATES_MAX, Picks
-from api.ports import Tracks
+from api.ports import Looks, Tracks
 from api.tracks import track_body
 from api.views import TECHNICIAN_STATES, Reader, cancellation_view, is_staff_of, order_view
 from core.errors import Forbidden, Invalid, NotFound
@@ -48,8 +47,8 @@ from geo.frames import convert_point
 from geo.point import Frame, LatLng
 from geo.position_index import Flag
 from realtime.messages import JobStep, OrderView
+from safety.looks import LookKind
 
-_log = logging.getLogger(__name__)
 _POSITION: Final = frozenset({"lat", "lng"})
 """Facts of a step in an order's history that say where its technician was."""
 
@@ -72,8 +71,10 @@ class Orders:
         listing: Listing[Order],
         picks: Picks,
         nearby_radius_m: float,
+        looks: Looks,
     ) -> None:
         """Keep what the handlers need; within ``nearby_radius_m`` of an order its customer may have seen cards."""
+        self._looks = looks
         self._cities = cities
         self._store = store
         self._tracks = tracks
@@ -300,7 +301,7 @@ class Orders:
         if _is_ops(who, order):
             hidden = frozenset()
             if any(not _POSITION.isdisjoint(event.detail) for event in told):
-                _log_positions_read(who, order)
+                await self._looked(who, order)
         entries = [
             TimelineEntry(
                 e.seq,
@@ -317,11 +318,16 @@ class Orders:
     async def track(self, who: Principal, request: Request) -> Response:
         """GET /v1/orders/{id}/track: kept positions of the job; who asked is logged."""
         _, order = await self._visible(who, request.path["id"], _is_ops)
-        _log_positions_read(who, order)
+        await self._looked(who, order)
         points = await self._tracks.track(who.tenant, order.order_id)
         return answer(Track(self._frame.value, track_body(points)))
 
     # -- inside -----------------------------------------------------------------------------------------
+
+    async def _looked(self, who: Principal, order: Order) -> None:
+        """Remember who reads where the technician was. Raises ``Unavailable``: then nobody reads it."""
+        if order.technician is not None:
+            await self._looks.kept(who, order.technician, LookKind.TRACK, order.order_id)
 
     async def _visible(
         self, who: Principal, order_id: str, may: Callable[[Principal, Order], bool] | None = None
@@ -374,10 +380,6 @@ class Orders:
         if status == 201:
             return answer(view, 201, location=f"/v1/orders/{order.order_id}")
         return answer(view, status)
-
-
-def _log_positions_read(who: Principal, order: Order) -> None:
-    _log.info("track read", extra={"by": who.user, "order_id": order.order_id})
 
 
 def _explained(found: RoundExplanation) -> RoundExplained:

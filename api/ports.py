@@ -7,6 +7,7 @@ from core.ids import CityId, DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
 from realtime.ports import Authenticator
+from safety.looks import LookKind
 from safety.model import IncidentFix
 
 
@@ -89,6 +90,28 @@ class Tracks(Protocol):
         self, tenant: TenantId, technician: UserId, *, from_at: float, to_at: float, limit: int = 10_000
     ) -> Sequence[Point]:
         """Positions of a technician between two times, by fix time. Raises ``Unavailable``."""
+        ...
+
+
+class Looks(Protocol):
+    """Remembers who looked at whose position (``server/looking.py``)."""
+
+    def note(
+        self, who: Principal, subject: str, kind: LookKind, about: str, reason: str = "", *, counts: bool = True
+    ) -> None:
+        """Somebody looks now; stored within a second. ``counts``: whether many of them are an alarm. Never raises."""
+        ...
+
+    async def kept(self, who: Principal, subject: str, kind: LookKind, about: str, reason: str = "") -> None:
+        """Note it and wait for the disk. Raises ``Unavailable``: then nothing may be shown."""
+        ...
+
+
+class OwnIncidents(Protocol):
+    """Whether somebody has called for help themselves (``SafetyService``)."""
+
+    def raised_at(self, tenant: TenantId, user: UserId) -> float | None:
+        """When their active incident began; None without one."""
         ...
 
 

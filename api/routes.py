@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api import bodies, safety_bodies
+from api import bodies, incident_bodies, safety_bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
@@ -12,6 +12,7 @@ from api.documents import Documents
 from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
+from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
@@ -62,6 +63,7 @@ class Handlers:
     safety: Safety
     emergency: Emergency
     deliveries: IncidentDeliveries
+    looks: Looks
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
@@ -80,6 +82,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *safety_routes(handlers.safety),
         *emergency_routes(handlers.emergency),
         *delivery_routes(handlers.deliveries),
+        *look_routes(handlers.looks),
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -248,8 +251,9 @@ def technician_routes(technicians: Technicians, nearby: NearbyTechnicians, calen
         Route(
             "technician_track", "GET", "/v1/technicians/{id}/track", frozenset({OPS}),
             "ops: of their cities, signed in lately, logged", "Positions kept of jobs and incidents.",
-            technicians.track, result=bodies.Track, location=True,
-            query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds.")), fresh=True,
+            technicians.track, result=bodies.Track, location=True, fresh=True,
+            query=(Param("from", "number", "Epoch seconds."), Param("to", "number", "Epoch seconds."),
+                   Param("reason", "string", "Why; the technician reads it in their looks.")),
         ),
     ]  # fmt: skip
 
@@ -376,6 +380,18 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
     ]  # fmt: skip
 
 
+def look_routes(looks: Looks) -> list[Route]:
+    """Who looked at whom."""
+    return [
+        Route(
+            "looks_own", "GET", "/v1/me/looks", ANYONE, "everyone: at themselves",
+            "Who looked at my position, newest first.", looks.own, result=incident_bodies.LooksPage, location=True,
+            query=(Param("before", "number", "Only looks that began before, epoch seconds."),
+                   Param("limit", "integer", "Rows of the page, at most 200.")),
+        ),
+    ]  # fmt: skip
+
+
 def emergency_routes(emergency: Emergency) -> list[Route]:
     """Routes of ``/v1/incidents/{id}`` that rescuers need."""
     told = frozenset({OPS, RESPONDER})
@@ -384,12 +400,13 @@ def emergency_routes(emergency: Emergency) -> list[Route]:
         Route(
             "incident_trail", "GET", "/v1/incidents/{id}/trail", told, scope,
             "Where the person is, and their way since a minute before the tap.", emergency.trail,
-            result=bodies.IncidentTrail, location=True,
+            result=incident_bodies.IncidentTrail, location=True,
             query=(Param("from", "number", "Only points since then, epoch seconds."),),
         ),
         Route(
             "incident_call_text", "GET", "/v1/incidents/{id}/call-text", told, scope,
-            "What to read out to the police or an ambulance.", emergency.call, result=bodies.CallText, location=True,
+            "What to read out to the police or an ambulance.", emergency.call,
+            result=incident_bodies.CallText, location=True,
             query=(Param("lang", "string", "en (default) or zh."),),
         ),
     ]  # fmt: skip

@@ -98,6 +98,9 @@ class Safety:
         )
         page = found[:limit]
         following = next_cursor(_ASKED, page[-1].raised_at, page[-1].incident_id) if len(found) > limit else None
+        for incident in page:
+            if incident.fix is not None and may_see(incident, who):
+                self._incidents.looked(who, incident)
         return answer(IncidentPage([self._view(i, who, request.now) for i in page if may_see(i, who)], following))
 
     async def read(self, who: Principal, request: Request) -> Response:

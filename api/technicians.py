@@ -1,6 +1,5 @@
 """Technicians over HTTP: their record, their duty, where they were; and who is near."""
 
-import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -11,7 +10,7 @@ from api.cities import Cities
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, number, whole
 from api.inbound import Inbound
-from api.ports import Tracks
+from api.ports import Looks, Tracks
 from api.tracks import track_body
 from core.errors import Forbidden, Invalid, NotFound
 from core.ids import CityId, UserId
@@ -22,12 +21,13 @@ from dispatch.model import Gender, Technician
 from dispatch.ports import DispatchStore
 from geo.point import Frame
 from realtime.messages import Duty
+from safety.looks import LookKind
 
-_log = logging.getLogger(__name__)
 ROUNDS_LEN_MAX: Final = 500
 """Stored rounds that one page of ``why-no-offers`` may look at."""
 TRACK_SPAN_S_MAX: Final = 7 * 86_400.0
 """Longest time that one reading of a technician's track may cover."""
+REASON_LEN_MAX: Final = 200
 _PRINTABLE_ID_MAX: Final = 64
 
 
@@ -47,8 +47,11 @@ def may_see(who: Principal, record: Technician) -> bool:
 class Technicians:
     """Handlers of ``/v1/technicians/{id}``."""
 
-    def __init__(self, cities: Cities, store: DispatchStore, tracks: Tracks, inbound: Inbound, frame: Frame) -> None:
+    def __init__(
+        self, cities: Cities, store: DispatchStore, tracks: Tracks, inbound: Inbound, frame: Frame, looks: Looks
+    ) -> None:
         """Keep what the handlers need."""
+        self._looks = looks
         self._cities = cities
         self._store = store
         self._tracks = tracks
@@ -153,7 +156,9 @@ class Technicians:
         start = number(request, "from", 0, EPOCH_S_MAX, max(0.0, end - 3_600))
         if not 0 <= end - start <= TRACK_SPAN_S_MAX:
             raise Invalid(f"must lie before `to`, at most {TRACK_SPAN_S_MAX:.0f} s", field="from")
-        _log.info("track read", extra={"by": who.user, "technician": record.technician})
+        await self._looks.kept(
+            who, record.technician, LookKind.TRACK, record.technician, request.query.get("reason", "")[:REASON_LEN_MAX]
+        )
         points = await self._tracks.track_of(who.tenant, record.technician, from_at=start, to_at=end)
         return answer(Track(self._frame.value, track_body(points)))
 

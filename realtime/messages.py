@@ -592,6 +592,15 @@ class CareNews(Struct, tag="care.news", frozen=True, omit_defaults=True):
     """Of the check: what was asked."""
 
 
+class BulkRead(Struct, tag="bulk_read", frozen=True):
+    """Somebody looked at the places of many people one by one in a short time. For ops, but not for themselves."""
+
+    by: Id
+    people: Count
+    since: EpochS
+    at: EpochS
+
+
 class IncidentContact(Struct, tag="incident.contact", frozen=True, omit_defaults=True):
     """The raiser's phone fell silent (``lost``), or speaks again; told once each. ``heard_at``: when it last spoke."""
 
@@ -643,5 +652,6 @@ ServerMessage = (
     | Unwatched
     | SosAck
     | IncidentContact
+    | BulkRead
     | ReliableMessage
 )

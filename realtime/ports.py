@@ -311,6 +311,14 @@ class Arrivals(Protocol):
         ...
 
 
+class Looks(Protocol):
+    """Remembers who watches whom (``server/looking.py``)."""
+
+    def watched(self, who: Principal, subject: str, topic: str) -> None:
+        """Somebody begins to watch a person, or a city (``area:<city>``). Never raises, never blocks."""
+        ...
+
+
 @dataclass(slots=True)
 class RealtimePorts:
     """Everything the hub is connected to. Mutable because some of these need the hub itself first."""
@@ -323,3 +331,4 @@ class RealtimePorts:
     log: PositionLog | None = None
     arrivals: Arrivals | None = None
     rows: RowRights | None = None
+    looks: Looks | None = None

@@ -66,6 +66,8 @@ class Watching:
             session.watching = {}
         session.send(Ok(ref=request.ref))
         self._count("watch")
+        if self._ports.looks is not None and (grant.subject is not None or request.topic.startswith(_AREA)):
+            self._ports.looks.watched(session.principal, grant.subject or request.topic, request.topic)
         if not request.topic.startswith(_AREA):
             # In the table before the first send: a right that ends on it must find the subscription there.
             subscription = session.watching[request.topic] = self.channels.subscribe(session, request.topic, grant)

@@ -9,7 +9,7 @@ arrows are in ``incident.py``, who may do what is in ``access.py``.
 
 from dataclasses import replace
 
-from core.ids import IdSource, IncidentId, TenantId
+from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.principal import Principal
 from safety import access
 from safety.audit import fact_entry
@@ -91,6 +91,11 @@ class SafetyEngine:
     def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
         """An incident in memory."""
         return self._book.incident(tenant, incident_id)
+
+    def raised_at(self, tenant: TenantId, user: UserId) -> float | None:
+        """When the oldest active incident of a user began; None without one."""
+        times = [i.raised_at for i in self._book.active() if (i.tenant, i.subject) == (tenant, user)]
+        return min(times, default=None)
 
     def active(self) -> list[Incident]:
         """All incidents that nobody has ended, oldest first. Cost: O(n log n)."""

@@ -248,6 +248,10 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         """An incident in memory: active, or resolved within ``resolved_kept_s``."""
         return self._engine.incident(tenant, incident_id)
 
+    def raised_at(self, tenant: TenantId, user: UserId) -> float | None:
+        """When the active incident of a user began; None without one."""
+        return self._engine.raised_at(tenant, user)
+
     def visible(self, who: Principal) -> Sequence[Incident]:
         """Active incidents that this principal may see, oldest first (snapshots, lists)."""
         return self._engine.visible(who)

@@ -5,6 +5,7 @@ Who is connected to whom is in ``wiring.py``; sockets and the process are in ``a
 
 import asyncio
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from api.app import Api
@@ -13,7 +14,7 @@ from api.inbound import Inbound
 from api.ports import SignOuts, Staff, Tickets
 from api.rights import Rights
 from core.clock import Clock
-from core.errors import Unavailable
+from core.errors import DoorstepError, Unavailable
 from core.ids import TenantId
 from core.principal import Role
 from core.service import pause
@@ -27,6 +28,7 @@ from safety.profiles import Profiles
 from safety.service import SafetyService
 from server.fleet import Fleet
 from server.last_seen import LastSeen
+from server.looking import Looking
 from server.raisers import RaiserWatch
 from server.travel import SpeedLearner, Travel
 from transport.pager import Pager
@@ -68,6 +70,7 @@ class House:
         pager: Pager,
         fleet: Fleet,
         raisers: RaiserWatch,
+        looking: Looking,
         rights: Rights,
         inbound: Inbound,
         api: Api,
@@ -96,6 +99,7 @@ class House:
         self.addresses = addresses
         self._fleet = fleet
         self._raisers = raisers
+        self.looking = looking
         self._directory = directory
         self._listings = listings
         self._tokens = tokens
@@ -105,6 +109,7 @@ class House:
         self._last_seen = last_seen
         self.travel = travel
         self._learner = learner
+        self._looking: asyncio.Task[None] | None = None
         self._learning: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closed: dict[Shard, asyncio.Task[None] | None] = {}
@@ -160,6 +165,7 @@ class House:
         group.create_task(self.care.run(), name="care")
         if self.webhooks is not None:
             group.create_task(self.webhooks.run(), name="webhooks")
+        self._looking = group.create_task(self.looking.run(), name="looks")
         self._learning = group.create_task(self._learner.run(), name="speeds")
         for part in self.cities.all():
             is_closed = part.shard in self._closed
@@ -195,7 +201,7 @@ class House:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        for task in (*self._closed.values(), self._learning):
+        for task in (*self._closed.values(), self._learning, self._looking):
             if task is not None:
                 task.cancel()
         for part in self.cities.all():
@@ -204,6 +210,8 @@ class House:
         if self.webhooks is not None:
             self.webhooks.stop()
         self._last_seen.note_all()
+        with suppress(DoorstepError):  # told by whoever waits for it; what was not stored yet is lost with the process
+            await self.looking.flush()
         await self.care.drain()
         self.care.stop()
         await self.pager.close()  # what it has under way is made again after the start

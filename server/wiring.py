@@ -42,6 +42,7 @@ from realtime.service import RealtimeService
 from safety.care_ports import CareStore
 from safety.care_service import CareService
 from safety.events import PageSettled
+from safety.looks import LookStore
 from safety.pages import Channel
 from safety.pin_desk import PinDesk
 from safety.pins import PinHasher
@@ -53,6 +54,7 @@ from server.fleet import Fleet
 from server.front_page import FrontPage
 from server.house import Addresses, House
 from server.last_seen import LastPositions, LastSeen
+from server.looking import Looking
 from server.raisers import RaiserWatch
 from server.roads import Roads
 from server.root import Settings, derived
@@ -91,6 +93,8 @@ class StoreSet(Protocol):
     def care(self) -> CareStore: ...  # noqa: D102
     @property
     def journal(self) -> Journal: ...  # noqa: D102
+    @property
+    def looks(self) -> LookStore: ...  # noqa: D102
     @property
     def streams(self) -> StreamStore: ...  # noqa: D102
     @property
@@ -175,6 +179,8 @@ def build_house(
     watchers = JobWatchers(ground.fleet)
     cities = _make_cities(given, ground, hub, webhooks, wakes, watchers)
     profiles = Profiles(stores.profiles)
+    looking = Looking(stores.looks, stores.directory, hub.send_direct, clock)
+    hub_ports.looks = looking
     raisers = RaiserWatch(ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock)
     safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
@@ -195,9 +201,10 @@ def build_house(
         pager=pager,
         fleet=ground.fleet,
         raisers=raisers,
+        looking=looking,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, care, profiles, raisers, pins, inbound, addresses, page),
+        api=_make_api(given, hub, cities, safety, care, profiles, raisers, looking, pins, inbound, addresses, page),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -449,6 +456,7 @@ def _make_api(
     care: CareService,
     profiles: Profiles,
     raisers: RaiserWatch,
+    looking: Looking,
     pins: PinDesk,
     inbound: Inbound,
     addresses: Addresses,
@@ -472,6 +480,8 @@ def _make_api(
             pins=pins,
             tracks=given.stores.tracks,
             raisers=raisers,
+            looks=looking,
+            look_store=given.stores.looks,
             frame=given.frame,
             settings=given.settings.api,
             token_key=given.pick_key,

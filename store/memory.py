@@ -29,9 +29,10 @@ from dispatch.model import (
 )
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
-from safety.audit import AuditPen, AuditRow, Head
+from safety.audit import AuditEntry, AuditPen, AuditRow, Head
 from safety.care_model import Watch, WatchId
 from safety.care_ports import CareChanges, CareState
+from safety.looks import Look
 from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
@@ -558,6 +559,26 @@ class MemorySafetyStore:
         return [page for key, page in sorted(self._pages.items()) if key[:2] == (tenant, incident_id)]
 
 
+class MemoryLookStore:
+    """In-memory ``safety.looks.LookStore``; what the audit remembers is not kept."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.looks: list[Look] = []
+
+    async def add(self, looks: Sequence[Look], entries: Sequence[AuditEntry]) -> None:
+        """See the port."""
+        await self.faults.before_commit()
+        self.looks.extend(looks)
+        self.faults.commits += 1
+
+    async def of(self, tenant: TenantId, subjects: Sequence[str], *, before: float, limit: int) -> Sequence[Look]:
+        """See the port."""
+        self.faults.before_read()
+        found = [k for k in self.looks if k.tenant == tenant and k.subject in subjects and k.at < before]
+        return sorted(found, key=lambda look: look.at, reverse=True)[:limit]
+
+
 class MemoryProfileStore:
     """In-memory ``safety.profiles.ProfileStore``."""
 
@@ -742,6 +763,7 @@ class MemoryStores:
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()
+        self.looks = MemoryLookStore()
         self.journal = MemoryJournal()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()

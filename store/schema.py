@@ -356,6 +356,17 @@ care_watches: Final = Table(
     Index("care_watches_by_order", "tenant", "order_id"),
 )
 
+looks: Final = Table(
+    "looks",
+    SAFETY,
+    Column("look_id", Integer, primary_key=True, nullable=False),
+    _text("tenant"),
+    _text("subject"),
+    _real("at"),
+    _body(),
+    Index("looks_by_subject", "tenant", "subject", "at"),
+)
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

@@ -47,6 +47,8 @@ class RetentionSettings:
     """How long clients' idempotency keys are kept, seconds; at least the 24 h in which they are honoured."""
     webhooks_dead_s: Annotated[float, Range(60, _CENTURY_S)] = 604_800.0
     """How long events are kept that a webhook never took, for whoever looks for them, seconds since they died."""
+    looks_s: Annotated[float, Range(86_400, _CENTURY_S)] = 31_536_000.0
+    """How long it is kept who looked at whose position, seconds; the audit keeps it for good."""
     tracks_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
     """How long positions of jobs and incidents are kept, seconds."""
     care_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0

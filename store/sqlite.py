@@ -23,6 +23,7 @@ from store.dispatch import SqlDispatchStore
 from store.journal import EmergencyJournal
 from store.listings import SqlListings
 from store.lock import FolderLock
+from store.looks import SqlLookStore
 from store.migrate import MAIN_FILE, SAFETY_FILE, TRACKS_FILE, migrate_locked
 from store.outbox import Outbox
 from store.periodic import Periodic
@@ -112,6 +113,7 @@ class Stores:
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.care = SqlCareStore(self._safety, safety_outbox)
         self.profiles = SqlProfileStore(self._safety)
+        self.looks = SqlLookStore(self._safety, audit)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
             Stream.SAFETY: safety_stream(self._safety, safety_outbox),
@@ -159,6 +161,7 @@ class Stores:
         """Remove a bounded number of rows that need not be kept; returns how many. Raises ``Unavailable``."""
         removed = await self.streams.prune(now)
         removed += await self._main.write(self._old_rows(now))
+        removed += await self.looks.prune(now - self._keep.looks_s, self._keep.prune_rows_max)
         keep = self._keep
         removed += await self._safety.write(lambda c: forget_watches(c, now - keep.care_s, keep.prune_rows_max))
         return removed + await self.tracks.prune(now)

@@ -103,6 +103,7 @@ TABLE: dict[str, dict[str, str]] = {
     "incident_read": INCIDENT,
     "incident_timeline": INCIDENT,
     "incident_trail": INCIDENT,
+    "looks_own": EVERYONE,
     "incident_call_text": INCIDENT,
     "incident_deliveries": ORDER_OPS,
     # Their own incident: whoever raised one is told so, whatever else they are.

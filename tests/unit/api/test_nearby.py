@@ -23,6 +23,8 @@ from geo.point import Frame, LatLng
 from geo.position_index import Flag, PositionIndex
 
 NOW = 1.8e9
+NOBODY: Any = None
+"""Cards are no look at anybody: they tell no place."""
 TENANT, CITY = TenantId("acme"), CityId("shenzhen")
 MIDDLE = cell_center(cell_of(LatLng(22.54, 114.05), CARD_RESOLUTION))
 WHO = Principal(
@@ -59,7 +61,7 @@ class _Town:
 
     def cards(self, limit: int, key: bytes = b"key", **settings: Any) -> list[tuple[str, str]]:
         chosen = ApiSettings(**settings)
-        nearby = NearbyTechnicians(cast(Any, self), Frame.WGS84, chosen, Picks(key, chosen.pick_token_life_s))
+        nearby = NearbyTechnicians(cast(Any, self), Frame.WGS84, chosen, Picks(key, chosen.pick_token_life_s), NOBODY)
         query = {"lat": str(MIDDLE.lat_deg), "lng": str(MIDDLE.lng_deg), "limit": str(limit)}
         sent = nearby.listing(WHO, Request(now=NOW, query=query)).body
         return [(card.pick, card.distance_band) for card in msgspec.json.decode(sent, type=Nearby).cards or ()]
@@ -111,7 +113,7 @@ def test_whoever_is_kept_apart_from_the_asker_has_no_card_and_takes_nobodys_plac
 
 def test_an_unknown_frame_is_a_wrong_field_like_any_other() -> None:
     town = _Town([20.0])
-    nearby = NearbyTechnicians(cast(Any, town), Frame.WGS84, ApiSettings(), Picks(b"key", 60.0))
+    nearby = NearbyTechnicians(cast(Any, town), Frame.WGS84, ApiSettings(), Picks(b"key", 60.0), NOBODY)
     query = {"lat": "22.5", "lng": "114.0", "crs": "foo"}
     with pytest.raises(Invalid, match="wgs84, gcj02, bd09") as caught:
         nearby.listing(WHO, Request(now=NOW, query=query))

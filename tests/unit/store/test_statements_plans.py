@@ -8,6 +8,7 @@ import pytest
 
 import store.audit
 import store.dispatch
+import store.looks
 import store.safety
 import store.sqlite
 import store.streams
@@ -30,6 +31,7 @@ FILES: dict[str, tuple[object, ...]] = {
     ),
     "safety.db": (
         store.audit,
+        store.looks,
         store.safety,
         Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams),
         store.streams._AckTable(schema.safety_acks, schema.safety_streams, schema.safety_outbox),
