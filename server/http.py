@@ -76,9 +76,10 @@ class _Handler(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """Stop the clock when a head is complete, start it when another has begun."""
-        if self._sos_head.is_holding or self._is_between:
-            data = self._sos_head.take(data)
-        self._read(data)
+        if not data or not (self._sos_head.is_holding or self._is_between):
+            self._read(data)  # with nothing aiohttp asks itself to go on
+        elif given := self._sos_head.take(data):
+            self._read(given)
         if self.is_answering:
             self._disarm()
         elif self._head_timer is None:
@@ -91,12 +92,11 @@ class _Handler(RequestHandler):
 
     def _read(self, data: bytes) -> None:
         """Let the parser read what may be read."""
-        if not data:
-            return
         for piece in self._head_apart(data):
             super().data_received(piece)
             self._look_at(piece)
-        self._has_begun = not self.is_answering
+        if data:
+            self._has_begun = not self.is_answering
 
     def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep our side open
         """Nothing more comes; of the head of an SOS an SOS is made, and answered."""

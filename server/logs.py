@@ -44,8 +44,9 @@ class JsonLines(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "event": record.getMessage(),
-            **_extra(record),
         }
+        # Data may not take the place of what every line says: a line without its level is never looked at.
+        line |= {f"{name}_" if name in line else name: value for name, value in _extra(record).items()}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         # Line ends are escaped by JSON; the rest can stand in its strings only, where this is how it is written.

@@ -9,10 +9,13 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from doorstep_client.events import IncidentRaised, IncidentUpdated, UnknownMessage
+from doorstep_client.settings import Encoding as ClientEncoding
 
 from core.principal import Role
 from tests.faults.town import CITY, DOORS, Both, Tap, Town, hold
 from tests.hostile.attacker import attacker
+from tests.unit.client.test_protocol import Hub, client
 
 pytestmark = pytest.mark.slow
 DAY_S = 86_400.0
@@ -46,6 +49,23 @@ async def test_row_38_a_newer_client_says_hello_and_what_is_not_known_costs_no_c
         assert (await one.until("error", ref="v"))["code"] == "unknown_type"
         await one.send("sos", key="after", **AT, video=True)
         assert (await one.until("sos_ack", key="after"))["durable"] is True
+
+
+@pytest.mark.parametrize("encoding", list(ClientEncoding))
+def test_row_38_an_older_client_understands_what_a_newer_server_tells_of_an_incident(encoding: ClientEncoding) -> None:
+    hub = Hub(client(encoding=encoding))
+    hub.welcome(streams={"safety": {"epoch": "s1", "seq": 0, "how": "fresh"}}, features={"video": True})
+    newer = {"threat": {"level": "x", "trail": [[1, 2]]}, "kind": "panic", "": None}
+    view = {"incident": "inc_1", "state": "under_way", "level": 9, "stream": "safety", "epoch": "s1", **newer}
+    (event,) = hub.say(type="incident", seq=1, **view)
+    assert isinstance(event, IncidentRaised)
+    assert (event.incident, event.state, event.body["threat"]) == ("inc_1", "under_way", newer["threat"])
+    (unknown,) = hub.say(type="incident.video", seq=2, **view)
+    assert isinstance(unknown, UnknownMessage)
+    (event,) = hub.say(type="incident.update", seq=3, **view)
+    assert isinstance(event, IncidentUpdated)
+    acked = [frame for frame in hub.said() if frame["type"] == "ack"]
+    assert acked[-1]["safety"] == 3, "what it does not know is acknowledged too, or it would come again for ever"
 
 
 # -- clocks -------------------------------------------------------------------------------------------------

@@ -52,3 +52,11 @@ def test_any_text_is_one_line_that_can_be_written(text: str) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     stream.write(visible(text))
     assert len(visible(text).splitlines()) <= 1
+
+
+def test_data_never_takes_the_place_of_what_every_line_says() -> None:
+    record = _record("x")
+    record.level, record.at, record.event = 3, "noon", "forged"
+    line = json.loads(JsonLines().format(record))
+    assert (line["level"], line["at"], line["event"]) == ("warning", 1_800_000_000.5, "event x")
+    assert (line["level_"], line["at_"], line["event_"]) == (3, "noon", "forged")
