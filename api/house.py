@@ -12,6 +12,7 @@ from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
 from api.emergency import Emergency
 from api.inbound import Inbound
+from api.incident_desk import IncidentDesk
 from api.incidents import Incidents
 from api.limits import RequestLimits
 from api.listing import Exports, offer_listing, order_listing
@@ -109,6 +110,7 @@ def build_api(parts: ApiParts) -> Api:
         nearby=NearbyTechnicians(parts.cities, frame, settings, picks, parts.looks),
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
+        desk=IncidentDesk(parts.inbound),
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
         looks=Looks(parts.look_store, parts.safety),
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),

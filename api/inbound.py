@@ -7,6 +7,7 @@ from typing import Any
 
 from api.cancels import Cancels
 from api.cities import Cities, ShardParts
+from api.incident_words import handled, reply_of
 from api.plain_text import refuse_control_characters
 from api.ports import Presence
 from api.turns import Turns
@@ -150,21 +151,23 @@ class Inbound:
                 _post(part, taken, reply, lambda effects: {"order": order, "state": state})
             case messages.Duty(on=on, city=city):
                 self._duty(who, on, CityId(city) if city is not None else None, reply)
-            case messages.IncidentAckIn(incident=incident):
-                _require(who, Role.OPS, Role.RESPONDER)
-                self._safety.post(
-                    safety_events.IncidentAcknowledged(who, IncidentId(incident)),
-                    _then(reply, incident, "acknowledged"),
-                )
-            case messages.IncidentResolve(incident=incident, disposition=disposition, note=note):
-                _require(who, Role.OPS, Role.RESPONDER)
-                self._safety.post(
-                    safety_events.IncidentResolved(who, IncidentId(incident), disposition, note),
-                    _then(reply, incident, "resolved"),
-                )
-
             case messages.CheckinAnswer(checkin=checkin, answer=answer):
                 self._answer_checkin(who, checkin, answer, reply)
+            case _:
+                self._handle_incident(who, message, reply)
+
+    def _handle_incident(self, who: Principal, message: messages.IncidentCommand, reply: Reply) -> None:
+        """Of all who are no customers: whoever consented to help has no other role than their own."""
+        _require(who, Role.OPS, Role.RESPONDER, Role.TECHNICIAN)
+        incident_id = message.incident
+
+        def done(outcome: Sequence[safety_events.Effect] | DoorstepError) -> None:
+            if isinstance(outcome, DoorstepError):
+                reply(outcome)
+            else:
+                reply(reply_of(self._safety.incident(who.tenant, IncidentId(incident_id)), who, incident_id))
+
+        self._safety.post(handled(who, message), done)
 
     def _answer_checkin(self, who: Principal, checkin: str, answer: str, reply: Reply) -> None:
         """One reply for all answers: whoever looks on must not see which it was."""
@@ -305,10 +308,3 @@ def _offer_result(offer: str, state: str, part: ShardParts) -> dict[str, object]
     if known is not None:
         result["order"] = known.order_id
     return result
-
-
-def _then(reply: Reply, incident: str, state: str) -> Callable[[Sequence[safety_events.Effect] | DoorstepError], None]:
-    def done(outcome: Sequence[safety_events.Effect] | DoorstepError) -> None:
-        reply(outcome if isinstance(outcome, DoorstepError) else {"incident": incident, "state": state})
-
-    return done

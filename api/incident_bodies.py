@@ -1,11 +1,11 @@
-"""What HTTP answers about incidents and about who looked at whom; the common ones are in ``bodies.py``."""
+"""What HTTP takes and answers about incidents and about who looked at whom; the common ones are in ``bodies.py``."""
 
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from realtime.messages import AccuracyM, Count, Crs, EpochS, Fix, HeadingDeg, Id, Lat, Lng, SpeedMps, Text, Word
+from realtime.messages import AccuracyM, CallOutcomeName, CallToName, Count, Crs, EpochS, Fence, Fix, HeadingDeg, Id, Lat, Lng, SpeedMps, Text, Word
 
 
 class TrailPoint(Struct, frozen=True, omit_defaults=True):
@@ -72,3 +72,36 @@ class CallText(Struct, frozen=True):
     incident: Id
     lang: Literal["en", "zh"]
     text: Annotated[str, Meta(max_length=10_000)]
+
+
+class NoteIn(Struct, frozen=True):
+    """What was done or learnt; of a call or visit also with whom and what came of it."""
+
+    text: Text = ""
+    call_to: CallToName | None = None
+    outcome: CallOutcomeName | None = None
+
+
+class RespondIn(Struct, frozen=True):
+    """The offer that is answered."""
+
+    fence: Fence | None = None
+
+
+class AssignResponderIn(Struct, frozen=True):
+    """Whom to send."""
+
+    responder: Id
+
+
+class OnSceneIn(Struct, frozen=True):
+    """Who is there; ops may name somebody."""
+
+    responder: Id | None = None
+    fence: Fence | None = None
+
+
+class IncidentNoteIn(Struct, frozen=True):
+    """Why, in words."""
+
+    note: Text = ""

@@ -29,7 +29,7 @@ class Incidents:
         """For ops of its city and whoever it was sent to. Raises ``NotFound``."""
         known = self._service.incident(who.tenant, IncidentId(incident_id))
         incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
-        if incident is None or not who.holds(Role.OPS, Role.RESPONDER) or not may_see(incident, who):
+        if incident is None or not who.holds(Role.OPS, Role.RESPONDER, Role.TECHNICIAN) or not may_see(incident, who):
             raise no_such_incident()
         self.looked(who, incident)
         return incident

@@ -12,6 +12,7 @@ from api.documents import Documents
 from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
+from api.incident_desk import IncidentDesk
 from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
@@ -31,6 +32,9 @@ OPS: Final = Role.OPS
 RESPONDER: Final = Role.RESPONDER
 SERVICE: Final = Role.SERVICE
 ANYONE: Final = frozenset(Role)
+TOLD: Final = frozenset({Role.OPS, Role.RESPONDER, Role.TECHNICIAN})
+"""Whom an incident may reach: a technician may have consented to help, and has no other role for it."""
+TOLD_SCOPE: Final = "ops: of their cities and without one; responder and technician: those they were told of"
 
 _PAGE: Final = (
     Param("limit", "integer", "Rows of the page."),
@@ -61,6 +65,7 @@ class Handlers:
     calendars: Calendars
     blocks: Blocks
     safety: Safety
+    desk: IncidentDesk
     emergency: Emergency
     deliveries: IncidentDeliveries
     looks: Looks
@@ -80,6 +85,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *technician_routes(handlers.technicians, handlers.nearby, handlers.calendars),
         *block_routes(handlers.blocks),
         *safety_routes(handlers.safety),
+        *incident_desk_routes(handlers.desk),
         *emergency_routes(handlers.emergency),
         *delivery_routes(handlers.deliveries),
         *look_routes(handlers.looks),
@@ -294,8 +300,7 @@ def block_routes(blocks: Blocks) -> list[Route]:
 
 def safety_routes(safety: Safety) -> list[Route]:
     """Routes of ``/v1/sos`` and ``/v1/incidents``."""
-    told = frozenset({OPS, RESPONDER})
-    scope = "ops: of their cities and without one; responder: those they were told of"
+    told, scope = TOLD, TOLD_SCOPE
     return [
         Route(
             "sos", "POST", "/v1/sos", ANYONE, "everyone: also with a token that expired within a day",
@@ -324,13 +329,58 @@ def safety_routes(safety: Safety) -> list[Route]:
             "incident_timeline", "GET", "/v1/incidents/{id}/timeline", told, scope,
             "Everything that happened to an incident.", safety.timeline, result=bodies.Timeline, location=True,
         ),
+    ]  # fmt: skip
+
+
+def incident_desk_routes(desk: IncidentDesk) -> list[Route]:
+    """Routes of those who handle an incident."""
+    told, scope = TOLD, TOLD_SCOPE
+    staff, staff_scope = frozenset({OPS}), "ops: of their cities and without one"
+    return [
         Route(
             "incident_ack", "POST", "/v1/incidents/{id}/ack", told, scope, "I have seen it and own it.",
-            safety.acknowledge, result=bodies.Done,
+            desk.acknowledge, result=bodies.Done,
         ),
         Route(
-            "incident_resolve", "POST", "/v1/incidents/{id}/resolve", told, scope, "It is over.", safety.resolve,
+            "incident_join", "POST", "/v1/incidents/{id}/join", told, scope,
+            "Hear of all that becomes of it, without owning it.", desk.join, result=bodies.Done,
+        ),
+        Route(
+            "incident_note", "POST", "/v1/incidents/{id}/note", told, scope,
+            "Write down what was done; of a call or visit also with whom and what came of it.", desk.note,
+            body=incident_bodies.NoteIn, result=bodies.Done,
+        ),
+        Route(
+            "incident_respond", "POST", "/v1/incidents/{id}/respond", told, scope,
+            "I go there. `taken` names who goes when enough do.", desk.respond, body=incident_bodies.RespondIn,
+            result=bodies.Done,
+        ),
+        Route(
+            "incident_decline", "POST", "/v1/incidents/{id}/decline", told, scope,
+            "I cannot go there, or not go on.", desk.decline, result=bodies.Done,
+        ),
+        Route(
+            "incident_assign", "POST", "/v1/incidents/{id}/assign", staff, staff_scope, "Send a responder there.",
+            desk.assign, body=incident_bodies.AssignResponderIn, result=bodies.Done,
+        ),
+        Route(
+            "incident_on_scene", "POST", "/v1/incidents/{id}/on-scene", told, scope,
+            "I am there; ops may say it of a responder.", desk.on_scene, body=incident_bodies.OnSceneIn,
+            result=bodies.Done,
+        ),
+        Route(
+            "incident_resolve", "POST", "/v1/incidents/{id}/resolve", told, scope,
+            "It is over: of a responder a proposal, and of the first where two people are needed.", desk.resolve,
             body=bodies.ResolveIn, result=bodies.Done,
+        ),
+        Route(
+            "incident_reopen", "POST", "/v1/incidents/{id}/reopen", staff, staff_scope,
+            "It is not over, or not safe.", desk.reopen, body=incident_bodies.IncidentNoteIn, result=bodies.Done,
+        ),
+        Route(
+            "incident_close", "POST", "/v1/incidents/{id}/close", staff, staff_scope,
+            "It was reviewed: nothing is changed any more.", desk.close, body=incident_bodies.IncidentNoteIn,
+            result=bodies.Done,
         ),
     ]  # fmt: skip
 
@@ -394,8 +444,7 @@ def look_routes(looks: Looks) -> list[Route]:
 
 def emergency_routes(emergency: Emergency) -> list[Route]:
     """Routes of ``/v1/incidents/{id}`` that rescuers need."""
-    told = frozenset({OPS, RESPONDER})
-    scope = "ops: of their cities and without one; responder: those they were told of"
+    told, scope = TOLD, TOLD_SCOPE
     return [
         Route(
             "incident_trail", "GET", "/v1/incidents/{id}/trail", told, scope,

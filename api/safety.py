@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from api.bodies import Done, ResolveIn, Timeline, TimelineEntry
+from api.bodies import Done, Timeline, TimelineEntry
 from api.cursor import next_cursor, read_cursor
 from api.exchange import Request, Response, answer, whole
 from api.inbound import Inbound
@@ -17,7 +17,7 @@ from api.sos_acks import first_ack
 from api.views import incident_view, stamp
 from core.principal import Principal
 from geo.point import Frame
-from realtime.messages import IncidentAckIn, IncidentResolve, IncidentView, SosCancel
+from realtime.messages import IncidentView, SosCancel
 from realtime.ports import Reply, SendDirect
 from safety.access import may_see
 from safety.model import Incident, TriggerSource
@@ -117,16 +117,6 @@ class Safety:
         told = await self._store.events(who.tenant, incident.incident_id)
         entries = [TimelineEntry(e.seq, e.at, e.what, e.who, e.state.value, e.detail) for e in told]
         return answer(Timeline(incident.incident_id, entries))
-
-    async def acknowledge(self, who: Principal, request: Request) -> Response:
-        """POST /v1/incidents/{id}/ack."""
-        return answer(Done(await self._inbound.ask(who, IncidentAckIn(request.path["id"]), request.now)))
-
-    async def resolve(self, who: Principal, request: Request) -> Response:
-        """POST /v1/incidents/{id}/resolve."""
-        body: ResolveIn = request.data
-        message = IncidentResolve(request.path["id"], body.disposition, body.note)
-        return answer(Done(await self._inbound.ask(who, message, request.now)))
 
     def _view(self, incident: Incident, who: Principal, now: float) -> IncidentView:
         target = next((t for t in incident.targets if t.user == who.user), None)

@@ -21,7 +21,7 @@ from geo.point import Frame
 from realtime import messages
 from realtime.messages import Crs
 from safety.freshness import freshness, r95_m
-from safety.model import Incident, IncidentFix, Target
+from safety.model import Incident, IncidentFix, OfferState, Target
 
 TECHNICIAN_STATES: Final = JOB_STATES | {OrderState.DEPARTED_SAFE}
 """States of an open order in which it has a technician."""
@@ -229,6 +229,14 @@ def incident_view(
         note=incident.note,
         owner=incident.owner,
         distance_m=round(target.distance_m) if target is not None and target.distance_m is not None else None,
+        kind=incident.kind.value,
+        cap_status=incident.cap_status.value,
+        cause=incident.cause[:64],
+        responders=_coming(incident),
+        asked=_asked(incident, target, now),
+        cancel_asked_at=stamp(incident.cancel_asked_at) if incident.cancel_asked_at is not None else None,
+        proposed=_proposed(incident),
+        linked=list(incident.linked[:100]),
         why=why[:64],
     )
 
@@ -242,9 +250,38 @@ def incident_update(incident: Incident, why: str) -> messages.IncidentUpdate:
         changed_at=stamp(incident.changed_at),
         owner=incident.owner,
         triggers=incident.triggers,
+        kind=incident.kind.value,
+        responders=_coming(incident),
+        cancel_asked_at=stamp(incident.cancel_asked_at) if incident.cancel_asked_at is not None else None,
+        proposed=_proposed(incident),
         why=why[:64],
         disposition=incident.disposition,
     )
+
+
+def _coming(incident: Incident) -> list[messages.Coming]:
+    return [
+        messages.Coming(
+            slot.user,
+            slot.state.value,
+            stamp(slot.since),
+            round(slot.nearest_m) if slot.nearest_m is not None else None,
+        )
+        for slot in incident.slots[:100]
+    ]
+
+
+def _asked(incident: Incident, target: Target | None, now: float) -> messages.AskedToGo | None:
+    for offer in incident.offers:
+        if target is not None and offer.user == target.user and offer.state is OfferState.PENDING:
+            left_ms = round(max(0.0, offer.until - now) * 1_000)
+            return messages.AskedToGo(offer.fence, stamp(offer.until), left_ms)
+    return None
+
+
+def _proposed(incident: Incident) -> messages.ProposedEnd | None:
+    said = incident.proposal
+    return None if said is None else messages.ProposedEnd(said.who, said.disposition, stamp(said.at))
 
 
 def stamp(at: float) -> float:

@@ -6,7 +6,7 @@ here (``engine.py``); what becomes of pings is in ``pings.py``.
 """
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, get_args
 
 from core.errors import DoorstepError, Unavailable
 from realtime.admission import Admission
@@ -15,16 +15,11 @@ from realtime.errors import CloseCode, Unreadable
 from realtime.messages import (
     Ack,
     CheckinAnswer,
-    Duty,
+    Command,
     Error,
     Heartbeat,
     HeartbeatIn,
     Hello,
-    IncidentAckIn,
-    IncidentResolve,
-    JobStep,
-    OfferAccept,
-    OfferDecline,
     Ok,
     Pings,
     Refresh,
@@ -38,7 +33,7 @@ from realtime.session import Person, Session, State, take_tokens
 from realtime.settings import SessionSettings
 from realtime.watching import Watching
 
-_COMMANDS: Final = (OfferAccept, OfferDecline, JobStep, Duty, IncidentAckIn, IncidentResolve, CheckinAnswer)
+_COMMANDS: Final = get_args(Command)
 _WHEN_RESTRICTED: Final = (CheckinAnswer,)
 """Commands of somebody whose token has expired: they may be the cry for help."""
 

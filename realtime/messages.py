@@ -187,8 +187,82 @@ class IncidentAckIn(Struct, tag="incident.ack", frozen=True):
     ref: Key | None = None
 
 
+Fence = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+"""Number of a grant or an offer; greater than that of every one before it in the incident."""
+CallToName = Literal["subject", "emergency_contact", "responder", "police", "ambulance", "other"]
+CallOutcomeName = Literal["reached", "no_answer", "voicemail", "refused"]
+
+
+class IncidentJoin(Struct, tag="incident.join", frozen=True):
+    """Tell me all that becomes of it; another owns it."""
+
+    incident: Id
+    ref: Key | None = None
+
+
+class IncidentNote(Struct, tag="incident.note", frozen=True):
+    """What was done or learnt; of a call or visit also with whom and what came of it."""
+
+    incident: Id
+    text: Text = ""
+    call_to: CallToName | None = None
+    outcome: CallOutcomeName | None = None
+    """Given exactly when `call_to` is. A machine that answered is `voicemail`: nobody was reached."""
+    ref: Key | None = None
+
+
+class IncidentRespond(Struct, tag="incident.respond", frozen=True):
+    """I go there."""
+
+    incident: Id
+    fence: Fence | None = None
+    """That of the offer which this answers; without it, whatever holds now."""
+    ref: Key | None = None
+
+
+class IncidentDecline(Struct, tag="incident.decline", frozen=True):
+    """I cannot go there, or not go on."""
+
+    incident: Id
+    ref: Key | None = None
+
+
+class IncidentAssign(Struct, tag="incident.assign", frozen=True):
+    """Send somebody there."""
+
+    incident: Id
+    responder: Id
+    ref: Key | None = None
+
+
+class IncidentOnScene(Struct, tag="incident.on_scene", frozen=True):
+    """I am there; or ops say it of somebody."""
+
+    incident: Id
+    responder: Id | None = None
+    fence: Fence | None = None
+    """That of the grant, from the answer to `incident.respond`; without it, whatever holds now."""
+    ref: Key | None = None
+
+
+class IncidentReopen(Struct, tag="incident.reopen", frozen=True):
+    """It is not over, or not safe."""
+
+    incident: Id
+    note: Text = ""
+    ref: Key | None = None
+
+
+class IncidentClose(Struct, tag="incident.close", frozen=True):
+    """What was resolved is reviewed: nothing is changed any more."""
+
+    incident: Id
+    note: Text = ""
+    ref: Key | None = None
+
+
 class IncidentResolve(Struct, tag="incident.resolve", frozen=True):
-    """It is over."""
+    """It is over. Of a responder a proposal; where two people are needed, the first one's is one as well."""
 
     incident: Id
     disposition: Literal["real_handled", "real_handed_over", "false_accident", "false_test", "duplicate", "unreachable"]
@@ -213,7 +287,21 @@ class SosCancel(Struct, tag="sos.cancel", frozen=True):
     ref: Key | None = None
 
 
-Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentAckIn | IncidentResolve | CheckinAnswer | SosCancel
+IncidentCommand = (
+    IncidentAckIn
+    | IncidentJoin
+    | IncidentNote
+    | IncidentRespond
+    | IncidentDecline
+    | IncidentAssign
+    | IncidentOnScene
+    | IncidentResolve
+    | IncidentReopen
+    | IncidentClose
+)
+"""What those say who handle an incident."""
+
+Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentCommand | CheckinAnswer | SosCancel
 """Requests that a domain answers; each is answered by exactly one ``ok`` or ``error``."""
 
 ClientMessage = Hello | Refresh | HeartbeatIn | Ack | Ping | Pings | Watch | Unwatch | Command
@@ -518,6 +606,31 @@ class Fix(Struct, frozen=True, omit_defaults=True):
     r95_m: Annotated[float, Meta(ge=0.0, le=2 * ACCURACY_M_MAX)] | None = None
 
 
+class Coming(Struct, frozen=True, omit_defaults=True):
+    """A responder who goes to an incident."""
+
+    user: Id
+    state: Literal["coming", "stalled", "on_scene"]
+    since: EpochS
+    nearest_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+
+
+class AskedToGo(Struct, frozen=True):
+    """You are asked to go there."""
+
+    fence: Fence
+    expires_at: EpochS
+    remaining_ms: Count
+
+
+class ProposedEnd(Struct, frozen=True):
+    """How somebody says that it ended; ops, where two are needed another of ops, have to say the same."""
+
+    who: Id
+    disposition: Word
+    at: EpochS
+
+
 class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
     """An incident as staff see it: the whole case."""
 
@@ -539,6 +652,16 @@ class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
     owner: Id | None = None
     lost_at: EpochS | None = None
     distance_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+    kind: Word = "panic"
+    cap_status: Word = "actual"
+    cause: Word = ""
+    responders: Annotated[list[Coming], Meta(max_length=100)] = []
+    asked: AskedToGo | None = None
+    """Only for whom it is sent to."""
+    cancel_asked_at: EpochS | None = None
+    proposed: ProposedEnd | None = None
+    linked: Annotated[list[Id], Meta(max_length=100)] = []
+    """Incidents of the other side of the booking, of which neither side is told."""
     why: Word = ""
 
 
@@ -551,6 +674,10 @@ class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=T
     changed_at: EpochS
     owner: Id | None = None
     triggers: Count = 1
+    kind: Word = "panic"
+    responders: Annotated[list[Coming], Meta(max_length=100)] = []
+    cancel_asked_at: EpochS | None = None
+    proposed: ProposedEnd | None = None
     why: Word = ""
     disposition: Word = ""
 

@@ -14,7 +14,7 @@ from safety.errors import AlreadyResolved
 from safety.events import AnswerCancel, CancelAsked, Reason
 from safety.incident import LEVEL_LAST, SYSTEM, Step
 from safety.model import Incident, IncidentKind, IncidentState, PinVerdict, SubjectRecord, SubjectView
-from safety.ringing import NO_HANDS, Ringing, ops_of
+from safety.ringing import NO_HANDS, Ringing
 from safety.settings import SafetySettings
 
 
@@ -106,6 +106,7 @@ class Cancelling:
             widen_at=None,
             tell_at=now,
         )
+        self._ringing.look_on(case, now)
 
     @staticmethod
     def _note(case: Case, now: float) -> None:
@@ -131,7 +132,7 @@ class Cancelling:
         """Nobody has called the subject yet: ops ring until somebody does."""
         case.change(call_back_by=now + self._settings.call_back_s)
         case.step(Step.REPEATED, SYSTEM, now, "call back")
-        self._ringing.ring(case, now, ops_of(case.now), Reason.CALL_BACK_DUE)
+        self._ringing.ring_ops(case, now, Reason.CALL_BACK_DUE)
 
     def reopen(self, case: Case, now: float) -> None:
         """Nobody has verified it in time: it counts no longer."""

@@ -141,8 +141,8 @@ def broken_rule(incident: Incident) -> str | None:
         "exactly what is acknowledged can go stale": is_owned == (incident.stale_at is not None),
         "exactly what nobody goes to must find somebody": (state is IncidentState.ACKNOWLEDGED)
         == (incident.assign_by is not None),
-        "an owned one is looked after": not incident.is_active
-        or (incident.owner is not None) == (incident.look_at is not None),
+        "who has it in hand or is on the way is looked after": not incident.is_active
+        or (incident.owner is not None or bool(incident.slots)) == (incident.look_at is not None),
         "exactly what was taken back opens again": waits == (incident.reopen_at is not None),
         "somebody is on the way": state is not IncidentState.RESPONDING or (bool(incident.coming) and not there),
         "somebody is there": state is not IncidentState.ON_SCENE or there,

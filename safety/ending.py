@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from core.errors import Conflict, Forbidden, Invalid
+from core.errors import Conflict, Invalid
 from safety import access
 from safety.book import Book
 from safety.case import Case
@@ -136,8 +136,8 @@ class Ending:
         """It was reviewed: nothing is changed any more.
 
         Raises:
-            Conflict: It is not resolved (``not_resolved``).
-            Forbidden: Whoever resolved it may not close it as well (``other_person_needed``).
+            Conflict: It is not resolved (``not_resolved``); whoever resolved it may not close it as well
+                (``other_person_needed``).
         """
         incident, user = case.now, event.who.user
         if incident.state is IncidentState.CLOSED:
@@ -146,7 +146,7 @@ class Ending:
             raise Conflict("resolve it first", code="not_resolved")
         two = self._settings.close_by_other or incident.kind is IncidentKind.DURESS
         if two and incident.resolved_by == user:
-            raise Forbidden("whoever resolved it cannot close it as well", code="other_person_needed")
+            raise Conflict("whoever resolved it cannot close it as well", code="other_person_needed")
         case.step(Step.CLOSED, user, now, event.note[:NOTE_LEN_MAX], closed_by=user)
         case.update = Reason.CLOSED
         return True

@@ -12,7 +12,7 @@ from safety.case import Case
 from safety.escalation import Why, find_targets, level_gap_s, merge_targets
 from safety.events import Reason
 from safety.incident import LEVEL_LAST, SYSTEM, Step
-from safety.model import Incident, IncidentState, OfferState, ResponderOffer, SlotState
+from safety.model import IncidentState, OfferState, ResponderOffer, SlotState
 from safety.ports import Surroundings
 from safety.settings import SafetySettings
 from safety.whereabouts import find_booking
@@ -22,7 +22,6 @@ NO_HANDS: Final[dict[str, Any]] = {
     "acknowledged_at": None,
     "stale_at": None,
     "assign_by": None,
-    "look_at": None,
     "owner_here": False,
     "owner_lost_at": None,
     "reopen_at": None,
@@ -46,7 +45,7 @@ NO_TIMERS: Final[dict[str, Any]] = {
 }
 """What an incident that has ended does no more."""
 _RESPONDERS: Final = frozenset({Why.NEAREST, Why.NEARBY, Why.EVERYONE})
-_OPS: Final = frozenset({Why.OPS_CITY, Why.OPS_ALL, "owner"})
+_OPS: Final = frozenset({Why.OPS_CITY, Why.OPS_ALL})
 
 
 class Ringing:
@@ -91,6 +90,11 @@ class Ringing:
             targets=tuple(replace(t, told_at=now) if t.user in wanted else t for t in case.now.targets)
         )  # fmt: skip
 
+    def ring_ops(self, case: Case, now: float, reason: Reason) -> None:
+        """Tell those at the consoles and the owner; everyone, where there are none."""
+        ops = [t.user for t in case.now.targets if t.why in _OPS or t.user == case.now.owner]
+        self.ring(case, now, ops or [target.user for target in case.now.targets], reason)
+
     def start_again(
         self, case: Case, step: Step, who: str, now: float, reason: Reason, detail: str = "", *, louder: bool = True
     ) -> None:
@@ -108,9 +112,17 @@ class Ringing:
             repeat_at=now + self._settings.repeat_s,
             widen_at=None if gap_s is None else now + gap_s,
         )
+        self.look_on(case, now)
         if louder and case.now.level < LEVEL_LAST:
             self.widen(case, who, now, now)
         self.ring_all(case, now, reason)
+
+    def look_on(self, case: Case, now: float) -> None:
+        """Look after it as long as somebody owns it or is on the way, however slowly."""
+        if case.now.owner is None and not case.now.slots:
+            case.change(look_at=None)
+        elif case.now.look_at is None:
+            case.change(look_at=now + self._settings.look_s)
 
     def _ask_nearest(self, case: Case, now: float) -> None:
         """Those who were rung just now and are nearest are asked to go, unless somebody goes already."""
@@ -151,10 +163,12 @@ class Ringing:
         )
         if incident.is_active and (nobody_goes or incident.owner in avoid):
             if incident.state is IncidentState.CANCEL_PENDING:
-                case.change(owner=None, look_at=None)
+                case.change(owner=None)
             else:
                 case.step(Step.LET_GO, SYSTEM, now, **NO_HANDS)
             self.start_level(case, now)
+        if incident.is_active:
+            self.look_on(case, now)
 
     def ring_soon(self, case: Case, now: float) -> None:
         """Tell everyone of another tap: now, or once the quiet time since they were last told is over."""
@@ -210,11 +224,6 @@ class Ringing:
             told_at = {target.user: target.told_at for target in told_before}
             case.change(targets=tuple(replace(t, told_at=told_at.get(t.user, now)) for t in case.now.targets))
             case.update = Reason.WIDENED
-
-
-def ops_of(incident: Incident) -> list[UserId]:
-    """Targets who sit at a console, and the owner."""
-    return [target.user for target in incident.targets if target.why in _OPS]
 
 
 def with_user(avoid: tuple[UserId, ...], user: UserId | None) -> tuple[UserId, ...]:

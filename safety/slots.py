@@ -76,8 +76,10 @@ class Slots:
         case.step(Step.DECLINED, user, now, offers=(*others, declined), slots=slots)
         if case.now.state is IncidentState.RESPONDING and not case.now.coming:
             self._ringing.start_again(case, Step.ALL_STALLED, user, now, Reason.DECLINED, "declined")
-        elif case.now.offers_until is None:
-            self.ask_next(case, now)
+        else:
+            self._ringing.look_on(case, now)
+            if case.now.offers_until is None:
+                self.ask_next(case, now)
         case.update = case.update or Reason.DECLINED
         return True
 

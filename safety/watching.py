@@ -15,7 +15,7 @@ from safety.handling import Handling
 from safety.incident import LEVEL_LAST, SYSTEM, Step
 from safety.model import IncidentState, Slot, SlotState
 from safety.ports import Surroundings
-from safety.ringing import Ringing, ops_of
+from safety.ringing import Ringing
 from safety.settings import SafetySettings
 from safety.slots import Slots
 
@@ -75,7 +75,7 @@ class Watching:
             # Somebody is there: those who are not ask how it goes.
             case.change(stale_at=now + self._settings.ack_stale_s)
             case.step(Step.REPEATED, SYSTEM, now, "quiet on scene")
-            self._ringing.ring(case, now, ops_of(case.now), Reason.ACK_STALE)
+            self._ringing.ring_ops(case, now, Reason.ACK_STALE)
             return
         self._ringing.start_again(case, Step.WENT_STALE, SYSTEM, now, Reason.ACK_STALE, f"owner {owner}")
 
@@ -171,7 +171,7 @@ class Watching:
         self._slots.replace_slot(case, replace(slot, state=SlotState.STALLED))
         case.step(Step.STALLED, SYSTEM, now, f"{slot.user} {why}")
         if case.now.coming:
-            self._ringing.ring(case, now, ops_of(case.now), Reason.STALLED)
+            self._ringing.ring_ops(case, now, Reason.STALLED)
             self._slots.ask_next(case, now)
 
     def _move_on(self, case: Case, slot: Slot, now: float) -> None:

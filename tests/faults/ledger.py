@@ -13,7 +13,9 @@ import msgspec
 
 STEPS = ("en_route", "arrived", "in_service", "finished", "departed_safe")
 RANK = {state: n for n, state in enumerate(("placed", "matching", "assigned", *STEPS, "confirmed"))}
-INCIDENT_RANK = {"open": 0, "acknowledged": 1, "resolved": 2, "closed": 3}
+INCIDENT_RANK = {
+    "open": 0, "acknowledged": 1, "responding": 2, "on_scene": 3, "cancel_pending": 4, "resolved": 5, "closed": 6
+}  # fmt: skip
 OUTBOXES = {"main": "doorstep.db", "safety": "safety.db"}
 VARYING = ("stream", "seq", "epoch", "remaining_ms")
 """Members that are added when a row is sent, or depend on the moment."""

@@ -350,8 +350,8 @@ class Ops(Line):
         await asyncio.sleep(self.rng.uniform(0.05, 0.4))
         answer = await self.ask("incident.resolve", incident=incident, disposition="false_test")
         if answer["type"] == "ok":
-            self.ledger.raise_incident(incident, "resolved")
-        elif answer["code"] not in ("already_resolved", "not_owner"):
+            self.ledger.raise_incident(incident, answer["state"])
+        elif answer["code"] != "already_resolved":
             self.ledger.fault(f"resolve of {incident}: {answer}")
 
 

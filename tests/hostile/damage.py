@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, inspect
 
-from api import bodies, safety_bodies
+from api import bodies, incident_bodies, safety_bodies
 from realtime import messages
 
 MALFORMED: Final = Path(__file__).parents[1] / "data" / "malformed"
@@ -111,6 +111,14 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "checkin.answer": {"checkin": "chk_none", "answer": "ok"},
     "sos.cancel": {"incident": "inc_none", "pin": "482193"},
     "incident.ack": {"incident": "inc_none"},
+    "incident.join": {"incident": "inc_none"},
+    "incident.note": {"incident": "inc_none", "text": "rang", "call_to": "subject", "outcome": "no_answer"},
+    "incident.respond": {"incident": "inc_none", "fence": 1},
+    "incident.decline": {"incident": "inc_none"},
+    "incident.assign": {"incident": "inc_none", "responder": "tec_1"},
+    "incident.on_scene": {"incident": "inc_none", "responder": "tec_1", "fence": 1},
+    "incident.reopen": {"incident": "inc_none", "note": "not safe"},
+    "incident.close": {"incident": "inc_none", "note": "reviewed"},
     "incident.resolve": {"incident": "inc_none", "disposition": "false_test", "note": "nothing"},
 }  # fmt: skip
 """A good one of each message, with every field but ``ref``."""
@@ -177,6 +185,16 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("post", "/v1/sos/pass"): (None, {}),
     ("post", "/v1/checkins/{id}"): (bodies.CheckinIn, {"answer": "ok"}),
     ("post", "/v1/incidents/{id}/ack"): (None, {}),
+    ("post", "/v1/incidents/{id}/join"): (None, {}),
+    ("post", "/v1/incidents/{id}/note"): (
+        incident_bodies.NoteIn, {"text": "rang", "call_to": "subject", "outcome": "no_answer"}
+    ),
+    ("post", "/v1/incidents/{id}/respond"): (incident_bodies.RespondIn, {"fence": 1}),
+    ("post", "/v1/incidents/{id}/decline"): (None, {}),
+    ("post", "/v1/incidents/{id}/assign"): (incident_bodies.AssignResponderIn, {"responder": "tec_1"}),
+    ("post", "/v1/incidents/{id}/on-scene"): (incident_bodies.OnSceneIn, {"responder": "tec_1", "fence": 1}),
+    ("post", "/v1/incidents/{id}/reopen"): (incident_bodies.IncidentNoteIn, {"note": "not safe"}),
+    ("post", "/v1/incidents/{id}/close"): (incident_bodies.IncidentNoteIn, {"note": "reviewed"}),
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
     ("post", "/v1/positions"): (
         bodies.PositionsIn,
