@@ -5,7 +5,23 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from realtime.messages import AccuracyM, CallOutcomeName, CallToName, Count, Crs, EpochS, Fence, Fix, HeadingDeg, Id, Lat, Lng, SpeedMps, Text, Word
+from realtime.messages import (
+    AccuracyM,
+    CallOutcomeName,
+    CallToName,
+    Count,
+    Crs,
+    EpochS,
+    Fence,
+    Fix,
+    HeadingDeg,
+    Id,
+    Lat,
+    Lng,
+    SpeedMps,
+    Text,
+    Word,
+)
 
 
 class TrailPoint(Struct, frozen=True, omit_defaults=True):
