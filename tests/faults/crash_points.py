@@ -12,8 +12,10 @@ from typing import Any
 
 from safety.events import DeliveryReceived, SosRaised
 from safety.service import SafetyService
+from server.system import SystemClock
 
-STILL_S = 3.0
+STILL_S = 1.6
+HOUR_S = 3_600.0
 
 
 def _die(*_: object) -> None:
@@ -72,6 +74,17 @@ def _soon() -> None:
     asyncio.get_running_loop().call_soon(_die)
 
 
+def _let_the_wall_clock_jump() -> None:
+    """By an hour forth and back, each second; true when the process begins."""
+    began = time.monotonic()
+
+    def wall() -> float:
+        passed_s = time.monotonic() - began
+        return time.time() + (0.0 if passed_s < 1.0 else HOUR_S if int(passed_s) % 2 else -HOUR_S)
+
+    SystemClock.__init__.__defaults__ = (wall, time.monotonic)
+
+
 POINTS: dict[str, Callable[[], None]] = {
     "taken": lambda: _before("decide", lambda _, event, now: isinstance(event, SosRaised)),
     "decided": lambda: _before("commit", lambda _, effects, now: bool(effects)),
@@ -83,6 +96,7 @@ POINTS: dict[str, Callable[[], None]] = {
     "loading": lambda: _before("start"),
     "replaying": lambda: _before("_write_all"),
     "replayed": lambda: _after_async("_replay"),
+    "jumping_wall": _let_the_wall_clock_jump,
     "standing": lambda: _before("decide", lambda _, event, now: isinstance(event, SosRaised), _stand_still),
 }
 

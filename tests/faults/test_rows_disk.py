@@ -70,8 +70,8 @@ async def test_row_13_with_disk_and_journal_full_it_is_told_as_not_durable_and_h
             if not ack["durable"]:
                 undurable.append(ack["incident"])
 
-        for start in range(0, 900, 60):
-            await asyncio.gather(*(one(n) for n in range(start, start + 60)))
+        for start in range(0, 1_000, 200):
+            await asyncio.gather(*(one(n) for n in range(start, start + 200)))
             if undurable:
                 break
         assert undurable, "the journal was never full"

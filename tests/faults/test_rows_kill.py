@@ -67,7 +67,7 @@ async def test_row_05_killed_before_a_receipt_was_noted_the_message_comes_again_
         assert all(not got.missing for got in received)
 
 
-@pytest.mark.parametrize("point", ["widening", "widened"])
+@pytest.mark.parametrize("point", ["widened", pytest.param("widening", marks=pytest.mark.full)])
 async def test_row_06_killed_while_it_spreads_every_level_is_reached_once(plant: Plant, point: str) -> None:
     plant.node.kill()
     plant.configure(level_1_after_s=1.0, level_2_after_s=2.0, level_3_after_s=3.0)

@@ -40,7 +40,7 @@ async def _killed_at_call(plant: Plant, number: int, calls: str, paths: list[Pat
     return True
 
 
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.full)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.full)])
 async def test_row_02_killed_at_every_call_to_the_disk_it_is_all_or_nothing(plant: Plant, step: int) -> None:
     """Some of the calls at each run, all of them in the long one."""
     async with plant.people():

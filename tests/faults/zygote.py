@@ -2,6 +2,7 @@
 
 ``python -m tests.faults.zygote`` reads one JSON object a line. ``{config, log, environ, crash, inside}`` starts
 ``doorstep serve`` in a child, in the mount namespace of the process ``inside`` if that is not 0, and writes its pid.
+``{imported: name}`` says whether a package is, as 1 or 0.
 ``{wait: pid}`` waits for its end and writes the exit code (negative: the signal).
 """
 
@@ -52,6 +53,9 @@ def main() -> None:
     """Serve until the input ends."""
     for line in sys.stdin:
         job = json.loads(line)
+        if "imported" in job:
+            print(int(job["imported"] in sys.modules), flush=True)
+            continue
         if "wait" in job:
             _, status = os.waitpid(job["wait"], 0)
             print(os.waitstatus_to_exitcode(status), flush=True)
