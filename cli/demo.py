@@ -144,6 +144,13 @@ def print_summary(console: Console, state: DemoState) -> None:
         _say(console, "red", f"{_counted(counts['second_job'], 'technician')} got a second job while at work.")
     if state.order_errors:
         _say(console, "red", f"The server did not take {_counted(state.order_errors, 'order')}.")
+    if state.synthetic_s is not None:
+        _say(
+            console,
+            "green",
+            f"Synthetic SOS: {state.synthetic_runs} went through everything but the last hop, the last one in "
+            f"{state.synthetic_s * 1000:.0f} ms.",
+        )
     if state.missing:
         _say(console, "red", f"Not enough was seen: {'; '.join(state.missing)}.")
     else:

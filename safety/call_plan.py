@@ -89,6 +89,8 @@ class CallPlan:
             pages: Its pages so far, those of the same ring's people included.
             now: UTC epoch seconds.
         """
+        if incident.cap_status is CapStatus.TEST and reason in NEWS:
+            return []  # it has come through: that was all
         calls = [
             Call(RecipientKind.ROBOT, name, [(Channel.ROBOT, now)])
             for name, robot in self._settings.robots.items()

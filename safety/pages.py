@@ -153,6 +153,11 @@ class Page:
         return f"{self.kind}:{self.name}"
 
 
+def line_of(page: Page, channel: Channel) -> str:
+    """The pager's line by which a page goes: `sms`, `robot:hq`."""
+    return f"{channel}:{page.name}" if channel in (Channel.ROBOT, Channel.WEBHOOK) else channel.value
+
+
 class Reachable(Protocol):
     """Somebody with addresses; what is not known is empty."""
 

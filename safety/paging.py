@@ -51,6 +51,7 @@ PERSON_RATES: Final = {
     Channel.LOG: Rate(per_min=600, burst=60),
 }
 """For one person or system: what more comes than somebody can take in is told in one message."""
+FORGET_EVERY_S: Final = 60.0
 _Key = tuple[IncidentId, str]
 
 
@@ -95,6 +96,7 @@ class Paging:
         self._lines = Lines()
         self._changes: dict[_Key, Page] = {}
         self._pages: dict[IncidentId, dict[str, Page]] = {}
+        self._forget_at = 0.0
         self.counters = PageCounters({})
 
     # -- state in and out -----------------------------------------------------------------------------
@@ -130,8 +132,11 @@ class Paging:
         """Everybody who was called about an incident in memory, by recipient."""
         return [page for _, page in sorted(self._pages.get(incident_id, {}).items())]
 
-    def forget(self) -> None:
-        """Let go of the pages of incidents that nobody knows any more. Cost: O(n)."""
+    def forget(self, now: float) -> None:
+        """Let go of the pages of incidents that nobody knows any more. Cost: O(n), once a minute."""
+        if now < self._forget_at:
+            return
+        self._forget_at = now + FORGET_EVERY_S
         for incident_id, pages in list(self._pages.items()):
             if self._incident_of(next(iter(pages.values())).tenant, incident_id) is None:
                 del self._pages[incident_id]

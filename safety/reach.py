@@ -194,6 +194,8 @@ class LastResortSettings:
 class SyntheticSettings:
     """An SOS of nobody, sent through everything but the last hop, which proves that the path works."""
 
+    first_s: Annotated[float, Range(0, 86_400)] = 2.0
+    """Seconds from the start to the first one."""
     every_s: Annotated[float, Range(1, 3_600)] = 60.0
     """Seconds between two."""
     timeout_s: Annotated[float, Range(0.5, 60)] = 20.0

@@ -20,6 +20,7 @@ from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.outbox import Delivery, OutboxRow
 from core.principal import Principal
 from core.service import EngineService
+from safety import synthetic
 from safety.call_plan import CallPlan
 from safety.engine import SafetyEngine
 from safety.errors import JournalRefused
@@ -242,7 +243,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
     @property
     def unacknowledged(self) -> int:
         """Incidents that no human has in hand."""
-        return sum(1 for incident in self._engine.active() if not incident.seen)
+        return sum(1 for incident in self._engine.active() if not incident.seen and incident.tenant != synthetic.TENANT)
 
     def incident(self, tenant: TenantId, incident_id: IncidentId) -> Incident | None:
         """An incident in memory: active, or resolved within ``resolved_kept_s``."""
@@ -259,6 +260,12 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
     def pages(self, incident_id: IncidentId) -> Sequence[Page]:
         """Who was called outside the hub about an incident in memory, by recipient."""
         return self._paging.pages(incident_id) if self._paging is not None else ()
+
+    def overdue_s(self, now: float) -> float:
+        """How late the latest timer or call is; 0 for none."""
+        timer_at = self._engine.next_deadline()
+        late_s = max(0.0, now - timer_at) if timer_at is not None else 0.0
+        return max(late_s, self._paging.overdue_s(now)) if self._paging is not None else late_s
 
     @property
     def paging(self) -> Paging | None:
@@ -307,7 +314,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         if isinstance(event, DeliveryReceived):
             self._guard("paging", self._paging.received, event.incident_id, event.recipient, now)
         elif isinstance(event, SosRaised):
-            self._guard("paging", self._paging.forget)
+            self._guard("paging", self._paging.forget, now)
         self._guard("paging", self._paging.follow, effects, now)
 
     def _begin_pages(self, now: float) -> Sequence[Effect]:

@@ -248,6 +248,7 @@ class App:
             notifier=self._notifier(poster, stack),
             roads=self.roads,
             channels=make_channels(settings, self._secrets, asker, self._clock),
+            asker=asker,
         )
         try:
             await self.house.load()
@@ -386,7 +387,8 @@ class App:
 
     def _is_ready(self) -> bool:
         """Whether this node wants traffic: not while starting and draining, nor when its loop stood still lately."""
-        return self.house.addresses.ready and self._watchdog.is_steady
+        watch = self.house.watch
+        return self.house.addresses.ready and self._watchdog.is_steady and (watch is None or watch.is_well)
 
     def _ask_restart(self, file: str) -> None:
         """A file is fenced: only a new process may write it. Until then safety lives on the emergency journal."""

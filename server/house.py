@@ -30,6 +30,7 @@ from server.fleet import Fleet
 from server.last_seen import LastSeen
 from server.looking import Looking
 from server.raisers import RaiserWatch
+from server.safety_watch import SafetyWatch
 from server.travel import SpeedLearner, Travel
 from transport.pager import Pager
 from webhooks.service import WebhookService
@@ -68,6 +69,7 @@ class House:
         care: CareService,
         profiles: Profiles,
         pager: Pager,
+        watch: SafetyWatch | None,
         fleet: Fleet,
         raisers: RaiserWatch,
         looking: Looking,
@@ -93,6 +95,8 @@ class House:
         self.care = care
         self.profiles = profiles
         self.pager = pager
+        self.watch = watch
+        self._watching: asyncio.Task[None] | None = None
         self.rights = rights
         self.inbound = inbound
         self.api = api
@@ -162,6 +166,8 @@ class House:
         """Start every service in ``group``; an error in one ends them all."""
         group.create_task(self.hub.run(), name="hub")
         group.create_task(self.safety.run(), name="safety")
+        if self.watch is not None:
+            self._watching = group.create_task(self.watch.run(), name="safety watch")
         group.create_task(self.care.run(), name="care")
         if self.webhooks is not None:
             group.create_task(self.webhooks.run(), name="webhooks")
@@ -201,7 +207,7 @@ class House:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        for task in (*self._closed.values(), self._learning, self._looking):
+        for task in (*self._closed.values(), self._learning, self._looking, self._watching):
             if task is not None:
                 task.cancel()
         for part in self.cities.all():

@@ -147,6 +147,30 @@ METRICS: Final = (
         "Refusals that guards want to see: of sign-ins, PINs, rights, unknown ids, limits, upgrades; and revocations.",
         ("event",),
     ),
+    MetricRow(
+        "doorstep_pages",
+        "counter",
+        "attempts",
+        "Attempts to reach people outside the hub, by channel and outcome.",
+        ("channel", "outcome"),
+    ),
+    MetricRow("doorstep_pages_merged", "counter", "incidents", "Incidents told in a message together with others."),
+    MetricRow(
+        "doorstep_synthetic_sos",
+        "counter",
+        "runs",
+        "Synthetic SOS by result: `came_through` or `missed`.",
+        ("result",),
+    ),
+    MetricRow(
+        "doorstep_synthetic_sos_seconds",
+        "gauge",
+        "seconds",
+        "Round trip of the last synthetic SOS that came through, to the last hop of every channel.",
+    ),
+    MetricRow("doorstep_safety_overdue_seconds", "gauge", "seconds", "How late the latest timer or call of safety is."),
+    MetricRow("doorstep_safety_well", "gauge", "0 or 1", "Whether an SOS would come through, as far as is known."),
+    MetricRow("doorstep_safety_heartbeats", "counter", "posts", "Heartbeats of safety that were taken."),
     MetricRow("doorstep_ready", "gauge", "0 or 1", "Whether this process wants traffic."),
 )
 _LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 1.0)

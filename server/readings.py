@@ -6,6 +6,7 @@ from functools import partial
 from typing import TypeVar
 
 from dispatch.model import WakeOutcome
+from safety.paging import PageCounters
 from server.house import House
 from server.metrics import Metrics
 from server.watchdog import Watchdog
@@ -83,6 +84,7 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read("doorstep_care_outcomes", lambda: {(what,): float(n) for what, n in care.counts.items()})
     metrics.read("doorstep_safety_unstored", lambda: {(): float(safety.unstored)})
     metrics.read("doorstep_safety_unpromised", lambda: {(): float(safety.unpromised)})
+    _connect_reach(metrics, house)
     metrics.read("doorstep_on_duty", lambda: {part.shard: float(len(part.positions)) for part in cities.all()})
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
@@ -105,6 +107,27 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read("doorstep_wakes", lambda: {(outcome.value,): float(count) for outcome, count in wakes.items()})
     metrics.read("doorstep_webhook_waiting", lines)
     metrics.read("doorstep_webhook_open", left_alone)
+
+
+def _connect_reach(metrics: Metrics, house: House) -> None:
+    """Calls outside the hub, and the watch over safety."""
+    counters = house.safety.paging.counters if house.safety.paging is not None else PageCounters({})
+    metrics.read("doorstep_pages", lambda: _floats(counters.outcomes))
+    metrics.read("doorstep_pages_merged", lambda: {(): float(counters.merged)})
+    watch = house.watch
+    if watch is None:
+        return
+    probe = watch.synthetic
+    metrics.read(
+        "doorstep_synthetic_sos",
+        lambda: {("came_through",): float(probe.came_through), ("missed",): float(probe.missed)},
+    )
+    metrics.read(
+        "doorstep_synthetic_sos_seconds", lambda: {} if probe.round_trip_s is None else {(): probe.round_trip_s}
+    )
+    metrics.read("doorstep_safety_overdue_seconds", lambda: {(): watch.overdue_s})
+    metrics.read("doorstep_safety_well", lambda: {(): float(watch.is_well)})
+    metrics.read("doorstep_safety_heartbeats", lambda: {(): float(watch.heartbeats)})
 
 
 def _floats(counter: Mapping[LabelsT, int]) -> dict[tuple[str, ...], float]:

@@ -58,11 +58,12 @@ from server.looking import Looking
 from server.raisers import RaiserWatch
 from server.roads import Roads
 from server.root import Settings, derived
+from server.safety_watch import SafetyWatch
 from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from server.travel import SpeedLearner, Travel
 from server.version import version
-from transport.page_channel import PageChannel
+from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
 from web.page import STYLE
 from web.sos_page import sos_page
@@ -135,6 +136,7 @@ def build_house(
     notifier: Notifier | None = None,
     roads: Roads | None = None,
     channels: Mapping[str, PageChannel] | None = None,
+    asker: Asker | None = None,
 ) -> House:
     """Make every service and connect them.
 
@@ -153,7 +155,9 @@ def build_house(
         webhook_secrets: Of each endpoint in the config; ready to sign.
         notifier: Wakes phones; None for nobody.
         roads: Makes the road engine that rounds ask; without one distances decide.
-        channels: Ways out of the house for incidents, by line (``outside.make_channels``).
+        channels: Ways out of the house for incidents, by line (``outside.make_channels``); with them safety is watched
+            over: without, there is nobody who could be told.
+        asker: Sends the heartbeat of safety.
     """
     given = _Given(
         derived(settings),
@@ -199,6 +203,7 @@ def build_house(
         care=care,
         profiles=profiles,
         pager=pager,
+        watch=SafetyWatch(clock, settings.safety.reach, safety, pager, asker) if channels is not None else None,
         fleet=ground.fleet,
         raisers=raisers,
         looking=looking,

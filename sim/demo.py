@@ -71,6 +71,10 @@ class DemoState:
     sos_incident: str = ""
     server_cpu: float = 0.0
     server_rss_mib: float = 0.0
+    synthetic_runs: int = 0
+    """Synthetic SOS that came through everything but the last hop."""
+    synthetic_s: float | None = None
+    """Round trip of the last one."""
 
     @property
     def open_orders(self) -> int:
@@ -96,7 +100,9 @@ class DemoState:
 
 def demo_server(http_port: int, hub_port: int) -> LocalServer:
     """The server of the demo: real city boundary, fresh data, keys made now."""
-    overrides = {"log": {"level": "warning"}}
+    # One each five seconds, so that a short demo shows several.
+    synthetic = {"first_s": 2.0, "every_s": 5.0}
+    overrides = {"log": {"level": "warning"}, "safety": {"reach": {"synthetic": synthetic}}}
     return LocalServer([LocalCity(CITY, BOUNDARY)], overrides, http_port=http_port, hub_port=hub_port)
 
 
@@ -152,11 +158,26 @@ class Demo:
                 ]
                 try:
                     await self._watch(seconds, tick)
+                    await self._read_synthetic()
                 finally:
                     for task in everything[1:]:
                         task.cancel()
                     self._swarm.stop()
         return self.state
+
+    async def _read_synthetic(self) -> None:
+        """What the server says of its own SOS of nobody."""
+        found: dict[str, float] = {}
+        try:
+            async with aiohttp.ClientSession() as session, session.get(f"{self._server.admin_url}/metrics") as answer:
+                for line in (await answer.text()).splitlines():
+                    if line.startswith("doorstep_synthetic_sos"):
+                        name, _, value = line.rpartition(" ")
+                        found[name] = float(value)
+        except (aiohttp.ClientError, TimeoutError):
+            return
+        self.state.synthetic_runs = int(found.get('doorstep_synthetic_sos_total{result="came_through"}', 0))
+        self.state.synthetic_s = found.get("doorstep_synthetic_sos_seconds")
 
     # -- the people -----------------------------------------------------------------------------------
 

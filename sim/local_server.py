@@ -93,6 +93,10 @@ class Usage:
     rss_kib: int
 
 
+REACH: Final = {"last_resort": {"log": True}, "synthetic": {"first_s": 86_400.0}}
+"""Nobody is called, and nothing is stored that a test or a bench did not ask for."""
+
+
 class LocalServer:
     """Starts ``doorstep serve`` as a child process; use as a context manager.
 
@@ -201,7 +205,7 @@ class LocalServer:
             "realtime": {"drain": {"over_s": 0.5, "reconnect_min_ms": 100, "reconnect_spread_ms": 500}},
             "lifecycle": {"requests_s": 1.0},
             # Small: many of these may lie on one disk.
-            "safety": {"journal": {"size_mib": 1, "reserve_mib": 1}, "reach": {"last_resort": {"log": True}}},
+            "safety": {"journal": {"size_mib": 1, "reserve_mib": 1}, "reach": REACH},
             "cities": cities,
         }
         path = self.folder / "config.yaml"

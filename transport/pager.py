@@ -9,17 +9,29 @@ but the last hop.
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final
 
 from core.clock import Clock
 from core.ids import TenantId, UserId
+from safety import synthetic
 from safety.call_plan import SYNTHETIC
 from safety.events import PageSettled, SendPage
 from safety.model import CapStatus
 from safety.page_text import PageMessage, compose
-from safety.pages import GOOD_OUTCOMES, Address, Channel, Page, PageOutcome, Phonebook, Reachable, RecipientKind
+from safety.pages import (
+    GOOD_OUTCOMES,
+    Address,
+    Channel,
+    Page,
+    PageOutcome,
+    Phonebook,
+    Reachable,
+    RecipientKind,
+    line_of,
+)
 from safety.reach import ReachSettings
 from transport.breaker import Breaker
 from transport.page_channel import PageChannel
@@ -82,7 +94,8 @@ class Pager:
 
     def send(self, effect: SendPage) -> None:
         """See the port."""
-        line = self._lines.get(line_of(effect))
+        name = line_of(effect.pages[0], effect.channel)
+        line = self._lines.get(name)
         if line is None:
             self._settle(effect, PageOutcome.NO_ADDRESS)
         elif len(line.queue) >= QUEUE_LEN_MAX:
@@ -91,9 +104,66 @@ class Pager:
             line.queue.append((self._clock.monotonic(), effect))
             if line.workers < self._settings.in_flight_max:
                 line.workers += 1
-                task = asyncio.get_running_loop().create_task(self._work(line_of(effect), line))
+                task = asyncio.get_running_loop().create_task(self._work(name, line))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+
+    async def alarm(self, what: str, *, without: Collection[str] = ()) -> int:
+        """Tell the last resort, the supervisors and the robots that safety itself is not well.
+
+        It goes straight to the channels: whatever decides and stores may be what is broken.
+
+        Args:
+            what: In words.
+            without: Lines that are known not to work.
+
+        Returns:
+            How many messages were taken.
+        """
+        settings = self._settings
+        last = settings.last_resort
+        people = [Address("last_resort", last.phone, last.email)]
+        people += [Address(name, one.phone, one.email) for name, one in settings.supervisors.items()]
+        attempts: list[tuple[str, Address]] = []
+        for name in self._lines:
+            if name in without:
+                continue
+            match name.partition(":")[0]:
+                case Channel.SMS | Channel.VOICE:
+                    attempts += [(name, who) for who in people if who.phone]
+                case Channel.EMAIL:
+                    attempts += [(name, who) for who in people if who.email]
+                case Channel.ROBOT:
+                    attempts.append((name, Address(name)))
+                case Channel.LOG if last.log:
+                    attempts.append((name, people[0]))
+        told = await asyncio.gather(*(self._tell(self._lines[name], who, what) for name, who in attempts))
+        return sum(told)
+
+    async def _tell(self, line: _Line, who: Address, what: str) -> bool:
+        now = self._clock.now()
+        message = PageMessage(
+            event_id=f"evt_{blake2b(f'{what}/{who.name}/{now}'.encode(), digest_size=16).hexdigest()}",
+            tenant=synthetic.TENANT,
+            recipient=who.name,
+            user="",
+            phone=who.phone,
+            email=who.email,
+            title=f"SOS · {what}",
+            lines=(),
+            url="",
+            incidents=(),
+            reason="not_well",
+            level=0,
+            cap_status=CapStatus.ACTUAL,
+            at=now,
+        )
+        try:
+            async with asyncio.timeout(self._settings.attempt_timeout_s):
+                return await line.channel.send(message, dry=False) is PageOutcome.TAKEN
+        except Exception:  # noqa: BLE001 - one channel's fault must not keep the others from telling
+            _log.exception("an alarm was not told")
+            return False
 
     async def close(self) -> None:
         """Give up what is under way: it is made again after the start. Idempotent."""
@@ -182,12 +252,6 @@ class Pager:
 
     def _settle(self, effect: SendPage, outcome: PageOutcome) -> None:
         self._settled(PageSettled(effect.pages, effect.channel, outcome))
-
-
-def line_of(effect: SendPage) -> str:
-    """Which line an attempt goes by."""
-    channel = effect.channel
-    return f"{channel}:{effect.pages[0].name}" if channel in (Channel.ROBOT, Channel.WEBHOOK) else channel.value
 
 
 def _details(settings: ReachSettings, line: str) -> bool:

@@ -154,6 +154,7 @@ async def served(
         "DOORSTEP__SAFETY__JOURNAL__SIZE_MIB": "1",
         "DOORSTEP__SAFETY__JOURNAL__RESERVE_MIB": "1",
         "DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true",
+        "DOORSTEP__SAFETY__REACH__SYNTHETIC__FIRST_S": "86400",
         "DOORSTEP__CITIES": "[{tenant: demo, city: shenzhen}, {tenant: other, city: shenzhen}]",
     }
     environ.update({f"DOORSTEP__{name.upper()}": value for name, value in overrides.items()})

@@ -338,7 +338,7 @@ def test_pages_are_let_go_with_their_incident() -> None:
     assert current.state is IncidentState.RESOLVED
     calls.run(90_000)
     calls.sos("cus_berta")
-    calls.paging.forget()
+    calls.paging.forget(calls.now)
     assert calls.paging.pages(incident.incident_id) == []
 
 
