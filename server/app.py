@@ -90,6 +90,7 @@ class App:
         self.tokens = Tokens(settings.auth, keys, self._ids)
         revoked = settings.auth.revoked_file
         self._revoked = RevokedFile(folder / revoked if revoked else None, self.tokens, self._end_revoked)
+        self._asker: GuardedPost | None = None
         self._renewal = Renewal(reread, self._take_secrets)
         self._push: PushWebhook | None = None
         self.metrics = Metrics()
@@ -168,6 +169,8 @@ class App:
         self.tokens.renew_keys(fresh.keys)
         if self._push is not None and fresh.outgoing.push:
             self._push.renew_secrets(fresh.outgoing.push)
+        if self._asker is not None:
+            self.house.pager.renew(make_channels(self.settings, fresh.outgoing, self._asker, self._clock))
         if self.house.webhooks is not None:
             self.house.webhooks.renew_secrets(fresh.outgoing.webhooks)
 
@@ -224,7 +227,7 @@ class App:
         solvers = stack.enter_context(ThreadPoolExecutor(1 + len(settings.cities), "round"))
         poster = GuardedPost(private_hosts=settings.webhooks.private_hosts, timeout_s=settings.webhooks.timeout_s)
         stack.push_async_callback(poster.close)
-        asker = GuardedPost(
+        self._asker = asker = GuardedPost(
             private_hosts=settings.webhooks.private_hosts, timeout_s=settings.safety.reach.attempt_timeout_s
         )
         stack.push_async_callback(asker.close)

@@ -96,6 +96,6 @@ class LogChannel:
         """See the port."""
         if dry:
             return PageOutcome.WITHHELD
-        facts = {"incidents": list(message.incidents), "level": message.level, "reason": message.reason}
+        facts = {"incidents": list(message.incidents), "at_level": message.level, "reason": message.reason}
         _log.critical("an incident has nobody else left to call", extra=facts)
         return PageOutcome.TAKEN

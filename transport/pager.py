@@ -165,6 +165,12 @@ class Pager:
             _log.exception("an alarm was not told")
             return False
 
+    def renew(self, channels: Mapping[str, PageChannel]) -> None:
+        """Use other channels of the same lines from the next attempt on: their secrets have changed."""
+        for name, channel in channels.items():
+            if name in self._lines:
+                self._lines[name].channel = channel
+
     async def close(self) -> None:
         """Give up what is under way: it is made again after the start. Idempotent."""
         for task in list(self._tasks):

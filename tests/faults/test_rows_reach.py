@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from core.ids import TenantId, UserId
+from server.config import ConfigError
 from server.system import SystemClock
 from tests.integration.receiver import Receiver, receiving
 from tests.integration.served import CITY, SECRET, Served, served
@@ -112,16 +114,20 @@ async def test_row_74_whatever_a_robot_answers_the_next_channel_takes_over_on_th
             assert len(hq.got) == 1  # and the trap was not followed
 
 
-async def test_row_32_and_34_a_device_that_confirms_nothing_is_woken_written_to_and_called(tmp_path: Path) -> None:
+async def _with_phone(server: Served, user: str) -> None:
+    body = {"phone": "13800000000", "name": f"Name of {user}"}
+    status, answer, _ = await server.call("PUT", f"/v1/people/{user}/safety", server.token("prog", "service"), body)
+    assert status in (200, 204), answer
+
+
+async def test_row_34_a_frozen_console_counts_for_nothing_and_its_user_is_woken_written_to_and_called(
+    tmp_path: Path,
+) -> None:
     async with receiving() as push, receiving() as sms, receiving() as voice:
         config = LOCAL | SOON | gateways(sms, voice) | {"push__url": push.url, "push__secret_env": "X"}
         async with served(tmp_path, **config) as server:
-            body = {"phone": "13800000000", "name": "Ops One"}
-            status, answer, _ = await server.call(
-                "PUT", "/v1/people/ops_1/safety", server.token("prog", "service"), body
-            )
-            assert status in (200, 204), answer
-            frozen = await server.session("ops_1", "ops")  # a console whose tab reads and confirms nothing
+            await _with_phone(server, "ops_1")
+            frozen = await server.session("ops_1", "ops")  # its tab lives, and reads and confirms nothing
             incident = await sos(server)
             began = SystemClock().monotonic()
             for channel, expected_s in ((push, 1.0), (sms, 2.0), (voice, 3.0)):
@@ -135,6 +141,34 @@ async def test_row_32_and_34_a_device_that_confirms_nothing_is_woken_written_to_
             await asyncio.sleep(0.2)
             _, ack, _ = await server.call("POST", "/v1/sos", token, {"key": "k1"})
             assert ack["delivered"] == 1
+
+
+async def test_row_32_a_responder_on_a_dead_line_is_woken_and_written_to_and_the_socket_is_dropped(
+    tmp_path: Path,
+) -> None:
+    async with receiving() as push, receiving() as sms, receiving() as voice:
+        config = LOCAL | SOON | gateways(sms, voice) | {"push__url": push.url, "push__secret_env": "X"}
+        async with served(tmp_path, **config) as server:
+            await _with_phone(server, "tec_2")
+            phone = await server.technician("tec_2")
+            responder = await server.session("tec_2", "technician", roles=("responder",))
+            for session in (phone, responder):
+                session.socket.transport.pause_reading()  # the line takes bytes and gives none back
+            await sos(server)
+            began = SystemClock().monotonic()
+            for channel, expected_s in ((push, 1.0), (sms, 2.0)):
+                async with asyncio.timeout(5):
+                    while not any(_is_for(raw, "tec_2") for _, raw in channel.got):
+                        await asyncio.sleep(0.02)
+                assert SystemClock().monotonic() - began == pytest.approx(expected_s, abs=0.6)
+            hub = server.app.house.hub
+            async with asyncio.timeout(40):
+                while hub.online(TenantId("demo"), UserId("tec_2")):
+                    await asyncio.sleep(0.2)
+
+
+def _is_for(raw: bytes, user: str) -> bool:
+    return bool(json.loads(raw).get("user") == user)
 
 
 async def test_row_75_an_attempt_that_is_made_again_has_the_same_id_and_a_new_signature(tmp_path: Path) -> None:
@@ -211,3 +245,25 @@ async def test_who_may_not_see_the_incident_sees_no_deliveries(tmp_path: Path) -
         status, _, _ = await server.call("GET", path, server.token("ops_9", "ops", tenant="other"))
         assert status == 404
         assert CITY
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"safety__reach__last_resort__log": "false"}, "safety.reach.last_resort"),
+        ({"safety__reach__push_after_s": "0"}, "safety.reach.push_after_s"),
+        ({"safety__reach__sms_after_s": "2"}, "safety.reach.sms_after_s"),
+        ({"safety__level_1_after_s": "0"}, "safety.level_1_after_s"),
+        ({"safety__level_2_after_s": "10"}, "safety.level_2_after_s"),
+        ({"safety__repeat_s": "0"}, "safety.repeat_s"),
+        ({"safety__reach__last_resort__fone": "138"}, "safety.reach.last_resort.fone"),
+        ({"safety__reach__robots": "{hq: {tenant: dmo, secret_env: X}}"}, "did you mean 'demo'"),
+    ],
+)
+async def test_row_78_a_ladder_that_cannot_work_does_not_start(
+    tmp_path: Path, changes: dict[str, str], key: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        async with served(tmp_path, **changes):
+            pass
+    assert key in str(error.value)
