@@ -14,7 +14,7 @@ import pytest
 import sim.loop
 from core.ids import UserId
 from geo.point import Frame
-from safety.events import IncidentAcknowledged, IncidentResolved
+from safety.events import ArrivedOnScene, IncidentAcknowledged, IncidentResolved, ResponseOffered
 from safety.incident import fold
 from safety.intake import decode_sos
 from safety.settings import SafetySettings
@@ -52,9 +52,10 @@ def test_nobody_answers_for_an_hour_and_nobody_is_let_off() -> None:
     world = play(story)
     assert rings(world, "tec_00")[:4] == [0, 60, 120, 180]
     assert len(rings(world, "tec_00")) == 60
-    assert rings(world, "tec_07")[:3] == [30, 60, 120]
+    # The nearest five were asked and said nothing: the next one is asked before the circle widens.
+    assert rings(world, "tec_07")[:3] == [20, 60, 120]
     assert rings(world, "ops_bj")[:2] == [60, 120]
-    assert rings(world, "tec_bj")[:2] == [120, 180]
+    assert rings(world, "tec_bj")[:2] == [20, 60], "no radius ends the search for the next one"
     assert len(world.post.of("sos_ack")) == 1, "nobody had it, so there was nothing new to say"
 
 
@@ -66,14 +67,20 @@ def test_the_nearest_takes_it_helps_and_ends_it() -> None:
             which = world.post.rights[0].incident_id
             world.receive("tec_00", which)
             await world.sleep(8)
-            await world.ask(IncidentAcknowledged(NEAR, which))
+            await world.ask(ResponseOffered(NEAR, which))
+            await world.sleep(50)
+            await world.ask(ArrivedOnScene(NEAR, which))
             await world.sleep(100)
             await world.ask(IncidentAcknowledged(NEAR, which))
             await world.sleep(170)
             await world.ask(IncidentResolved(NEAR, which, "real_handled", "walked her home"))
+            await world.sleep(5)
+            await world.ask(IncidentResolved(OPS, which, "real_handled", "heard from both"))
             await world.sleep(1_000)
             events = await world.store.events(ACME, which)
-            assert [event.what for event in events] == ["raised", "acknowledged", "confirmed", "resolved"]
+            assert [event.what for event in events if event.who != "system"] == [
+                "raised", "acknowledged", "responded", "arrived", "confirmed", "resolution_proposed", "resolved",
+            ]  # fmt: skip
             assert fold(events)[0] == "resolved"
             assert not world.post.rights[-1].is_active
 
@@ -81,7 +88,8 @@ def test_the_nearest_takes_it_helps_and_ends_it() -> None:
     assert rings(world, "ops_0") == [0]
     assert [(a["delivered"], a["seen"]) for a in world.post.of("sos_ack")] == [(0, False), (1, False), (1, True)]
     updates = [m["reason"] for _, _, who, m in world.post.sent if who == "ops_1" and m["type"] == "incident.update"]
-    assert updates == ["acknowledged", "resolved"]
+    assert (updates[0], updates[-1]) == ("responding", "resolved")
+    assert "second_needed" in updates, "a responder only proposes the end"
 
 
 def test_an_owner_who_goes_silent_is_replaced() -> None:
@@ -93,10 +101,11 @@ def test_an_owner_who_goes_silent_is_replaced() -> None:
             await world.ask(IncidentAcknowledged(NEAR, which))
             await world.sleep(185)
             await world.ask(IncidentAcknowledged(OPS, which))
-            assert world.service.visible(OPS)[0].level == 1
+            assert world.service.visible(OPS)[0].level == 3
 
     world = play(story)
-    assert rings(world, "ops_1") == [0, 190]
+    # Nobody was sent within a minute, twice; then the owner had done nothing for three.
+    assert rings(world, "ops_1") == [0, 70, 130, 190]
     assert [a["seen"] for a in world.post.of("sos_ack")] == [False, True, False, True]
 
 
