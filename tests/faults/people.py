@@ -350,7 +350,7 @@ class Ops(Line):
         await asyncio.sleep(self.rng.uniform(0.05, 0.4))
         answer = await self.ask("incident.resolve", incident=incident, disposition="false_test")
         if answer["type"] == "ok":
-            self.ledger.raise_incident(incident, answer["state"])
+            self.ledger.raise_incident(incident, answer["result"]["state"])
         elif answer["code"] != "already_resolved":
             self.ledger.fault(f"resolve of {incident}: {answer}")
 
