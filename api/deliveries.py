@@ -1,5 +1,6 @@
 """How an incident reached people, and how not: for ops, without a word that promises more than is known."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -8,6 +9,7 @@ from api.exchange import Request, Response, answer
 from api.incidents import Incidents
 from core.principal import Principal
 from realtime.messages import Count, EpochS, Id, Word
+from safety.model import Incident
 from safety.pages import Page as StoredPage
 from safety.ports import SafetyStore
 from safety.service import SafetyService
@@ -72,9 +74,14 @@ class IncidentDeliveries:
         """GET /v1/incidents/{id}/deliveries: of each person and channel, from memory while it is there."""
         incident = await self._incidents.for_ops(who, request.path["id"])
         pages = self._service.pages(incident.incident_id) or await self._store.pages(who.tenant, incident.incident_id)
-        told = [Told(t.user, t.why, t.level, t.told_at, t.received_at) for t in incident.targets]
-        called = [_view(page) for page in pages]
-        return answer(Deliveries(incident.incident_id, incident.delivered, incident.seen, told, called))
+        return answer(deliveries_of(incident, pages))
+
+
+def deliveries_of(incident: Incident, pages: Sequence[StoredPage]) -> Deliveries:
+    """How an incident reached people by now."""
+    told = [Told(t.user, t.why, t.level, t.told_at, t.received_at) for t in incident.targets]
+    called = [_view(page) for page in pages]
+    return Deliveries(incident.incident_id, incident.delivered, incident.seen, told, called)
 
 
 def _view(page: StoredPage) -> Page:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from api.app import Api
 from api.blocks import Blocks
@@ -27,6 +28,7 @@ from api.picks import Picks
 from api.ports import Looks as LooksPort
 from api.ports import Raisers, SignOuts, Tickets, Tracks
 from api.profiles import SafetyProfiles
+from api.reports import Reports
 from api.routes import Handlers, all_routes
 from api.safety import Safety
 from api.settings import ApiSettings
@@ -74,6 +76,8 @@ class ApiParts:
     hub_url: Callable[[], str]
     page: Callable[[], str]
     style: str
+    report_page: Callable[[dict[str, Any]], str]
+    report_headers: dict[str, str]
     sos_page: PageFiles
 
 
@@ -113,6 +117,16 @@ def build_api(parts: ApiParts) -> Api:
         desk=IncidentDesk(parts.inbound),
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
         looks=Looks(parts.look_store, parts.safety),
+        reports=Reports(
+            incidents,
+            parts.safety,
+            parts.safety_store,
+            parts.look_store,
+            parts.tracks,
+            frame,
+            parts.report_page,
+            parts.report_headers,
+        ),
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
         deliveries=IncidentDeliveries(incidents, parts.safety, parts.safety_store),
         checkins=Checkins(parts.care, parts.inbound),

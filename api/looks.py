@@ -35,10 +35,10 @@ class Looks:
             subjects += [area_of(city) for city in sorted(who.cities)]
         found = await self._store.of(who.tenant, subjects, before=before, limit=limit)
         following = round(found[-1].at, 3) if len(found) == limit else None
-        return answer(LooksPage([_row(look) for look in found], following))
+        return answer(LooksPage([look_row(look) for look in found], following))
 
 
-def _row(look: Look) -> LookRow:
+def look_row(look: Look) -> LookRow:
     """Staff are named; a customer who watched their order's technician is only that."""
     return LookRow(
         at=round(look.at, 3),

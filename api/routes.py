@@ -20,6 +20,7 @@ from api.orders import Orders
 from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.profiles import SafetyProfiles
+from api.reports import IncidentReport, Reports
 from api.safety import IncidentPage, Safety
 from api.sign_out import SignOut
 from api.technicians import Technicians
@@ -69,6 +70,7 @@ class Handlers:
     emergency: Emergency
     deliveries: IncidentDeliveries
     looks: Looks
+    reports: Reports
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
@@ -89,6 +91,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *emergency_routes(handlers.emergency),
         *delivery_routes(handlers.deliveries),
         *look_routes(handlers.looks),
+        *report_routes(handlers.reports),
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -426,6 +429,27 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
             "ops and service: technicians of their cities, and who is no technician",
             "Set whom to call for a person; consent and PINs stay theirs.", profiles.put_person,
             body=safety_bodies.PersonSafetyIn, result=safety_bodies.SafetyProfileView, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def report_routes(reports: Reports) -> list[Route]:
+    """What remains of an incident."""
+    ops = frozenset({OPS})
+    scope = "ops: of their cities and without one, logged"
+    return [
+        Route(
+            "incident_report", "GET", "/v1/incidents/{id}/report", ops, scope,
+            "Everything that is known of an incident: timeline, response times, deliveries, way, looks, audit.",
+            reports.report, result=IncidentReport, location=True,
+        ),
+        Route(
+            "incident_report_page", "GET", "/v1/incidents/{id}/report.html", ops, scope,
+            "The report as one page of HTML that loads nothing.", reports.report_page, location=True,
+        ),
+        Route(
+            "incident_cap", "GET", "/v1/incidents/{id}/cap", ops, scope,
+            "The newest message of the incident in the Common Alerting Protocol 1.2 (XML).", reports.cap, location=True,
         ),
     ]  # fmt: skip
 

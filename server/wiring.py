@@ -66,6 +66,7 @@ from server.version import version
 from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
 from web.page import STYLE
+from web.report_page import HEADERS, report_page
 from web.sos_page import sos_page
 from webhooks.ports import DeliveryQueue, Poster
 from webhooks.service import WebhookService
@@ -494,6 +495,8 @@ def _make_api(
             hub_url=lambda: addresses.hub_url,
             page=page.text,
             style=STYLE,
+            report_page=report_page,
+            report_headers=HEADERS,
             sos_page=sos_page(given.settings.api.emergency_number),
         )
     )

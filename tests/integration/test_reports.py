@@ -1,0 +1,57 @@
+"""What remains of an incident: the report as JSON and as a page, and the message for other centres."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.cap_rules import broken_rules
+from tests.integration.served import LAT, LNG, order, served
+
+pytestmark = pytest.mark.slow
+
+
+async def test_a_whole_incident_is_in_its_report(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phone = await server.technician("tec_1")
+        ops = await server.session("ops_1", "ops")
+        ops_token = server.token("ops_1", "ops")
+        placed_at = {"lat": LAT, "lng": LNG, "address": "1 <b>Secret</b> Road", "unit": "7B"}
+        customer = server.token("cus_1", "customer")
+        _, placed, _ = await server.call("POST", "/v1/orders", customer, order(location=placed_at))
+        offer = await phone.until("offer")
+        await phone.ask("offer.accept", offer=offer["offer"])
+        await server.ping(phone, 2, LAT + 0.0101, LNG)
+        body = {"key": "k-1", "order": placed["order"], "note": "help <script>"}
+        _, ack, _ = await server.call("POST", "/v1/sos", server.token("tec_1", "technician"), body)
+        incident = ack["incident"]
+        await ops.until("incident", incident=incident)
+        for seq in range(3, 6):
+            await server.ping(phone, seq, LAT + 0.0101 + seq * 1e-4, LNG)
+        path = f"/v1/incidents/{incident}"
+        status, alert, headers = await server.call("GET", f"{path}/cap", ops_token)
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
+        assert headers["Content-Type"] == "application/cap+xml"
+        assert broken_rules(alert.decode()) == []
+        assert (await server.call("POST", f"{path}/ack", ops_token))[0] == 200
+        body = {"disposition": "false_test", "note": "seen"}
+        assert (await server.call("POST", f"{path}/resolve", ops_token, body))[0] == 200
+        await asyncio.sleep(1.3)
+        status, report, headers = await server.call("GET", f"{path}/report", ops_token)
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
+        assert report["timeline"][0]["what"] == "raised"
+        assert report["timeline"][-1]["what"] == "resolved"
+        assert [span["kept"] for span in report["times"][:2]] == [True, True]
+        assert [spot.get("before", False) for spot in report["trail"]] == [True, True, False, False, False]
+        assert [person["user"] for person in report["deliveries"]["told"]] == ["ops_1"]
+        assert {look["kind"] for look in report["looks"]} == {"incident"}
+        assert report["audit"]["seq"] >= len(report["timeline"])
+        assert len(report["audit"]["mac"]) == 64
+        status, page, headers = await server.call("GET", f"{path}/report.html", ops_token)
+        assert (status, headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+        assert b"<script" not in page
+        assert "default-src 'none'" in headers["Content-Security-Policy"]
+        (tmp_path / "report.html").write_bytes(page)
+        status, cancel, _ = await server.call("GET", f"{path}/cap", ops_token)
+        assert broken_rules(cancel.decode()) == []
+        assert b"<msgType>Cancel</msgType>" in cancel
