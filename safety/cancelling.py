@@ -12,9 +12,9 @@ from safety.book import Book
 from safety.case import Case
 from safety.errors import AlreadyResolved
 from safety.events import AnswerCancel, CancelAsked, Reason
-from safety.incident import LEVEL_LAST, SYSTEM, Step
-from safety.model import Incident, IncidentKind, IncidentState, PinVerdict, SubjectRecord, SubjectView
-from safety.ringing import NO_HANDS, Ringing
+from safety.incident import SYSTEM, Step
+from safety.model import IncidentKind, IncidentState, PinVerdict, SubjectRecord
+from safety.ringing import Ringing
 from safety.settings import SafetySettings
 
 
@@ -72,7 +72,7 @@ class Cancelling:
             Step.CANCEL_ASKED,
             case.now.subject,
             now,
-            shown=self._shown(case.now),
+            shown=case.now.seen_by_subject,
             cancel_asked_at=now,
             reopen_at=now + self._settings.cancel_verify_s if is_first else case.now.reopen_at,
             call_back_by=now + self._settings.call_back_s if is_first else case.now.call_back_by,
@@ -87,36 +87,12 @@ class Cancelling:
         if case.now.kind is IncidentKind.DURESS and case.now.is_active:
             self._note(case, now)
             return
-        case.step(
-            Step.DURESS,
-            case.now.subject,
-            now,
-            **NO_HANDS,
-            kind=IncidentKind.DURESS,
-            silent=True,
-            level=LEVEL_LAST,
-            shown=self._shown(case.now),
-            cancel_asked_at=now,
-            provisional_until=None,
-            gentle_until=None,
-            resolved_by=None,
-            resolved_at=None,
-            disposition="",
-            repeat_at=now + self._settings.repeat_s,
-            widen_at=None,
-            tell_at=now,
-        )
-        self._ringing.look_on(case, now)
+        self._ringing.cry_for_help(case, case.now.subject, now)
 
     @staticmethod
     def _note(case: Case, now: float) -> None:
         """Written down, and nothing else."""
         case.step(Step.NOTED, case.now.subject, now, "pin again")
-
-    @staticmethod
-    def _shown(incident: Incident) -> SubjectView:
-        seen = incident.seen_by_subject
-        return SubjectView(seen.level, seen.delivered, seen.seen)
 
     # -- what follows ---------------------------------------------------------------------------------
 

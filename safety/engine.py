@@ -34,11 +34,13 @@ from safety.events import (
     IncidentResolved,
     NoteTaken,
     OfferDeclined,
+    Reason,
     ResponderAssigned,
     ResponseOffered,
     SosRaised,
 )
 from safety.handling import Handling
+from safety.incident import SYSTEM, Step
 from safety.model import Incident, IncidentState
 from safety.ports import SafetyChanges, SafetyState, Surroundings
 from safety.ringing import Ringing
@@ -166,7 +168,26 @@ class SafetyEngine:
 
     def _raise(self, event: SosRaised, now: float) -> list[Effect]:
         self._book.forget(now)
-        return self._book.keep(self._taps.take(event, now))
+        effects = self._book.keep(self._taps.take(event, now))
+        place = (event.who.tenant, event.who.user, event.cap_status)
+        incident = self._book.incidents.get(self._book.active_of.get(place, IncidentId("")))
+        return effects if incident is None else effects + self._link(incident, now)
+
+    def _link(self, incident: Incident, now: float) -> list[Effect]:
+        """Both sides of a booking called for help: who handles one hears of the other, and neither side does."""
+        effects: list[Effect] = []
+        for other_side in incident.avoid:
+            other = self._book.incidents.get(
+                self._book.active_of.get((incident.tenant, other_side, incident.cap_status), IncidentId(""))
+            )
+            if other is None or incident.subject not in other.avoid or other.incident_id in incident.linked:
+                continue
+            for one, two in ((incident.incident_id, other.incident_id), (other.incident_id, incident.incident_id)):
+                case = self._book.case(self._book.incidents[one])
+                case.step(Step.LINKED, SYSTEM, now, two, linked=(*case.now.linked, two))
+                case.update = Reason.LINKED
+                effects += self._book.keep(case)
+        return effects
 
     # -- humans ---------------------------------------------------------------------------------------
 

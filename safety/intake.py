@@ -33,6 +33,7 @@ ORDER_LEN_MAX: Final = 64
 
 _FIELDS: Final = (
     "key", "lat", "lng", "accuracy_m", "fixed_at", "sent_at", "order", "silent", "battery", "note", "crs",
+    "tapped_at",
 )  # fmt: skip
 _UNREADABLE: Final = object()
 """Stands for a value that was there and could not be read."""
@@ -98,6 +99,7 @@ def decode_sos(
         battery=reader.number("battery", 0.0, 1.0),
         note=reader.text("note", NOTE_LEN_MAX, cut=True),
         sent_at=sent_at,
+        age_s=_tap_age_s(reader, sent_at),
         ignored=tuple(ignored),  # last: the reads above add to it
     )
 
@@ -129,6 +131,12 @@ def _fix(
         fixed_at=received_at - _age_s(reader, received_at, fixed_at, sent_at),
         source=FixSource.SOS,
     )
+
+
+def _tap_age_s(reader: "_Reader", sent_at: float | None) -> float:
+    """How long the tap waited in the phone, by the phone's own clock: exact however wrong that is."""
+    tapped_at = reader.number("tapped_at", EPOCH_S_MIN, EPOCH_S_MAX)
+    return 0.0 if tapped_at is None or sent_at is None else max(0.0, sent_at - tapped_at)
 
 
 def _age_s(reader: "_Reader", received_at: float, fixed_at: float | None, sent_at: float | None) -> float:

@@ -133,6 +133,8 @@ class SosReport:
     battery: float | None = None
     note: str = ""
     sent_at: float | None = None
+    age_s: float = 0.0
+    """Seconds for which it waited in the phone; 0 when that is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from safety.case import Case
 from safety.escalation import Why, find_targets, level_gap_s, merge_targets
 from safety.events import Reason
 from safety.incident import LEVEL_LAST, SYSTEM, Step
-from safety.model import IncidentState, OfferState, ResponderOffer, SlotState
+from safety.model import IncidentKind, IncidentState, OfferState, ResponderOffer, SlotState
 from safety.ports import Surroundings
 from safety.settings import SafetySettings
 from safety.whereabouts import find_booking
@@ -123,6 +123,29 @@ class Ringing:
             case.change(look_at=None)
         elif case.now.look_at is None:
             case.change(look_at=now + self._settings.look_s)
+
+    def cry_for_help(self, case: Case, who: UserId, now: float) -> None:
+        """The subject is forced: everyone is told, in a turn of its own, and the subject hears what they heard."""
+        case.step(
+            Step.DURESS,
+            who,
+            now,
+            **NO_HANDS,
+            kind=IncidentKind.DURESS,
+            silent=True,
+            level=LEVEL_LAST,
+            shown=case.now.seen_by_subject,
+            cancel_asked_at=now,
+            provisional_until=None,
+            gentle_until=None,
+            resolved_by=None,
+            resolved_at=None,
+            disposition="",
+            repeat_at=now + self._settings.repeat_s,
+            widen_at=None,
+            tell_at=now,
+        )
+        self.look_on(case, now)
 
     def _ask_nearest(self, case: Case, now: float) -> None:
         """Those who were rung just now and are nearest are asked to go, unless somebody goes already."""

@@ -106,6 +106,9 @@ class SafetySettings(Ranged):
     gentle_s: Annotated[float, Range(0, 3_600)] = 300.0
     """Seconds in which only ops of the city are told of somebody's silence; then it is rung like a tap."""
 
+    late_s: Annotated[float, Range(60, 86_400)] = 1_800.0
+    """Seconds that a tap may have waited in the phone before it counts as unconfirmed; it is rung like any other."""
+
     look_s: Annotated[float, Range(1, 60)] = 15.0
     """Seconds between looks at an acknowledged incident's owner and at those on their way."""
 

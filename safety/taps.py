@@ -51,6 +51,7 @@ def _how(event: SosRaised) -> str:
     sent_at = event.report.sent_at
     if sent_at is not None and abs(sent_at - event.received_at) > CLOCK_OFF_S:
         words.append(f"clock {sent_at - event.received_at:+.0f} s")
+    words += [f"late {event.report.age_s:.0f} s"] if event.report.age_s >= 1 else []
     return " ".join(words)
 
 
@@ -166,7 +167,7 @@ class Taps:
             gentle_until=gentle_until,
             avoid=(around.other_party,) if around.other_party else (),
             booked=around.booked,
-            kind=gravest(tap.kind for tap in taps),
+            kind=gravest(self._kind(tap) for tap in taps),
             cap_status=event.cap_status,
             cause=event.cause,
             provisional_until=self._provisional_until(event),
@@ -175,6 +176,8 @@ class Taps:
         case.alarms.extend(around.failures)
         case.step(Step.RAISED, event.raised_by or who.user, now, _how(event))
         case.triggers.append(self._trigger(case, event))
+        if incident.kind is IncidentKind.DURESS:
+            self._ringing.cry_for_help(case, who.user, now)
         self._ringing.ring_all(case, now, Reason.RAISED)
         return case
 
@@ -184,7 +187,7 @@ class Taps:
         case.alarms.extend(around.failures)
         case.change(
             triggers=old.triggers + 1 + len(earlier),
-            kind=gravest((old.kind, *(tap.kind for tap in (event, *earlier)))),
+            kind=gravest((old.kind, *(self._kind(tap) for tap in (event, *earlier)))),
             last_trigger_at=max(old.last_trigger_at, event.received_at),
             silent=old.silent or report.silent,
             restricted=old.restricted and who.restricted,
@@ -200,6 +203,11 @@ class Taps:
         self._ringing.let_go(case, now)
         if old.state in (IncidentState.CANCEL_PENDING, IncidentState.RESOLVED):
             self._open_again(case, event, now)
+            return
+        if case.now.kind is IncidentKind.DURESS and old.kind is not IncidentKind.DURESS:
+            case.step(Step.TAPPED, event.raised_by or who.user, now, _how(event))
+            case.triggers.append(self._trigger(case, event))
+            self._ringing.cry_for_help(case, who.user, now)
             return
         if old.gentle_until is not None and case.now.kind is not old.kind:
             case.change(gentle_until=None)
@@ -251,10 +259,15 @@ class Taps:
             restricted=event.who.restricted,
             report=event.report,
             source=event.source,
-            kind=event.kind,
+            kind=self._kind(event),
             cause=event.cause,
             raised_by=event.raised_by,
         )
+
+    def _kind(self, event: SosRaised) -> IncidentKind:
+        """What a tap is: one that waited long in a phone without a network says what was then."""
+        is_late = event.report.age_s > self._settings.late_s
+        return IncidentKind.UNCONFIRMED if is_late and event.kind is IncidentKind.PANIC else event.kind
 
     def _provisional_until(self, event: SosRaised) -> float | None:
         """Until when the one who tapped may abort; whoever is silent, or did not tap, gets no such wait."""

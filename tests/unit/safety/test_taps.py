@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from core.ids import UserId
 from safety.engine import SafetyEngine
-from safety.events import SosRaised
+from safety.events import NotifyTargets, Reason, SosRaised, UpdateTargets
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ANNA, T0, answer, engine_in, told, town
+from tests.unit.safety.neighbourhood import ANNA, NEAR, T0, answer, booked, engine_in, ladder, told, town
 
 
 def a_tap(key: str = "k1", at: float = T0, **more: object) -> SosRaised:
@@ -92,6 +92,69 @@ def test_the_key_of_a_drill_used_again_for_an_emergency_is_an_emergency() -> Non
     engine = engine_in(town())
     drill = raised(engine, a_tap(cap_status=CapStatus.EXERCISE))
     assert raised(engine, a_tap(at=T0 + 1)).incident_id != drill.incident_id
+
+
+def test_both_sides_of_a_booking_are_two_incidents_that_know_of_each_other_and_no_side_is_told() -> None:
+    place = town()
+    place.bookings[ANNA.user] = booked("tec_00")
+    place.bookings[NEAR.user] = booked("cus_anna")
+    engine = engine_in(place)
+    first = raised(engine, a_tap())
+    effects = engine.handle(SosRaised(NEAR, SosReport("t1"), T0 + 1), T0 + 1)
+    engine.check()
+    second = answer(effects).incident
+    assert second.incident_id != first.incident_id
+    linked = {i.incident_id: i.linked for i in engine.active()}
+    assert linked == {first.incident_id: (second.incident_id,), second.incident_id: (first.incident_id,)}
+    heard = [t.user for e in effects if isinstance(e, NotifyTargets | UpdateTargets) for t in e.targets]
+    assert "cus_anna" not in heard
+    assert "tec_00" not in heard
+    assert {e.reason for e in effects if isinstance(e, UpdateTargets)} == {Reason.LINKED}
+    again = engine.handle(SosRaised(NEAR, SosReport("t2"), T0 + 9), T0 + 9)
+    assert Reason.LINKED not in {e.reason for e in again if isinstance(e, UpdateTargets)}, "said once"
+
+
+def test_a_tap_that_waited_in_the_phone_for_long_is_unconfirmed_and_rung_like_panic() -> None:
+    engine = engine_in(town())
+    late = a_tap(report=SosReport("k1", age_s=3 * 86_400.0))
+    effects = engine.handle(late, T0)
+    incident = answer(effects).incident
+    assert (incident.kind, incident.gentle_until) == (IncidentKind.UNCONFIRMED, None)
+    assert told(effects) == told(engine_in(town()).handle(a_tap(), T0))
+    assert engine.take_changes().events[0].detail == "late 259200 s"
+    assert raised(engine, a_tap("k2", T0 + 1)).kind is IncidentKind.PANIC
+
+
+def test_silence_is_told_to_ops_alone_at_first_and_rung_like_panic_after_five_minutes() -> None:
+    engine = engine_in(town(), ladder(gentle_s=300))
+    silence = a_tap("s", source=TriggerSource.SYSTEM, kind=IncidentKind.UNCONFIRMED)
+    assert told(engine.handle(silence, T0)) == ["ops_0", "ops_1"]
+    later = []
+    while (at := engine.next_deadline()) is not None and at <= T0 + 300:
+        later += [(at - T0, user) for user in told(engine.on_deadline(at))]
+        engine.check()
+    assert {at for at, user in later if user.startswith("tec")} == {300.0}
+
+
+def test_a_tap_of_somebody_who_was_silent_is_rung_at_once() -> None:
+    engine = engine_in(town())
+    engine.handle(a_tap("s", source=TriggerSource.SYSTEM, kind=IncidentKind.UNCONFIRMED), T0)
+    effects = engine.handle(a_tap("k1", T0 + 9), T0 + 9)
+    engine.check()
+    assert len(told(effects)) == 7
+    assert answer(effects).incident.widen_at == T0 + 9 + 30
+
+
+def test_a_no_to_whether_all_is_well_is_duress_for_everyone_but_who_said_it() -> None:
+    for open_before in (False, True):
+        engine = engine_in(town())
+        if open_before:
+            raised(engine, a_tap("k1", T0 - 5))
+        no = a_tap("no", source=TriggerSource.SYSTEM, kind=IncidentKind.DURESS, cause="checkin_no")
+        seen = raised(engine, no)
+        assert (seen.kind, seen.silent, seen.level) == (IncidentKind.DURESS, True, 3)
+        assert (seen.seen_by_subject.level, seen.seen_by_subject.seen) == (0, False)
+        assert len(told(engine.on_deadline(T0))) == 12
 
 
 def test_only_a_subject_who_tapped_openly_may_still_abort() -> None:
