@@ -141,7 +141,15 @@ class Peer(WSListener):
         """Call for help."""
         lat, lng = place(self._number, 0)
         self.tapped_at, self.sos_ack_s = time.perf_counter(), None
-        self.say({"type": "sos", "key": f"tap-{self._number}", "lat": lat, "lng": lng, "fixed_at": time.time()})
+        self.say(
+            {
+                "type": "sos",
+                "key": f"tap-{self._number}-{time.time_ns()}",
+                "lat": lat,
+                "lng": lng,
+                "fixed_at": time.time(),
+            }
+        )
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
