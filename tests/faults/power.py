@@ -32,6 +32,8 @@ class Recording:
     """The files as they were, and what was done to them."""
 
     base: dict[str, bytes] = field(default_factory=dict)
+    synchronous: set[str] = field(default_factory=set)
+    """Files whose every write is a sync as well."""
     calls: list[Call] = field(default_factory=list)
 
 
@@ -57,10 +59,21 @@ async def recorded(pid: int, folder: Path, trace: Path) -> AsyncIterator[Recordi
     for name in NAMES:
         path = folder / name
         recording.base[name] = path.read_bytes() if path.exists() else b""
+    recording.synchronous = set(_synchronous(pid))
     calls = "pwrite64,pwritev,fdatasync,fsync,ftruncate,sendto,sendmsg,write,writev"
     async with traced(pid, "-y", "-xx", "-s", "200000", "-e", f"trace={calls}", out=trace):
         yield recording
     recording.calls = read_trace(trace.read_text(errors="replace").splitlines())
+
+
+def _synchronous(pid: int) -> Iterator[str]:
+    """Names of the files that a process has open with O_DSYNC (proc(5): fdinfo)."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        name = Path(os.readlink(link)).name
+        info = Path(f"/proc/{pid}/fdinfo/{link.name}").read_text() if name in NAMES else ""
+        flags = re.search(r"^flags:\s+(\d+)", info, re.MULTILINE)
+        if flags is not None and int(flags[1], 8) & os.O_DSYNC:
+            yield name
 
 
 def _bytes(escaped: str) -> bytes:
@@ -75,9 +88,9 @@ def _name(call: Call) -> str:
     return (_bytes(path).decode() if path.startswith("\\x") else path).rsplit("/", 1)[-1]
 
 
-def _events(calls: list[Call]) -> list[_Event]:
+def _events(recording: Recording) -> list[_Event]:
     events: list[_Event] = []
-    for call in calls:
+    for call in recording.calls:
         name = _name(call)
         ended = float("inf") if call.ended is None else float(call.ended)
         if name in NAMES and call.name == "pwrite64":
@@ -86,7 +99,7 @@ def _events(calls: list[Call]) -> list[_Event]:
             data = _bytes(write["data"])
             assert len(data) == int(write["length"])
             event = _Event(call.began, ended, name, int(write["at"]), data)
-            if name == FILE_NAME:
+            if name in recording.synchronous:
                 event.durable_at = ended
             events.append(event)
         elif name in NAMES and call.name == "ftruncate":
@@ -110,7 +123,7 @@ def disks_after_a_power_cut(
 
     ``variants`` disks by chance, besides the one with nothing unsynced and the one with everything.
     """
-    events = _events(recording.calls)
+    events = _events(recording)
     moments = sorted({m for e in events for m in (e.began, e.ended, e.durable_at) if m != float("inf")})
     assert moments
     for moment in (*moments[::step], moments[-1]):
