@@ -3,6 +3,8 @@
 #   make check     the fast half, before every commit (under a minute)
 #   make test      all kinds of tests, reduced counts (up to 15 minutes)
 #   make test-slow full counts, before a big change is called done
+#   make sbom      what the server consists of, as CycloneDX: build/sbom.json
+#   make audit     known weaknesses of the pinned packages; fails when one cannot be looked up (needs the network)
 #   make bench     measurements, written to bench/results/latest.json  ARGS="--only ingest"
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,6 +16,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 VENV := .venv/.ready
+AUDIT := .venv-audit/.ready
 NODE := tests/interop/node_modules/.package-lock.json
 
 # These start real servers, clients and browsers and measure time: one after the other, with the machine to themselves.
@@ -22,7 +25,7 @@ ALONE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 	tests/contract tests/meta tests/scenario tests/unit/*)))))
 
-.PHONY: help demo check lint test test-slow bench venv system-test clean
+.PHONY: help demo check lint test test-slow sbom audit bench venv system-test clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -67,9 +70,24 @@ test-slow: $(VENV) system-test
 	@$(BIN)/pytest -q -n auto --dist worksteal --timeout 7200 $(BESIDE) $(ARGS)
 	@if [ -n "$(ALONE)" ]; then $(BIN)/pytest -q --timeout 7200 $(ALONE) $(ARGS); fi
 
+# In an environment of its own: what looks at the packages does not run with them.
+$(AUDIT): requirements/audit.lock
+	@$(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/audit.lock
+	@touch $@
+
+sbom: $(AUDIT)
+	@mkdir -p build
+	@.venv-audit/bin/cyclonedx-py requirements requirements/run.lock --pyproject pyproject.toml --mc-type application \
+		--output-reproducible --output-format JSON --output-file build/sbom.json
+	@echo "wrote build/sbom.json"
+
+audit: $(AUDIT)
+	@.venv-audit/bin/pip-audit --strict --require-hashes --disable-pip --requirement requirements/run.lock
+
 bench: $(VENV)
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
+	rm -rf .venv .venv-audit build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache \
 		.hypothesis tests/interop/node_modules

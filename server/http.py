@@ -6,6 +6,7 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from aiohttp import web
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.web_protocol import RequestHandler
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from api.app import SERVER
 from server.sos_head import SosHead
@@ -48,6 +49,9 @@ class _Handler(RequestHandler):
     def __init__(self, listener: "HttpListener", server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._listener = listener
+        make = self._request_factory
+        assert make is not None  # noqa: S101 - the line above made it
+        self._request_factory = partial(_plainly_expecting, make)
         self.group = ""
         self._head_timer: asyncio.TimerHandle | None = None
         self._head_timeout_s = listener.header_timeout_s
@@ -196,6 +200,18 @@ class _Handler(RequestHandler):
         self._head_timer = None
         if not self._end_head() and not self.is_answering:
             self.force_close()
+
+
+def _plainly_expecting(make: Callable[..., web.BaseRequest], message: RawRequestMessage, *rest: Any) -> web.BaseRequest:
+    """A request without an expectation that nobody knows: aiohttp refuses those, and fails on one that is no text.
+
+    Source: RFC 9110 section 10.1.1, which leaves it to the server; an SOS must not be refused for it.
+    """
+    if message.headers.get("Expect", "100-continue").lower() != "100-continue":
+        headers = CIMultiDict(message.headers)
+        del headers["Expect"]
+        message = message._replace(headers=CIMultiDictProxy(headers))
+    return make(message, *rest)
 
 
 class HttpListener:

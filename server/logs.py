@@ -72,7 +72,9 @@ class TextLines(logging.Formatter):
 
 
 class PeersMistakes(logging.Filter):
-    """Drops what aiohttp says of requests that are no HTTP: the peer is told 400, and the line would hold its address.
+    """Drops what aiohttp says of requests that are no HTTP, and of peers that are gone before they are answered.
+
+    The first are told 400, the others nothing; a line would hold their address, and anybody can send these without end.
 
     A failure of ours in the same place has another kind of error and is kept.
     """
@@ -80,7 +82,7 @@ class PeersMistakes(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to keep the record."""
         error = record.exc_info[1] if record.exc_info else None
-        return not isinstance(error, HttpProcessingError)
+        return not isinstance(error, HttpProcessingError | ConnectionError)
 
 
 def set_up_logs(settings: LogSettings, stream: TextIO | None = None) -> None:

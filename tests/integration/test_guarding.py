@@ -246,3 +246,51 @@ async def test_one_tenant_cannot_take_the_hub(tmp_path: Path) -> None:
         await server.session("cus_1", "customer", tenant="other")
         await first.socket.close()
         await server.session("cus_4", "customer")
+
+
+async def test_a_bound_token_that_has_expired_raises_an_sos_from_its_own_device_only(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        stale = server.token("cus_1", "customer", device="phone", life_s=-3_600)
+        for device, code in ((None, "device_needed"), ("laptop", "token_invalid")):
+            named = {} if device is None else {"Doorstep-Device": device}
+            status, told, _ = await server.call("POST", "/v1/sos", stale, {"key": "k"}, **named)
+            assert (status, told["code"]) == (401, code)
+        status, ack, _ = await server.call("POST", "/v1/sos", stale, {"key": "k"}, **{"Doorstep-Device": "phone"})
+        assert (status, ack["durable"]) == (200, True)
+        for device, kind in (("laptop", "error"), ("phone", "welcome")):
+            session = Session(await connect(server.app.hub_url, subprotocols=["doorstep.v1.json"], proxy=None))  # type: ignore[list-item]
+            await session.send("hello", token=stale, device=device)
+            assert (await session.until(kind))["type"] == kind
+            await session.socket.close()
+        # It is good for nothing else, and for nobody once a day has passed.
+        own = {"Doorstep-Device": "phone"}
+        assert (await server.call("GET", "/v1/orders", stale, None, **own))[1]["code"] == "token_expired"
+        old = server.token("cus_1", "customer", device="phone", life_s=-86_500)
+        assert (await server.call("POST", "/v1/sos", old, {"key": "k"}, **own))[1]["code"] == "token_expired"
+
+
+async def test_whoever_was_called_sees_nobody_any_more_once_it_is_over(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        ops = await server.session("ops_1", "ops")
+        responder = await server.session("res_1", "responder")
+        await responder.ask("duty", on=True, city="shenzhen")
+        phone = await server.technician("tec_1")
+        await phone.send("sos", key="help")
+        incident = (await phone.until("sos_ack", key="help"))["incident"]
+        await responder.until("incident", incident=incident)
+        await responder.ask("watch", topic=f"incident:{incident}")
+        await server.ping(phone, 2, LAT + 0.011, LNG)
+        await responder.until("position", topic=f"incident:{incident}")
+        path = f"/v1/incidents/{incident}/resolve"
+        body = {"disposition": "false_test", "note": "a test"}
+        assert (await server.call("POST", path, server.token("ops_1", "ops"), body))[0] == 200
+        over_at = time.time()
+        await responder.until("unwatched", topic=f"incident:{incident}")
+        assert time.time() - over_at <= 1.0
+        await server.ping(phone, 3, LAT + 0.012, LNG)
+        responder.seen.clear()
+        await responder.ask("unwatch", topic="order:none")
+        assert not [message for message in responder.seen if message["type"] == "position"]
+        await responder.send("watch", topic=f"incident:{incident}", ref="again")
+        assert (await responder.until("error", ref="again"))["code"] == "not_found"
+        await ops.ask("unwatch", topic="order:none")

@@ -126,11 +126,21 @@ def test_every_package_says_what_it_owns() -> None:
 
 
 def test_locks_hold_a_hash_for_every_package() -> None:
-    for lock in ("run.lock", "dev.lock"):
+    for lock in ("run.lock", "dev.lock", "audit.lock"):
         blocks = re.split(r"\n(?=[a-z0-9])", (ROOT / "requirements" / lock).read_text().strip())
         pinned = [block for block in blocks if "==" in block.splitlines()[0]]
         assert pinned, lock
         assert [block.splitlines()[0] for block in pinned if "--hash=sha256:" not in block] == []
+
+
+def test_the_bill_of_materials_is_of_the_lock_and_the_audit_fails_closed() -> None:
+    rules = dict(
+        re.findall(r"^(sbom|audit): \$\(AUDIT\)\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    )
+    for rule in rules.values():
+        assert "requirements/run.lock" in rule
+    assert {"--strict", "--require-hashes"} <= set(rules["audit"].split())  # what cannot be looked up is no good news
+    assert "cyclonedx-py requirements" in rules["sbom"]
 
 
 def test_everything_that_runs_is_also_in_the_lock_of_the_workshop() -> None:

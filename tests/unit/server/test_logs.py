@@ -6,10 +6,11 @@ import logging
 import re
 
 import pytest
+from aiohttp.http_exceptions import HttpProcessingError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.logs import JsonLines, TextLines, visible
+from server.logs import JsonLines, PeersMistakes, TextLines, visible
 
 FORGED = "x\r\n12:00:00Z info    all is well\x1b[2K\x1b[1A\x9b2J\u2028\u202egnorw\x00\ud800"
 FORMATTERS = [JsonLines(), TextLines()]
@@ -60,3 +61,11 @@ def test_data_never_takes_the_place_of_what_every_line_says() -> None:
     line = json.loads(JsonLines().format(record))
     assert (line["level"], line["at"], line["event"]) == ("warning", 1_800_000_000.5, "event x")
     assert (line["level_"], line["at_"], line["event_"]) == (3, "noon", "forged")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_told"), [(HttpProcessingError(code=400), False), (ConnectionResetError(), False), (KeyError(), True)]
+)
+def test_what_peers_do_wrong_is_no_line_and_what_we_do_is(error: Exception, is_told: bool) -> None:
+    record = logging.LogRecord("aiohttp.server", logging.ERROR, "f.py", 1, "failed", (), (type(error), error, None))
+    assert PeersMistakes().filter(record) is is_told
