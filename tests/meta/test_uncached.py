@@ -54,7 +54,7 @@ async def test_and_then_nobody_caches_it() -> None:
     public = next(route for route in generate_docs.routes() if route.name == "config")
     for location in (True, False):
         route = replace(public, handler=lambda request: answer({}), location=location)
-        api = Api([route], Tokens(), Clock(), Ids(), RequestLimits(ApiSettings()), 600.0)  # type: ignore[arg-type]
+        api = Api([route], Tokens(), Clock(), Ids(), RequestLimits(ApiSettings()), 600.0)
         response = await api.answer(route, Request(now=1.8e9))
         assert (response.headers.get("Cache-Control") == "no-store") is location
         assert json.loads(response.body) == {}
