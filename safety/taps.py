@@ -224,12 +224,11 @@ class Taps:
             return
         case.step(Step.TAPPED, event.raised_by or who.user, now, _how(event))
         case.triggers.append(self._trigger(case, event))
-        if self._is_burst(case, event.received_at, len(earlier)):
+        if case.now.level < LEVEL_LAST and self._is_burst(case, event.received_at, len(earlier)):
             case.change(burst_at=event.received_at)
-            if case.now.level < LEVEL_LAST:
-                self._ringing.widen(case, who.user, now, now)
+            self._ringing.widen(case, who.user, now, now)
             self._ringing.ring_all(case, now, Reason.TAPPED_AGAIN)
-        else:
+        else:  # where everybody is told already, a stuck button must not ring in their hands at its own pace
             self._ringing.ring_soon(case, now)
 
     def _open_again(self, case: Case, event: SosRaised, now: float) -> None:

@@ -46,6 +46,19 @@ def test_a_phone_whose_clock_is_wrong_says_so_in_the_history() -> None:
     assert details == ["clock -86400 s", "clock +61 s", "", ""]
 
 
+def test_a_button_that_sticks_widens_the_circle_and_then_rings_no_faster_than_taps_may() -> None:
+    engine = engine_in(town())
+    raised(engine, a_tap())
+    rung = []
+    for n in range(1, 100):
+        at = T0 + n * 0.05
+        effects = engine.handle(a_tap(f"k1-{n}", at), at)
+        rung += [at for effect in effects if isinstance(effect, NotifyTargets)]
+    assert engine.active()[0].level == 3
+    assert engine.active()[0].triggers == 100
+    assert 3 <= len(rung) <= 3 + 5 / SafetySettings().retap_quiet_s + 1
+
+
 def test_the_same_occasion_noticed_again_is_one_trigger() -> None:
     engine = engine_in(town())
     missed = a_tap("checkin:ord_1:3", source=TriggerSource.SYSTEM, kind=IncidentKind.UNCONFIRMED)
