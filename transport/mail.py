@@ -48,8 +48,10 @@ class MailChannel:
             return PageOutcome.TIMEOUT
         except (aiosmtplib.SMTPConnectError, aiosmtplib.SMTPServerDisconnected, OSError):
             return PageOutcome.UNREACHABLE
+        except aiosmtplib.SMTPRecipientsRefused as error:
+            return _outcome(min((one.code for one in error.recipients), default=500))
         except aiosmtplib.SMTPResponseException as error:
-            return PageOutcome.REFUSED if error.code >= 500 else PageOutcome.THROTTLED
+            return _outcome(error.code)
         except aiosmtplib.SMTPException:
             return PageOutcome.FAILED
         return PageOutcome.TAKEN
@@ -78,3 +80,8 @@ class MailChannel:
         mail["X-Priority"] = "1"
         mail.set_content(message.text)
         return mail
+
+
+def _outcome(code: int) -> PageOutcome:
+    """What an answer of the server means: 4xx is for now, 5xx for good."""
+    return PageOutcome.REFUSED if code >= 500 else PageOutcome.THROTTLED

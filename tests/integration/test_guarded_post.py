@@ -3,13 +3,14 @@
 import asyncio
 import socket
 import time
+from contextlib import suppress
 
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from tests.integration.receiver import Receiver, receiving
-from transport.guarded_post import GuardedPost
+from transport.guarded_post import BODY_BYTES_MAX, GuardedPost
 from webhooks.model import Answer, Outcome
 
 pytestmark = pytest.mark.slow
@@ -190,3 +191,50 @@ async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{proxy.port}")
         assert (await post(receiver)).outcome is Outcome.DELIVERED
         assert proxy.got == []
+
+
+async def test_a_body_is_read_where_it_counts_and_never_beyond_64_kib() -> None:
+    async with receiving() as receiver:
+
+        async def answer(nth: int, request: web.Request) -> web.Response:
+            return web.Response(body=b"x" * (10 if nth == 0 else BODY_BYTES_MAX + 5_000))
+
+        receiver.answer = answer
+        client = GuardedPost(private_hosts=("127.0.0.1",), timeout_s=5.0)
+        assert (await client.ask(receiver.url, {}, b"{}")).body == b"x" * 10
+        assert len((await client.ask(receiver.url, {}, b"{}")).body) == BODY_BYTES_MAX
+        assert (await client.post(receiver.url, {}, b"{}")).body == b""
+        await client.close()
+
+
+async def test_a_body_that_drips_is_not_waited_for() -> None:
+    async with receiving() as receiver:
+
+        async def drip(nth: int, request: web.Request) -> web.StreamResponse:
+            answer = web.StreamResponse()
+            await answer.prepare(request)
+            with suppress(ConnectionError):
+                for _ in range(100):
+                    await answer.write(b" ")
+                    await asyncio.sleep(0.1)
+            return answer
+
+        receiver.answer = drip
+        client = GuardedPost(private_hosts=("127.0.0.1",), timeout_s=0.5)
+        before = time.monotonic()
+        assert (await client.ask(receiver.url, {}, b"{}")).outcome is Outcome.TIMEOUT
+        assert time.monotonic() - before < 2
+        await client.close()
+
+
+async def test_reaching_a_host_says_nothing_to_it_and_obeys_the_same_rule() -> None:
+    async with receiving() as receiver:
+        client = GuardedPost(private_hosts=("127.0.0.1",), timeout_s=1.0)
+        assert await client.reach(receiver.url) is Outcome.DELIVERED
+        assert receiver.got == []
+        assert await client.reach("http://127.0.0.1:1/") is Outcome.UNREACHABLE
+        assert await client.reach("http://169.254.169.254/") is Outcome.FORBIDDEN_ADDRESS
+        await client.close()
+        strict = GuardedPost(private_hosts=(), timeout_s=1.0, resolver=Names(["93.184.216.34", "10.0.0.1"]))
+        assert await strict.reach("https://hooks.example/") is Outcome.FORBIDDEN_ADDRESS
+        await strict.close()

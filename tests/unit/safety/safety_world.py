@@ -13,7 +13,7 @@ from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
 from safety.events import AckRaiser, DeliveryReceived, Effect, Event, NotifyTargets, UpdateTargets
 from safety.model import Incident, SosReport
-from safety.ports import SafetyChanges, SafetyState
+from safety.ports import Outside, SafetyChanges, SafetyState
 from safety.service import SafetyService
 from safety.settings import SafetySettings
 from sim.clock import SeededIds, VirtualClock
@@ -123,7 +123,13 @@ class StickyStore(MemorySafetyStore):
 class World:
     """One process at a time over one store."""
 
-    def __init__(self, place: Neighbourhood | None = None, settings: SafetySettings | None = None) -> None:
+    def __init__(
+        self,
+        place: Neighbourhood | None = None,
+        settings: SafetySettings | None = None,
+        outside: Outside | None = None,
+    ) -> None:
+        self.outside = outside
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.place = place or town()
         self.settings = settings or SafetySettings()
@@ -147,6 +153,7 @@ class World:
             delivery=self.post,
             link=self.post,
             watchers=self.post,
+            outside=self.outside,
             journal=self.journal,
         )
 
