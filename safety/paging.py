@@ -17,7 +17,7 @@ from core.ids import IncidentId, TenantId, UserId
 from safety.call_plan import DESKS, NEWS, Call, CallPlan
 from safety.deadlines import Deadlines
 from safety.events import PERSONAL, Effect, NotifyTargets, PageSettled, Reason, SendPage, SoundAlarm, UpdateTargets
-from safety.model import Incident
+from safety.model import Incident, IncidentState
 from safety.pages import (
     GOOD_OUTCOMES,
     HOP_MOVES,
@@ -337,14 +337,27 @@ class Paging:
     def _spare(self, incident: Incident) -> None:
         """Take back what waits and is not wanted any more."""
         for page in self.pages(incident.incident_id):
-            if _is_wanted(incident, page):
-                continue
             hops = tuple(
-                replace(hop, state=HOP_MOVES[hop.state, HopStep.SPARE]) if hop.state is HopState.WAITING else hop
+                replace(hop, state=HOP_MOVES[hop.state, HopStep.SPARE])
+                if hop.state is HopState.WAITING and not self._is_wanted(incident, page, hop)
+                else hop
                 for hop in page.hops
             )
             if hops != page.hops:
                 self._put(replace(page, hops=hops))
+
+    def _is_wanted(self, incident: Incident, page: Page, hop: Hop) -> bool:
+        """Whether a hop that waits is still to be done."""
+        if incident.state is IncidentState.CANCEL_PENDING and self._is_irrevocable(page, hop):
+            return False  # the subject took it back; it rings again should nobody verify that
+        return _is_called(incident, page)
+
+    def _is_irrevocable(self, page: Page, hop: Hop) -> bool:
+        """Whether it costs money or alarms people outside the house: what the abort window is for."""
+        hook = self._settings.webhooks.get(page.name) if page.kind is RecipientKind.WEBHOOK else None
+        is_external = hook is not None and hook.external
+        is_news = page.reason == Reason.RESOLVED
+        return not is_news and (hop.channel is Channel.VOICE or page.kind is RecipientKind.CONTACT or is_external)
 
     def _rate(self, page: Page, channel: Channel) -> Rate:
         robot = self._settings.robots.get(page.name) if channel is Channel.ROBOT else None
@@ -373,8 +386,8 @@ class Paging:
                 incident = self._incident_of(page.tenant, incident_id)
                 if len({hop.channel for hop in page.hops}) < len(page.hops):
                     raise AssertionError(f"{incident_id}: {page.recipient} has a channel twice")
-                is_waiting = any(hop.state is HopState.WAITING for hop in page.hops)
-                if incident is not None and is_waiting and not _is_wanted(incident, page):
+                waiting = [hop for hop in page.hops if hop.state is HopState.WAITING]
+                if incident is not None and not all(self._is_wanted(incident, page, hop) for hop in waiting):
                     raise AssertionError(f"{incident_id}: {page.recipient} waits in vain")
 
 
@@ -385,13 +398,13 @@ def _acts_at(hop: Hop) -> float | None:
     return (hop.begun_at or hop.due_at) + LOST_AFTER_S if hop.state is HopState.SENDING else None
 
 
-def _is_wanted(incident: Incident, page: Page) -> bool:
-    """Whether what waits of a page is still to be done."""
+def _is_called(incident: Incident, page: Page) -> bool:
+    """Whether somebody is still to be called."""
     if page.kind in DESKS or page.reason == Reason.RESOLVED:
         return True
     if not incident.is_active or page.received_at is not None:
         return False
-    if incident.owner is None:
+    if incident.owner is None or page.reason in PERSONAL:
         return True
     # Whoever took it has heard; only what rang since then must still reach them.
     is_owner = page.kind is RecipientKind.PERSON and page.name == incident.owner

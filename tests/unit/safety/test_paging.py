@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ids import UserId
-from safety.events import IncidentAcknowledged, IncidentResolved, PageSettled, SendPage
-from safety.model import CapStatus, IncidentState
+from safety.events import CancelAsked, IncidentAcknowledged, IncidentResolved, PageSettled, ResponderAssigned, SendPage
+from safety.model import CapStatus, IncidentState, PinVerdict
 from safety.pages import HOP_MOVES, Address, Channel, HopState, HopStep, PageOutcome
 from safety.paging import LOST_AFTER_S, Paging
 from safety.reach import ReachSettings
 from tests.unit.safety.calls import REACH, Calls, Person
-from tests.unit.safety.neighbourhood import NEAR, OPS, T0, Neighbourhood
+from tests.unit.safety.neighbourhood import NEAR, OPS, T0, Neighbourhood, person
 
 PERSON = "person:tec_00"
 
@@ -124,6 +124,46 @@ def test_once_a_human_has_it_only_the_owner_is_called_when_it_rings_again() -> N
     calls.run(15)
     people = {e.pages[0].recipient for _, e in calls.sent[already:] if e.channel is not Channel.ROBOT}
     assert people == {PERSON}
+
+
+def test_what_cannot_be_taken_back_is_not_begun_once_the_subject_took_it_back() -> None:
+    calls = Calls(online=set(), reach=replace(REACH, contacts_level=0))
+    calls.people["cus_anna"] = Person("Anna", "1", emergency=(Address("Mother", "137"),))
+    incident = calls.sos()
+    calls.run(2)
+    calls.tell(CancelAsked(person("cus_anna"), incident.incident_id, PinVerdict.RIGHT))
+    calls.run(40)
+    assert ("contact:1", "sms") not in calls.first()
+    assert ("supervisor:night", "voice") not in calls.first()
+    assert (PERSON, "voice") not in calls.first()
+    assert calls.first()[PERSON, "sms"] == 10  # whoever has to verify it hears all the same
+    calls.run(400)  # nobody has: it rings again, and now outside as well
+    assert ("contact:1", "sms") in calls.first()
+    assert (PERSON, "voice") in calls.first()
+
+
+def test_under_duress_nothing_is_held_back() -> None:
+    calls = Calls(online=set(), reach=replace(REACH, contacts_level=0))
+    calls.people["cus_anna"] = Person("Anna", "1", emergency=(Address("Mother", "137"),))
+    incident = calls.sos()
+    calls.run(2)
+    calls.tell(CancelAsked(person("cus_anna"), incident.incident_id, PinVerdict.DURESS))
+    calls.run(10)
+    assert calls.first()["contact:1", "sms"] == 2  # nor does the abort window hold it
+    assert calls.first()["supervisor:night", "voice"] == 2
+
+
+def test_somebody_who_is_sent_there_is_called_although_another_has_it_in_hand() -> None:
+    calls = Calls(online={"ops_0"})
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    began = calls.now - T0
+    calls.tell(ResponderAssigned(OPS, incident.incident_id, UserId("tec_03")))
+    calls.run(40)
+    first = calls.first()
+    assert first["person:tec_03", "sms"] == began + 10
+    assert first["person:tec_03", "voice"] == began + 30
 
 
 # -- nobody -------------------------------------------------------------------------------------------------
