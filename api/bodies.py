@@ -8,8 +8,6 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.cursor import CURSOR_LEN_MAX
 from realtime.messages import (
     AccuracyM,
-    CheckinView,
-    CheckKindName,
     Count,
     Crs,
     DurationS,
@@ -621,38 +619,6 @@ class BlockPage(Struct, frozen=True, omit_defaults=True):
     blocks: Annotated[list[BlockView], Meta(max_length=1_000)]
     next: CursorText | None = None
     """Give as ``after`` to get the next page; absent on the last."""
-
-
-class CheckinIn(Struct, frozen=True):
-    """The answer to a check: `help` is an SOS, `no` one that nobody beside its sender may notice."""
-
-    answer: Literal["ok", "no", "help"]
-
-
-class CheckRow(Struct, frozen=True, omit_defaults=True):
-    """A check as ops see it."""
-
-    checkin: Id
-    order: Id
-    city: Id
-    technician: Id
-    kind: CheckKindName
-    state: Word
-    """`planned`, `reminded`, `asked`, `unconfirmed` or `panic`."""
-    at: EpochS
-    due_at: EpochS | None = None
-    answer_by: EpochS | None = None
-    incident: Id | None = None
-    """What it became when nobody answered."""
-
-
-class Checks(Struct, frozen=True, omit_defaults=True):
-    """Who is asked whether all is well."""
-
-    checkins: list[CheckinView]
-    """Of the caller."""
-    of_cities: list[CheckRow] = []
-    """For ops: of their cities, those that are due first."""
 
 
 class Done(Struct, frozen=True):

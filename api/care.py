@@ -8,9 +8,10 @@ import msgspec
 from api.ports import Staff
 from core.outbox import OutboxDraft, Stream
 from core.principal import Role
-from realtime.messages import CareNews, CheckinView, CheckStateName
+from realtime.messages import CareNews, CheckinView, CheckStateName, DrillView
 from safety.care_events import AskPerson, CareEffect, TellConsole
 from safety.care_model import Check, CheckState, Watch
+from safety.drills import Drill, ShowDrill
 
 _encode = msgspec.json.Encoder().encode
 _SHOWN: Final[Mapping[CheckState, CheckStateName]] = {
@@ -38,6 +39,13 @@ def checkin_view(watch: Watch, check: Check) -> CheckinView:
     )
 
 
+def drill_view(drill: Drill) -> DrillView:
+    """A drill as its person sees it."""
+    return DrillView(
+        drill.drill_id, drill.state.value, round(drill.asked_at, 3), round(drill.until, 3), drill.round_trip_ms
+    )
+
+
 class CareOutbound:
     """Implements ``safety.care_ports.CareOutbound``."""
 
@@ -45,8 +53,11 @@ class CareOutbound:
         """Keep the directory of staff."""
         self._staff = staff
 
-    def drafts(self, effect: CareEffect, now: float) -> Sequence[OutboxDraft]:
+    def drafts(self, effect: CareEffect | ShowDrill, now: float) -> Sequence[OutboxDraft]:
         """Messages for the ``safety`` stream."""
+        if isinstance(effect, ShowDrill):
+            drill = effect.drill
+            return [OutboxDraft(drill.tenant, drill.user, Stream.SAFETY, _encode(drill_view(drill)))]
         tenant = effect.watch.job.tenant
         match effect:
             case AskPerson(watch, check, people):

@@ -1,7 +1,12 @@
 """Check-ins over HTTP: what somebody is asked, their answer by one tap, and for ops what their cities are asked."""
 
-from api.bodies import CheckinIn, CheckRow, Checks, Done
+from api.bodies import Done
 from api.care import checkin_view
+from api.care_bodies import (
+    CheckinIn,
+    CheckRow,
+    Checks,
+)
 from api.exchange import Request, Response, answer
 from api.inbound import Inbound
 from core.principal import Principal, Role

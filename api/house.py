@@ -11,6 +11,7 @@ from api.checkins import Checkins
 from api.cities import Cities
 from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
+from api.drills import DrillDesk
 from api.emergency import Emergency
 from api.inbound import Inbound
 from api.incident_desk import IncidentDesk
@@ -34,6 +35,7 @@ from api.safety import Safety
 from api.settings import ApiSettings
 from api.sign_out import SignOut
 from api.technicians import Technicians
+from api.trips import SharedTrips
 from core.clock import Clock
 from core.ids import IdSource
 from dispatch.ports import DispatchStore, Listings
@@ -133,6 +135,8 @@ def build_api(parts: ApiParts) -> Api:
         profiles=SafetyProfiles(parts.profiles, parts.pins, people),
         people_sos=PeopleSos(parts.safety, people, frame),
         phones=Phones(parts.hub, parts.safety, parts.tokens, frame, parts.hub_url),
+        trips=SharedTrips(parts.cities, parts.care, frame),
+        drills=DrillDesk(parts.care, parts.inbound),
         sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),
         documents=documents,
     )

@@ -23,7 +23,8 @@ from realtime.messages import Command
 from realtime.ports import Reply, SendDirect
 from safety import events as safety_events
 from safety.care_model import Answer
-from safety.care_service import CareService
+from safety.care_service import CareService, ServiceEffect
+from safety.drills import ShowDrill
 from safety.intake import decode_sos
 from safety.model import TriggerSource
 from safety.service import SafetyService
@@ -153,6 +154,11 @@ class Inbound:
                 self._duty(who, on, CityId(city) if city is not None else None, reply)
             case messages.CheckinAnswer(checkin=checkin, answer=answer):
                 self._answer_checkin(who, checkin, answer, reply)
+            case messages.DrillTap():
+                _require(who, Role.TECHNICIAN, Role.RESPONDER)
+                shard = self._presence.shard_of(who.tenant, who.user)
+                city = shard.city if shard is not None else min(who.cities, default=CityId(""))
+                self._care.drill(who, city, lambda outcome: reply(_drill_result(outcome)))
             case _:
                 self._handle_incident(who, message, reply)
 
@@ -308,3 +314,10 @@ def _offer_result(offer: str, state: str, part: ShardParts) -> dict[str, object]
     if known is not None:
         result["order"] = known.order_id
     return result
+
+
+def _drill_result(outcome: Sequence[ServiceEffect] | DoorstepError) -> dict[str, object] | DoorstepError:
+    if isinstance(outcome, DoorstepError):
+        return outcome
+    drill = next(effect.drill for effect in outcome if isinstance(effect, ShowDrill))
+    return {"drill": drill.drill_id, "state": drill.state.value, "round_trip_ms": drill.round_trip_ms}

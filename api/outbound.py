@@ -15,6 +15,7 @@ from dispatch.model import Order
 from geo.point import Frame
 from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
+from safety.model import CapStatus
 
 _encode = msgspec.json.Encoder().encode
 _FOR_STAFF: Final = frozenset(
@@ -141,13 +142,15 @@ class SafetyOutbound:
     ) -> list[tuple[TenantId, UserId, bytes, str]]:
         found: list[tuple[TenantId, UserId, bytes, str]] = []
         for effect in effects:
+            built: list[tuple[TenantId, UserId, bytes, str]] = []
+            incident = effect.incident
             if isinstance(effect, safety_events.NotifyTargets):
-                incident = effect.incident
                 for target in effect.targets:
                     view = incident_view(incident, self._frame, now, target, target.why or effect.reason.value)
-                    found.append((incident.tenant, target.user, _encode(view), incident.incident_id))
+                    built.append((incident.tenant, target.user, _encode(view), incident.incident_id))
             elif isinstance(effect, safety_events.UpdateTargets):
-                incident = effect.incident
                 body = _encode(incident_update(incident, effect.reason.value))
-                found.extend((incident.tenant, target.user, body, "") for target in effect.targets)
+                built.extend((incident.tenant, target.user, body, "") for target in effect.targets)
+            if incident.cap_status is not CapStatus.EXERCISE:
+                found += built  # a drill comes as far as here: nobody is called out
         return found

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api import bodies, incident_bodies, safety_bodies
+from api import bodies, care_bodies, incident_bodies, safety_bodies
 from api.blocks import Blocks
 from api.calendars import Calendars
 from api.checkins import Checkins
 from api.deliveries import Deliveries, IncidentDeliveries
 from api.documents import Documents
+from api.drills import DrillDesk
 from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
@@ -24,6 +25,7 @@ from api.reports import IncidentReport, Reports
 from api.safety import IncidentPage, Safety
 from api.sign_out import SignOut
 from api.technicians import Technicians
+from api.trips import SharedTrips
 from core.principal import Role
 from realtime.messages import CancellationView, IncidentView, OrderView, PingAck, SosAck
 
@@ -74,6 +76,8 @@ class Handlers:
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
+    trips: SharedTrips
+    drills: DrillDesk
     phones: Phones
     sign_out: SignOut
     documents: Documents
@@ -95,6 +99,8 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
+        *trip_routes(handlers.trips),
+        *drill_routes(handlers.drills),
         *public_routes(handlers.documents),
     ]
 
@@ -394,13 +400,59 @@ def checkin_routes(checkins: Checkins) -> list[Route]:
         Route(
             "checkin_list", "GET", "/v1/checkins", ANYONE,
             "everyone: what they are asked, and for ops also their cities'",
-            "What is asked of people at work, and not answered.", checkins.listing, result=bodies.Checks,
+            "What is asked of people at work, and not answered.", checkins.listing, result=care_bodies.Checks,
         ),
         Route(
             "checkin_answer", "POST", "/v1/checkins/{id}", ANYONE,
             "everyone: what they are asked, also with a token that expired within a day",
             "Answer by one tap. Anything but `ok` raises an alarm, and is answered like `ok`. Idempotent.",
-            checkins.reply, access=Access.LENIENT, body=bodies.CheckinIn, result=bodies.Done,
+            checkins.reply, access=Access.LENIENT, body=care_bodies.CheckinIn, result=bodies.Done,
+        ),
+    ]  # fmt: skip
+
+
+def trip_routes(trips: SharedTrips) -> list[Route]:
+    """Routes of links to running jobs."""
+    sides = frozenset({CUSTOMER, TECHNICIAN})
+    scope = "customer: their own; technician: theirs"
+    return [
+        Route(
+            "trip_share", "POST", "/v1/orders/{id}/share", sides, scope,
+            "Make a link to the running job for somebody who is trusted.", trips.share, body=care_bodies.ShareIn,
+            result=care_bodies.SharedLink, status=201, location=True,
+        ),
+        Route(
+            "trip_list", "GET", "/v1/orders/{id}/share", sides, scope,
+            "The caller's links to an order, and how often each was opened.", trips.listing,
+            result=care_bodies.SharedLinks,
+        ),
+        Route(
+            "trip_revoke", "DELETE", "/v1/orders/{id}/share/{trip}", sides, scope,
+            "Take a link back: it shows nothing from then on. Idempotent.", trips.revoke, result=bodies.Done,
+        ),
+        Route(
+            "trip_read", "GET", "/v1/shared/{token}", frozenset(), "everyone", "What a link shows now.", trips.read,
+            access=Access.PUBLIC, result=care_bodies.SharedTrip, location=True,
+        ),
+        Route(
+            "trip_page", "GET", "/s/{token}", frozenset(), "everyone", "The same as a page, for people.", trips.page,
+            access=Access.PUBLIC, location=True,
+        ),
+    ]  # fmt: skip
+
+
+def drill_routes(drills: DrillDesk) -> list[Route]:
+    """Routes of ``/v1/drills``."""
+    return [
+        Route(
+            "drill_tap", "POST", "/v1/drills", frozenset({TECHNICIAN, RESPONDER}),
+            "technician and responder: their own", "Try the alarm; nobody is called out.", drills.tap,
+            result=care_bodies.DrillsSeen,
+        ),
+        Route(
+            "drill_list", "GET", "/v1/drills", frozenset({TECHNICIAN, RESPONDER, OPS}),
+            "technician and responder: their own; ops: of their cities", "The last drills.", drills.listing,
+            result=care_bodies.DrillsSeen,
         ),
     ]  # fmt: skip
 

@@ -106,6 +106,7 @@ MEANINGS: Final[dict[str, str]] = {
     "too_large": "The message or body is longer than allowed.",
     "too_many": "Too many connections.",
     "too_many_topics": "The connection watches as many topics as it may.",
+    "trips_full": "As many links to this job are open as may be (`safety.care.sharing.links_max`); take one back.",
     "unavailable": "A dependency failed; ask again in a moment.",
     "unexpected": "The message does not fit the state of the session.",
     "unknown_type": "No message has this `type`.",

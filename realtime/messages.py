@@ -10,40 +10,40 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from core.ids import CLIENT_KEY_LEN_MAX
 from core.units import (
     ACCURACY_M_MAX,
-    EPOCH_S_MAX,
-    EPOCH_S_MIN,
-    LAT_DEG_MAX,
-    LNG_DEG_MAX,
-    SEQ_MAX,
-    SPEED_MPS_MAX,
 )
+from realtime.care_messages import CareNews as CareNews
+from realtime.care_messages import CheckinAnswer as CheckinAnswer
+from realtime.care_messages import CheckinView as CheckinView
+from realtime.care_messages import CheckKindName as CheckKindName
+from realtime.care_messages import CheckStateName as CheckStateName
+from realtime.care_messages import DrillStateName as DrillStateName
+from realtime.care_messages import DrillTap as DrillTap
+from realtime.care_messages import DrillView as DrillView
+from realtime.fields import TEXT_LEN_MAX as TEXT_LEN_MAX
+from realtime.fields import AccuracyM as AccuracyM
+from realtime.fields import Count as Count
+from realtime.fields import Crs as Crs
+from realtime.fields import DurationMs as DurationMs
+from realtime.fields import DurationS as DurationS
+from realtime.fields import EpochS as EpochS
+from realtime.fields import Fen as Fen
+from realtime.fields import Fraction as Fraction
+from realtime.fields import HeadingDeg as HeadingDeg
+from realtime.fields import Id as Id
+from realtime.fields import Key as Key
+from realtime.fields import Lat as Lat
+from realtime.fields import Lng as Lng
+from realtime.fields import Seq as Seq
+from realtime.fields import SpeedMps as SpeedMps
+from realtime.fields import StreamName as StreamName
+from realtime.fields import Text as Text
+from realtime.fields import Token as Token
+from realtime.fields import Word as Word
 
 PING_BATCH_LEN_MAX: Final = 512
-TEXT_LEN_MAX: Final = 512
 MESSAGE_BYTES_MAX: Final = 65_536
-
-Id = Annotated[str, Meta(min_length=1, max_length=64)]
-Key = Annotated[str, Meta(min_length=1, max_length=CLIENT_KEY_LEN_MAX)]
-Text = Annotated[str, Meta(max_length=TEXT_LEN_MAX)]
-Word = Annotated[str, Meta(max_length=64)]
-Token = Annotated[str, Meta(min_length=1, max_length=8192)]
-Seq = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
-Lat = Annotated[float, Meta(ge=-LAT_DEG_MAX, le=LAT_DEG_MAX)]
-Lng = Annotated[float, Meta(ge=-LNG_DEG_MAX, le=LNG_DEG_MAX)]
-AccuracyM = Annotated[float, Meta(ge=0.0, le=ACCURACY_M_MAX)]
-SpeedMps = Annotated[float, Meta(ge=0.0, le=SPEED_MPS_MAX)]
-HeadingDeg = Annotated[float, Meta(ge=0.0, le=360.0)]
-EpochS = Annotated[float, Meta(ge=EPOCH_S_MIN, le=EPOCH_S_MAX)]
-Fraction = Annotated[float, Meta(ge=0.0, le=1.0)]
-DurationS = Annotated[float, Meta(ge=0.0, le=31_622_400.0)]
-DurationMs = Annotated[int, Meta(ge=0, le=31_622_400_000)]
-Count = Annotated[int, Meta(ge=0, le=SEQ_MAX)]
-Fen = Annotated[int, Meta(ge=0, le=10**12)]
-Crs = Literal["wgs84", "gcj02", "bd09"]
-StreamName = Literal["main", "safety"]
 
 
 # -- from clients ---------------------------------------------------------------------------------------
@@ -270,15 +270,6 @@ class IncidentResolve(Struct, tag="incident.resolve", frozen=True):
     ref: Key | None = None
 
 
-class CheckinAnswer(Struct, tag="checkin.answer", frozen=True):
-    """My answer to a check, by one tap. `help` is an SOS; `no` is one that nobody beside me may notice: it is answered
-    like `ok`. Works with a token that has expired within a day."""
-
-    checkin: Id
-    answer: Literal["ok", "no", "help"]
-    ref: Key | None = None
-
-
 class SosCancel(Struct, tag="sos.cancel", frozen=True):
     """The person who raised it takes an alarm back; somebody of ops asks whether it is true. Ends nothing by itself."""
 
@@ -301,7 +292,7 @@ IncidentCommand = (
 )
 """What those say who handle an incident."""
 
-Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentCommand | CheckinAnswer | SosCancel
+Command = OfferAccept | OfferDecline | JobStep | Duty | IncidentCommand | CheckinAnswer | DrillTap | SosCancel
 """Requests that a domain answers; each is answered by exactly one ``ok`` or ``error``."""
 
 ClientMessage = Hello | Refresh | HeartbeatIn | Ack | Ping | Pings | Watch | Unwatch | Command
@@ -682,43 +673,6 @@ class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=T
     disposition: Word = ""
 
 
-CheckKindName = Literal["check_in", "overdue", "arrival", "leaving", "stop", "detour", "silence"]
-
-CheckStateName = Literal["planned", "reminded", "asked", "answered", "dropped"]
-
-
-class CheckinView(Struct, tag="checkin", frozen=True, omit_defaults=True):
-    """You are asked whether all is well; or you were, and it stands as `state` says.
-
-    `reminded`: it will be asked at `due_at` and can be answered now. `asked`: ring until it is answered. `answered` and
-    `dropped` (the job went on): stop, on every device.
-    """
-
-    checkin: Id
-    order: Id
-    kind: CheckKindName
-    state: CheckStateName
-    at: EpochS
-    due_at: EpochS | None = None
-    answer_by: EpochS | None = None
-    """Without an answer by then it becomes an incident."""
-
-
-class CareNews(Struct, tag="care.news", frozen=True, omit_defaults=True):
-    """Something the console must know of a job under way (ops of the city).
-
-    `lost_contact`: no sign of the technician's phone. `unanswered`: a question became an incident. `answered_late`: it
-    was answered after that, and the incident stands.
-    """
-
-    order: Id
-    technician: Id
-    what: Literal["lost_contact", "contact_back", "unanswered", "answered_late"]
-    at: EpochS
-    kind: Word = ""
-    """Of the check: what was asked."""
-
-
 class BulkRead(Struct, tag="bulk_read", frozen=True):
     """Somebody looked at the places of many people one by one in a short time. For ops, but not for themselves."""
 
@@ -764,7 +718,16 @@ class Snapshot(Struct, tag="snapshot", frozen=True, omit_defaults=True):
 
 
 ReliableMessage = (
-    Offer | OfferClosed | OrderView | JobNews | IncidentView | IncidentUpdate | CheckinView | CareNews | Snapshot
+    Offer
+    | OfferClosed
+    | OrderView
+    | JobNews
+    | IncidentView
+    | IncidentUpdate
+    | CheckinView
+    | DrillView
+    | CareNews
+    | Snapshot
 )
 ServerMessage = (
     Welcome

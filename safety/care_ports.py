@@ -6,8 +6,11 @@ from typing import Protocol
 
 from core.ids import CityId, IncidentId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
+from core.principal import Principal
 from safety.care_events import CareEffect
 from safety.care_model import Alarm, Contact, Job, Watch, WatchId
+from safety.drills import Drill, DrillId, ShowDrill
+from safety.trips import Trip, TripId
 
 
 @dataclass(slots=True)
@@ -15,17 +18,33 @@ class CareChanges:
     """What one turn changed: upserts by id."""
 
     watches: dict[WatchId, Watch] = field(default_factory=dict)
+    trips: dict[TripId, Trip] = field(default_factory=dict)
+    drills: dict[DrillId, Drill] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether anything changed."""
-        return bool(self.watches)
+        return bool(self.watches or self.trips or self.drills)
+
+    def take_in(self, later: "CareChanges") -> None:
+        """Put a later turn's changes over these."""
+        self.watches.update(later.watches)
+        self.trips.update(later.trips)
+        self.drills.update(later.drills)
 
 
 @dataclass(frozen=True, slots=True)
 class CareState:
-    """What the engine starts from: watches that have not ended, or have an alarm that is not known to be stored."""
+    """What care starts from.
+
+    Attributes:
+        watches: Those that have not ended, or have an alarm that is not known to be stored.
+        trips: Links that had not expired at ``now``.
+        drills: Those asked for at ``drills_since`` or later.
+    """
 
     watches: Sequence[Watch]
+    trips: Sequence[Trip] = ()
+    drills: Sequence[Drill] = ()
 
 
 Stored = Callable[[IncidentId], None]
@@ -34,8 +53,8 @@ Stored = Callable[[IncidentId], None]
 class CareStore(Protocol):
     """Durable state of care in ``safety.db`` (``store/care.py``; twin ``store/memory_care.py``)."""
 
-    async def load(self) -> CareState:
-        """Read what the engine starts from, of all tenants. Raises ``Unavailable``."""
+    async def load(self, now: float, *, drills_since: float) -> CareState:
+        """Read what care starts from, of all tenants. Raises ``Unavailable``."""
         ...
 
     async def commit(self, changes: CareChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
@@ -87,9 +106,21 @@ class Alarms(Protocol):
         ...
 
 
+class DrillAlarms(Protocol):
+    """Raises the alarm of a drill (``server/care_house.py``): the way of a real one, up to the last hop."""
+
+    def raise_drill(self, who: Principal, city: CityId, key: str, now: float, raised: Callable[[bool], None]) -> None:
+        """Raise it, tell once whether it is stored, and end it.
+
+        Raises:
+            Unavailable: Safety has stopped.
+        """
+        ...
+
+
 class CareOutbound(Protocol):
     """Turns effects into messages for people (``api/care.py``). Pure."""
 
-    def drafts(self, effect: CareEffect, now: float) -> Sequence[OutboxDraft]:
+    def drafts(self, effect: CareEffect | ShowDrill, now: float) -> Sequence[OutboxDraft]:
         """Messages that an effect means."""
         ...

@@ -14,8 +14,9 @@ from typing import Final, ParamSpec, TypeVar
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
-from core.ids import IdSource, IncidentId, TenantId, UserId
+from core.ids import CityId, IdSource, IncidentId, OrderId, TenantId, UserId
 from core.outbox import Delivery, OutboxDraft, OutboxRow
+from core.principal import Principal
 from core.service import Done, EngineService, pause
 from safety.care import ANSWER_ALARMS, CareEngine, answer_key
 from safety.care_events import (
@@ -29,9 +30,11 @@ from safety.care_events import (
     RaiseAlarm,
 )
 from safety.care_model import Alarm, Answer, Check, Job, JobState, Watch
-from safety.care_ports import Alarms, CareChanges, CareOutbound, CareStore, Jobs, Phones
+from safety.care_ports import Alarms, CareChanges, CareOutbound, CareState, CareStore, DrillAlarms, Jobs, Phones
+from safety.drills import DRILL_PREFIX, Drill, DrillEvent, DrillPassed, Drills, DutyBegan, ShowDrill
 from safety.ports import RaiserLink
 from safety.settings import SafetySettings
+from safety.trips import Trip, TripEvent, TripId, TripOpened, TripRevoked, Trips, TripShared, TripViewed
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +50,13 @@ _UNSTORED_MAX: Final = 64
 they went out directly."""
 
 
+_VIEWS_TOLD_S: Final = 5.0
+"""Views of one link are counted in memory for this long: a page that is left open must not write each time."""
+
+ServiceEvent = CareEvent | TripEvent | DrillEvent
+ServiceEffect = CareEffect | TripOpened | ShowDrill
+
+
 @dataclass(slots=True)
 class _Batch:
     """One turn's changes on their way to the disk."""
@@ -59,7 +69,7 @@ class _Batch:
     sent_direct: bool = False
 
 
-class CareService(EngineService[CareEvent, CareEffect]):
+class CareService(EngineService[ServiceEvent, ServiceEffect]):
     """One for the process. ``start`` loads, ``run`` works, ``stop`` ends.
 
     Attributes:
@@ -76,6 +86,7 @@ class CareService(EngineService[CareEvent, CareEffect]):
         phones: Phones,
         jobs: Jobs,
         alarms: Alarms,
+        drills: DrillAlarms,
         outbound: CareOutbound,
         delivery: Delivery,
         link: RaiserLink,
@@ -91,7 +102,13 @@ class CareService(EngineService[CareEvent, CareEffect]):
         self._outbound = outbound
         self._delivery = delivery
         self._link = link
+        self._drill_alarms = drills
+        self._ids = ids
         self._engine = CareEngine(settings.care, ids, phones)
+        self._trips = Trips(settings.care.sharing, ids)
+        self._drills = Drills(settings.care.drill, ids)
+        self._views: dict[TripId, int] = {}
+        self._views_told_at: dict[TripId, float] = {}
         self._unstored: deque[_Batch] = deque()
         self._turn_batch: _Batch | None = None
         self._store_wake = asyncio.Event()
@@ -105,7 +122,7 @@ class CareService(EngineService[CareEvent, CareEffect]):
     async def start(self) -> None:
         """Load what is watched, and take over how the jobs stand now. Raises ``Unavailable``."""
         now = self._clock.now()
-        self._engine.load(await self._store.load(), now)
+        await self._load(now, is_start=True)
         self._is_started = True
         jobs, cities = self._jobs.found(now)
         self.post(JobsFound(jobs, cities), urgent=True)
@@ -120,8 +137,20 @@ class CareService(EngineService[CareEvent, CareEffect]):
         except Unavailable:
             _log.info("a job's change comes too late: the next start finds it", extra={"order": job.order_id})
 
+    async def _load(self, now: float, *, is_start: bool) -> None:
+        state: CareState = await self._store.load(now, drills_since=now - self._settings.care.drill.valid_s)
+        self._engine.load(state, now, is_start=is_start)
+        self._trips.load(list(state.trips))
+        self._drills.load(list(state.drills))
+
+    def duty_began(self, tenant: TenantId, user: UserId, city: CityId) -> None:
+        """Somebody went on duty. Never raises; before ``start`` it is ignored: they were on duty already."""
+        if self._is_started:
+            with contextlib.suppress(Unavailable):  # stopping: nobody can be asked any more
+                self.post(DutyBegan(tenant, user, city), urgent=True)
+
     def answer(
-        self, tenant: TenantId, who: UserId, role: str, check_id: str, answer: Answer, done: Done[CareEffect]
+        self, tenant: TenantId, who: UserId, role: str, check_id: str, answer: Answer, done: Done[ServiceEffect]
     ) -> None:
         """Take one tap. What is not ``ok`` is raised at once, whatever becomes of the rest.
 
@@ -145,6 +174,67 @@ class CareService(EngineService[CareEvent, CareEffect]):
         alarm = Alarm(key, check_id, who, cause, gravity, decided_at=now, retry_at=now)
         watch = found[0] if found is not None else None
         self._guard("alarms", self._alarms.raise_alarm, tenant, watch, alarm, role, now, lambda incident: None)
+
+    def drill(self, who: Principal, city: CityId, done: Done[ServiceEffect]) -> None:
+        """Raise the alarm as a drill, and measure how long it takes to the disk.
+
+        Args:
+            done: Told ``ShowDrill`` with the time, or ``Unavailable`` when the alarm did not come through.
+
+        Raises:
+            Unavailable: Safety has stopped.
+        """
+        began_at = self._clock.monotonic()
+
+        def raised(is_stored: bool) -> None:
+            took_ms = (self._clock.monotonic() - began_at) * 1_000.0
+            if not is_stored:
+                done(Unavailable("the alarm did not come through", code="store_unavailable"))
+                return
+            try:
+                self.post(DrillPassed(who.tenant, who.user, city, round(took_ms, 1)), done, urgent=True)
+            except Unavailable as error:
+                done(error)
+
+        self._drill_alarms.raise_drill(who, city, self._ids.new(DRILL_PREFIX), self._clock.now(), raised)
+
+    def last_drill(self, tenant: TenantId, user: UserId) -> Drill | None:
+        """Somebody's last drill, while it stands."""
+        return self._drills.last(tenant, user)
+
+    def drills_of(self, tenant: TenantId, cities: frozenset[CityId]) -> list[Drill]:
+        """The last drills of these cities, the newest first."""
+        return self._drills.of(tenant, cities)
+
+    async def share(self, event: TripShared) -> TripOpened:
+        """Make a link. Raises ``Conflict`` (``trips_full``) or ``Unavailable``."""
+        effects = await self.ask(event)
+        return next(effect for effect in effects if isinstance(effect, TripOpened))
+
+    async def revoke(self, event: TripRevoked) -> None:
+        """Take a link back; it shows nothing from now on. Raises ``NotFound`` or ``Unavailable``."""
+        await self.ask(event, urgent=True)
+
+    def shared(self, tenant: TenantId, sharer: UserId, order_id: OrderId) -> list[tuple[Trip, int]]:
+        """What somebody has shared of an order, each with how often it was opened."""
+        found = self._trips.of(tenant, sharer, order_id)
+        return [(trip, trip.views + self._views.get(trip.trip_id, 0)) for trip in found]
+
+    def opened(self, token: str) -> Trip | None:
+        """The link that a token opens, counted; None for one that opens nothing."""
+        now = self._clock.now()
+        trip = self._trips.opened_by(token, now)
+        if trip is None:
+            return None
+        views = self._views.get(trip.trip_id, 0) + 1
+        if now - self._views_told_at.get(trip.trip_id, 0.0) < _VIEWS_TOLD_S:
+            self._views[trip.trip_id] = views
+            return trip
+        self._views_told_at[trip.trip_id] = now
+        self._views.pop(trip.trip_id, None)
+        with contextlib.suppress(Unavailable):  # too busy to count: the link shows what it has to all the same
+            self.post(TripViewed(trip.trip_id, views))
+        return trip
 
     def asked_of(self, tenant: TenantId, user: UserId) -> list[tuple[Watch, Check]]:
         """What somebody is asked now, by when it is due."""
@@ -182,17 +272,25 @@ class CareService(EngineService[CareEvent, CareEffect]):
 
     # -- deciding -------------------------------------------------------------------------------------
 
-    def decide(self, event: CareEvent, now: float) -> list[CareEffect]:
-        """Let the engine handle one event."""
-        return self._engine.handle(event, now)
+    def decide(self, event: ServiceEvent, now: float) -> list[ServiceEffect]:
+        """Let the engine that it is for handle one event."""
+        if isinstance(event, TripEvent):
+            return [*self._trips.handle(event, now)]
+        if isinstance(event, DrillEvent):
+            return [*self._drills.handle(event, now)]
+        return [*self._engine.handle(event, now)]
 
     def next_deadline(self) -> float | None:
-        """The earliest timer of a watch."""
-        return self._engine.next_deadline()
+        """The earliest timer of a watch, a link or a drill."""
+        moments = (self._engine.next_deadline(), self._trips.next_deadline(), self._drills.next_deadline())
+        return min((at for at in moments if at is not None), default=None)
 
-    def decide_deadlines(self, now: float) -> list[CareEffect]:
+    def decide_deadlines(self, now: float) -> list[ServiceEffect]:
         """Let watches that are due act, a bounded number a turn; one that fails does not hold the others."""
-        effects: list[CareEffect] = []
+        for trip_id in self._trips.expire(now):
+            self._views.pop(trip_id, None)
+            self._views_told_at.pop(trip_id, None)
+        effects: list[ServiceEffect] = [*self._drills.on_deadline(now)]
         for watch_id in self._engine.due(now)[:_ACTS_PER_TURN]:
             try:
                 effects.extend(self._engine.act(watch_id, now))
@@ -203,12 +301,12 @@ class CareService(EngineService[CareEvent, CareEffect]):
 
     # -- storing --------------------------------------------------------------------------------------
 
-    async def commit(self, effects: Sequence[CareEffect], now: float) -> None:
+    async def commit(self, effects: Sequence[ServiceEffect], now: float) -> None:
         """Raise alarms, then give the turn to the writer and wait for it, but never longer than ``commit_wait_s``."""
         for effect in effects:
             if isinstance(effect, RaiseAlarm):
                 self._raise(effect, now)
-        batch = self._turn_batch = _Batch(self._engine.take_changes(), self._drafts(effects, now))
+        batch = self._turn_batch = _Batch(self._take_changes(), self._drafts(effects, now))
         if not batch.changes and not batch.drafts:
             batch.rows = ()
             await pause(0.0)  # a turn that stored nothing has not let anybody else work
@@ -222,6 +320,12 @@ class CareService(EngineService[CareEvent, CareEffect]):
         self._store_wake.set()
         await _wait(batch.tried, patience_s)
 
+    def _take_changes(self) -> CareChanges:
+        changes = self._engine.take_changes()
+        changes.trips = self._trips.take_changes()
+        changes.drills = self._drills.take_changes()
+        return changes
+
     def _raise(self, effect: RaiseAlarm, now: float) -> None:
         watch, alarm = effect.watch, effect.alarm
         self.counts[f"alarm_{alarm.cause}"] += 1
@@ -233,11 +337,15 @@ class CareService(EngineService[CareEvent, CareEffect]):
         role = "technician" if alarm.subject == watch.job.technician else "customer"
         self._guard("alarms", self._alarms.raise_alarm, watch.job.tenant, watch, alarm, role, now, stored)
 
-    def _drafts(self, effects: Sequence[CareEffect], now: float) -> list[OutboxDraft]:
+    def _drafts(self, effects: Sequence[ServiceEffect], now: float) -> list[OutboxDraft]:
         drafts: list[OutboxDraft] = []
         for effect in effects:
-            if not isinstance(effect, RaiseAlarm):
-                drafts += self._guard("outbound", self._outbound.drafts, effect, now) or ()
+            if isinstance(effect, RaiseAlarm | TripOpened):
+                continue
+            drafts += self._guard("outbound", self._outbound.drafts, effect, now) or ()
+            if isinstance(effect, ShowDrill):
+                self.counts[f"drill_{effect.drill.state}"] += 1
+            else:
                 word = effect.check.state if isinstance(effect, AskPerson) else effect.line
                 self.counts[word.value] += 1
         return drafts
@@ -245,14 +353,16 @@ class CareService(EngineService[CareEvent, CareEffect]):
     def _join(self, batch: _Batch) -> None:
         """The disk has been away for many turns: the last one takes this one in."""
         latest = self._unstored[-1]
-        latest.changes.watches.update(batch.changes.watches)
+        latest.changes.take_in(batch.changes)
 
     async def discard(self) -> None:
         """Back to what is stored, plus what is decided and still on its way there."""
         now = self._clock.now()
-        self._engine.load(await self._store.load(), now, is_start=False)
+        await self._load(now, is_start=False)
         for batch in self._unstored:
             self._engine.adopt(batch.changes, now)
+            self._trips.adopt(batch.changes.trips)
+            self._drills.adopt(batch.changes.drills)
         jobs, cities = self._jobs.found(now)
         self.post(JobsFound(jobs, cities), urgent=True)
 
@@ -292,7 +402,7 @@ class CareService(EngineService[CareEvent, CareEffect]):
 
     # -- performing -----------------------------------------------------------------------------------
 
-    def perform(self, effects: Sequence[CareEffect], now: float) -> None:
+    def perform(self, effects: Sequence[ServiceEffect], now: float) -> None:
         """Send what was stored; what could not be goes out without a number."""
         batch = self._turn_batch
         if batch is None:

@@ -1,7 +1,7 @@
 """What connects care with the rest: orders as jobs, phones as contacts, alarms as incidents."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from api.cities import Cities
@@ -13,7 +13,8 @@ from dispatch.ports import Watchers
 from safety.care_model import Alarm, Cause, Contact, Gravity, Job, JobState, Watch
 from safety.care_ports import Stored
 from safety.care_service import CareService
-from safety.model import Incident, IncidentKind, SosReport, TriggerSource
+from safety.events import IncidentResolved
+from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.service import SafetyService
 
 _STATES = {
@@ -25,6 +26,8 @@ _STATES = {
 }
 """A confirmed order's technician may still be there: only ``left_at`` says that they have gone."""
 _NOBODY = UserId("")
+DRILL_DESK: Final = UserId("drill_desk")
+"""Who ends drills; signs in nowhere."""
 CARE_DEVICE: Final = DeviceId("care")
 """The device that incidents of care name: no phone has sent them."""
 
@@ -107,11 +110,38 @@ class JobWatchers:
 
 
 class IncidentAlarms:
-    """Implements ``safety.care_ports.Alarms``."""
+    """Implements ``safety.care_ports.Alarms`` and ``DrillAlarms``."""
 
     def __init__(self, safety: SafetyService) -> None:
         """Keep whom to tell."""
         self._safety = safety
+
+    def raise_drill(self, who: Principal, city: CityId, key: str, now: float, raised: Callable[[bool], None]) -> None:
+        """See the port of drills. The desk ends it at once: nobody is to come, and nobody to look after it."""
+
+        def made(incident: Incident) -> None:
+            raised(not self._safety.unstored)
+            desk = Principal(
+                tenant=who.tenant,
+                user=DRILL_DESK,
+                role=Role.OPS,
+                roles=frozenset({Role.OPS}),
+                cities=frozenset({incident.city} if incident.city is not None else ()),
+                device=CARE_DEVICE,
+                expires_at=now,
+            )
+            self._safety.post(IncidentResolved(desk, incident.incident_id, "false_test", "drill"))
+
+        self._safety.raise_for(
+            who,
+            SosReport(key=key),
+            now,
+            source=TriggerSource.HUB,
+            cap_status=CapStatus.EXERCISE,
+            cause="drill",
+            raised=made,
+            failed=lambda error: raised(False),
+        )
 
     def raise_alarm(
         self, tenant: TenantId, watch: Watch | None, alarm: Alarm, role: str, now: float, stored: Stored

@@ -18,7 +18,8 @@ from geo.position_index import Flag
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.service import RealtimeService
-from safety.model import Incident
+from safety.care_service import CareService
+from safety.model import CapStatus, Incident
 from server.last_seen import LastSeen
 
 _log = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Fleet:
         self._responders: set[tuple[TenantId, UserId]] = set()
         self._alarms: dict[tuple[TenantId, UserId], set[str]] = {}
         """Active incidents of each person who has one."""
+        self.care: CareService | None = None
+        """Asks who begins to work for a drill; comes later."""
 
     def connect(self, hub: RealtimeService, dispatch: Mapping[Shard, DispatchService]) -> None:
         """Give it the hub and the cities' dispatch."""
@@ -93,6 +96,8 @@ class Fleet:
         if shard is not None and self._positions[shard].index.slot(technician) is None:
             self._positions[shard].claim(technician)
         topics = self._rights.duty_changed(tenant, technician, shard)
+        if self.care is not None and previous is None and shard is not None:
+            self.care.duty_began(tenant, technician, shard.city)
         self._mark(tenant, technician)
         if self._hub is None or previous == shard:
             return
@@ -155,6 +160,8 @@ class Fleet:
 
     def _note_alarm(self, incident: Incident) -> None:
         """Whoever has an open alarm gets no offers: by the index from now on, and the live one is revoked."""
+        if incident.cap_status is not CapStatus.ACTUAL:
+            return  # who tries the alarm goes on working
         key = (incident.tenant, incident.subject)
         if not incident.is_active:
             open_alarms = self._alarms.get(key, set())

@@ -189,7 +189,7 @@ def build_house(
     raisers = RaiserWatch(ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock)
     safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
-    watchers.care = care = _make_care(given, hub, cities, safety)
+    watchers.care = ground.fleet.care = care = _make_care(given, hub, cities, safety)
     pins = PinDesk(profiles, given.pin_hasher, settings.safety.pins)
     cancels = Cancels(safety, pins, settings.safety.pins.answer_after_s)
     inbound = Inbound(cities, safety, cancels, care, ground.fleet, given.frame)
@@ -427,6 +427,7 @@ def _make_safety(
 
 
 def _make_care(given: _Given, hub: RealtimeService, cities: Cities, safety: SafetyService) -> CareService:
+    alarms = IncidentAlarms(safety)
     return CareService(
         given.clock,
         settings=given.settings.safety,
@@ -434,7 +435,8 @@ def _make_care(given: _Given, hub: RealtimeService, cities: Cities, safety: Safe
         store=given.stores.care,
         phones=PhoneContacts(cities),
         jobs=OpenJobs(cities),
-        alarms=IncidentAlarms(safety),
+        alarms=alarms,
+        drills=alarms,
         outbound=CareOutbound(given.stores.directory),
         delivery=hub,
         link=_RaiserLink(hub),

@@ -4,7 +4,6 @@ Passes the same contract suite as the SQLite adapters. ``Faults`` makes it fail 
 services' answers to a failing database can be tested without breaking a real one. Nothing survives the object.
 """
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -13,7 +12,6 @@ from core.errors import Unavailable
 from core.ids import CityId, DeviceId, IdSource, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
 from core.principal import Principal
-from core.service import pause
 from core.shard import Shard
 from dispatch.listing import BlockFilter, ListFilter, Place
 from dispatch.model import (
@@ -30,15 +28,15 @@ from dispatch.model import (
 from dispatch.ports import DispatchChanges, DispatchState
 from realtime.ports import StreamHead
 from safety.audit import AuditEntry, AuditPen, AuditRow, Head
-from safety.care_model import Watch, WatchId
-from safety.care_ports import CareChanges, CareState
 from safety.looks import Look
 from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
 from safety.pages import Page
 from safety.ports import SafetyChanges, SafetyState
 from safety.profiles import Profile
 from store.directory import Directory
+from store.memory_care import MemoryCareStore
 from store.memory_journal import MemoryJournal
+from store.memory_outbox import Faults, MemoryOutbox
 from store.rules import (
     IDEMPOTENCY_HONOURED_S,
     SETTLED_ORDER_LOADED_S,
@@ -50,105 +48,6 @@ from store.rules import (
 from store.settings import RetentionSettings
 from store.track_points import LastPosition, TrackPoint, track_points
 from webhooks.model import Dead, Delivery, Settled
-
-
-class Faults:
-    """What one in-memory database does wrong. Affects commits and reads that begin afterwards.
-
-    Attributes:
-        delay_s: Every commit takes this long, in the loop's time.
-        commits: Commits that were stored, for assertions.
-    """
-
-    def __init__(self) -> None:
-        self.delay_s = 0.0
-        self.commits = 0
-        self._failing_commits = 0
-        self._stored_anyway = False
-        self._failing_reads = 0
-        self._gate: asyncio.Event | None = None
-
-    def fail_commits(self, count: int = 1, *, stored_anyway: bool = False) -> None:
-        """Let the next ``count`` commits raise ``Unavailable``.
-
-        Args:
-            count: How many; a large number means a database that is down.
-            stored_anyway: The outcome is unknown to the caller and the change is in fact there.
-        """
-        self._failing_commits = count
-        self._stored_anyway = stored_anyway
-
-    def fail_reads(self, count: int = 1) -> None:
-        """Let the next ``count`` loads and reads raise ``Unavailable``."""
-        self._failing_reads = count
-
-    def hold(self) -> None:
-        """Let commits wait until ``release``."""
-        self._gate = asyncio.Event()
-
-    def release(self) -> None:
-        """Let held commits go on. Idempotent."""
-        if self._gate is not None:
-            self._gate.set()
-            self._gate = None
-
-    async def before_commit(self) -> bool:
-        """Wait as told; returns whether the change is to be stored although the commit fails.
-
-        Raises:
-            Unavailable: The commit fails and nothing is stored.
-        """
-        if self._gate is not None:
-            await self._gate.wait()
-        await pause(self.delay_s)  # even without a delay a commit is never done within the same turn of the loop
-        if self._failing_commits == 0:
-            return False
-        self._failing_commits -= 1
-        if not self._stored_anyway:
-            raise Unavailable("the database was told to fail", code="store_unavailable")
-        return True
-
-    def before_read(self) -> None:
-        """Raise ``Unavailable`` if told so."""
-        if self._failing_reads:
-            self._failing_reads -= 1
-            raise Unavailable("the database was told to fail", code="store_unavailable")
-
-
-class MemoryOutbox:
-    """The outbox of one stream: numbers drafts without gaps and keeps the rows."""
-
-    def __init__(self, stream: Stream, epoch: str) -> None:
-        self.stream = stream
-        self.epoch = epoch
-        self.rows: dict[tuple[TenantId, UserId], list[OutboxRow]] = {}
-        self.heads: dict[tuple[TenantId, UserId], int] = {}
-        self.acks: dict[tuple[TenantId, UserId, DeviceId], int] = {}
-
-    def append(self, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
-        """Number and keep ``drafts``; all must belong to this stream (see ``check``)."""
-        written = []
-        for draft in drafts:
-            key = (draft.tenant, draft.recipient)
-            seq = self.heads.get(key, 0) + 1
-            row = OutboxRow(
-                draft.tenant, draft.recipient, draft.stream, seq, self.epoch, draft.body, draft.receipt, now
-            )
-            self.heads[key] = seq
-            self.rows.setdefault(key, []).append(row)
-            written.append(row)
-        return written
-
-    def check(self, drafts: Iterable[OutboxDraft]) -> None:
-        """Raise ``ValueError`` for a draft of the other stream, before anything is stored."""
-        for draft in drafts:
-            if draft.stream is not self.stream:
-                raise ValueError(f"a message of stream {draft.stream} cannot be stored with stream {self.stream}")
-
-    def head(self, tenant: TenantId, user: UserId) -> StreamHead:
-        """Where the stream of a user stands."""
-        rows, seq = self.rows.get((tenant, user)), self.heads.get((tenant, user), 0)
-        return StreamHead(self.epoch, seq, rows[0].seq if rows else seq + 1)
 
 
 class MemoryDispatchStore:
@@ -598,35 +497,6 @@ class MemoryProfileStore:
         self.faults.commits += 1
         if stored_anyway:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
-
-
-class MemoryCareStore:
-    """In-memory ``safety.care_ports.CareStore``."""
-
-    def __init__(self, outbox: MemoryOutbox) -> None:
-        self.faults = Faults()
-        self._outbox = outbox
-        self._watches: dict[WatchId, Watch] = {}
-
-    async def load(self) -> CareState:
-        """See the port."""
-        self.faults.before_read()
-        watches = [watch for _, watch in sorted(self._watches.items()) if watch.ended_at is None or watch.pending]
-        return CareState(watches)
-
-    async def commit(self, changes: CareChanges, drafts: Sequence[OutboxDraft], now: float) -> Sequence[OutboxRow]:
-        """See the port."""
-        stored_anyway = await self.faults.before_commit()
-        self._outbox.check(drafts)
-        for watch_id, watch in changes.watches.items():
-            known = self._watches.get(watch_id)
-            if known is None or known.version < watch.version:
-                self._watches[watch_id] = watch
-        rows = self._outbox.append(drafts, now)
-        self.faults.commits += 1
-        if stored_anyway:
-            raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
-        return rows
 
 
 class MemoryStreamStore:

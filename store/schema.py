@@ -367,6 +367,30 @@ looks: Final = Table(
     Index("looks_by_subject", "tenant", "subject", "at"),
 )
 
+trips: Final = Table(
+    "trips",
+    SAFETY,
+    _key("tenant"),
+    _key("trip_id"),
+    _text("order_id"),
+    _real("expires_at"),
+    _integer("version"),
+    _body(),
+    Index("trips_by_end", "expires_at"),
+)
+
+drills: Final = Table(
+    "drills",
+    SAFETY,
+    _key("tenant"),
+    _key("drill_id"),
+    _text("user"),
+    _real("asked_at"),
+    _integer("version"),
+    _body(),
+    Index("drills_by_time", "asked_at"),
+)
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

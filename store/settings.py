@@ -52,7 +52,7 @@ class RetentionSettings:
     tracks_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
     """How long positions of jobs and incidents are kept, seconds."""
     care_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
-    """How long it is kept what people were asked during a job, and answered, seconds since its end."""
+    """How long it is kept what people were asked during a job and answered, what they shared and tried, seconds."""
     prune_interval_s: Annotated[float, Range(0.1, 86_400)] = 10.0
     """Pause between two runs of the job that removes what is no longer kept, seconds."""
     prune_rows_max: Annotated[int, Range(1, 1_000_000)] = 2000

@@ -16,7 +16,7 @@ from safety.audit import AuditPen
 from safety.settings import JournalSettings
 from store import schema
 from store.audit import AuditTable
-from store.care import SqlCareStore, forget_watches
+from store.care import SqlCareStore, forget_care
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
@@ -163,7 +163,7 @@ class Stores:
         removed += await self._main.write(self._old_rows(now))
         removed += await self.looks.prune(now - self._keep.looks_s, self._keep.prune_rows_max)
         keep = self._keep
-        removed += await self._safety.write(lambda c: forget_watches(c, now - keep.care_s, keep.prune_rows_max))
+        removed += await self._safety.write(lambda c: forget_care(c, now - keep.care_s, keep.prune_rows_max))
         return removed + await self.tracks.prune(now)
 
     async def _prune_again(self) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, inspect
 
-from api import bodies, incident_bodies, safety_bodies
+from api import bodies, care_bodies, incident_bodies, safety_bodies
 from realtime import messages
 
 MALFORMED: Final = Path(__file__).parents[1] / "data" / "malformed"
@@ -108,6 +108,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "offer.accept": {"offer": "ofr_none"},
     "offer.decline": {"offer": "ofr_none", "reason": "busy"},
     "job.step": {"order": "ord_none", "step": "arrived", "evidence": "photo"},
+    "drill.tap": {},
     "checkin.answer": {"checkin": "chk_none", "answer": "ok"},
     "sos.cancel": {"incident": "inc_none", "pin": "482193"},
     "incident.ack": {"incident": "inc_none"},
@@ -183,7 +184,9 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("post", "/v1/sign-out"): (None, {}),
     ("post", "/v1/sos"): (None, {"key": "k"}),
     ("post", "/v1/sos/pass"): (None, {}),
-    ("post", "/v1/checkins/{id}"): (bodies.CheckinIn, {"answer": "ok"}),
+    ("post", "/v1/orders/{id}/share"): (care_bodies.ShareIn, {"contact": "Ma", "expires_s": 600.0}),
+    ("post", "/v1/drills"): (None, {}),
+    ("post", "/v1/checkins/{id}"): (care_bodies.CheckinIn, {"answer": "ok"}),
     ("post", "/v1/incidents/{id}/ack"): (None, {}),
     ("post", "/v1/incidents/{id}/join"): (None, {}),
     ("post", "/v1/incidents/{id}/note"): (

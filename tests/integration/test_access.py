@@ -60,6 +60,7 @@ INCIDENT = _row("              no no hid hid yes hid yes hid no no   no hid hid 
 # Their own incident: whoever raised one is told so, whatever else they are.
 INCIDENT_ACT = _row("          no no no hid yes hid yes hid no no   no hid hid no   hid no no")
 INCIDENT_OPS = _row("          no no no no no no yes hid no no   no no hid no   hid no no")
+TRIP = _row("                  yes hid yes hid no no no no no no   hid hid no no   yes yes yes")
 EVERYONE = _row("              yes yes yes yes yes yes yes yes yes yes   yes yes yes yes   yes yes yes")
 
 TABLE: dict[str, dict[str, str]] = {
@@ -125,6 +126,14 @@ TABLE: dict[str, dict[str, str]] = {
     "checkin_list": EVERYONE,
     # Nobody is asked anything yet: whose a check is, is a matter of tests/unit/safety/test_care.py.
     "checkin_answer": dict.fromkeys(NAMES, "hid"),
+    "trip_share": TRIP,
+    "trip_list": TRIP,
+    # Nobody holds a link here: what one opens is a matter of tests/integration/test_care.py.
+    "trip_revoke": TRIP | {name: "hid" for name, word in TRIP.items() if word == "yes"},
+    "trip_read": dict.fromkeys(NAMES, "hid"),
+    "trip_page": dict.fromkeys(NAMES, "hid"),
+    "drill_tap": _row("       no no yes yes yes yes no no no no   no yes no no   no yes no"),
+    "drill_list": _row("      no no yes yes yes yes yes yes no no   no yes yes no   yes yes no"),
     "profile_read": EVERYONE,
     "profile_put": EVERYONE,
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
@@ -193,6 +202,7 @@ def _body(name: str) -> Any:
         "incident_reopen": {},
         "incident_close": {},
         "checkin_answer": {"answer": "ok"},
+        "trip_share": {},
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
         "profile_put": {"phone": "138"},
@@ -241,6 +251,7 @@ async def test_every_route_for_every_caller(tmp_path: Path) -> None:
                     path = path.replace("{id}", id_)
             path = path.replace("/customers/{id}", "/customers/cus_1").replace("{customer}", "cus_1")
             path = path.replace("{id}", "tec_1").replace("{technician}", "tec_1")
+            path = path.replace("{trip}", "trp_none").replace("{token}", "none")
             if name == "technician_nearby":
                 path += f"?lat={LAT}&lng={LNG}"
             for caller, user, role, roles, tenant, cities in reversed(CALLERS):

@@ -15,7 +15,8 @@ from server.house import House
 from server.root import DERIVED, Settings
 from server.system import SystemClock, SystemIds
 from server.tokens import issue
-from store.memory import Faults, MemoryStores
+from store.memory import MemoryStores
+from store.memory_outbox import Faults
 from tests.integration.memory_house import KEY, memory_house
 from transport.memory import connect
 

@@ -17,8 +17,9 @@ from safety.ports import Outside, SafetyChanges, SafetyState
 from safety.service import SafetyService
 from safety.settings import SafetySettings
 from sim.clock import SeededIds, VirtualClock
-from store.memory import MemoryOutbox, MemorySafetyStore
+from store.memory import MemorySafetyStore
 from store.memory_journal import MemoryJournal
+from store.memory_outbox import MemoryOutbox
 from tests.unit.safety.neighbourhood import ACME, ANNA, Neighbourhood, fix_at, town
 
 Message = dict[str, Any]

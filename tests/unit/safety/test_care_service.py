@@ -12,17 +12,21 @@ import sim.loop
 from core.errors import DoorstepError, Unavailable
 from core.ids import CityId, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow, Stream
+from core.principal import Principal, Role
 from safety.care import CareEngine
 from safety.care_events import AskPerson, CareEffect, TellConsole
 from safety.care_model import Alarm, Answer, Contact, Job, JobState, Watch
 from safety.care_ports import Stored
-from safety.care_service import CareService
+from safety.care_service import CareService, ServiceEffect
 from safety.care_settings import CareSettings
+from safety.drills import ShowDrill
 from safety.settings import SafetySettings
+from safety.trips import TripRevoked, TripShared
 from sim.clock import SeededIds, VirtualClock
-from store.memory import MemoryCareStore, MemoryOutbox
+from store.memory_care import MemoryCareStore
+from store.memory_outbox import MemoryOutbox
 from tests.unit.safety.careful_street import ANNA, MEI, ORDER, a_job
-from tests.unit.safety.neighbourhood import ACME, SH
+from tests.unit.safety.neighbourhood import ACME, SH, person
 
 
 class World:
@@ -50,6 +54,7 @@ class World:
             phones=self,
             jobs=self,
             alarms=self,
+            drills=self,
             outbound=self,
             delivery=self,
             link=self,
@@ -90,7 +95,7 @@ class World:
         self.care.job_changed(job)
 
     def tap(self, check_id: str, answer: Answer = Answer.OK, who: UserId = MEI) -> None:
-        def done(outcome: Sequence[CareEffect] | DoorstepError) -> None:
+        def done(outcome: Sequence[ServiceEffect] | DoorstepError) -> None:
             self.answers.append(outcome.code if isinstance(outcome, DoorstepError) else "answered")
 
         self.care.answer(ACME, who, "technician", check_id, answer, done)
@@ -117,8 +122,14 @@ class World:
         if self.keeps_alarms:
             stored(IncidentId(f"inc_{alarm.key}"))
 
-    def drafts(self, effect: CareEffect, now: float) -> Sequence[OutboxDraft]:
+    def raise_drill(self, who: Principal, city: CityId, key: str, now: float, raised: Callable[[bool], None]) -> None:
+        asyncio.get_running_loop().call_later(0.012, raised, self.keeps_alarms)
+
+    def drafts(self, effect: CareEffect | ShowDrill, now: float) -> Sequence[OutboxDraft]:
         match effect:
+            case ShowDrill(drill):
+                body = json.dumps({"type": "drill", "state": drill.state.value}).encode()
+                return [OutboxDraft(ACME, drill.user, Stream.SAFETY, body)]
             case AskPerson(_, check, people):
                 body = json.dumps({"type": "checkin", "state": check.state.value}).encode()
                 return [OutboxDraft(ACME, user, Stream.SAFETY, body) for user in people]
@@ -181,7 +192,7 @@ def test_silence_is_raised_and_the_raised_incident_is_remembered() -> None:
     world = in_a_world(body)
     (at, alarm, _) = world.raised[0]
     assert (at, alarm.cause, alarm.gravity, len(world.raised)) == (2_100, "checkin_missed", "unconfirmed", 1)
-    stored = sim.loop.run(world.store.load()).watches[0]
+    stored = sim.loop.run(world.store.load(0.0, drills_since=0.0)).watches[0]
     assert stored.alarms[0].incident == f"inc_{alarm.key}"
     assert world.care.counts["alarm_checkin_missed"] == 1
 
@@ -234,7 +245,7 @@ def test_while_the_disk_is_away_people_are_asked_and_alarms_raised_all_the_same(
     assert [row[1:] for row in world.sent[:2]] == [("direct", MEI, "reminded"), ("direct", MEI, "asked")]
     assert next((at, alarm.gravity) for at, alarm, _ in world.raised) == (2_100, "unconfirmed")
     assert ("row", MEI, "asked") in [row[1:] for row in world.sent]
-    assert sim.loop.run(world.store.load()).watches[0].alarms[0].incident is not None
+    assert sim.loop.run(world.store.load(0.0, drills_since=0.0)).watches[0].alarms[0].incident is not None
 
 
 def test_a_disk_that_hangs_holds_a_question_no_longer_than_commit_wait() -> None:
@@ -266,7 +277,7 @@ def test_a_disk_that_is_away_for_long_keeps_few_turns_waiting_and_loses_no_watch
             assert world.care.unstored == 0
 
     world = in_a_world(body)
-    assert sim.loop.run(world.store.load()).watches[0].job.version == 199
+    assert sim.loop.run(world.store.load(0.0, drills_since=0.0)).watches[0].job.version == 199
 
 
 def test_an_alarm_that_was_not_stored_is_raised_again_after_a_crash_under_its_key() -> None:
@@ -364,5 +375,68 @@ def test_staff_see_every_open_check_of_their_tenant_alone() -> None:
             assert sorted(c.kind.value for _, c in world.care.open_checks(ACME)) == ["check_in", "overdue"]
             assert world.care.open_checks(TenantId("other")) == []
             assert world.care.asked_of(ACME, ANNA) == []
+
+    in_a_world(body)
+
+
+def test_a_drill_is_asked_at_the_start_of_duty_and_its_tap_says_how_long_it_took() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.care.duty_began(ACME, MEI, SH)
+            await world.until(10)
+            heard: list[object] = []
+            world.care.drill(person("tec_mei", Role.TECHNICIAN), SH, heard.append)
+            await world.until(11)
+            drill = world.care.last_drill(ACME, MEI)
+            assert drill is not None
+            assert drill.round_trip_ms == pytest.approx(12.0)
+            assert heard == [[ShowDrill(drill)]]
+            assert world.care.drills_of(ACME, frozenset({SH})) == [drill]
+        async with world.running():  # it stands also after a restart
+            world.care.duty_began(ACME, MEI, SH)
+            await world.until(1_000)
+
+    world = in_a_world(body)
+    assert [row[1:] for row in world.sent] == [("row", MEI, "asked"), ("row", MEI, "passed")]
+
+
+def test_a_drill_that_does_not_come_through_is_told_and_one_that_is_skipped_recorded() -> None:
+    async def body(world: World) -> None:
+        world.keeps_alarms = False
+        async with world.running():
+            world.care.duty_began(ACME, MEI, SH)
+            heard: list[object] = []
+            world.care.drill(person("tec_mei", Role.TECHNICIAN), SH, heard.append)
+            await world.until(10)
+            assert [error.code for error in heard if isinstance(error, Unavailable)] == ["store_unavailable"]
+            await world.until(301)
+
+    world = in_a_world(body)
+    assert [row[1:] for row in world.sent] == [("row", MEI, "asked"), ("row", MEI, "skipped")]
+    assert world.care.counts["drill_skipped"] == 1
+
+
+def test_a_link_opens_what_was_shared_until_it_is_taken_back_also_after_a_restart() -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            made = await world.care.share(TripShared(ACME, ORDER, SH, ANNA, is_customer=True, contact="Ma"))
+            for _ in range(3):
+                assert world.care.opened(made.token) is not None
+            assert world.care.opened(made.token + "x") is None
+            await world.until(1)
+            assert [views for _, views in world.care.shared(ACME, ANNA, ORDER)] == [3]
+            await world.until(10)
+            assert world.care.opened(made.token) is not None
+            await world.until(11)
+        async with world.running():
+            assert [views for _, views in world.care.shared(ACME, ANNA, ORDER)] == [4]
+            await world.care.revoke(TripRevoked(ACME, ANNA, made.trip.trip_id))
+            assert world.care.opened(made.token) is None
+            again = await world.care.share(TripShared(ACME, ORDER, SH, ANNA, is_customer=True, expires_s=100))
+            await asyncio.sleep(101)
+            assert world.care.opened(again.token) is None
+            assert len(world.care.shared(ACME, ANNA, ORDER)) == 1
+        stored = await world.store.load(0.0, drills_since=0.0)
+        assert made.token not in repr(stored)
 
     in_a_world(body)

@@ -9,7 +9,8 @@ from safety.model import IncidentState
 from safety.settings import AuditSettings
 from server.anchoring import Anchoring, anchor_path
 from store.anchors import append_anchors, read_anchors
-from store.memory import MemoryOutbox, MemorySafetyStore
+from store.memory import MemorySafetyStore
+from store.memory_outbox import MemoryOutbox
 from tests.contract.store_values import NOW, TENANT, ManualClock, make_incident, make_incident_event, safety_changes
 
 PEN = AuditPen(AuditKeys([b"k" * 32]), lambda: b"s" * 16)
