@@ -14,7 +14,7 @@ from safety.events import PageSettled, SendPage
 from safety.model import CapStatus, Incident
 from safety.page_text import PageMessage
 from safety.pages import Address, Channel, Page, PageOutcome, RecipientKind
-from safety.reach import ReachSettings, RobotSettings
+from safety.reach import LastResortSettings, ReachSettings, RobotSettings
 from sim.clock import VirtualClock
 from tests.contract.store_values import make_incident, make_page
 from tests.unit.safety.calls import REACH, Person
@@ -179,3 +179,28 @@ async def test_details_stand_only_where_the_config_wants_them(page_of: Callable[
     assert "救命" not in quiet.got[0][0].text
     assert "救命" in full.got[0][0].text
     assert "Ops" in full.got[0][0].text
+
+
+@in_virtual_time
+async def test_an_alarm_goes_straight_to_the_channels_that_work() -> None:
+    sms, robot, log = Told(), Told(), Told()
+    settings = replace(REACH, last_resort=LastResortSettings(phone="110", log=True))
+    desk = Desk(settings, sms=sms, robot__hq=robot, log=log, push=Told())
+    assert await desk.pager.alarm("it is broken", without={"robot:hq"}) == 3
+    assert sorted(message.phone for message, _ in sms.got) == ["110", "139"]
+    assert all(not dry and "it is broken" in message.title for message, dry in sms.got)
+    assert (len(log.got), robot.got) == (1, [])
+    sms.outcome = None  # it hangs: its budget is spent, and the others are told all the same
+    assert await desk.pager.alarm("it is broken") == 2
+    sms.fault = True
+    assert await desk.pager.alarm("it is broken") == 2
+
+
+@in_virtual_time
+async def test_a_channel_whose_secret_has_changed_is_replaced_and_no_other_is_added() -> None:
+    before, after, other = Told(), Told(), Told()
+    desk = Desk(sms=before)
+    desk.pager.renew({"sms": after, "voice": other})
+    assert await desk.send(Channel.SMS) is PageOutcome.TAKEN
+    assert (len(before.got), len(after.got)) == (0, 1)
+    assert await desk.send(Channel.VOICE) is PageOutcome.NO_ADDRESS
