@@ -157,6 +157,7 @@ class SafetyEngine:
     def act(self, incident_id: IncidentId, now: float) -> list[Effect]:
         """Let one incident act on its timers that are due."""
         case = self._book.case(self._book.incidents[incident_id])
+        self._ringing.see_booking(case, now)
         self._watching.on_timers(case, now)
         return self._book.keep(case)
 
@@ -217,6 +218,9 @@ class SafetyEngine:
                 return []  # the same answer again
             raise AlreadyResolved
         case = self._book.case(incident)
+        if incident.is_active:
+            self._ringing.see_booking(case, now)
+            access.require_allowed(case.now, event)
         return self._book.keep(case) if self._apply(case, event, now) else []
 
     def _apply(self, case: Case, event: Handled, now: float) -> bool:

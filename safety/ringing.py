@@ -210,11 +210,15 @@ class Ringing:
         widen_at = due_at + gap_s if case.now.owner is None and gap_s is not None else None
         case.step(Step.WIDENED, who, now, detail, level=level, widen_at=widen_at, gentle_until=None)
 
-    def _look_up(self, case: Case, now: float) -> None:
+    def see_booking(self, case: Case, now: float) -> None:
+        """Leave out whoever is the other side of the subject's booking by now."""
         # A booking may have begun since the tap; its other side must not be told now.
         booked = find_booking(self._surroundings, case.now, case.alarms)
         case.change(avoid=with_user(case.now.avoid, booked.other_party if booked else None))
         self.let_go(case, now)
+
+    def _look_up(self, case: Case, now: float) -> None:
+        self.see_booking(case, now)
         found = find_targets(self._surroundings, self._settings, case.now, now)
         case.alarms.extend(failure for failure in found.failures if failure not in case.alarms)
         case.change(targets=merge_targets(case.now, found.targets))
