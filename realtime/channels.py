@@ -28,6 +28,12 @@ ITEM: Final = ""
 """Conflation key within a topic of one person: the newest position replaces the waiting one."""
 
 
+GAP_S_MAX: Final = 8.0
+"""A longer silence says nothing of how often somebody reports."""
+PACE_SHARE: Final = 0.2
+"""Weight of the last gap in the usual one."""
+PACE_EARLY_SHARE: Final = 0.2
+"""Part of the usual gap by which a position may come early: phones are no clocks."""
 RIGHT_ENDED: Final = "ended"
 """Reason of ``unwatched`` when there is nothing to see any more: the job or the duty is over."""
 
@@ -40,11 +46,9 @@ def ended_because(error: DoorstepError) -> str:
 class Subscription:
     """One session's right to one topic."""
 
-    __slots__ = ("grant", "is_staff", "session", "shown_in", "topic")
+    __slots__ = ("grant", "is_staff", "session", "topic")
 
     def __init__(self, topic: "Topic", session: Session, grant: WatchGrant) -> None:
-        self.shown_in = -1
-        """Interval in which it was last sent a position, while the pace is held."""
         self.topic = topic
         self.session = session
         self.grant = grant
@@ -59,7 +63,7 @@ class Subscription:
 class Topic:
     """One name that is watched within a tenant, and whom it shows now."""
 
-    __slots__ = ("name", "shard", "slot", "subject", "subscriptions", "tenant")
+    __slots__ = ("gap_s", "moved_at", "name", "next_at", "shard", "slot", "subject", "subscriptions", "tenant")
 
     def __init__(self, tenant: TenantId, name: str) -> None:
         self.tenant = tenant
@@ -68,6 +72,29 @@ class Topic:
         self.subject: UserId | None = None
         self.shard: Shard | None = None
         self.slot = -1
+        self.forget_pace()
+
+    def forget_pace(self) -> None:
+        """It shows somebody else now."""
+        self.gap_s = 0.0
+        """Usual time between two positions of whom it shows; 0 while that is not known."""
+        self.moved_at = 0.0
+        self.next_at = 0.0
+
+    def note_pace(self, now: float) -> None:
+        """Another position of somebody without an SOS: so often those who watch are used to hear."""
+        gap_s = min(now - self.moved_at, GAP_S_MAX) if self.moved_at else 0.0
+        self.gap_s += (gap_s - self.gap_s) * (PACE_SHARE if self.gap_s else 1.0)
+        self.moved_at = now
+        self.next_at = now + self.gap_s
+
+    def keeps_pace(self, pace_s: float, now: float) -> bool:
+        """Whether a position of somebody in an SOS comes as often as before; ``pace_s`` where that is not known."""
+        gap_s = self.gap_s or pace_s
+        if now < self.next_at - PACE_EARLY_SHARE * gap_s:
+            return False
+        self.next_at = max(self.next_at, now - gap_s) + gap_s
+        return True
 
 
 class Channels:
@@ -79,7 +106,8 @@ class Channels:
         positions: Where people are.
         arrivals: Guesses of arrival, None for none.
         is_in_sos: Whether a person has an open SOS.
-        pace_s: Seconds between positions of somebody in an SOS for those who must not learn of it.
+        pace_s: Seconds between positions of somebody in an SOS for those who must not learn of it, where it is not
+            known how often they came before.
         count: Counts a named outcome.
     """
 
@@ -183,6 +211,7 @@ class Channels:
         if topic.subject is not None:
             _remove(self._by_subject, (topic.tenant, topic.subject), topic)
         topic.subject = topic.shard = None
+        topic.forget_pace()
 
     def _find_slot(self, topic: Topic) -> None:
         self._lose_slot(topic)
@@ -207,7 +236,13 @@ class Channels:
             return
         for slot in sorted(watched.keys() & set(slots.tolist())):
             for topic in tuple(watched[slot]):
-                self._send(topic, list(topic.subscriptions.values()), now)
+                subscriptions = list(topic.subscriptions.values())
+                # The other party of a booking must not see an SOS in a faster marker: it keeps the pace it had.
+                if topic.subject is None or not self._is_in_sos(topic.tenant, topic.subject):
+                    topic.note_pace(now)
+                elif not topic.keeps_pace(self._pace_s, now):
+                    subscriptions = [subscription for subscription in subscriptions if subscription.is_staff]
+                self._send(topic, subscriptions, now)
 
     def _send(self, topic: Topic, subscriptions: list[Subscription], now: float) -> None:
         if topic.slot < 0 or topic.shard is None:
@@ -216,20 +251,12 @@ class Channels:
         if not index.flags[topic.slot] & _PLACED:
             return
         version = self._rights().version(topic.name)
-        # The other party of a booking must not see an SOS in a faster marker: it keeps the pace of a job.
-        interval = -1
-        if topic.subject is not None and self._is_in_sos(topic.tenant, topic.subject):
-            interval = int(now / self._pace_s)
         frames: dict[tuple[Codec, Frame | None, bool, LatLng | None], bytes] = {}
         for subscription in subscriptions:
             if subscription.grant.version != version:
                 subscription.session.queue.purge(topic.name)
                 if not self.renew(subscription, now) or subscription.grant.version != version or topic.slot < 0:
                     continue
-            if interval >= 0 and not subscription.is_staff:
-                if subscription.shown_in == interval:
-                    continue
-                subscription.shown_in = interval
             session, grant = subscription.session, subscription.grant
             key = (session.codec, session.target, grant.names_subject, grant.destination)
             payload = frames.get(key)
