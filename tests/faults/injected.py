@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.needs import missing
 
+TRACER_ENDS_S = 3.0
+
 
 def _probe(*command: str) -> str:
     """Why a command does not work here; empty when it does."""
@@ -45,7 +47,11 @@ async def traced(
         yield tracer
     finally:
         tracer.terminate()
-        await asyncio.to_thread(tracer.wait)
+        try:
+            await asyncio.to_thread(tracer.wait, TRACER_ENDS_S)
+        except subprocess.TimeoutExpired:  # it may wait for ever for a thread that has died: the kernel lets go
+            tracer.kill()
+            await asyncio.to_thread(tracer.wait)
         assert tracer.stderr is not None
         tracer.stderr.close()
 

@@ -149,12 +149,16 @@ class Plant:
         return max(console.heard_at[incident] for console in self.consoles)
 
     async def dead(self, timeout_s: float = 15.0) -> int:
-        """Wait until the server has died; its exit code."""
+        """Wait until the server has died; its exit code. Not while it is traced: see ``ended``."""
+        await self.ended(timeout_s)
+        return self.node.wait()
+
+    async def ended(self, timeout_s: float = 15.0) -> None:
+        """Wait until the server has ended. Nobody can take its exit code while a tracer has not let it go."""
         deadline = time.monotonic() + timeout_s
         while self.node.is_running:
             assert time.monotonic() < deadline, f"it lives: {self.node.log_tail()}"
             await asyncio.sleep(0.01)
-        return self.node.wait()
 
     def configure(self, **safety: Any) -> None:
         """Change safety's part of the config; for the next start."""
