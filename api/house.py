@@ -13,6 +13,7 @@ from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
 from api.drills import DrillDesk
 from api.emergency import Emergency
+from api.holds import EvidenceHolds
 from api.inbound import Inbound
 from api.incident_desk import IncidentDesk
 from api.incidents import Incidents
@@ -42,6 +43,7 @@ from dispatch.ports import DispatchStore, Listings
 from geo.point import Frame
 from realtime.service import RealtimeService
 from safety.care_service import CareService
+from safety.holds import Holds
 from safety.looks import LookStore
 from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
@@ -71,6 +73,7 @@ class ApiParts:
     raisers: Raisers
     looks: LooksPort
     look_store: LookStore
+    holds: Holds
     frame: Frame
     settings: ApiSettings
     token_key: bytes
@@ -119,6 +122,7 @@ def build_api(parts: ApiParts) -> Api:
         desk=IncidentDesk(parts.inbound),
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
         looks=Looks(parts.look_store, parts.safety),
+        holds=EvidenceHolds(incidents, parts.holds),
         reports=Reports(
             incidents,
             parts.safety,

@@ -13,6 +13,7 @@ from api.drills import DrillDesk
 from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
+from api.holds import EvidenceHolds, HoldIn, HoldView
 from api.incident_desk import IncidentDesk
 from api.looks import Looks
 from api.nearby import NearbyTechnicians
@@ -73,6 +74,7 @@ class Handlers:
     deliveries: IncidentDeliveries
     looks: Looks
     reports: Reports
+    holds: EvidenceHolds
     profiles: SafetyProfiles
     checkins: Checkins
     people_sos: PeopleSos
@@ -95,7 +97,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *emergency_routes(handlers.emergency),
         *delivery_routes(handlers.deliveries),
         *look_routes(handlers.looks),
-        *report_routes(handlers.reports),
+        *report_routes(handlers.reports, handlers.holds),
         *people_routes(handlers.profiles, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -485,7 +487,7 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
     ]  # fmt: skip
 
 
-def report_routes(reports: Reports) -> list[Route]:
+def report_routes(reports: Reports, holds: EvidenceHolds) -> list[Route]:
     """What remains of an incident."""
     ops = frozenset({OPS})
     scope = "ops: of their cities and without one, logged"
@@ -498,6 +500,11 @@ def report_routes(reports: Reports) -> list[Route]:
         Route(
             "incident_report_page", "GET", "/v1/incidents/{id}/report.html", ops, scope,
             "The report as one page of HTML that loads nothing.", reports.report_page, location=True,
+        ),
+        Route(
+            "incident_hold", "PUT", "/v1/incidents/{id}/hold", ops, scope,
+            "Hold its evidence without an end, or let go of it once it has ended; with a reason.", holds.put,
+            body=HoldIn, result=HoldView,
         ),
         Route(
             "incident_cap", "GET", "/v1/incidents/{id}/cap", ops, scope,

@@ -35,6 +35,7 @@ MEANINGS: Final[dict[str, str]] = {
     "head_too_large": "The request line or a header field is longer than allowed.",
     "hello_first": "The first frame must be `hello`.",
     "idempotency_key_reused": "This key was used for a different order.",
+    "incident_active": "The incident has not ended: its evidence stays held.",
     "internal": "The server failed on this request; the log has the details under its request id.",
     "invalid": "A field is wrong; `field` names it, the message says what was expected.",
     "malformed": "Not HTTP, or not an object in the encoding of the connection or request.",

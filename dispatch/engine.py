@@ -46,7 +46,7 @@ from dispatch.pair_blocks import PairBlocks
 from dispatch.pairs import Pairs
 from dispatch.picks import Picks
 from dispatch.places import Places
-from dispatch.ports import DispatchChanges, DispatchState, TravelRate
+from dispatch.ports import DispatchChanges, DispatchState, OrderHolds, TravelRate
 from dispatch.problem import Exclusion, Problem
 from dispatch.roster import Roster
 from dispatch.settings import DispatchSettings
@@ -58,6 +58,10 @@ _BACK_S: Final = 15.0
 """What phones need to find a server that was down, and people to answer it: what ends sooner ended in the downtime."""
 DEADLINES_AT_ONCE: Final = 32
 """Deadlines of one turn: the offers of a large round lapse at one moment, and each takes 0.1-0.2 ms to go on from."""
+
+
+HELD_LOOK_S: Final = 600.0
+"""How often it is looked whether an order is still held that would confirm itself."""
 
 
 class DispatchEngine:
@@ -74,7 +78,9 @@ class DispatchEngine:
         served: Collection[CityId] | None = None,
         zone: tzinfo = UTC,
         asks_roads: bool = False,
+        holds: OrderHolds | None = None,
     ) -> None:
+        self._holds = holds
         self.shard = shard
         self._settings = settings
         self._places = places
@@ -543,7 +549,7 @@ class DispatchEngine:
         if until_at > now:
             self._deadlines.set(until_at, Due.LEASE, id_)
             return self._tell_lost(order, None, e.OrderFact.TECHNICIAN_BACK, now) if order.lost_at is not None else []
-        if not lost.repair or order.pinned_by is not None:
+        if not lost.repair or order.pinned_by is not None or self._is_held(order, now):
             self._deadlines.set(now + lost.silent_s, Due.LEASE, id_)
             return self._tell_lost(order, now, e.OrderFact.TECHNICIAN_LOST, now) if order.lost_at is None else []
         if who is not None and on_duty:
@@ -557,7 +563,7 @@ class DispatchEngine:
             self._book.note(order, now, e.News.OVERDUE, SYSTEM, technician=order.technician)
             self._moves.arm(order)
             return [e.JobNews(order, e.News.OVERDUE, now)]
-        if overdue.may_be_taken(order, settings):
+        if overdue.may_be_taken(order, settings) and not self._is_held(order, now):
             return self._moves.take_back(order, now, SYSTEM, OrderReason.NOT_SET_OUT)[1]
         self._deadlines.set(overdue.again_at(order, now, settings), Due.OVERDUE, id_)
         return [e.JobNews(order, e.News.OVERDUE, now)]
@@ -571,7 +577,15 @@ class DispatchEngine:
         return [self._moves.tell(order, what, now)]
 
     def _confirm_by_time(self, id_: str, now: float) -> list[Effect]:
-        return self._confirm(self._book.orders[OrderId(id_)], SYSTEM, now)
+        order = self._book.orders[OrderId(id_)]
+        if self._is_held(order, now):
+            self._deadlines.set(now + HELD_LOOK_S, Due.CONFIRM, id_)
+            return []
+        return self._confirm(order, SYSTEM, now)
+
+    def _is_held(self, order: Order, now: float) -> bool:
+        """Whether the order is evidence of an incident: only people move it on, and nobody else is sent there."""
+        return self._holds is not None and self._holds.is_held(order.tenant, order.order_id, now)
 
     def _forget(self, id_: str, now: float) -> list[Effect]:
         self._book.forget(OrderId(id_))

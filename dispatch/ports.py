@@ -259,6 +259,14 @@ class Fleet(Protocol):
         ...
 
 
+class OrderHolds(Protocol):
+    """Which orders are evidence of an incident (``safety.holds``). From memory, at once; never raises."""
+
+    def is_held(self, tenant: TenantId, order_id: OrderId, now: float) -> bool:
+        """Whether the order must not be confirmed, settled or taken away by itself."""
+        ...
+
+
 class TravelRate(Protocol):
     """How fast technicians get to places: the default estimate, without waiting.
 

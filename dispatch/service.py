@@ -31,7 +31,7 @@ from dispatch.events import DispatchEvent, Effect, Recalled
 from dispatch.model import BlockMark, Cancellation, DutyState, Offer, Order, Technician
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
-from dispatch.ports import DispatchStore, Fleet, Outbound, Outside, TravelRate, Watchers
+from dispatch.ports import DispatchStore, Fleet, OrderHolds, Outbound, Outside, TravelRate, Watchers
 from dispatch.problem import IntArray, Problem, Solution, Solver, WayColumns
 from dispatch.settings import DispatchSettings
 from dispatch.wakes import WakeDesk
@@ -68,6 +68,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
         zone: tzinfo = UTC,
         wakes: WakeDesk | None = None,
         roads: TravelTimes | None = None,
+        holds: OrderHolds | None = None,
     ) -> None:
         """Prepare.
 
@@ -78,6 +79,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             zone: The city's clock, by which shifts are worked.
             wakes: Wakes phones that an offer does not find; None for never.
             roads: Asked for the ways of each round before it is solved; None: distances decide.
+            holds: Knows which orders are evidence of an incident; None: none is.
         """
         super().__init__(
             clock,
@@ -104,6 +106,7 @@ class DispatchService(EngineService[DispatchEvent, Effect]):
             served=served,
             zone=zone,
             asks_roads=roads is not None,
+            holds=holds,
         )
         self._roads = roads
         self._asking: set[asyncio.Task[None]] = set()

@@ -206,6 +206,10 @@ class SafetySettings(Ranged):
     """The emergency journal: where an SOS is written when the database does not take it."""
     pins: PinSettings = field(default_factory=PinSettings)
     """The PIN that calls an alarm off, and the one that only seems to."""
+    hold_days: Annotated[float, Range(0, 3_660)] = 180.0
+    """Days after its end for which an incident's positions and those of its order are not deleted, and for which that
+    order is not confirmed, settled or taken away by itself."""
+
     trail_before_s: Annotated[float, Range(0, 120)] = 60.0
     """Seconds of the raiser's way before the tap that are kept with the incident; memory holds positions.recent_s."""
 

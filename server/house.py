@@ -24,6 +24,7 @@ from dispatch.unserved import open_orders_unserved
 from dispatch.wakes import WakeDesk
 from realtime.service import RealtimeService
 from safety.care_service import CareService
+from safety.holds import Holds
 from safety.profiles import Profiles
 from safety.service import SafetyService
 from server.fleet import Fleet
@@ -73,6 +74,7 @@ class House:
         fleet: Fleet,
         raisers: RaiserWatch,
         looking: Looking,
+        holds: Holds,
         rights: Rights,
         inbound: Inbound,
         api: Api,
@@ -104,6 +106,7 @@ class House:
         self._fleet = fleet
         self._raisers = raisers
         self.looking = looking
+        self._holds = holds
         self._directory = directory
         self._listings = listings
         self._tokens = tokens
@@ -151,6 +154,10 @@ class House:
                 self._closed[part.shard] = None
         self._tell_closed()
         await self.profiles.load()
+        try:
+            await self._holds.load(now)
+        except DoorstepError:
+            _log.exception("what is held as evidence cannot be read: no positions are deleted until the next start")
         await self.safety.start()
         await self.care.start()
 

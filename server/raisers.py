@@ -19,6 +19,7 @@ from geo.shard_positions import ShardPositions
 from realtime.messages import IncidentContact
 from realtime.ports import PositionLog
 from realtime.service import RealtimeService
+from safety.holds import Holds
 from safety.model import Incident, IncidentFix
 from safety.ports import Surroundings
 from safety.settings import SafetySettings
@@ -47,6 +48,7 @@ class RaiserWatch:
         settings: Of safety.
         frame: The platform's.
         clock: Wall time.
+        holds: Told of each change, before the fleet: what belongs to an incident is evidence from its first moment.
     """
 
     def __init__(
@@ -58,7 +60,9 @@ class RaiserWatch:
         settings: SafetySettings,
         frame: Frame,
         clock: Clock,
+        holds: Holds,
     ) -> None:
+        self._holds = holds
         self.surroundings: Surroundings | None = None
         """Says where somebody is now; set by wiring."""
         self.incident: Callable[[TenantId, IncidentId], Incident | None] = lambda _tenant, _incident: None
@@ -76,6 +80,7 @@ class RaiserWatch:
 
     def incident_changed(self, incident: Incident) -> None:
         """Rights and attention first; the first news of an incident freezes the way that led to it."""
+        self._holds.incident_changed(incident)
         self._fleet.incident_changed(incident)
         key = (incident.tenant, incident.incident_id)
         if not incident.is_active:

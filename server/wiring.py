@@ -7,7 +7,7 @@ function below, in the order in which they need each other::
     ground (positions, rights, fleet) -> hub -> cities (dispatch of each shard) -> safety -> hub's ports -> page, api
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -42,6 +42,7 @@ from realtime.service import RealtimeService
 from safety.care_ports import CareStore
 from safety.care_service import CareService
 from safety.events import PageSettled
+from safety.holds import Holds, HoldStore
 from safety.looks import LookStore
 from safety.pages import Channel
 from safety.pin_desk import PinDesk
@@ -73,7 +74,13 @@ from webhooks.service import WebhookService
 
 
 class KeptTracks(PositionLog, Tracks, LastPositions, Protocol):
-    """The position log, written and read, with the last position of each technician."""
+    """The position log, written and read, with the last position of each technician.
+
+    Attributes:
+        held: What of it must stay; set by wiring.
+    """
+
+    held: Callable[[float], frozenset[tuple[str, str]] | None]
 
 
 class StoreSet(Protocol):
@@ -95,6 +102,8 @@ class StoreSet(Protocol):
     def care(self) -> CareStore: ...  # noqa: D102
     @property
     def journal(self) -> Journal: ...  # noqa: D102
+    @property
+    def holds(self) -> HoldStore: ...  # noqa: D102
     @property
     def looks(self) -> LookStore: ...  # noqa: D102
     @property
@@ -186,7 +195,9 @@ def build_house(
     profiles = Profiles(stores.profiles)
     looking = Looking(stores.looks, stores.directory, hub.send_direct, clock)
     hub_ports.looks = looking
-    raisers = RaiserWatch(ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock)
+    raisers = RaiserWatch(
+        ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock, ground.holds
+    )
     safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
     watchers.care = ground.fleet.care = care = _make_care(given, hub, cities, safety)
@@ -208,9 +219,12 @@ def build_house(
         fleet=ground.fleet,
         raisers=raisers,
         looking=looking,
+        holds=ground.holds,
         rights=ground.rights,
         inbound=inbound,
-        api=_make_api(given, hub, cities, safety, care, profiles, raisers, looking, pins, inbound, addresses, page),
+        api=_make_api(
+            given, hub, cities, safety, care, profiles, raisers, looking, ground.holds, pins, inbound, addresses, page
+        ),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -278,6 +292,7 @@ class _Ground:
     last_seen: LastSeen
     fleet: Fleet
     travel: Travel
+    holds: Holds
 
 
 def _lay_ground(given: _Given) -> _Ground:
@@ -288,7 +303,9 @@ def _lay_ground(given: _Given) -> _Ground:
     last_seen = LastSeen(positions, stores.tracks)
     fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock, settings.safety.trail_fast_s)
     travel = Travel(settings.travel, {shard: given.zone(shard) for shard in shards})
-    return _Ground(positions, rights, last_seen, fleet, travel)
+    holds = Holds(stores.holds, settings.safety.hold_days)
+    stores.tracks.held = holds.jobs
+    return _Ground(positions, rights, last_seen, fleet, travel, holds)
 
 
 def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, RealtimePorts]:
@@ -388,6 +405,7 @@ def _make_dispatch(
         outside=outside,
         zone=given.zone(shard),
         wakes=wakes,
+        holds=ground.holds,
     )
 
 
@@ -465,6 +483,7 @@ def _make_api(
     profiles: Profiles,
     raisers: RaiserWatch,
     looking: Looking,
+    holds: Holds,
     pins: PinDesk,
     inbound: Inbound,
     addresses: Addresses,
@@ -490,6 +509,7 @@ def _make_api(
             raisers=raisers,
             looks=looking,
             look_store=given.stores.looks,
+            holds=holds,
             frame=given.frame,
             settings=given.settings.api,
             token_key=given.pick_key,

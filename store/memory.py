@@ -35,6 +35,7 @@ from safety.ports import SafetyChanges, SafetyState
 from safety.profiles import Profile
 from store.directory import Directory
 from store.memory_care import MemoryCareStore
+from store.memory_evidence import MemoryHoldStore
 from store.memory_journal import MemoryJournal
 from store.memory_outbox import Faults, MemoryOutbox
 from store.rules import (
@@ -405,6 +406,11 @@ class MemorySafetyStore:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
         return rows
 
+    @property
+    def stored(self) -> Mapping[tuple[TenantId, IncidentId], Incident]:
+        """All incidents."""
+        return self._incidents
+
     async def audit_heads(self) -> Mapping[TenantId, Head]:
         """See the port."""
         self.faults.before_read()
@@ -568,6 +574,8 @@ class MemoryPositionLog:
 
     def __init__(self) -> None:
         self.points: list[TrackPoint] = []
+        self.held: Callable[[float], frozenset[tuple[str, str]] | None] = lambda _now: frozenset()
+        """Nothing is deleted here, so nothing asks."""
         self.dropped_rows = 0
         self._last: dict[tuple[TenantId, UserId], LastPosition] = {}
 
@@ -634,6 +642,7 @@ class MemoryStores:
         self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()
         self.looks = MemoryLookStore()
+        self.holds = MemoryHoldStore(lambda: self.safety.stored)
         self.journal = MemoryJournal()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()

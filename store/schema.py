@@ -391,6 +391,9 @@ drills: Final = Table(
     Index("drills_by_time", "asked_at"),
 )
 
+holds: Final = Table("holds", SAFETY, _key("tenant"), _key("incident_id"), _body())
+"""What ops said about the evidence of an incident last."""
+
 tracks_meta: Final = _meta(TRACKS)
 
 points: Final = Table(

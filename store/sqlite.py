@@ -20,6 +20,7 @@ from store.care import SqlCareStore, forget_care
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
+from store.holds import SqlHoldStore
 from store.journal import EmergencyJournal
 from store.listings import SqlListings
 from store.lock import FolderLock
@@ -114,6 +115,7 @@ class Stores:
         self.care = SqlCareStore(self._safety, safety_outbox)
         self.profiles = SqlProfileStore(self._safety)
         self.looks = SqlLookStore(self._safety, audit)
+        self.holds = SqlHoldStore(self._safety, audit)
         files = {
             Stream.MAIN: main_stream(self._main, main_outbox),
             Stream.SAFETY: safety_stream(self._safety, safety_outbox),

@@ -60,13 +60,17 @@ _LAST: Final = Statement(
         _l.tenant == bindparam("t"), _l.city == bindparam("c"), _l.received_at >= bindparam("since")
     )
 )
-# Points are added in the order of ``received_at``, so the oldest are first; no index is needed to find them.
-_PRUNE: Final = Statement(
-    delete(schema.points).where(
-        _p.received_at < bindparam("horizon"),
-        _p.point_id.in_(select(_p.point_id).order_by(_p.point_id).limit(bindparam("n"))),
-    )
+# Points are added in the order of ``received_at``, or nearly so: the oldest are first, and are looked at in turns.
+_OLD: Final = Statement(
+    select(_p.point_id, _p.tenant, _p.job)
+    .where(_p.point_id > bindparam("after"), _p.received_at < bindparam("horizon"))
+    .order_by(_p.point_id)
+    .limit(bindparam("n"))
 )
+_DROP: Final = Statement(delete(schema.points).where(_p.point_id == bindparam("i")))
+
+Held = Callable[[float], frozenset[tuple[str, str]] | None]
+"""Tenant and name of the jobs whose positions must stay, at a time; None while nobody knows: then all must."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,9 @@ class SqlPositionLog:
         self._chunks: deque[_Chunk] = deque()
         self._waiting_rows = 0
         self._last: dict[tuple[TenantId, UserId], LastPosition] = {}
+        self.held: Held = lambda _now: frozenset()
+        """What must stay; set by whoever knows."""
+        self._pruned_to = 0
         self._flusher = Periodic("flush of positions", settings.flush_interval_s, self._flush_some)
 
     def start(self) -> None:
@@ -217,6 +224,22 @@ class SqlPositionLog:
         return sorted((LastPosition(*row) for row in rows), key=lambda position: position.technician)
 
     async def prune(self, now: float) -> int:
-        """Remove a bounded number of positions that are too old; returns how many."""
-        horizon = now - self._keep.tracks_s
-        return await self._database.write(lambda c: _PRUNE.change(c, horizon, self._keep.prune_rows_max))
+        """Remove a bounded number of positions that are too old and that nobody holds; returns how many.
+
+        What is held lies in the way of what is not: each run goes on behind the one before, and begins anew at the end.
+        """
+        held = self.held(now)
+        if held is None:
+            return 0
+        limit = self._keep.prune_rows_max
+        after, horizon = self._pruned_to, now - self._keep.tracks_s
+        kept = held
+
+        def work(connection: Connection) -> tuple[int, int, int]:
+            old = _OLD.all(connection, after, horizon, limit)
+            gone = [(point_id,) for point_id, tenant, job in old if (tenant, job) not in kept]
+            return _DROP.change_many(connection, gone), len(old), old[-1][0] if old else 0
+
+        removed, looked_at, last = await self._database.write(work)
+        self._pruned_to = last if looked_at == limit else 0
+        return removed

@@ -28,7 +28,7 @@ from dispatch.model import (
 )
 from dispatch.order import SETTLED_STATES
 from dispatch.places import Places
-from dispatch.ports import DispatchChanges, DispatchState, TravelRate
+from dispatch.ports import DispatchChanges, DispatchState, OrderHolds, TravelRate
 from dispatch.settings import ArrivalProof, ArrivalSettings, DepartureProof, DispatchSettings
 from geo.arrays import FloatArray
 from geo.distance import distance_m
@@ -174,6 +174,7 @@ class World:
         self.served: frozenset[CityId] | None = None
         self.to_solve: list[e.SolveRound] = []
         self.asks_roads = False
+        self.holds: OrderHolds | None = None
         self.travel: TravelRate = Walk()
         self.to_tell: list[e.AskWays] = []
         self.engine = self._new_engine()
@@ -187,6 +188,7 @@ class World:
             ids=self.ids,
             served=self.served,
             asks_roads=self.asks_roads,
+            holds=self.holds,
         )
 
     # -- turns ----------------------------------------------------------------------------------------------

@@ -12,9 +12,11 @@ from geo.pings import FRAME_CODES, PingBatch
 from geo.point import Frame
 from geo.settings import PositionSettings
 from geo.shard_positions import ShardPositions
+from safety.holds import Holds
 from safety.model import Incident, IncidentState, Target
 from safety.settings import SafetySettings
 from server.raisers import RaiserWatch
+from store.memory_evidence import MemoryHoldStore
 from tests.contract.store_values import ManualClock, make_incident
 
 ACME, CITY, ANNA = TenantId("acme"), CityId("hangzhou"), UserId("tec_1")
@@ -53,7 +55,14 @@ class World:
         self.positions = ShardPositions(PositionSettings(), Frame.WGS84)
         self.positions.claim(ANNA)
         self.watch = RaiserWatch(
-            self.others, {SHARD: self.positions}, self.others, self.others, SafetySettings(), Frame.WGS84, self.clock
+            self.others,
+            {SHARD: self.positions},
+            self.others,
+            self.others,
+            SafetySettings(),
+            Frame.WGS84,
+            self.clock,
+            Holds(MemoryHoldStore(dict), 1.0),
         )
 
     def ping(self, at: float, seq: int) -> None:

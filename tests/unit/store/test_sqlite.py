@@ -227,3 +227,22 @@ async def test_a_part_that_cannot_stop_does_not_keep_the_files_open_and_the_fold
         await stores.stop()
     again = await opened(tmp_path)
     await again.stop()
+
+
+async def test_positions_that_somebody_holds_stay_and_do_not_keep_the_others(tmp_path: Path) -> None:
+    keep = RetentionSettings(prune_rows_max=3)
+    stores = await opened(tmp_path, retention=keep)
+    jobs = ("free", "held", "held", "held", "free", "free")
+    columns = {name: values[:1] for name, values in COLUMNS.items()}
+    for job in jobs:
+        stores.tracks.append(SHARD, TEC, job, columns)
+    await stores.tracks.flush()
+    late = NOW + keep.tracks_s + 1_000
+    stores.tracks.held = lambda _now: None  # nobody knows: everything stays
+    assert await stores.tracks.prune(late) == 0
+    stores.tracks.held = lambda _now: frozenset({(str(TENANT), "held")})
+    assert [await stores.tracks.prune(late) for _ in range(4)] == [1, 2, 0, 0]
+    assert [point.order for point in await stores.tracks.track(TENANT, "held")] == ["held"] * 3
+    stores.tracks.held = lambda _now: frozenset()  # let go
+    assert sum([await stores.tracks.prune(late) for _ in range(3)]) == 3
+    await stores.stop()

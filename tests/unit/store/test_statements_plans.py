@@ -8,6 +8,7 @@ import pytest
 
 import store.audit
 import store.dispatch
+import store.holds
 import store.looks
 import store.safety
 import store.sqlite
@@ -31,6 +32,7 @@ FILES: dict[str, tuple[object, ...]] = {
     ),
     "safety.db": (
         store.audit,
+        store.holds,
         store.looks,
         store.safety,
         Outbox(Stream.SAFETY, schema.safety_outbox, schema.safety_streams),
@@ -39,7 +41,7 @@ FILES: dict[str, tuple[object, ...]] = {
     "tracks.db": (store.tracks,),
 }
 # Read at start, or once an hour, or bounded by LIMIT from the front of the table.
-SCANS = {"_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
+SCANS = {"_LOAD_MARKS", "_LOAD_SUBJECTS", "_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
 # All technicians of a tenant are looked through for those of the city, and all blocks between people are needed in
 # each: once for each shard at its start.
 # The end of a tenant's audit is the first row of its index from behind.
