@@ -27,10 +27,10 @@ NAMES_THE_PERSON: Final = {
     "person_sos": "likewise; an SOS is raised rather for one too many than for one too few",
 }
 """Routes on which a name that nobody has is one that may be given: the law holds for other roles and tenants."""
-ABSENT: Final = {"id": "abs_ent", "technician": "tec_absent", "customer": "cus_absent"}
+ABSENT: Final = {"id": "abs_ent", "technician": "tec_absent", "customer": "cus_absent", "trip": "trp_absent"}
 IDS: Final = ("order", "offer", "incident", "checkin", "topic")
 """Fields of messages that name a thing."""
-NAMES_NOTHING: Final = frozenset({"hello", "refresh", "heartbeat", "ack", "ping", "pings", "duty"})
+NAMES_NOTHING: Final = frozenset({"hello", "refresh", "heartbeat", "ack", "ping", "pings", "duty", "drill.tap"})
 """Messages that name no thing of anybody: they speak of the sender alone."""
 
 
@@ -44,7 +44,7 @@ class Things:
         """Ids for a route's path, by the kind of thing that its path begins with."""
         kind = route.path.split("/")[2]
         mine = {"orders": self.order, "incidents": self.incident, "sos": self.incident, "customers": "cus_1"}
-        return {"id": mine.get(kind, "tec_1"), "technician": "tec_1", "customer": "cus_1"}
+        return {"id": mine.get(kind, "tec_1"), "technician": "tec_1", "customer": "cus_1", "trip": "trp_absent"}
 
 
 async def furnished(server: Served) -> Things:
@@ -79,7 +79,9 @@ def strangers(server: Served) -> dict[str, tuple[str, str]]:
 
 
 async def test_row_70_every_route_answers_a_foreign_id_as_one_that_does_not_exist(tmp_path: Path) -> None:
-    async with served(tmp_path, safety__pins__answer_after_s="0.05", safety__pins__memory_kib="8") as server:
+    async with served(
+        tmp_path, safety__pins__answer_after_s="0.05", safety__pins__memory_kib="8", api__requests_burst="100000"
+    ) as server:
         things = await furnished(server)
         routes = [r for r in server.app.house.api.routes if "{" in r.path and r.access is not Access.PUBLIC]
         assert len(routes) > 30
@@ -112,7 +114,9 @@ async def test_row_70_every_route_answers_a_foreign_id_as_one_that_does_not_exis
 
 
 async def test_row_70_every_route_refuses_the_roles_that_it_does_not_name(tmp_path: Path) -> None:
-    async with served(tmp_path, safety__pins__answer_after_s="0.05", safety__pins__memory_kib="8") as server:
+    async with served(
+        tmp_path, safety__pins__answer_after_s="0.05", safety__pins__memory_kib="8", api__requests_burst="100000"
+    ) as server:
         wrong: list[tuple[object, ...]] = []
         asked = 0
         for route in server.app.house.api.routes:
