@@ -91,5 +91,6 @@ class ReplayedRows:
                 level=fields["level"],
                 changed_at=fields["changed_at"],
                 why=_WITHDRAWN,
+                version=fields.get("version", 0),
             )
         )

@@ -238,6 +238,7 @@ def incident_view(
         proposed=_proposed(incident),
         linked=list(incident.linked[:100]),
         why=why[:64],
+        version=incident.version,
     )
 
 
@@ -256,6 +257,7 @@ def incident_update(incident: Incident, why: str) -> messages.IncidentUpdate:
         proposed=_proposed(incident),
         why=why[:64],
         disposition=incident.disposition,
+        version=incident.version,
     )
 
 

@@ -121,8 +121,8 @@ class Console(Agent):
                 self._bench.tally.took("sos_console", now - tapped_at)
 
     def _end(self, incident: str, now: float) -> None:
-        self.protocol.acknowledge_incident(incident, now)
-        self.protocol.resolve_incident(incident, "false_test", now)
+        self.protocol.handle_incident.acknowledge(incident, now)
+        self.protocol.handle_incident.resolve(incident, "false_test", now)
 
 
 class Bench:

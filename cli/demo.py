@@ -20,6 +20,8 @@ LATENCIES = {
     "order_post": "order placed (HTTP)",
     "accept": "offer accepted",
     "step.arrived": "step reported",
+    "drill": "drill, tap to answer",
+    "drill.server": "drill, in the server",
     "sos_ack": "SOS stored",
     "sos_console": "SOS on the console",
 }
@@ -144,6 +146,14 @@ def print_summary(console: Console, state: DemoState) -> None:
         _say(console, "red", f"{_counted(counts['second_job'], 'technician')} got a second job while at work.")
     if state.order_errors:
         _say(console, "red", f"The server did not take {_counted(state.order_errors, 'order')}.")
+    if tried := counts["drill.ok"]:
+        ms = state.tally.quantiles_ms("drill")
+        _say(
+            console,
+            "green",
+            f"Drill at the start of duty: {_counted(tried, 'technician')} of {counts['drills']:,} tried the alarm, as an "
+            f"exercise that calls nobody out; from tap to answer {ms['p50']:.0f} ms (median), {ms['p99']:.0f} ms (p99).",
+        )
     if state.synthetic_s is not None:
         _say(
             console,

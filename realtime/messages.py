@@ -654,6 +654,8 @@ class IncidentView(Struct, tag="incident", frozen=True, omit_defaults=True):
     linked: Annotated[list[Id], Meta(max_length=100)] = []
     """Incidents of the other side of the booking, of which neither side is told."""
     why: Word = ""
+    version: Count = 0
+    """Grows with each change: what is not higher than what the reader has is nothing new."""
 
 
 class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=True):
@@ -671,6 +673,8 @@ class IncidentUpdate(Struct, tag="incident.update", frozen=True, omit_defaults=T
     proposed: ProposedEnd | None = None
     why: Word = ""
     disposition: Word = ""
+    version: Count = 0
+    """As of the whole case; 0 where it is not known any more."""
 
 
 class BulkRead(Struct, tag="bulk_read", frozen=True):

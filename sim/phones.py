@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from doorstep_client.events import (
+    CheckinChanged,
+    DrillChanged,
     Event,
     IncidentRaised,
     OfferClosed,
@@ -56,6 +58,8 @@ class Behaviour:
     """At least this long before a step is reported again that was not believed; longer where the refusal says so."""
     ping_interval_s: float | None = None
     """Fixed interval of reports; None follows the server's policy."""
+    tap_s: tuple[float, float] = (0.5, 3.0)
+    """Until a question whether all is well is answered, and the alarm is tried at the start of duty."""
     noise_m: float = 4.0
     """Standard deviation of a fix on each axis."""
 
@@ -137,9 +141,10 @@ class TechnicianPhone(RovingPhone):
         self._booked: dict[str, dict[str, object]] = {}
         """Orders accepted beside the job, which follow it."""
         self._sos_at: dict[str, float] = {}
+        self._drills: set[str] = set()
 
     def handle(self, event: Event, now: float) -> None:
-        """Adds: offers, the steps of a job, SOS acknowledgements."""
+        """Adds: offers, the steps of a job, SOS acknowledgements, check-ins and the drill."""
         super().handle(event, now)
         if isinstance(event, OfferReceived):
             self._consider(event.offer, now)
@@ -160,6 +165,13 @@ class TechnicianPhone(RovingPhone):
             if sent_at is not None and event.durable:
                 self._tally.took("sos_ack", now - sent_at)
                 self._tally.add("sos_acked")
+        elif isinstance(event, CheckinChanged) and event.state == "asked":
+            self._tally.add("checkins")
+            self.later(now + self.between(*self._behaviour.tap_s), lambda at: self._all_is_well(event.checkin, at))
+        elif isinstance(event, DrillChanged) and event.state == "asked" and event.drill not in self._drills:
+            self._drills.add(event.drill)
+            self._tally.add("drills")
+            self.later(now + self.between(*self._behaviour.tap_s), self._try_alarm)
 
     # -- offers ---------------------------------------------------------------------------------------
 
@@ -185,6 +197,8 @@ class TechnicianPhone(RovingPhone):
         what, asked_at = self._answers.pop(event.ref, ("", 0.0))
         if not what:
             return
+        if what == "drill" and isinstance(event, RequestDone):
+            self._tally.took("drill.server", event.result["round_trip_ms"] / 1000.0)
         if isinstance(event, RequestFailed) and event.code in UNPROVED and self.order is not None:
             order, state = self.order, self.state
             wait_s = max(self._behaviour.ask_again_s, float(event.facts.get("retry_in_s", 0.0)))
@@ -239,6 +253,12 @@ class TechnicianPhone(RovingPhone):
 
     # -- help -----------------------------------------------------------------------------------------
 
+    def _all_is_well(self, checkin: str, now: float) -> None:
+        self._answers[self.protocol.answer_checkin(checkin, "ok", now)] = ("checkin", now)
+
+    def _try_alarm(self, now: float) -> None:
+        self._answers[self.protocol.tap_drill(now)] = ("drill", now)
+
     def call_for_help(self, now: float) -> str:
         """Tap SOS where it stands; returns the key of the tap."""
         lat, lng = self.mover.at(now)
@@ -288,7 +308,7 @@ class ResponderPhone(RovingPhone):
             self._tally.add(f"{event.type}.{event.code}")
 
     def _acknowledge(self, incident: str, now: float) -> None:
-        self._asked[self.protocol.acknowledge_incident(incident, now)] = incident
+        self._asked[self.protocol.handle_incident.acknowledge(incident, now)] = incident
 
     def _resolve(self, incident: str, now: float) -> None:
-        self.protocol.resolve_incident(incident, "real_handled", now, note="help arrived")
+        self.protocol.handle_incident.resolve(incident, "real_handled", now, note="help arrived")

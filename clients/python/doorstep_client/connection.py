@@ -26,6 +26,7 @@ from websockets.typing import Subprotocol
 from doorstep_client.backoff import Backoff
 from doorstep_client.clock import SteadyClock
 from doorstep_client.events import Event, RequestDone, RequestFailed, SosAcked, TokenNeeded, Welcomed
+from doorstep_client.outbox import Outbox
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.protocol import ClientProtocol, State
 from doorstep_client.settings import ClientSettings, Encoding
@@ -66,6 +67,7 @@ class Client:
             for ``renew``.
         proxy: Proxy address, None for none.
         protocol: A prepared core instead of the arguments above.
+        outbox: Where taps of SOS outlive this process; without it they live as long as the client.
     """
 
     def __init__(
@@ -80,6 +82,7 @@ class Client:
         new_token: Callable[[], Awaitable[str]] | None = None,
         proxy: str | None = None,
         protocol: ClientProtocol | None = None,
+        outbox: Outbox | None = None,
     ) -> None:
         self.url = url
         self.protocol = protocol or ClientProtocol(
@@ -103,6 +106,11 @@ class Client:
         self._welcomed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_fetching = False
+        self._outbox = outbox
+        self._is_outbox_read = False
+        self._kept_revision = 0
+        self._keeping: asyncio.Task[None] | None = None
+        self._not_received: asyncio.TimerHandle | None = None
         self._side_tasks: set[asyncio.Task[None]] = set()
 
     # -- life -----------------------------------------------------------------------------------------
@@ -129,6 +137,10 @@ class Client:
                 await asyncio.wait([self._task])
         for task in self._side_tasks:
             task.cancel()
+        if self._not_received is not None:
+            self._not_received.cancel()
+        if self._keeping is not None:
+            await self._keeping
 
     async def ready(self, timeout_s: float = 10.0) -> None:
         """Wait for a welcome. Raises ``TimeoutError``."""
@@ -177,12 +189,30 @@ class Client:
         await self.answer(self.protocol.watch(topic, self.now(), **fields))
 
     async def sos(self, **fields: Any) -> SosAcked:
-        """Call for help and wait until the server has stored it; repeats by itself until then."""
+        """Call for help and wait until the server has stored it; repeats by itself until then.
+
+        It leaves at once; the outbox is written meanwhile. ``SosNotReceived`` comes among the events when nobody
+        answers: then show another way to get help.
+        """
         key = self.protocol.send_sos(self.now(), **fields)
         future: asyncio.Future[SosAcked] = asyncio.get_running_loop().create_future()
         self._sos_acks[key] = future
         self._wake.set()
+        self._keep()
+        self._watch_calls()
         return await future
+
+    async def cancel_sos(self, incident: str, pin: str) -> None:
+        """Take one's alarm back; raises ``RequestRefused``."""
+        await self.answer(self.protocol.cancel_sos(incident, pin, self.now()))
+
+    async def answer_checkin(self, checkin: str, answer: str) -> dict[str, Any]:
+        """``ok``, ``help`` or ``no`` to a check, repeated until it is answered; raises ``RequestRefused``."""
+        return await self.answer(self.protocol.answer_checkin(checkin, answer, self.now()))
+
+    async def tap_drill(self) -> float:
+        """Try the alarm; milliseconds from its arrival at the server to the disk. Raises ``RequestRefused``."""
+        return float((await self.answer(self.protocol.tap_drill(self.now())))["round_trip_ms"])
 
     def renew(self, token: str) -> None:
         """Use a newer token."""
@@ -193,6 +223,7 @@ class Client:
 
     async def _run(self) -> None:
         try:
+            await self._read_outbox()
             while self.protocol.state is not State.ENDED:
                 if await self._wait_for_turn():
                     await self._one_connection()
@@ -287,6 +318,7 @@ class Client:
                 self.events_dropped += 1
             self._events.append(event)
         self._arrived.set()
+        self._keep()
 
     def _settle(self, event: RequestDone | RequestFailed) -> None:
         future = self._answers.pop(event.ref, None)
@@ -296,6 +328,54 @@ class Client:
             future.set_result(event.result)
         else:
             future.set_exception(RequestRefused(event))
+
+    # -- taps that nobody has stored yet --------------------------------------------------------------
+
+    async def _read_outbox(self) -> None:
+        if self._outbox is None:
+            return
+        try:
+            kept = await asyncio.to_thread(self._outbox.read)
+        except OSError:
+            _log.exception("the outbox cannot be read; it is left alone")
+            return
+        except ValueError:
+            _log.exception("the outbox is damaged")
+            kept = []
+        self._is_outbox_read = True
+        self.protocol.restore_sos(kept, self.now())
+        self._watch_calls()
+        self._keep()
+
+    def _keep(self) -> None:
+        """Write the outbox when it is behind. What was not read yet is not written over."""
+        if self._is_outbox_read and self._keeping is None and self._kept_revision != self.protocol.sos_revision:
+            self._keeping = asyncio.create_task(self._write_outbox())
+
+    async def _write_outbox(self) -> None:
+        try:
+            while self._outbox is not None and self._kept_revision != self.protocol.sos_revision:
+                revision, kept = self.protocol.sos_revision, self.protocol.sos_kept()
+                await asyncio.to_thread(self._outbox.write, kept)
+                self._kept_revision = revision
+        except OSError:
+            _log.exception("the outbox cannot be written; tried again at the next change")
+        finally:
+            self._keeping = None
+
+    def _watch_calls(self) -> None:
+        """Tell in time of a tap that nobody received, also while there is no connection."""
+        if self._not_received is not None:
+            self._not_received.cancel()
+        at = self.protocol.sos_not_received_at
+        if at is not None:
+            wait_s = max(at - self.now(), 0.0)
+            self._not_received = asyncio.get_running_loop().call_later(wait_s, self._calls_are_late)
+
+    def _calls_are_late(self) -> None:
+        self._tell(self.protocol.on_deadline(self.now()))
+        self._wake.set()
+        self._watch_calls()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

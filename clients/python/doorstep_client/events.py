@@ -1,6 +1,7 @@
 """What a client tells its application. ``body`` is the whole frame as the server sent it."""
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 Body = dict[str, Any]
@@ -77,19 +78,65 @@ class JobNews(Event):
 
 @dataclass(frozen=True, slots=True)
 class IncidentRaised(Event):
-    """Somebody needs help, and this user is asked to act."""
+    """Somebody needs help, and this user is asked to act; or the whole case anew. Comes once for each version.
+
+    Attributes:
+        rings: Ring now: the first news of an incident that is on, or that is on again.
+    """
 
     incident: str
+    state: str
+    body: Body
+    rings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentUpdated(Event):
+    """An incident changed. Comes once for each version; ``rings`` as of ``IncidentRaised``."""
+
+    incident: str
+    state: str
+    body: Body
+    rings: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentContact(Event):
+    """The phone of the person in need fell silent (``lost``), or speaks again."""
+
+    incident: str
+    lost: bool
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class CheckinChanged(Event):
+    """Is all well? Ring on ``asked``, offer the answer on ``reminded``, stop on ``answered`` and ``dropped``."""
+
+    checkin: str
+    order: str
+    kind: str
     state: str
     body: Body
 
 
 @dataclass(frozen=True, slots=True)
-class IncidentUpdated(Event):
-    """An incident changed."""
+class DrillChanged(Event):
+    """Try the alarm (``asked``); or it came through (``passed``, with its time at the server); or ``skipped``."""
 
-    incident: str
+    drill: str
     state: str
+    round_trip_ms: float | None
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class CareNews(Event):
+    """For ops, of a job under way: ``lost_contact``, ``contact_back``, ``unanswered``, ``answered_late``."""
+
+    order: str
+    technician: str
+    what: str
     body: Body
 
 
@@ -105,6 +152,7 @@ class SnapshotReceived(Event):
     """Open orders that did not fit; ``GET /v1/orders`` has them all."""
     incidents_left_out: int = 0
     """Incidents that did not fit; ``GET /v1/incidents`` has them all."""
+    checkins: list[Body] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +165,35 @@ class SosAcked(Event):
     seen: bool
     delivered: int
     body: Body
+
+
+class SosStage(StrEnum):
+    """How far a tap has come. Each is told once, and none is promised before it is so."""
+
+    RECEIVED = "received"
+    DURABLE = "durable"
+    """Stored: it survives the end of the server."""
+    DELIVERED = "delivered"
+    """A device of somebody who can help has it."""
+    SEEN = "seen"
+    """A human has acknowledged it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SosProgress(Event):
+    """A tap has come this far."""
+
+    key: str
+    incident: str
+    stage: SosStage
+
+
+@dataclass(frozen=True, slots=True)
+class SosNotReceived(Event):
+    """Nobody has answered a tap yet: show "call 110" at once. Told once; the tap is sent on, without end."""
+
+    key: str
+    tapped_at: float
 
 
 @dataclass(frozen=True, slots=True)

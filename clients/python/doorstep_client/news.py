@@ -5,9 +5,11 @@ from typing import Any, Final
 
 from doorstep_client.events import (
     AreaReceived,
+    CareNews,
+    CheckinChanged,
+    DrillChanged,
     Event,
-    IncidentRaised,
-    IncidentUpdated,
+    IncidentContact,
     JobNews,
     OfferClosed,
     OfferReceived,
@@ -41,6 +43,7 @@ def _snapshot(body: dict[str, Any]) -> Event:
         body,
         body.get("orders_left_out", 0),
         body.get("incidents_left_out", 0),
+        body.get("checkins", []),
     )
 
 
@@ -52,7 +55,9 @@ _EVENTS: Final[Mapping[str, Callable[[dict[str, Any]], Event]]] = {
     "offer.closed": lambda body: OfferClosed(body["offer"], body["reason"], body),
     "order": lambda body: OrderChanged(body["order"], body["state"], body),
     "job.news": lambda body: JobNews(body["order"], body["what"], body),
-    "incident": lambda body: IncidentRaised(body["incident"], body["state"], body),
-    "incident.update": lambda body: IncidentUpdated(body["incident"], body["state"], body),
+    "incident.contact": lambda body: IncidentContact(body["incident"], body["lost"], body),
+    "checkin": lambda body: CheckinChanged(body["checkin"], body["order"], body["kind"], body["state"], body),
+    "drill": lambda body: DrillChanged(body["drill"], body["state"], body.get("round_trip_ms"), body),
+    "care.news": lambda body: CareNews(body["order"], body["technician"], body["what"], body),
     "snapshot": _snapshot,
 }

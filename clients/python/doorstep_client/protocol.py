@@ -10,7 +10,8 @@ A shell (``connection.py``, ``load.py``, a test) tells it what happened and asks
 
 One instance lives as long as its device: it survives connections, and with it the places in the reliable
 streams (``streams.py``), the pings not yet stored (``ping_sender.py``), the requests not yet answered
-(``requests.py``) and the SOS not yet acknowledged (``sos.py``). What ends with a connection is in ``session.py``.
+(``requests.py``), the SOS not yet stored (``sos.py``) and the incidents heard of (``incidents.py``). What ends with
+a connection is in ``session.py``.
 Here is how they go together: greeting, coming back, the order of frames, and who hears of which message.
 All times are UTC epoch seconds of the caller's own clock.
 """
@@ -22,26 +23,29 @@ from typing import Any, Final
 
 from doorstep_client.backoff import Backoff
 from doorstep_client.codec import BadFrame, Codec
+from doorstep_client.commands import IncidentCommands
 from doorstep_client.events import (
     Disconnected,
     Event,
+    IncidentRaised,
+    IncidentUpdated,
     PingsJudged,
     ProtocolFault,
     RequestDone,
     RequestFailed,
     ServerError,
-    SosAcked,
     TokenNeeded,
     Unwatched,
     Welcomed,
 )
+from doorstep_client.incidents import IncidentBook
 from doorstep_client.news import event_of
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.ping_sender import PingSender
 from doorstep_client.requests import Requests
 from doorstep_client.session import Session
 from doorstep_client.settings import ClientSettings, Encoding
-from doorstep_client.sos import SosCalls
+from doorstep_client.sos import KeptTap, SosCalls
 from doorstep_client.streams import StreamPlace, Streams
 
 TOKEN_CLOSE_CODES: Final = frozenset({4401, 4501})
@@ -62,8 +66,8 @@ class State(StrEnum):
 
 
 def _urgency(message: dict[str, Any]) -> int:
-    """Order of writing: an SOS overtakes everything but the ``hello`` that must come before it."""
-    return {"hello": 0, "sos": 1, "ack": 2}.get(message["type"], 3)
+    """Order of writing: an SOS, and an answer that may be one, overtake all but the ``hello`` that must come first."""
+    return {"hello": 0, "sos": 1, "checkin.answer": 1, "ack": 2}.get(message["type"], 3)
 
 
 class ClientProtocol:
@@ -113,8 +117,13 @@ class ClientProtocol:
         self._pings = PingSender(
             first_seq=first_seq, crs=crs, phone_clock=self._phone_clock, settings=self.settings, rng=self._rng
         )
-        self._requests = Requests(self.settings.request_timeout_s)
-        self._sos = SosCalls(self.settings.sos_retry_s, self.settings.sos_retry_max_s)
+        self._requests = Requests(self.settings.request_timeout_s, self.settings.answer_retry_s)
+        self._sos = SosCalls(self.settings, self._phone_clock)
+        self._safety_epoch: str | None = None
+        self.incidents = IncidentBook()
+        """What this device knows of incidents."""
+        self.handle_incident = IncidentCommands(self.request)
+        """What its user says who handles one."""
         self._waiting_for_token = False
 
     # -- the connection -------------------------------------------------------------------------------
@@ -240,13 +249,42 @@ class ClientProtocol:
         ``fields``: lat, lng, accuracy_m, fixed_at, order, silent, battery, note; all optional.
         """
         key = key or f"sos-{self._rng.getrandbits(96):024x}"
-        frame = {"type": "sos", "key": key, "sent_at": round(self._phone_clock(now), 3), **fields}
         if self._crs is not None:
-            frame.setdefault("crs", self._crs)
-        self._sos.add(key, frame, now)
+            fields.setdefault("crs", self._crs)
+        self._sos.add(key, fields, now)
         if self.state is State.READY:
             self._outgoing.append(self._sos.send(key, now))
         return key
+
+    @property
+    def sos_revision(self) -> int:
+        """Grows whenever ``sos_kept`` changes: then it is to be written to the outbox."""
+        return self._sos.revision
+
+    def sos_kept(self) -> list[KeptTap]:
+        """The taps that must outlive the process, for ``Outbox.write``."""
+        return self._sos.kept()
+
+    def restore_sos(self, kept: list[KeptTap], now: float) -> None:
+        """Take up the taps of an earlier process, from ``Outbox.read``."""
+        self._sos.restore(kept, now)
+
+    @property
+    def sos_not_received_at(self) -> float | None:
+        """When ``on_deadline`` will tell of a tap that nobody received, connected or not; None for never."""
+        return self._sos.not_received_at()
+
+    def cancel_sos(self, incident: str, pin: str, now: float) -> str:
+        """Take one's alarm back. It ends nothing by itself: somebody asks whether it is true."""
+        return self.request("sos.cancel", now, incident=incident, pin=pin)
+
+    def answer_checkin(self, checkin: str, answer: str, now: float) -> str:
+        """``ok``, ``help`` or ``no`` to a check; repeated until it is answered, however long that takes."""
+        return self.request("checkin.answer", now, checkin=checkin, answer=answer)
+
+    def tap_drill(self, now: float) -> str:
+        """Try the alarm; the result has ``round_trip_ms``."""
+        return self.request("drill.tap", now)
 
     def request(self, kind: str, now: float, **fields: Any) -> str:
         """Ask for something; ends in one ``RequestDone`` or ``RequestFailed`` with the returned ref.
@@ -294,14 +332,6 @@ class ClientProtocol:
         self._requests.drop_watch(topic)
         return self.request("unwatch", now, topic=topic)
 
-    def acknowledge_incident(self, incident: str, now: float) -> str:
-        """I have seen it and own it."""
-        return self.request("incident.ack", now, incident=incident)
-
-    def resolve_incident(self, incident: str, disposition: str, now: float, note: str = "") -> str:
-        """It is over."""
-        return self.request("incident.resolve", now, incident=incident, disposition=disposition, note=note)
-
     # -- frames out -----------------------------------------------------------------------------------
 
     def frames_to_send(self, now: float) -> list[bytes]:
@@ -321,13 +351,15 @@ class ClientProtocol:
     # -- time -----------------------------------------------------------------------------------------
 
     def next_deadline(self) -> float | None:
-        """When ``on_deadline`` must be called while connected; None while there is no connection."""
-        session = self._session
+        """When ``on_deadline`` must be called, connected or not; None for never."""
+        session, unheard_at = self._session, self.sos_not_received_at
         if session is None:
-            return None
+            return unheard_at
         if self.state is not State.READY:
-            return session.connected_at + self.settings.welcome_timeout_s
+            give_up_at = session.connected_at + self.settings.welcome_timeout_s
+            return give_up_at if unheard_at is None else min(give_up_at, unheard_at)
         due = [
+            unheard_at,
             session.heartbeat_at,
             self._silence_ends_at(session),
             self._sos.next_deadline(),
@@ -341,22 +373,22 @@ class ClientProtocol:
 
     def on_deadline(self, now: float) -> list[Event]:
         """Do everything that is due."""
-        session = self._session
+        session, events = self._session, self._sos.take_not_received(now)
         if session is None:
-            return []
+            return events
         if self.state is not State.READY:
             self.must_close = now >= session.connected_at + self.settings.welcome_timeout_s
-            return []
+            return events
         if now >= self._silence_ends_at(session):
             self.must_close = True
-            return []
+            return events
         if now >= session.heartbeat_at:
             self._outgoing.append({"type": "heartbeat"})
             session.said_at = now
-        self._outgoing += self._sos.due(now)
+        self._outgoing += self._sos.due(now) + self._requests.due_again(now)
         self._pings.on_deadline(now)
         late = self._requests.take_late(now)
-        return [RequestFailed(r.ref, r.type, "timeout", "no answer in time", retry=True) for r in late]
+        return events + [RequestFailed(r.ref, r.type, "timeout", "no answer in time", retry=True) for r in late]
 
     # -- frames in ------------------------------------------------------------------------------------
 
@@ -368,6 +400,8 @@ class ClientProtocol:
         session.heard_at = now
         try:
             body = self._codec.decode(frame)
+            if body.get("stream") == "safety":
+                self._lives_in(body["epoch"], now)
             if "stream" in body and not self._streams.is_new(body):
                 return []
             handler = _HANDLERS.get(body["type"])
@@ -381,9 +415,20 @@ class ClientProtocol:
         session.welcomed(body, now)
         self._streams.welcomed(body.get("streams", {}))
         self._outgoing += self._sos.welcomed(now)
-        if not body["restricted"]:
-            self._outgoing += self._requests.welcomed(body["role"], now)
+        if "safety" in body.get("streams", {}):
+            self._lives_in(body["streams"]["safety"]["epoch"], now)
+        self._outgoing += self._requests.welcomed(body["role"], now, restricted=body["restricted"])
         return [Welcomed(body["session"], body["user"], body["role"], body["restricted"], body)]
+
+    def _lives_in(self, epoch: str, now: float) -> None:
+        """The safety of this server has this epoch. Another one than before: it was restored, and may have lost what
+        it had promised."""
+        if epoch == self._safety_epoch:
+            return
+        if self._safety_epoch is not None:
+            self.incidents.begin_anew()
+        self._safety_epoch = epoch
+        self._outgoing += self._sos.lives_in(epoch, now)
 
     def _on_heartbeat(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
         return []
@@ -395,6 +440,8 @@ class ClientProtocol:
 
     def _on_error(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
         ref = body.get("ref")
+        if ref and body.get("retry") and self._requests.put_off(ref, now):
+            return []
         request = self._requests.answered(ref) if ref else None
         if request is None:
             return [ServerError(body["code"], body.get("message", ""), body)]
@@ -416,9 +463,20 @@ class ClientProtocol:
         return [Unwatched(body["topic"], body["reason"])]
 
     def _on_sos_ack(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
-        key = body["key"]
-        self._sos.acked(key, durable=body["durable"])
-        return [SosAcked(key, body["incident"], body["durable"], body["seen"], body["delivered"], body)]
+        return self._sos.acked(body)
+
+    def _on_incident(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
+        rings = self.incidents.take(body)
+        if rings is None:
+            return []
+        make = IncidentRaised if body["type"] == "incident" else IncidentUpdated
+        return [make(body["incident"], body["state"], body, rings)]
+
+    def _on_snapshot(self, body: dict[str, Any], session: Session, now: float) -> list[Event]:
+        events = [event_of(body)]
+        for incident in body.get("incidents", ()):
+            events += self._on_incident({"type": "incident", **incident}, session, now)
+        return events
 
 
 _HANDLERS: Final[dict[str, Callable[[ClientProtocol, dict[str, Any], Session, float], list[Event]]]] = {
@@ -430,4 +488,7 @@ _HANDLERS: Final[dict[str, Callable[[ClientProtocol, dict[str, Any], Session, fl
     "ping_ack": ClientProtocol._on_ping_ack,
     "unwatched": ClientProtocol._on_unwatched,
     "sos_ack": ClientProtocol._on_sos_ack,
+    "incident": ClientProtocol._on_incident,
+    "incident.update": ClientProtocol._on_incident,
+    "snapshot": ClientProtocol._on_snapshot,
 }

@@ -29,8 +29,16 @@ class ClientSettings:
     """First wait before an unacknowledged SOS is sent again; it doubles."""
     sos_retry_max_s: float = 10.0
     """Largest wait between two sends of an SOS."""
+    sos_not_received_s: float = 5.0
+    """A tap without any answer by then is told to the application (``SosNotReceived``), once."""
+    sos_keys_kept: int = 20
+    """Taps remembered after they were stored, to be offered again to a server that was restored from before them."""
+    sos_keep_s: float = 86_400.0
+    """Seconds since a tap for which it is remembered so."""
     request_timeout_s: float = 30.0
     """A request without an answer by then, while connected, ends with ``timeout``."""
+    answer_retry_s: float = 5.0
+    """An answer to a check that nobody confirmed by then is sent again; it is never given up."""
     ping_resend_s: float = 20.0
     """A sent ping not stored by then is sent again (the server drops what it has)."""
     ping_buffer_max: int = 20_000
@@ -42,10 +50,20 @@ class ClientSettings:
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("welcome_timeout_s", "silence_heartbeats", "reconnect_base_s", "reconnect_max_s", "sos_retry_s"):
+        for name in (
+            "welcome_timeout_s",
+            "silence_heartbeats",
+            "reconnect_base_s",
+            "reconnect_max_s",
+            "sos_retry_s",
+            "sos_not_received_s",
+            "answer_retry_s",
+        ):
             value = getattr(self, name)
             if not 0 < value < 86_400:
                 raise ValueError(f"{name} must be between 0 and 86400, is {value}")
+        if not 0 <= self.sos_keys_kept <= 1_000:
+            raise ValueError(f"sos_keys_kept must be between 0 and 1000, is {self.sos_keys_kept}")
         if not 1 <= self.ping_batch_max <= 512:
             raise ValueError(f"ping_batch_max must be between 1 and 512, is {self.ping_batch_max}")
         if self.ping_buffer_max < self.ping_batch_max:

@@ -4,8 +4,14 @@ from typing import Any
 import msgspec
 import pytest
 from doorstep_client.events import (
+    CareNews,
+    CheckinChanged,
     Disconnected,
+    DrillChanged,
     Event,
+    IncidentContact,
+    IncidentRaised,
+    IncidentUpdated,
     OfferReceived,
     OrderChanged,
     PingsJudged,
@@ -14,6 +20,7 @@ from doorstep_client.events import (
     RequestFailed,
     SnapshotReceived,
     SosAcked,
+    SosNotReceived,
     TokenNeeded,
     UnknownMessage,
     Welcomed,
@@ -238,6 +245,99 @@ def test_an_sos_overtakes_everything_and_is_repeated_until_it_is_stored() -> Non
     hub.now += 20.0
     hub.client.on_deadline(hub.now)
     assert "sos" not in types(hub.said())
+
+
+def test_a_tap_that_nobody_receives_is_told_without_a_connection_before_a_welcome_and_with_one() -> None:
+    hub = Hub(client())
+    key = hub.client.send_sos(NOW)
+    assert hub.client.next_deadline() == NOW + 5.0
+    assert hub.client.on_deadline(NOW + 4.0) == []
+    assert hub.client.on_deadline(NOW + 5.0) == [SosNotReceived(key, NOW)]
+    assert hub.client.next_deadline() is None
+    hub.client.connected(NOW + 6.0)
+    second = hub.client.send_sos(NOW + 6.0)
+    assert hub.client.next_deadline() == NOW + 11.0
+    assert hub.client.on_deadline(NOW + 11.0) == [SosNotReceived(second, NOW + 6.0)]
+    hub.now = NOW + 12.0
+    hub.welcome()
+    assert [frame["key"] for frame in hub.said() if frame["type"] == "sos"] == [key, second]
+    third = hub.client.send_sos(hub.now)
+    assert SosNotReceived(third, NOW + 12.0) in hub.client.on_deadline(NOW + 17.0)
+
+
+def test_a_restored_server_is_offered_what_the_last_one_had_stored_by_its_welcome_or_its_first_row() -> None:
+    for by_welcome in (True, False):
+        hub = Hub(client())
+        before = {"safety": {"epoch": "s1", "seq": 0, "how": "fresh"}}
+        hub.welcome(streams=before)
+        key = hub.client.send_sos(NOW)
+        hub.say(type="sos_ack", key=key, incident="inc_1", durable=True, delivered=0, seen=False)
+        hub.say(type="incident", incident="inc_1", state="open", version=9, stream="safety", seq=1, epoch="s1")
+        hub.client.lost(1006, NOW)
+        hub.welcome(streams={**before, "safety": {"epoch": "s1", "seq": 1, "how": "replayed"}})
+        assert "sos" not in types(hub.said())
+        hub.client.lost(1006, NOW)
+        hub.welcome(streams={"safety": {"epoch": "s2", "seq": 5, "how": "snapshot"}} if by_welcome else {})
+        row = {"incident": "inc_1", "state": "acknowledged", "version": 4}
+        events = hub.say(type="snapshot", incidents=[row], stream="safety", seq=5, epoch="s2")
+        assert [e.rings for e in events if isinstance(e, IncidentRaised)] == [False]
+        assert [frame["key"] for frame in hub.said() if frame["type"] == "sos"] == [key]
+
+
+def test_taps_of_an_earlier_process_are_sent_at_the_first_welcome() -> None:
+    first, second = Hub(client()), Hub(client())
+    key = first.client.send_sos(NOW, note="help")
+    assert first.client.sos_revision > 0
+    second.client.restore_sos(first.client.sos_kept(), NOW + 60)
+    second.now = NOW + 61
+    second.welcome()
+    (sos,) = [frame for frame in second.said() if frame["type"] == "sos"]
+    assert (sos["key"], sos["note"], sos["tapped_at"], sos["sent_at"]) == (key, "help", NOW, NOW + 61)
+
+
+def test_an_answer_to_a_check_is_never_given_up_and_leaves_in_a_restricted_session_too() -> None:
+    hub = Hub(client())
+    hub.welcome(restricted=True)
+    hub.said()
+    hub.client.request("duty", NOW, on=True)
+    ref = hub.client.answer_checkin("chk_1", "no", NOW)
+    assert types(hub.said())[0] == "checkin.answer"
+    assert hub.say(type="error", ref=ref, code="unavailable", message="later", retry=True) == []
+    for n in range(1, 20):
+        hub.now = NOW + 5.0 * n
+        hub.say(type="heartbeat", server_at=hub.now)
+        told = hub.client.on_deadline(hub.now)
+        assert not any(isinstance(e, RequestFailed) and e.ref == ref for e in told)
+        assert "checkin.answer" in types(hub.said())
+    hub.client.lost(1006, hub.now)
+    hub.welcome(restricted=True)
+    assert types(hub.said())[-1] == "checkin.answer"
+    assert hub.say(type="ok", ref=ref) == [RequestDone(ref, "checkin.answer", {})]
+    hub.client.on_deadline(hub.now + 6.0)
+    assert "checkin.answer" not in types(hub.said())
+
+
+def test_what_people_are_told_of_safety_and_care_become_events_and_a_repeated_alarm_is_one() -> None:
+    hub = Hub(client())
+    hub.welcome()
+    alarm = {"type": "incident", "incident": "inc_1", "state": "open", "version": 1}
+    (raised,) = hub.say(**alarm)  # before it was stored, without a place in a stream
+    assert isinstance(raised, IncidentRaised)
+    assert raised.rings
+    assert hub.say(**alarm, stream="safety", seq=1, epoch="s1") == []
+    (updated,) = hub.say(**(alarm | {"type": "incident.update", "version": 2}), stream="safety", seq=2, epoch="s1")
+    assert isinstance(updated, IncidentUpdated)
+    assert not updated.rings
+    told = [
+        *hub.say(type="incident.contact", incident="inc_1", lost=True, heard_at=1),
+        *hub.say(type="checkin", checkin="chk_1", order="ord_1", kind="check_in", state="asked", at=1),
+        *hub.say(type="drill", drill="drl_1", state="asked", asked_at=1, until=2),
+        *hub.say(type="care.news", order="ord_1", technician="tec_1", what="lost_contact", at=1),
+    ]
+    assert [type(event) for event in told] == [IncidentContact, CheckinChanged, DrillChanged, CareNews]
+    hub.client.cancel_sos("inc_1", "1234", NOW)
+    hub.client.tap_drill(NOW)
+    assert types(hub.said())[-2:] == ["sos.cancel", "drill.tap"]
 
 
 def test_an_unanswered_request_is_repeated_on_the_next_connection_and_an_answered_one_is_not() -> None:
