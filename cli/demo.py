@@ -33,11 +33,11 @@ LATENCIES = {
 @click.option("--http-port", default=8080, show_default=True, help="Wanted port; a free one if it is taken.")
 @click.option("--hub-port", default=8081, show_default=True, help="Wanted port; a free one if it is taken.")
 def demo(seconds: float | None, technicians: int, http_port: int, hub_port: int) -> None:
-    """Run a whole city on this machine: a server, technicians, customers, orders, and one SOS.
+    """Run a whole city on this machine: a server, technicians, customers, orders, drills, and one SOS.
 
     Everything is real but the people: `doorstep serve` in a process of its own with a fresh data folder, phones
     on real sockets inside Shenzhen's real boundary. Ends by Ctrl-C, or after --seconds with exit code 0 only if
-    orders were finished and the SOS was acknowledged.
+    orders were finished, drills came through and the SOS was acknowledged.
     """
     console = Console()
     plan = DemoPlan(technicians=technicians, sos_after_s=15.0 if seconds is None else min(15.0, seconds * 0.4))
@@ -146,13 +146,13 @@ def print_summary(console: Console, state: DemoState) -> None:
         _say(console, "red", f"{_counted(counts['second_job'], 'technician')} got a second job while at work.")
     if state.order_errors:
         _say(console, "red", f"The server did not take {_counted(state.order_errors, 'order')}.")
-    if tried := counts["drill.ok"]:
-        ms = state.tally.quantiles_ms("drill")
+    if ms := state.tally.quantiles_ms("drill"):
         _say(
             console,
             "green",
-            f"Drill at the start of duty: {_counted(tried, 'technician')} of {counts['drills']:,} tried the alarm, as an "
-            f"exercise that calls nobody out; from tap to answer {ms['p50']:.0f} ms (median), {ms['p99']:.0f} ms (p99).",
+            f"Drill at the start of duty: {counts['drill.ok']:,} of {_counted(counts['drills'], 'technician')} tried "
+            f"the alarm, an exercise that calls nobody out. From tap to answer: {ms['p50']:.0f} ms (median), {ms['p99']:.0f} ms "
+            "(p99).",
         )
     if state.synthetic_s is not None:
         _say(

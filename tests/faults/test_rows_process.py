@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
+from doorstep_client.connection import Client
+from doorstep_client.outbox import Outbox
 
 from server.migration import migrate_folder
 from tests.faults.injected import traced, waited_s
@@ -246,6 +248,41 @@ async def test_row_77_after_a_restore_the_keys_that_people_still_hold_bring_thei
         await plant.heard(again["incident"])
         assert plant.node.stop() == 0
         assert plant.look().taps.keys() == {"old", "newer"}
+
+
+async def test_row_77_the_client_offers_its_last_taps_to_a_restored_server_by_itself_also_after_its_own_restart(
+    plant: Plant,
+) -> None:
+    outboxes = {user: Outbox(plant.folder / f"{user}.json") for user in ("cus_1", "cus_2")}
+
+    def phone(user: str) -> Client:
+        return Client(plant.node.hub_url, token=plant.token(user), device=user, outbox=outboxes[user])
+
+    async with plant.people():
+        assert plant.node.stop() == 0
+        shutil.copytree(plant.data, plant.folder / "backup")
+        await plant.start()
+        async with phone("cus_1") as stays:  # the other one's app ends before the restore and starts after it
+            async with phone("cus_2") as ends:
+                lost = {(await stays.sos(note="one")).incident, (await ends.sos(note="two")).incident}
+            assert plant.node.stop() == 0
+            shutil.rmtree(plant.data)
+            shutil.copytree(plant.folder / "backup", plant.data)
+            assert len(list(migrate_folder(plant.data, new_epoch=True))) == 4
+            plant.ledger.received.clear()
+            plant.oracle.received.clear()
+            await plant.start()
+            async with phone("cus_2"), asyncio.timeout(20):
+                while not all(
+                    tap.epoch and tap.incident not in lost for box in outboxes.values() for tap in box.read()
+                ):
+                    await asyncio.sleep(0.05)
+        for (tap,) in (box.read() for box in outboxes.values()):
+            await plant.heard(tap.incident)
+        assert plant.node.stop() == 0
+        stored = plant.look()
+    assert stored.taps == {tap.key: tap.incident for box in outboxes.values() for tap in box.read()}
+    assert lost.isdisjoint(stored.incidents)
 
 
 async def test_row_80_a_second_process_is_refused_and_a_foreign_hand_on_the_file_does_no_harm(plant: Plant) -> None:

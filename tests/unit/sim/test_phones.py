@@ -56,7 +56,8 @@ class Script:
                 frame = msgspec.json.decode(raw)
                 said.append(frame)
                 if "ref" in frame:
-                    self.say(type="ok", ref=frame["ref"])
+                    result = {"round_trip_ms": 5.0} if frame["type"] == "drill.tap" else None
+                    self.say(type="ok", ref=frame["ref"], result=result)
             due = self.agent.next_deadline()
             if due is None or due > until:
                 self.now = until
@@ -155,3 +156,16 @@ def test_a_customer_watches_only_while_that_is_allowed() -> None:
     script.say(type="order", order="ord_1", state="en_route")
     script.say(type="order", order="ord_1", state="arrived")
     assert kinds(script.wait(1.0)) == ["watch"]
+
+
+def test_a_technician_tries_the_alarm_once_and_answers_that_all_is_well() -> None:
+    script = Script(phone())
+    drill = {"drill": "drl_1", "state": "asked", "asked_at": NOW, "until": NOW + 300}
+    script.say(type="drill", **drill)
+    script.say(type="drill", **drill)
+    script.say(type="checkin", checkin="chk_1", order="ord_1", kind="stop", state="reminded", at=NOW)
+    script.say(type="checkin", checkin="chk_1", order="ord_1", kind="stop", state="asked", at=NOW)
+    said = [frame for frame in script.wait(10.0) if frame["type"] in ("drill.tap", "checkin.answer")]
+    assert kinds(said).count("drill.tap") == 1
+    (answer,) = [frame for frame in said if frame["type"] == "checkin.answer"]
+    assert (answer["checkin"], answer["answer"]) == ("chk_1", "ok")
