@@ -151,8 +151,8 @@ def print_summary(console: Console, state: DemoState) -> None:
             console,
             "green",
             f"Drill at the start of duty: {counts['drill.ok']:,} of {_counted(counts['drills'], 'technician')} tried "
-            f"the alarm, an exercise that calls nobody out. From tap to answer: {ms['p50']:.0f} ms (median), {ms['p99']:.0f} ms "
-            "(p99).",
+            f"the alarm, an exercise that calls nobody out. From tap to answer: {ms['p50']:.0f} ms (median), "
+            f"{ms['p99']:.0f} ms (p99).",
         )
     if state.synthetic_s is not None:
         _say(
