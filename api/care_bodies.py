@@ -58,6 +58,18 @@ class ShareRow(Struct, frozen=True, omit_defaults=True):
     revoked: bool = False
 
 
+class OwnShareRow(Struct, frozen=True, omit_defaults=True):
+    """A link that has not expired, of all that one made."""
+
+    trip: Id
+    order: Id
+    shared_at: EpochS
+    expires_at: EpochS
+    views: Count
+    contact: Word = ""
+    revoked: bool = False
+
+
 class SharedLinks(Struct, frozen=True):
     """Links to an order that the caller has made and that have not expired."""
 

@@ -23,6 +23,7 @@ from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
+from api.own_data import OwnData
 from api.people import People
 from api.people_sos import PeopleSos
 from api.phones import Phones
@@ -136,7 +137,8 @@ def build_api(parts: ApiParts) -> Api:
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
         deliveries=IncidentDeliveries(incidents, parts.safety, parts.safety_store),
         checkins=Checkins(parts.care, parts.inbound),
-        profiles=SafetyProfiles(parts.profiles, parts.pins, people),
+        profiles=SafetyProfiles(parts.profiles, parts.pins, people, parts.safety, parts.safety_store, parts.holds),
+        own_data=OwnData(parts.profiles, parts.safety, parts.safety_store, parts.look_store, parts.care),
         people_sos=PeopleSos(parts.safety, people, frame),
         phones=Phones(parts.hub, parts.safety, parts.tokens, frame, parts.hub_url),
         trips=SharedTrips(parts.cities, parts.care, frame),

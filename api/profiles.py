@@ -2,31 +2,46 @@
 
 from dataclasses import replace
 
+from api.bodies import Done
 from api.exchange import Request, Response, answer
 from api.people import People
 from api.safety_bodies import EmergencyContactView, OwnSafetyIn, PersonSafetyIn, SafetyProfileView
 from api.turns import Turns
 from api.views import stamp
-from core.errors import Invalid
-from core.ids import TenantId, UserId
+from core.errors import Conflict, Invalid
+from core.ids import IncidentId, TenantId, UserId
 from core.principal import Principal
+from safety.holds import Holds
 from safety.pin_desk import PinDesk
+from safety.ports import SafetyStore
 from safety.profiles import Contact, EmergencyContact, Profile, Profiles
+from safety.service import SafetyService
 
 
 class SafetyProfiles:
     """Handlers of ``/v1/me/safety`` and ``/v1/people/{id}/safety``."""
 
-    def __init__(self, profiles: Profiles, pins: PinDesk, people: People) -> None:
+    def __init__(
+        self,
+        profiles: Profiles,
+        pins: PinDesk,
+        people: People,
+        safety: SafetyService,
+        store: SafetyStore,
+        holds: Holds,
+    ) -> None:
         """Keep what the handlers need."""
         self._profiles = profiles
         self._pins = pins
         self._people = people
+        self._safety = safety
+        self._store = store
+        self._holds = holds
         self._turns: Turns[tuple[TenantId, UserId]] = Turns()
 
     def read_own(self, who: Principal, request: Request) -> Response:
         """GET /v1/me/safety."""
-        return answer(_view(self._profiles.profile(who.tenant, who.user)))
+        return answer(profile_view(self._profiles.profile(who.tenant, who.user)))
 
     async def put_own(self, who: Principal, request: Request) -> Response:
         """PUT /v1/me/safety: the whole profile; PINs only when they are given."""
@@ -38,7 +53,7 @@ class SafetyProfiles:
                 given = body.pins
                 pins = await self._pins.renewed(who, given.pin, given.duress_pin, given.old_pin, request.now)
             profile = Profile(who.tenant, contact, body.consents_to_respond, pins)
-            return answer(_view(await self._profiles.put(profile, request.now)))
+            return answer(profile_view(await self._profiles.put(profile, who.user, request.now)))
 
     async def put_person(self, who: Principal, request: Request) -> Response:
         """PUT /v1/people/{id}/safety: by staff, without what is the person's own."""
@@ -46,8 +61,29 @@ class SafetyProfiles:
         user = (await self._people.person(who, request.path["id"])).user
         contact = _contact(user, body)
         async with self._turns.taken((who.tenant, user)):
-            known = self._profiles.profile(who.tenant, user)
-            return answer(_view(await self._profiles.put(replace(known, contact=contact), request.now)))
+            changed = replace(self._profiles.profile(who.tenant, user), contact=contact)
+            return answer(profile_view(await self._profiles.put(changed, who.user, request.now)))
+
+    async def erase_person(self, who: Principal, request: Request) -> Response:
+        """DELETE /v1/people/{id}/safety: what safety keeps of a person, unless it is held. Idempotent.
+
+        While an alarm of theirs is on it is held: nobody takes their PINs away from under it.
+        """
+        user = (await self._people.person(who, request.path["id"])).user
+        async with self._turns.taken((who.tenant, user)):
+            found = [i.incident_id for i in await self._store.incidents_of(who.tenant, user)]
+            held = [id_ for id_ in found if self._is_held(who.tenant, id_, request.now)]
+            if held or self._safety.raised_at(who.tenant, user) is not None:
+                raise Conflict("an incident of theirs is held as evidence, or ended just now", code="evidence_held")
+            await self._profiles.erase(who.tenant, user, found, who.user, request.now)
+        return answer(Done({"user": user, "erased": True}))
+
+    def _is_held(self, tenant: TenantId, incident_id: IncidentId, now: float) -> bool:
+        # One that is still in memory may be opened again: its next commit would miss the row.
+        return (
+            self._holds.until(tenant, incident_id, now) is not None
+            or self._safety.incident(tenant, incident_id) is not None
+        )
 
 
 def _contact(user: UserId, body: OwnSafetyIn | PersonSafetyIn) -> Contact:
@@ -58,7 +94,8 @@ def _contact(user: UserId, body: OwnSafetyIn | PersonSafetyIn) -> Contact:
     return Contact(user, body.name, body.phone, body.email, theirs)
 
 
-def _view(profile: Profile) -> SafetyProfileView:
+def profile_view(profile: Profile) -> SafetyProfileView:
+    """A profile as its person sees it."""
     contact = profile.contact
     return SafetyProfileView(
         user=contact.user,

@@ -19,6 +19,7 @@ from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
+from api.own_data import OwnData
 from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.profiles import SafetyProfiles
@@ -76,6 +77,7 @@ class Handlers:
     reports: Reports
     holds: EvidenceHolds
     profiles: SafetyProfiles
+    own_data: OwnData
     checkins: Checkins
     people_sos: PeopleSos
     trips: SharedTrips
@@ -98,7 +100,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *delivery_routes(handlers.deliveries),
         *look_routes(handlers.looks),
         *report_routes(handlers.reports, handlers.holds),
-        *people_routes(handlers.profiles, handlers.people_sos),
+        *people_routes(handlers.profiles, handlers.own_data, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
         *trip_routes(handlers.trips),
@@ -459,7 +461,7 @@ def drill_routes(drills: DrillDesk) -> list[Route]:
     ]  # fmt: skip
 
 
-def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route]:
+def people_routes(profiles: SafetyProfiles, own_data: OwnData, people_sos: PeopleSos) -> list[Route]:
     """Routes of safety profiles, and of SOS on somebody's behalf."""
     return [
         Route(
@@ -483,6 +485,17 @@ def people_routes(profiles: SafetyProfiles, people_sos: PeopleSos) -> list[Route
             "ops and service: technicians of their cities, and who is no technician",
             "Set whom to call for a person; consent and PINs stay theirs.", profiles.put_person,
             body=safety_bodies.PersonSafetyIn, result=safety_bodies.SafetyProfileView, location=True,
+        ),
+        Route(
+            "safety_export", "GET", "/v1/me/safety/export", ANYONE, "everyone: their own, signed in lately",
+            "All that safety keeps of oneself: profile, alarms that are over, shared trips, who looked.",
+            own_data.export, result=safety_bodies.OwnSafetyExport, location=True, fresh=True,
+        ),
+        Route(
+            "person_erase", "DELETE", "/v1/people/{id}/safety", frozenset({OPS, SERVICE}),
+            "ops and service: technicians of their cities, and who is no technician; signed in lately",
+            "Erase what safety keeps of a person, unless it is held as evidence. Idempotent.",
+            profiles.erase_person, result=bodies.Done, fresh=True,
         ),
     ]  # fmt: skip
 

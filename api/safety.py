@@ -73,17 +73,7 @@ class Safety:
     async def status(self, who: Principal, request: Request) -> Response:
         """GET /v1/sos/{id}: what ``sos_ack`` tells, for who cannot be sent one; never where anybody is."""
         incident = await self._incidents.own(who, request.path["id"])
-        shown = incident.seen_by_subject
-        return answer(
-            SosStatus(
-                incident=incident.incident_id,
-                received_at=stamp(incident.raised_at),
-                delivered=shown.delivered or 0,
-                seen=bool(shown.seen),
-                # Once they took it back they are told no more of it, whatever their PIN was.
-                ended=not incident.is_active or incident.shown is not None,
-            )
-        )
+        return answer(sos_status(incident))
 
     async def cancel(self, who: Principal, request: Request) -> Response:
         """POST /v1/sos/{id}/cancel: as `sos.cancel` on the hub; answered at a fixed time, whatever the PIN was."""
@@ -121,3 +111,16 @@ class Safety:
     def _view(self, incident: Incident, who: Principal, now: float) -> IncidentView:
         target = next((t for t in incident.targets if t.user == who.user), None)
         return incident_view(incident, self._frame, now, target, target.why if target is not None else "")
+
+
+def sos_status(incident: Incident) -> SosStatus:
+    """What whoever raised an alarm is told of it."""
+    shown = incident.seen_by_subject
+    return SosStatus(
+        incident=incident.incident_id,
+        received_at=stamp(incident.raised_at),
+        delivered=shown.delivered or 0,
+        seen=bool(shown.seen),
+        # Once they took it back they are told no more of it, whatever their PIN was.
+        ended=not incident.is_active or incident.shown is not None,
+    )

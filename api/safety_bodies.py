@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from api.care_bodies import OwnShareRow
+from api.incident_bodies import LookRow
 from realtime.messages import AccuracyM, Count, Crs, EpochS, Id, Key, Lat, Lng, Text
 
 ContactPhone = Annotated[str, Meta(max_length=32, pattern=r"^(\+?[0-9][0-9 ()-]{2,29})?$")]
@@ -112,3 +114,15 @@ class SosStatus(Struct, frozen=True):
     seen: bool
     ended: bool
     """A person has ended it, or the one whose it is took it back: a further tap rings again."""
+
+
+class OwnSafetyExport(Struct, frozen=True):
+    """What safety keeps of a person, as they may see it."""
+
+    made_at: EpochS
+    profile: SafetyProfileView
+    alarms: Annotated[list[SosStatus], Meta(max_length=100_000)]
+    """By when they were raised."""
+    shares: Annotated[list[OwnShareRow], Meta(max_length=10_000)]
+    looks: Annotated[list[LookRow], Meta(max_length=10_000)]
+    """Newest first; older ones than these are in ``/v1/me/looks``."""

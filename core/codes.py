@@ -27,6 +27,7 @@ MEANINGS: Final[dict[str, str]] = {
     "device_needed": "The token is bound to a device and has expired: the request must name the device.",
     "draining": "The server is stopping; connect again and ask there.",
     "encoding_unsupported": "The body's `Content-Encoding` is not one of gzip and deflate.",
+    "evidence_held": "An incident of this person is held as evidence, or ended just now: nothing of them was erased.",
     "export_too_large": "More rows than one export may hold; narrow the time, or give `limit`.",
     "fee_changed": "Calling the order off costs more by now than was agreed to; nothing was done.",
     "filter_failed": "The technician fails filters, which the message names; staff may override them by name.",

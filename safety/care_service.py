@@ -220,6 +220,10 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         found = self._trips.of(tenant, sharer, order_id)
         return [(trip, trip.views + self._views.get(trip.trip_id, 0)) for trip in found]
 
+    def shared_by(self, tenant: TenantId, sharer: UserId) -> list[tuple[Trip, int]]:
+        """All that somebody has shared, as ``shared``."""
+        return [(trip, trip.views + self._views.get(trip.trip_id, 0)) for trip in self._trips.by(tenant, sharer)]
+
     def opened(self, token: str) -> Trip | None:
         """The link that a token opens, counted; None for one that opens nothing."""
         now = self._clock.now()

@@ -152,6 +152,10 @@ class SafetyStore(Protocol):
         """
         ...
 
+    async def incidents_of(self, tenant: TenantId, subject: UserId) -> Sequence[Incident]:
+        """All incidents of one person, by when they were raised. Raises ``Unavailable``."""
+        ...
+
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
         """An incident's history in order."""
         ...

@@ -1,12 +1,15 @@
 """What a person tells safety of themselves: how to reach them and theirs, whether they help others, and their PINs.
 
-``Profiles`` holds all of them in memory, because an alarm may not wait for a database; each change is stored first.
+``Profiles`` holds all of them in memory, because an alarm may not wait for a database; each change is stored first,
+together with a row of the audit that says who changed what, and never what it was or became.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from core.ids import TenantId, UserId
+from core.ids import IncidentId, TenantId, UserId
+from safety.audit import AuditEntry, fact_entry
 
 EMERGENCY_CONTACTS_MAX: Final = 5
 
@@ -70,9 +73,33 @@ class ProfileStore(Protocol):
         """All profiles of all tenants. Raises ``Unavailable``."""
         ...
 
-    async def put(self, profile: Profile) -> None:
-        """Store one, fsynced before it returns, over the one before. Raises ``Unavailable``."""
+    async def put(self, profile: Profile, entry: AuditEntry) -> None:
+        """Store one over the one before, and what the audit remembers, fsynced, or neither. Raises ``Unavailable``."""
         ...
+
+    async def erase(self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], entry: AuditEntry) -> None:
+        """Remove what safety keeps of a person, in one transaction, and add what the audit remembers of that.
+
+        Their profile, who looked at them, these incidents of theirs with all that belongs to them, and what rows of
+        the audit speak of that have the person or one of these incidents as their subject. Idempotent.
+
+        Raises:
+            Unavailable: Nothing is removed.
+        """
+        ...
+
+
+def changed_parts(before: Profile, after: Profile) -> list[str]:
+    """Words for what differs between two profiles: all that the audit is told of them."""
+    was, is_now = before.contact, after.contact
+    parts = {
+        "contact": (was.name, was.phone, was.email) != (is_now.name, is_now.phone, is_now.email),
+        "emergency_contacts": was.emergency != is_now.emergency,
+        "consent": before.consents != after.consents,
+        # Two words for PINs would tell whoever reads the audit which of them is known to somebody else.
+        "pins": before.pins != after.pins,
+    }
+    return [word for word, is_changed in parts.items() if is_changed]
 
 
 class Profiles:
@@ -103,12 +130,24 @@ class Profiles:
         known = self._known.get((tenant, user))
         return known is not None and known.consents
 
-    async def put(self, profile: Profile, now: float) -> Profile:
-        """Store a changed profile; it counts once it is on the disk.
+    async def put(self, profile: Profile, by: UserId, now: float) -> Profile:
+        """Store a profile that ``by`` changed; it counts once it is on the disk, with its row of the audit.
 
         Callers change one person's profile one after the other. Raises ``Unavailable``: nothing changed.
         """
         stored = replace(profile, changed_at=now)
-        await self._store.put(stored)
+        facts = {"changed": changed_parts(self.profile(stored.tenant, stored.user), stored)}
+        await self._store.put(stored, fact_entry(stored.tenant, now, by, "profile.changed", stored.user, facts))
         self._known[stored.tenant, stored.user] = stored
         return stored
+
+    async def erase(
+        self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], by: UserId, now: float
+    ) -> None:
+        """Remove what safety keeps of a person; whoever calls has seen that none of it is held.
+
+        Callers change one person's profile one after the other. Raises ``Unavailable``: nothing changed.
+        """
+        facts = {"incidents": len(incidents)}
+        await self._store.erase(tenant, user, incidents, fact_entry(tenant, now, by, "person.erased", user, facts))
+        self._known.pop((tenant, user), None)

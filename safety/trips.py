@@ -137,6 +137,15 @@ class Trips:
         """What somebody has shared of an order and has not expired, oldest first."""
         return [self._trips[trip_id] for trip_id in self._of.get((tenant, sharer, order_id), ())]
 
+    def by(self, tenant: TenantId, sharer: UserId) -> list[Trip]:
+        """All that somebody has shared and has not expired. Cost: a look at each order of which there are links."""
+        return [
+            self._trips[trip_id]
+            for (owner, user, _), ids in self._of.items()
+            if (owner, user) == (tenant, sharer)
+            for trip_id in ids
+        ]
+
     def __len__(self) -> int:
         """Links that are kept."""
         return len(self._trips)

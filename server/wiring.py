@@ -84,7 +84,13 @@ class KeptTracks(PositionLog, Tracks, LastPositions, Protocol):
 
 
 class StoreSet(Protocol):
-    """What a folder of databases gives: ``store.sqlite.Stores`` or ``store.memory.MemoryStores``."""
+    """What a folder of databases gives: ``store.sqlite.Stores`` or ``store.memory.MemoryStores``.
+
+    Attributes:
+        held: What of incidents must stay; set by wiring.
+    """
+
+    held: Callable[[float], frozenset[tuple[str, str]] | None]
 
     @property
     def dispatch(self) -> DispatchStore: ...  # noqa: D102 - named by its type
@@ -304,7 +310,7 @@ def _lay_ground(given: _Given) -> _Ground:
     fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock, settings.safety.trail_fast_s)
     travel = Travel(settings.travel, {shard: given.zone(shard) for shard in shards})
     holds = Holds(stores.holds, settings.safety.hold_days)
-    stores.tracks.held = holds.jobs
+    stores.held = stores.tracks.held = holds.jobs
     return _Ground(positions, rights, last_seen, fleet, travel, holds)
 
 

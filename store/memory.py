@@ -453,6 +453,12 @@ class MemorySafetyStore:
         ]
         return sorted(found, key=lambda i: (i.raised_at, i.incident_id), reverse=True)[:limit]
 
+    async def incidents_of(self, tenant: TenantId, subject: UserId) -> Sequence[Incident]:
+        """See the port."""
+        self.faults.before_read()
+        found = [i for (owner, _), i in self._incidents.items() if owner == tenant and i.subject == subject]
+        return sorted(found, key=lambda incident: incident.raised_at)
+
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
         """See the port."""
         self.faults.before_read()
@@ -485,10 +491,11 @@ class MemoryLookStore:
 
 
 class MemoryProfileStore:
-    """In-memory ``safety.profiles.ProfileStore``."""
+    """In-memory ``safety.profiles.ProfileStore``; ``entries`` is what the audit was told, not chained."""
 
     def __init__(self) -> None:
         self.faults = Faults()
+        self.entries: list[AuditEntry] = []
         self._profiles: dict[tuple[TenantId, UserId], Profile] = {}
 
     async def load(self) -> list[Profile]:
@@ -496,13 +503,21 @@ class MemoryProfileStore:
         self.faults.before_read()
         return [profile for _, profile in sorted(self._profiles.items())]
 
-    async def put(self, profile: Profile) -> None:
+    async def put(self, profile: Profile, entry: AuditEntry) -> None:
         """See the port."""
         stored_anyway = await self.faults.before_commit()
         self._profiles[profile.tenant, profile.user] = profile
+        self.entries.append(entry)
         self.faults.commits += 1
         if stored_anyway:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
+
+    async def erase(self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], entry: AuditEntry) -> None:
+        """See the port; looks and incidents lie in other twins."""
+        await self.faults.before_commit()
+        self._profiles.pop((tenant, user), None)
+        self.entries.append(entry)
+        self.faults.commits += 1
 
 
 class MemoryStreamStore:
@@ -646,6 +661,8 @@ class MemoryStores:
         self.journal = MemoryJournal()
         self.streams = MemoryStreamStore(self.outboxes, self.directory, clock, keep)
         self.tracks = MemoryPositionLog()
+        self.held: Callable[[float], frozenset[tuple[str, str]] | None] = lambda _now: frozenset()
+        """Nothing is deleted here, so nothing asks."""
 
     async def start(self) -> None:
         """Nothing to start."""

@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
 
-from core.ids import CityId, IncidentId, TenantId
+from core.ids import CityId, IncidentId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from safety.audit import Head
 from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
@@ -36,6 +36,9 @@ _ADD_EVENT: Final = insert_row(schema.incident_events)
 _PUT_PAGE: Final = upsert(schema.pages)
 
 _BY_ID: Final = Statement(select(_i.body).where(_i.tenant == bindparam("t"), _i.incident_id == bindparam("i")))
+_OF_SUBJECT: Final = Statement(
+    select(_i.body).where(_i.tenant == bindparam("t"), _i.subject == bindparam("s")).order_by(_i.raised_at)
+)
 _EVENTS: Final = Statement(
     select(_e.body).where(_e.tenant == bindparam("t"), _e.incident_id == bindparam("i")).order_by(_e.seq)
 )
@@ -109,6 +112,11 @@ class SqlSafetyStore:
             query = query.where(tuple_(_i.raised_at, _i.incident_id) < before)
         query = query.order_by(_i.raised_at.desc(), _i.incident_id.desc()).limit(limit)
         rows = await self._database.read(lambda c: c.execute(query).all())
+        return [_INCIDENT.unpack(row[0]) for row in rows]
+
+    async def incidents_of(self, tenant: TenantId, subject: UserId) -> Sequence[Incident]:
+        """See the port."""
+        rows = await self._database.read(lambda c: _OF_SUBJECT.all(c, tenant, subject))
         return [_INCIDENT.unpack(row[0]) for row in rows]
 
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:

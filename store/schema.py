@@ -259,6 +259,7 @@ incidents: Final = Table(
     _body(),
     Index("incidents_unsettled", "settled_at"),
     Index("incidents_by_time", "tenant", "raised_at", "incident_id"),
+    Index("incidents_by_subject", "tenant", "subject", "raised_at"),
 )
 INCIDENT_CHANGING: Final = ("city", "state", "settled_at", "version", "body")
 

@@ -31,7 +31,8 @@ class WriterSettings(Ranged):
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """How long rows are kept. Orders, incidents and their histories are kept for ever."""
+    """How long rows are kept. Orders and their histories are kept for ever, and of the audit the rows, not what they
+    speak of."""
 
     device_seen_s: Annotated[float, Range(60, _CENTURY_S)] = 86_400.0
     """How long a device counts as alive after it was last heard, seconds: unread messages are kept, roles are found."""
@@ -49,8 +50,11 @@ class RetentionSettings:
     """How long events are kept that a webhook never took, for whoever looks for them, seconds since they died."""
     looks_s: Annotated[float, Range(86_400, _CENTURY_S)] = 31_536_000.0
     """How long it is kept who looked at whose position, seconds; the audit keeps it for good."""
-    tracks_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
-    """How long positions of jobs and incidents are kept, seconds."""
+    tracks_s: Annotated[float, Range(60, _CENTURY_S)] = 2_592_000.0
+    """How long positions of jobs and incidents are kept, seconds (30 days); what is held as evidence stays."""
+    incidents_s: Annotated[float, Range(34_560_000, _CENTURY_S)] = 63_072_000.0
+    """How long an incident is kept after its end with its history, taps, calls and what the audit's rows speak of,
+    seconds (2 years); what is held as evidence stays. Longer than any is in memory (`safety.resolved_kept_s`)."""
     care_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
     """How long it is kept what people were asked during a job and answered, what they shared and tried, seconds."""
     prune_interval_s: Annotated[float, Range(0.1, 86_400)] = 10.0

@@ -20,6 +20,7 @@ from store.care import SqlCareStore, forget_care
 from store.database import Database
 from store.directory import Directory
 from store.dispatch import SqlDispatchStore
+from store.forgetting import FIRST, forget_incidents
 from store.holds import SqlHoldStore
 from store.journal import EmergencyJournal
 from store.listings import SqlListings
@@ -35,7 +36,7 @@ from store.settings import StoreSettings
 from store.sign_outs import SqlSignOuts, forget_sign_outs
 from store.statements import Statement
 from store.streams import SqlStreamStore, main_stream, safety_stream
-from store.tracks import SqlPositionLog
+from store.tracks import Held, SqlPositionLog
 from store.webhooks import SqlDeliveryQueue, forget_dead
 
 _rounds, _round_orders, _idempotency = schema.rounds, schema.round_orders, schema.idempotency
@@ -80,6 +81,7 @@ class Stores:
         streams: ``realtime.ports.StreamStore``.
         tracks: ``realtime.ports.PositionLog``.
         reserve: Space on the disk that is held back for safety.
+        held: Tenant and name of incidents and jobs that must stay, None while that is not known; set by whoever knows.
         directory: Living devices by role and city; complete once started.
         databases: The three files by name, for counters and metrics.
     """
@@ -113,7 +115,7 @@ class Stores:
         audit = AuditTable(pen)
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.care = SqlCareStore(self._safety, safety_outbox)
-        self.profiles = SqlProfileStore(self._safety)
+        self.profiles = SqlProfileStore(self._safety, audit)
         self.looks = SqlLookStore(self._safety, audit)
         self.holds = SqlHoldStore(self._safety, audit)
         files = {
@@ -128,6 +130,8 @@ class Stores:
             database.writer.on_full = reserve.note_full
         self._safety.writer.on_full = reserve.release
         self.tracks.is_shedding = lambda: reserve.is_low
+        self.held: Held = lambda _now: frozenset()
+        self._incidents_pruned_to = FIRST
         self._space = Periodic("look at the disk", SPACE_LOOK_S, self._look_at_disk)
         self._pruner = Periodic("prune", self._keep.prune_interval_s, self._prune_again)
 
@@ -166,7 +170,19 @@ class Stores:
         removed += await self.looks.prune(now - self._keep.looks_s, self._keep.prune_rows_max)
         keep = self._keep
         removed += await self._safety.write(lambda c: forget_care(c, now - keep.care_s, keep.prune_rows_max))
+        removed += await self._prune_incidents(now)
         return removed + await self.tracks.prune(now)
+
+    async def _prune_incidents(self, now: float) -> int:
+        held = self.held(now)
+        if held is None:
+            return 0
+        after, horizon, most = self._incidents_pruned_to, now - self._keep.incidents_s, self._keep.prune_rows_max
+        kept = held
+        removed, self._incidents_pruned_to = await self._safety.write(
+            lambda c: forget_incidents(c, after, horizon, most, kept)
+        )
+        return removed
 
     async def _prune_again(self) -> bool:
         await self.prune(self._clock.now())

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.slow
 NAMES_THE_PERSON: Final = {
     "technician_put": "staff who register somebody learn that the id is taken: two may not share it",
     "profile_put_person": "who is no technician belongs to no city, so that any staff may speak for them",
+    "person_erase": "likewise; of who is unknown nothing is kept, and nothing is erased",
     "person_sos": "likewise; an SOS is raised rather for one too many than for one too few",
 }
 """Routes on which a name that nobody has is one that may be given: the law holds for other roles and tenants."""

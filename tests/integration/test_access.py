@@ -138,6 +138,8 @@ TABLE: dict[str, dict[str, str]] = {
     "profile_read": EVERYONE,
     "profile_put": EVERYONE,
     "profile_put_person": _row("no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
+    "safety_export": EVERYONE,
+    "person_erase": _row("      no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     "person_sos": _row("       no no no no no no yes hid yes hid   no no yes yes   hid hid hid"),
     # The incident is tec_1's of this tenant: for all the others there is none.
     "sos_cancel": _row("       hid hid bad hid hid hid hid hid hid hid   hid hid hid hid   hid bad hid"),

@@ -1,5 +1,7 @@
 """Safety profiles on a real server: what is kept, who may say what, and that PINs are nowhere to be read."""
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,42 @@ async def test_staff_say_whom_to_call_and_never_consent_or_pins(tmp_path: Path) 
         assert (status, answer["name"], answer["consents_to_respond"], answer["pins_set"]) == (200, "Li Na", True, True)
         status, _, _ = await server.call("PUT", path, server.token("ops_1", "ops", cities=()), body)
         assert status == 404
+
+
+async def test_one_takes_all_that_is_kept_of_oneself_away_and_staff_erase_it(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        own, ops = server.token("tec_1", "technician"), server.token("ops_1", "ops")
+        await server.call("PUT", "/v1/me/safety", own, OWN)
+        await server.technician("tec_1")
+        await server.call("GET", "/v1/technicians/tec_1/track?reason=asked+by+the+police", ops)
+        await asyncio.sleep(1.3)
+        status, told, headers = await server.call("GET", "/v1/me/safety/export", own)
+        assert (status, headers["Cache-Control"]) == (200, "no-store")
+        assert (told["profile"]["phone"], told["alarms"], told["shares"]) == (OWN["phone"], [], [])
+        assert "asked by the police" in [look.get("reason") for look in told["looks"]]
+        assert not [value for value in ("482193", "730568", "argon2") if value in str(told)]
+        stale = server.token("tec_1", "technician", signed_in_at=time.time() - 700)
+        status, refused, _ = await server.call("GET", "/v1/me/safety/export", stale)
+        assert (status, refused["code"]) == (403, "sign_in_again")
+        path = "/v1/people/tec_1/safety"
+        assert (await server.call("DELETE", path, server.token("ops_1", "ops", cities=("beijing",))))[0] == 404
+        assert (await server.call("DELETE", path, ops))[0] == 200
+        status, told, _ = await server.call("GET", "/v1/me/safety/export", own)
+        assert (told["profile"]["phone"], told["profile"]["pins_set"], told["looks"]) == ("", False, [])
+
+
+async def test_nothing_is_told_of_an_alarm_that_is_on_and_nothing_erased_that_is_held(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        own, ops = server.token("tec_1", "technician"), server.token("ops_1", "ops")
+        await server.call("PUT", "/v1/me/safety", own, OWN)
+        _, ack, _ = await server.call("POST", "/v1/sos", own, {"key": "k-1"})
+        assert (await server.call("GET", "/v1/me/safety/export", own))[1]["alarms"] == []
+        status, refused, _ = await server.call("DELETE", "/v1/people/tec_1/safety", ops)
+        assert (status, refused["code"]) == (409, "evidence_held")
+        body = {"disposition": "false_test", "note": "seen"}
+        assert (await server.call("POST", f"/v1/incidents/{ack['incident']}/resolve", ops, body))[0] == 200
+        alarms = (await server.call("GET", "/v1/me/safety/export", own))[1]["alarms"]
+        assert [(one["incident"], one["ended"]) for one in alarms] == [(ack["incident"], True)]
+        status, refused, _ = await server.call("DELETE", "/v1/people/tec_1/safety", ops)
+        assert (status, refused["code"]) == (409, "evidence_held")
+        assert (await server.call("GET", "/v1/me/safety", own))[1]["pins_set"]

@@ -81,7 +81,7 @@ class Desk:
         pins = replace(PinHashes(f"hash of {RIGHT}", f"hash of {DURESS}", NOW - 60), **changes)
         who = make_principal()
         empty = self.profiles.profile(who.tenant, who.user)
-        await self.profiles.put(replace(empty, pins=pins), NOW)
+        await self.profiles.put(replace(empty, pins=pins), empty.user, NOW)
         return self
 
     async def ask(self, pin: str, incident: str = "inc_1", user: str = "tec_1", now: float = NOW) -> tuple[Any, float]:
@@ -161,5 +161,5 @@ async def test_one_question_of_a_person_at_a_time() -> None:
 async def test_a_profile_without_pins_is_as_good_as_none() -> None:
     desk = Desk()
     who = make_principal()
-    await desk.profiles.put(Profile(who.tenant, desk.profiles.profile(who.tenant, who.user).contact), NOW)
+    await desk.profiles.put(Profile(who.tenant, desk.profiles.profile(who.tenant, who.user).contact), who.user, NOW)
     assert (await desk.ask(RIGHT))[0] == "pin_wrong"

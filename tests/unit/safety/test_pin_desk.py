@@ -37,7 +37,7 @@ async def desk_of_somebody_with_pins() -> tuple[PinDesk, Profiles, PlainHasher]:
     desk = PinDesk(profiles, hasher, SETTINGS)
     fresh = replace(make_principal(), issued_at=NOW - 1)
     pins = await desk.renewed(fresh, "4821", "8350", "", NOW)
-    await profiles.put(replace(profiles.profile(fresh.tenant, fresh.user), pins=pins), NOW)
+    await profiles.put(replace(profiles.profile(fresh.tenant, fresh.user), pins=pins), fresh.user, NOW)
     return desk, profiles, hasher
 
 
@@ -62,7 +62,7 @@ async def test_the_old_pin_is_enough_and_that_for_duress_sets_pins_that_are_know
     assert (await desk.renewed(who, "7305", "2846", "4821", NOW)).duress == "hash of 2846"
     forced = await desk.renewed(who, "7305", "2846", "8350", NOW)
     assert forced.forced
-    await profiles.put(replace(profiles.profile(who.tenant, who.user), pins=forced), NOW)
+    await profiles.put(replace(profiles.profile(who.tenant, who.user), pins=forced), who.user, NOW)
     again = await desk.renewed(who, "6104", "9527", "7305", NOW)
     assert again.forced, "whoever forced it knows this one too"
     assert not (await desk.renewed(replace(who, issued_at=NOW), "6104", "9527", "", NOW)).forced

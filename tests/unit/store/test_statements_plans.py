@@ -8,6 +8,7 @@ import pytest
 
 import store.audit
 import store.dispatch
+import store.forgetting
 import store.holds
 import store.looks
 import store.safety
@@ -32,6 +33,7 @@ FILES: dict[str, tuple[object, ...]] = {
     ),
     "safety.db": (
         store.audit,
+        store.forgetting,
         store.holds,
         store.looks,
         store.safety,
