@@ -493,7 +493,7 @@ def people_routes(profiles: SafetyProfiles, own_data: OwnData, people_sos: Peopl
         ),
         Route(
             "person_erase", "DELETE", "/v1/people/{id}/safety", frozenset({OPS, SERVICE}),
-            "ops and service: technicians of their cities, and who is no technician; signed in lately",
+            "ops and service: technicians of their cities, and who is no technician, signed in lately",
             "Erase what safety keeps of a person, unless it is held as evidence. Idempotent.",
             profiles.erase_person, result=bodies.Done, fresh=True,
         ),
