@@ -49,7 +49,13 @@ def check_fresh(route: Route, who: Principal, now: float, fresh_s: float) -> Non
     Raises:
         Forbidden: ``sign_in_again``.
     """
-    if route.fresh and now - who.issued_at > fresh_s:
+    if route.fresh:
+        check_signed_in_lately(who, now, fresh_s)
+
+
+def check_signed_in_lately(who: Principal, now: float, fresh_s: float) -> None:
+    """Refuse a caller who signed in longer than ``fresh_s`` ago. Raises ``Forbidden``: ``sign_in_again``."""
+    if now - who.issued_at > fresh_s:
         raise Forbidden(f"this needs a sign-in of the last {fresh_s:g} s", code="sign_in_again")
 
 

@@ -55,6 +55,7 @@ class Emergency:
     async def trail(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents/{id}/trail?from: the way before the tap and since, gaps and late points told."""
         incident = await self._incidents.visible(who, request.path["id"])
+        self._incidents.check_way(who, incident, request.now)
         since = number(request, "from", 0, EPOCH_S_MAX, 0.0)
         kept = await self._tracks.track(incident.tenant, incident.incident_id, limit=4 * TRAIL_POINTS_MAX)
         told = shape(kept, incident.raised_at, request.now, is_active=incident.is_active)

@@ -102,7 +102,7 @@ def build_api(parts: ApiParts) -> Api:
     exports = Exports(settings)
     people = People(parts.cities, store)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
-    incidents = Incidents(parts.safety, parts.safety_store, parts.looks)
+    incidents = Incidents(parts.safety, parts.safety_store, parts.looks, settings.fresh_sign_in_s)
     handlers = Handlers(
         orders=Orders(
             parts.cities,

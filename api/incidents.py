@@ -1,5 +1,6 @@
 """Finds an incident for somebody who may see it, in memory or in the store: one place for that rule at the edge."""
 
+from api.auth import check_signed_in_lately
 from api.ports import Looks
 from core.errors import NotFound
 from core.ids import IncidentId
@@ -17,10 +18,15 @@ def no_such_incident() -> NotFound:
 
 
 class Incidents:
-    """All incidents, as far as the caller may see them."""
+    """All incidents, as far as the caller may see them.
 
-    def __init__(self, service: SafetyService, store: SafetyStore, looks: Looks) -> None:
+    Args:
+        fresh_s: Seconds for which a sign-in is good for the way of an incident that is over.
+    """
+
+    def __init__(self, service: SafetyService, store: SafetyStore, looks: Looks, fresh_s: float) -> None:
         """Keep where they are, and who is told of each look."""
+        self._fresh_s = fresh_s
         self._looks = looks
         self._service = service
         self._store = store
@@ -48,6 +54,17 @@ class Incidents:
         if not is_ops_of(incident, who):
             raise no_such_incident()
         return incident
+
+    def check_way(self, who: Principal, incident: Incident, now: float) -> None:
+        """Refuse the way of an incident that is over to who finds a console open.
+
+        While it is active nothing stands between a rescuer and the place, an old sign-in neither.
+
+        Raises:
+            Forbidden: ``sign_in_again``.
+        """
+        if not incident.is_active:
+            check_signed_in_lately(who, now, self._fresh_s)
 
     def looked(self, who: Principal, incident: Incident) -> None:
         """Remember the look. Not waited for: nothing may stand between a rescuer and the place."""

@@ -116,6 +116,7 @@ class Reports:
     async def cap(self, who: Principal, request: Request) -> Response:
         """GET /v1/incidents/{id}/cap: the newest message of the incident in CAP 1.2."""
         incident = await self._incidents.for_ops(who, request.path["id"])
+        self._incidents.check_way(who, incident, request.now)
         events = await self._store.events(who.tenant, incident.incident_id)
         text = cap_message(incident, events, f"doorstep.{who.tenant}", self._cap_place(incident))
         return Response(200, text.encode(), "application/cap+xml")
@@ -136,6 +137,7 @@ class Reports:
     async def _report(self, who: Principal, request: Request) -> IncidentReport:
         now = request.now
         incident = await self._incidents.for_ops(who, request.path["id"])
+        self._incidents.check_way(who, incident, request.now)
         events = await self._store.events(who.tenant, incident.incident_id)
         pages = self._service.pages(incident.incident_id) or await self._store.pages(who.tenant, incident.incident_id)
         kept = await self._tracks.track(who.tenant, incident.incident_id, limit=TRAIL_POINTS_MAX)

@@ -503,7 +503,7 @@ def people_routes(profiles: SafetyProfiles, own_data: OwnData, people_sos: Peopl
 def report_routes(reports: Reports, holds: EvidenceHolds) -> list[Route]:
     """What remains of an incident."""
     ops = frozenset({OPS})
-    scope = "ops: of their cities and without one, logged"
+    scope = "ops: of their cities and without one, logged, of one that is over signed in lately"
     return [
         Route(
             "incident_report", "GET", "/v1/incidents/{id}/report", ops, scope,
@@ -544,7 +544,8 @@ def emergency_routes(emergency: Emergency) -> list[Route]:
     return [
         Route(
             "incident_trail", "GET", "/v1/incidents/{id}/trail", told, scope,
-            "Where the person is, and their way since a minute before the tap.", emergency.trail,
+            "Where the person is, and their way since a minute before the tap; of one that is over signed in lately.",
+            emergency.trail,
             result=incident_bodies.IncidentTrail, location=True,
             query=(Param("from", "number", "Only points since then, epoch seconds."),),
         ),

@@ -29,7 +29,7 @@ class ApiSettings(Ranged):
 
     fresh_sign_in_s: Annotated[float, Range(1, 86_400)] = 600.0
     """Seconds after a sign-in (`auth_time`, else `iat`) in which requests that need a fresh one are taken: the ways of
-    technicians and orders. Later `sign_in_again`."""
+    technicians, orders and incidents that are over. Later `sign_in_again`."""
     security_contact: str = ""
     """Where finders of a weakness write (`mailto:…`, `https://…`), told in `security.txt`; empty: nowhere."""
 

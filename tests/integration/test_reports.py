@@ -1,6 +1,7 @@
 """What remains of an incident: the report as JSON and as a page, and the message for other centres."""
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,23 @@ async def test_a_whole_incident_is_in_its_report(tmp_path: Path) -> None:
         status, cancel, _ = await server.call("GET", f"{path}/cap", ops_token)
         assert broken_rules(cancel.decode()) == []
         assert b"<msgType>Cancel</msgType>" in cancel
+
+
+async def test_the_way_of_an_incident_that_is_over_needs_a_fresh_sign_in_and_of_an_active_one_none(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as server:
+        body = {"key": "k-1", "lat": LAT, "lng": LNG}
+        _, ack, _ = await server.call("POST", "/v1/sos", server.token("tec_1", "technician"), body)
+        path = f"/v1/incidents/{ack['incident']}"
+        stale = server.token("ops_1", "ops", signed_in_at=time.time() - 700)
+        fresh = server.token("ops_1", "ops")
+        ways = ("trail", "report", "report.html", "cap")
+        assert [(await server.call("GET", f"{path}/{way}", stale))[0] for way in ways] == [200] * 4
+        ending = {"disposition": "false_test", "note": "seen"}
+        assert (await server.call("POST", f"{path}/resolve", fresh, ending))[0] == 200
+        for way in ways:
+            status, told, _ = await server.call("GET", f"{path}/{way}", stale)
+            assert (status, told["code"]) == (403, "sign_in_again"), way
+            assert (await server.call("GET", f"{path}/{way}", fresh))[0] == 200, way
+        assert (await server.call("GET", path, stale))[0] == 200

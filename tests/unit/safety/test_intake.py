@@ -393,3 +393,54 @@ def test_the_json_parsing_suite_inside_an_sos_still_raises_it(is_json: bool) -> 
             sound(report)
             # Damage may bring its own fields; it must never make the key of an SOS that has one unreadable.
             assert b'"key":"k"' not in payload or report.key == "k" or b'"key"' in damage, path.name
+
+
+COORDINATES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.text(max_size=4),
+    st.floats(),
+    st.integers(-(10**40), 10**40),
+    st.floats(-181, 181),
+    st.sampled_from([0, -0.0, 90, 90.0001, -180, 180.0001, 1e-9]),
+)
+
+
+@given(
+    lat=COORDINATES,
+    lng=COORDINATES,
+    accuracy_m=COORDINATES,
+    fixed_at=st.one_of(COORDINATES, st.floats(0, 4e9)),
+    sent_at=st.one_of(COORDINATES, st.floats(0, 4e9)),
+    crs=st.sampled_from(["wgs84", "gcj02", "bd09", "mars", 7, None]),
+    frame=st.sampled_from(list(Frame)),
+)
+@settings(max_examples=400)
+def test_p15_a_fix_is_finite_in_range_and_tagged_or_there_is_none(frame: Frame, **given_fields: Any) -> None:
+    report = read({"key": "k", **given_fields}, is_json=False, frame=frame) if _fits(given_fields) else None
+    if report is None:
+        return
+    fix = report.fix
+    lat, lng = given_fields["lat"], given_fields["lng"]
+    if type(lat) in (int, float) and type(lng) in (int, float) and lat == 0 and lng == 0:
+        assert fix is None, "null island is nowhere"
+    if fix is None:
+        assert (lat is None and lng is None) or report.ignored, "what was given and is not believed is named"
+        return
+    # A conversion between frames may step over the pole by what the frames differ.
+    assert math.isfinite(fix.point.lat_deg)
+    assert math.isfinite(fix.point.lng_deg)
+    assert abs(fix.point.lat_deg) <= 90.1
+    assert abs(fix.point.lng_deg) <= 180.1
+    assert 0 <= fix.accuracy_m <= ACCURACY_M_MAX
+    assert fix.source is FixSource.SOS
+    # Never in the future, and as old as the phone says at most.
+    assert 0 <= fix.fixed_at <= T0
+    known = given_fields["accuracy_m"]
+    if type(known) not in (int, float) or not 0 <= known <= ACCURACY_M_MAX:
+        assert fix.accuracy_m == ACCURACY_M_MAX, "how good it is is not known: as bad as can be"
+
+
+def _fits(fields: dict[str, Any]) -> bool:
+    """Whether MessagePack can say it at all."""
+    return all(type(value) is not int or -(2**63) <= value < 2**64 for value in fields.values())
