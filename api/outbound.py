@@ -123,15 +123,15 @@ class SafetyOutbound:
 
     def sos_ack(self, ack: safety_events.AckRaiser, *, durable: bool) -> bytes:
         """The ``sos_ack`` message as JSON bytes."""
-        incident = ack.incident
+        shown = ack.incident.seen_by_subject  # the truth would tell who is forced from who is not
         return _encode(
             SosAck(
                 key=ack.key,
-                incident=incident.incident_id,
+                incident=ack.incident.incident_id,
                 durable=durable,
-                level=incident.level,
-                delivered=incident.delivered,
-                seen=incident.seen,
+                level=shown.level,
+                delivered=shown.delivered or 0,
+                seen=bool(shown.seen),
                 ignored=[name[:64] for name in ack.ignored[:64]],
                 received_at=round(ack.received_at, 3),
             )

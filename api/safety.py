@@ -121,6 +121,5 @@ def sos_status(incident: Incident) -> SosStatus:
         received_at=stamp(incident.raised_at),
         delivered=shown.delivered or 0,
         seen=bool(shown.seen),
-        # Once they took it back they are told no more of it, whatever their PIN was.
-        ended=not incident.is_active or incident.shown is not None,
+        ended=shown.ended,
     )

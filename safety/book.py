@@ -13,7 +13,7 @@ from safety.case import Case, broken_rule
 from safety.deadlines import Deadlines
 from safety.events import AckRaiser, Effect
 from safety.incident import tell
-from safety.model import CapStatus, Incident, IncidentKind, SubjectRecord, Trigger
+from safety.model import KEY_MADE_PREFIX, CapStatus, Incident, IncidentKind, SubjectRecord, Trigger
 from safety.ports import SafetyChanges, SafetyState
 
 STORY_LEN: Final = 20
@@ -197,7 +197,8 @@ class Book:
         if key is None:
             return
         known = self.keys.get(key)
-        if known is not None and known.incident_id == trigger.incident_id:
+        is_made = trigger.key.startswith(KEY_MADE_PREFIX)  # and so of many taps: the newest counts
+        if known is not None and known.incident_id == trigger.incident_id and not is_made:
             return
         self.keys[key] = trigger  # of the newest incident: see `Taps`
         self.triggers[trigger.incident_id].append(trigger)

@@ -2,7 +2,7 @@
 
 None of them ends an incident, and the subject cannot tell the first two apart: each writes one event in the turn
 that answers them, and whatever follows for others follows in a turn of its own (``tell_at``), when they have
-their answer. From then on they hear the same of it, whatever becomes of it (``Incident.shown``).
+their answer. From then on they hear the same of it, whatever becomes of it (``Incident.shown``), and that it is over.
 """
 
 from dataclasses import replace
@@ -40,7 +40,10 @@ class Cancelling:
         if incident.state is IncidentState.CLOSED:
             raise AlreadyResolved
 
-        case = self._book.case(incident)
+        active = self._book.active_of.get((who.tenant, who.user, incident.cap_status), incident.incident_id)
+        # Where another one began since, the PIN speaks of that: the old one must not open again beside it.
+        case = self._book.case(incident if incident.is_active else self._book.incidents[active])
+        before = case.now.seen_by_subject
         record = self._after(self._book.subject(who.tenant, who.user), event.verdict, now)
         case.subject = record
         is_spent = len(record.wrong_pins) >= self._settings.pins.tries_max
@@ -52,6 +55,7 @@ class Cancelling:
             case.step(Step.PIN_WRONG, who.user, now)
             case.outcome = AnswerCancel(case.now, accepted=False)
             return case
+        case.change(shown=replace(before, ended=True))
         case.outcome = AnswerCancel(case.now, accepted=True)
         return case
 
@@ -72,7 +76,6 @@ class Cancelling:
             Step.CANCEL_ASKED,
             case.now.subject,
             now,
-            shown=case.now.seen_by_subject,
             cancel_asked_at=now,
             reopen_at=now + self._settings.cancel_verify_s if is_first else case.now.reopen_at,
             call_back_by=now + self._settings.call_back_s if is_first else case.now.call_back_by,

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from core.errors import Invalid
 from core.ids import IncidentId, OrderId, TenantId, UserId
 from safety.audit import AuditEntry, fact_entry
-from safety.model import Incident
+from safety.model import CapStatus, Incident
 
 DAY_S: Final = 86_400.0
 
@@ -50,7 +50,7 @@ class _Case:
 
 
 class Holds:
-    """What is held now. Memory: one entry for each incident of the last ``hold_days``, and for each mark.
+    """What is held now. Memory: one entry for each real incident of the last ``hold_days``, and for each mark.
 
     Args:
         store: Where marks are kept.
@@ -77,7 +77,9 @@ class Holds:
         self.is_loaded = True
 
     def incident_changed(self, incident: Incident) -> None:
-        """An incident began, goes on, or has ended."""
+        """An incident began, goes on, or has ended; of a drill or a test nothing is evidence."""
+        if incident.cap_status is not CapStatus.ACTUAL:
+            return
         until = inf if incident.is_active else incident.changed_at + self._hold_s
         self._cases[incident.tenant, incident.incident_id] = _Case(incident.order_id, until)
         self._note_order(incident.tenant, incident.incident_id, incident.order_id)

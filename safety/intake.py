@@ -2,7 +2,7 @@
 
 What cannot be read is dropped and named in ``ignored``. A frame that cannot be decoded at all is searched for
 its fields, in linear time; without a usable key one is made from the bytes, so that a repeat of the same bytes
-is still the same tap while its incident is active. What an SOS means is decided in ``engine.py``.
+is still the same tap for some seconds. What an SOS means is decided in ``engine.py``.
 """
 
 import hashlib

@@ -178,11 +178,15 @@ class SubjectView:
         level: The level they hear of.
         delivered: Devices that they hear of; None for as many as there are.
         seen: Whether they hear that somebody has it in hand; None for the truth.
+        seen_since: With ``seen`` None: only who took it in hand after this counts, None for anybody.
+        ended: Whether they hear that it is over; they hear it in any case once it is.
     """
 
     level: int
     delivered: int | None = None
     seen: bool | None = None
+    seen_since: float | None = None
+    ended: bool = True
 
 
 class SlotState(StrEnum):
@@ -388,12 +392,15 @@ class Incident:
 
     @property
     def seen_by_subject(self) -> SubjectView:
-        """What the subject is told of how far it has come."""
-        shown = self.shown or SubjectView(self.level)
+        """What the subject is told of how far it has come: in every answer and message, and nothing else."""
+        shown = self.shown or SubjectView(self.level, ended=False)
+        since, taken_at = shown.seen_since, self.acknowledged_at
+        is_seen = self.seen and (since is None or (taken_at is not None and taken_at > since))
         return SubjectView(
             shown.level,
             self.delivered if shown.delivered is None else shown.delivered,
-            self.seen if shown.seen is None else shown.seen,
+            is_seen if shown.seen is None else shown.seen,
+            ended=shown.ended or not self.is_active,
         )
 
 

@@ -29,6 +29,8 @@ from safety.whereabouts import Whereabouts, look_around, newest_fix
 
 _OWN_HANDS: Final = frozenset({TriggerSource.HUB, TriggerSource.HTTP, TriggerSource.PAGE})
 """Doors by which a subject taps who can take it back."""
+KEY_MADE_REPEAT_S: Final = 5.0
+"""The same bytes without a key within this time are one tap sent twice."""
 CLOCK_OFF_S: Final = 60.0
 """A phone's clock that is further off than this when a tap is sent is told to whoever reads the history."""
 
@@ -92,6 +94,8 @@ class Taps:
             case = self._open(newest, around, now, earlier)
         else:
             case = self._book.case(self._book.incidents[active])
+            if any(tap.kind is not IncidentKind.DURESS for tap in taps):
+                self._show(case, newest)
             self._tap(case, newest, around, now, earlier)
         kept = len(self._book.triggers.get(case.now.incident_id, ())) + len(case.triggers)
         room = max(0, self._settings.triggers_kept_max - kept)
@@ -123,16 +127,18 @@ class Taps:
     def _is_repeat(self, known: Trigger, event: SosRaised) -> bool:
         """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
 
-        A made key is the same for every tap without one, and some clients reuse theirs: once the incident has
-        ended, nobody would hear of the next emergency.
+        A made key is the same for every tap without one, and some clients reuse theirs: nobody would hear of the
+        next emergency.
         """
         incident = self._book.incidents.get(known.incident_id)
         if incident is None or incident.cap_status is not event.cap_status:
             return False  # long forgotten, or a drill's key used again for an emergency
-        if incident.is_active:
-            return True
-        is_made = known.key.startswith(KEY_MADE_PREFIX)
-        return not is_made and event.received_at - known.received_at <= self._settings.key_repeat_s
+        if known.key.startswith(KEY_MADE_PREFIX):
+            # Nothing tells a second tap from the same bytes sent again but the time, or that they took it back.
+            taken_back_at = incident.cancel_asked_at
+            is_over = not incident.is_active or (taken_back_at is not None and known.received_at <= taken_back_at)
+            return not is_over and abs(event.received_at - known.received_at) <= KEY_MADE_REPEAT_S
+        return incident.is_active or event.received_at - known.received_at <= self._settings.key_repeat_s
 
     def _open(self, event: SosRaised, around: Whereabouts, now: float, earlier: Sequence[SosRaised]) -> Case:
         who, report, settings = event.who, event.report, self._settings
@@ -201,13 +207,14 @@ class Taps:
             changed_at=now,
         )
         self._ringing.let_go(case, now)
-        if old.state in (IncidentState.CANCEL_PENDING, IncidentState.RESOLVED):
-            self._open_again(case, event, now)
-            return
-        if case.now.kind is IncidentKind.DURESS and old.kind is not IncidentKind.DURESS:
+        is_forced = any(tap.kind is IncidentKind.DURESS for tap in (event, *earlier))
+        if is_forced and not (old.is_active and old.kind is IncidentKind.DURESS):
+            self._ringing.cry_for_help(case, who.user, now)
             case.step(Step.TAPPED, event.raised_by or who.user, now, _how(event))
             case.triggers.append(self._trigger(case, event))
-            self._ringing.cry_for_help(case, who.user, now)
+            return
+        if old.state in (IncidentState.CANCEL_PENDING, IncidentState.RESOLVED):
+            self._open_again(case, event, now)
             return
         if old.gentle_until is not None and case.now.kind is not old.kind:
             case.change(gentle_until=None)
@@ -216,9 +223,6 @@ class Taps:
             self._ringing.start_level(case, now)
             self._ringing.ring_all(case, now, Reason.RAISED)
             return
-        if old.shown is not None:
-            # What they would hear if nobody had forced them.
-            case.change(shown=SubjectView(min(LEVEL_LAST, old.shown.level + 1)))
         if len(self._book.triggers[old.incident_id]) >= settings.triggers_kept_max:
             self._ringing.ring_soon(case, now)  # counted only: a stuck button must not fill the disk
             return
@@ -231,10 +235,20 @@ class Taps:
         else:  # where everybody is told already, a stuck button must not ring in their hands at its own pace
             self._ringing.ring_soon(case, now)
 
+    def _show(self, case: Case, event: SosRaised) -> None:
+        """Who taps after they took it back hears that it is on again, the same whether they had been forced or not.
+
+        Of the devices they hear as before: a cry for help reaches more of them than a tap.
+        """
+        shown = case.now.shown
+        if shown is not None:
+            level = min(LEVEL_LAST, shown.level + 1)
+            case.change(shown=SubjectView(level, shown.delivered, seen_since=event.received_at, ended=False))
+
     def _open_again(self, case: Case, event: SosRaised, now: float) -> None:
         """A tap after they took it back, or a short while after it ended: it is not over."""
         who, old_state = event.raised_by or event.who.user, case.now.state
-        case.change(shown=None, cancel_asked_at=None, tell_at=None)
+        case.change(cancel_asked_at=None, tell_at=None)
         is_louder = old_state is IncidentState.CANCEL_PENDING
         self._ringing.start_again(case, Step.REOPENED, who, now, Reason.TAPPED_AGAIN, louder=is_louder)
         if len(self._book.triggers[case.now.incident_id]) < self._settings.triggers_kept_max:
@@ -244,8 +258,10 @@ class Taps:
     def _learn_from_repeat(self, case: Case, event: SosRaised, now: float) -> None:
         """The same tap again may say what its first copy did not; it is still one tap."""
         fix, note = event.report.fix, event.report.note
-        if case.now.is_active and ((fix and case.now.fix is None) or (note and not case.now.note)):
-            case.change(fix=case.now.fix or fix, note=case.now.note or note, changed_at=now)
+        turns_silent = event.report.silent and not case.now.silent
+        if case.now.is_active and ((fix and case.now.fix is None) or (note and not case.now.note) or turns_silent):
+            silent = case.now.silent or turns_silent
+            case.change(fix=case.now.fix or fix, note=case.now.note or note, silent=silent, changed_at=now)
             case.update = Reason.TAPPED_AGAIN
 
     def _trigger(self, case: Case, event: SosRaised) -> Trigger:

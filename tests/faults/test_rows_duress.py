@@ -153,6 +153,10 @@ async def test_row_71_nothing_else_that_the_person_hears_differs() -> None:
                 changed = "incident.update" if kind == "right" else "incident"
                 await ops.until(changed, incident=person.incident)  # the others do hear of it
                 frames = await reader
+                for key in ("k", "k2", "k2", None):  # repeated after a reconnect, tapped anew, without a key
+                    body = {} if key is None else {"key": key}
+                    for _ in range(2):
+                        frames.append((await place.post(user, json.dumps(body).encode()))[1])
                 heard[kind] = [_plain(frame, person.incident) for frame in frames]
     assert heard["right"]
     assert heard["right"] == heard["duress"] == heard["third wrong"], heard

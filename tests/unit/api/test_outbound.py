@@ -17,7 +17,7 @@ from dispatch.model import Fallback, Gender, Mode, Offer, OfferState, Order, Ord
 from geo.point import Frame, LatLng
 from realtime.messages import OrderView, ReliableMessage, SosAck
 from safety import events as safety_events
-from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState, Target
+from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState, SubjectView, Target
 
 NOW = 1.8e9
 TENANT, CITY = TenantId("acme"), CityId("shenzhen")
@@ -135,6 +135,13 @@ def test_the_ack_says_how_far_the_tap_has_come() -> None:
     ack = safety_events.AckRaiser(INCIDENT, "k", DeviceId("d"), ("lat", "x" * 200), NOW, answer=True)
     message = msgspec.json.decode(SafetyOutbound(Frame.GCJ02).sos_ack(ack, durable=False), type=SosAck)
     assert (message.key, message.durable, message.delivered, message.seen, message.level) == ("k", False, 1, False, 1)
+
+
+def test_the_ack_tells_who_took_it_back_what_they_are_to_hear_and_not_the_truth() -> None:
+    forced = replace(INCIDENT, level=3, owner=UserId("ops_1"), shown=SubjectView(0, 0, seen=False))
+    ack = safety_events.AckRaiser(forced, "k", DeviceId("d"), (), NOW, answer=False)
+    message = msgspec.json.decode(SafetyOutbound(Frame.GCJ02).sos_ack(ack, durable=True), type=SosAck)
+    assert (message.level, message.delivered, message.seen) == (0, 0, False)
 
 
 def _news(what: events.News, technician: UserId | None = TECHNICIAN) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ from safety.events import (
     UpdateTargets,
 )
 from safety.incident import LEVEL_LAST
-from safety.model import Incident, IncidentKind, IncidentState, PinVerdict
+from safety.model import Incident, IncidentKind, IncidentState, PinVerdict, SubjectView
 from safety.ports import SafetyState
 from tests.unit.safety.neighbourhood import (
     ACME,
@@ -161,7 +161,7 @@ def test_the_duress_pin_tells_everyone_once_the_subject_has_their_answer() -> No
     assert len(rung[0].targets) == 12
 
 
-def twins(verdicts: Sequence[PinVerdict], taps: int = 0) -> list[list[object]]:
+def twins(verdicts: Sequence[PinVerdict], taps: int = 0, key: str = "k1", ack_at: float = 50) -> list[list[object]]:
     """What the subject can see of a cancel that is honest, and of one that is forced, step by step."""
     seen: list[list[object]] = []
     for forced in (False, True):
@@ -177,9 +177,12 @@ def twins(verdicts: Sequence[PinVerdict], taps: int = 0) -> list[list[object]]:
             log += _heard(effects)
             log += [heard for at, e in run_until(engine, T0 + 10 + n) for heard in _heard([e])]
         for n in range(taps):
-            log += _heard(tap(engine, T0 + 40 + n, key="k1"))
-        engine.handle(IncidentAcknowledged(OPS_2, which), T0 + 50) if current(engine, which).owner is None else None
+            log += _heard(tap(engine, T0 + 40 + n, key=key if key == "k1" else f"{key}-{n}"))
+            log.append(current(engine, which).seen_by_subject)
+        if current(engine, which).owner is None:
+            log += _heard(engine.handle(IncidentAcknowledged(OPS_2, which), T0 + ack_at))
         log += [heard for at, e in run_until(engine, T0 + 55) for heard in _heard([e])]
+        log.append(current(engine, which).seen_by_subject)
         seen.append(log)
     return seen
 
@@ -203,6 +206,41 @@ def test_p13_the_subject_sees_the_same_of_an_honest_and_of_a_forced_cancel(verdi
     honest, forced = twins(verdicts, taps=2)
     assert honest == forced
     assert ReviseRights.__name__ in honest
+
+
+@pytest.mark.parametrize("taps", [1, 2, 5])
+@pytest.mark.parametrize("verdicts", [[PinVerdict.RIGHT], [PinVerdict.RIGHT, PinVerdict.RIGHT]])
+def test_p13_nor_do_new_taps_after_it_tell_them_apart(verdicts: list[PinVerdict], taps: int) -> None:
+    honest, forced = twins(verdicts, taps, key="new")
+    assert honest == forced
+    assert honest[-1] == SubjectView(min(3, taps), 0, seen=True, ended=False), "somebody has it in hand again"
+
+
+def test_p13_taps_and_pins_in_turn_never_tell_them_apart() -> None:
+    seen: list[list[SubjectView]] = []
+    for verdict in (PinVerdict.RIGHT, PinVerdict.DURESS):
+        engine, which = raised()
+        engine.handle(IncidentResolved(OPS, which, "false_accident"), T0 + 5)
+        log = []
+        for n in range(3):
+            cancel(engine, which, verdict, T0 + 10 + 10 * n)
+            log.append(current(engine, which).seen_by_subject)
+            run_until(engine, T0 + 12 + 10 * n)
+            tap(engine, T0 + 15 + 10 * n, key=f"k{n + 2}")
+            log.append(current(engine, which).seen_by_subject)
+        seen.append(log)
+    assert seen[0] == seen[1]
+    assert [view.ended for view in seen[0]] == [True, False] * 3
+
+
+def test_an_owner_of_before_the_tap_is_not_seen_after_it() -> None:
+    """An honest cancel loses its owner by the tap: who is forced must not hear of theirs either."""
+    engine, which = raised()
+    cancel(engine, which, PinVerdict.DURESS)
+    engine.handle(IncidentAcknowledged(OPS, which), T0 + 12)
+    tap(engine, T0 + 20, key="k2")
+    assert current(engine, which).owner == OPS.user
+    assert current(engine, which).seen_by_subject.seen is False
 
 
 def test_the_third_wrong_pin_is_answered_like_the_right_one_and_is_duress() -> None:
@@ -256,3 +294,17 @@ def test_only_the_subject_can_take_it_back_and_a_closed_one_is_closed(verdict: P
     engine.handle(IncidentClosed(OPS_2, which), T0 + 7)
     with pytest.raises(AlreadyResolved):
         cancel(engine, which, verdict)
+
+
+@pytest.mark.parametrize("verdict", [PinVerdict.RIGHT, PinVerdict.DURESS])
+def test_a_pin_for_an_old_incident_speaks_of_the_one_that_is_active(verdict: PinVerdict) -> None:
+    engine, old = raised()
+    engine.handle(IncidentResolved(OPS, old, "false_accident"), T0 + 5)
+    new = incident_id(tap(engine, T0 + 1_900, key="k2"))
+    assert new != old
+    assert accepted(cancel(engine, old, verdict, T0 + 1_910))
+    assert [incident.incident_id for incident in engine.active()] == [new]
+    is_duress = current(engine, new).kind is IncidentKind.DURESS
+    assert is_duress == (verdict is PinVerdict.DURESS)
+    assert current(engine, new).seen_by_subject.ended
+    assert current(engine, old).state is IncidentState.RESOLVED

@@ -8,7 +8,7 @@ import pytest
 from core.errors import Invalid, Unavailable
 from core.ids import OrderId, UserId
 from safety.holds import DAY_S, Holds
-from safety.model import Incident, IncidentState
+from safety.model import CapStatus, Incident, IncidentState
 from store.memory_evidence import MemoryHoldStore
 from tests.contract.store_values import NOW, TENANT, make_incident
 
@@ -83,3 +83,11 @@ async def test_a_mark_that_cannot_be_stored_changes_nothing() -> None:
     with pytest.raises(Unavailable):
         await found.mark(ended(NOW - 40 * DAY_S), OPS, "court", NOW, hold=True)
     assert found.jobs(NOW) == frozenset()
+
+
+@pytest.mark.parametrize("cap_status", [CapStatus.EXERCISE, CapStatus.TEST])
+async def test_a_drill_or_a_test_holds_nothing(cap_status: CapStatus) -> None:
+    found = await holds()
+    found.incident_changed(replace(active(), cap_status=cap_status))
+    assert found.jobs(NOW) == frozenset()
+    assert not found.is_held(TENANT, ORDER, NOW)

@@ -2,12 +2,31 @@
 
 from dataclasses import replace
 
-from core.ids import UserId
+import pytest
+
+from core.ids import IncidentId, UserId
 from safety.engine import SafetyEngine
-from safety.events import NotifyTargets, Reason, SosRaised, UpdateTargets
-from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
+from safety.events import (
+    CancelAsked,
+    IncidentAcknowledged,
+    IncidentResolved,
+    NotifyTargets,
+    Reason,
+    SosRaised,
+    UpdateTargets,
+)
+from safety.model import (
+    KEY_MADE_PREFIX,
+    CapStatus,
+    Incident,
+    IncidentKind,
+    IncidentState,
+    PinVerdict,
+    SosReport,
+    TriggerSource,
+)
 from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ANNA, NEAR, T0, answer, booked, engine_in, ladder, told, town
+from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, T0, answer, booked, engine_in, ladder, told, town
 
 
 def a_tap(key: str = "k1", at: float = T0, **more: object) -> SosRaised:
@@ -17,6 +36,12 @@ def a_tap(key: str = "k1", at: float = T0, **more: object) -> SosRaised:
 def raised(engine: SafetyEngine, event: SosRaised) -> Incident:
     found = answer(engine.handle(event, event.received_at)).incident
     engine.check()
+    return found
+
+
+def current(engine: SafetyEngine, which: IncidentId) -> Incident:
+    found = engine.incident(ACME, which)
+    assert found is not None
     return found
 
 
@@ -178,3 +203,62 @@ def test_only_a_subject_who_tapped_openly_may_still_abort() -> None:
 
     for event in (silent, a_tap(source=TriggerSource.SYSTEM), a_tap(source=TriggerSource.TRACKER)):
         assert raised(engine_in(town()), event).provisional_until is None
+
+
+@pytest.mark.parametrize("before", ["cancelled", "resolved", "acknowledged", "forced"])
+def test_forced_by_the_answer_to_a_check_in_everyone_is_told_and_the_subject_sees_what_they_saw(before: str) -> None:
+    engine = engine_in(town())
+    which = raised(engine, a_tap()).incident_id
+    match before:
+        case "cancelled":
+            engine.handle(CancelAsked(ANNA, which, PinVerdict.RIGHT), T0 + 5)
+        case "forced":
+            engine.handle(CancelAsked(ANNA, which, PinVerdict.DURESS), T0 + 5)
+        case "resolved":
+            engine.handle(IncidentResolved(OPS, which, "false_accident"), T0 + 5)
+        case _:
+            engine.handle(IncidentAcknowledged(OPS, which), T0 + 5)
+    engine.on_deadline(T0 + 6)
+    shown = current(engine, which).seen_by_subject
+    no = a_tap("no", T0 + 20, kind=IncidentKind.DURESS, cause="checkin_no")
+    effects = engine.handle(no, T0 + 20) + engine.on_deadline(T0 + 20)
+    engine.check()
+    incident = current(engine, which)
+    assert (incident.kind, incident.level, incident.state) == (IncidentKind.DURESS, 3, IncidentState.OPEN)
+    assert len(told(effects)) == 12
+    assert incident.seen_by_subject == shown
+
+
+@pytest.mark.parametrize("verdict", [PinVerdict.RIGHT, PinVerdict.DURESS])
+def test_a_tap_without_a_key_after_a_cancel_is_somebody_who_needs_help_again(verdict: PinVerdict) -> None:
+    engine = engine_in(town())
+    made = KEY_MADE_PREFIX + "0" * 32
+    which = raised(engine, a_tap(made)).incident_id
+    engine.handle(CancelAsked(ANNA, which, verdict), T0 + 2)
+    engine.on_deadline(T0 + 2)
+    raised(engine, a_tap(made, T0 + 4))
+    incident = current(engine, which)
+    assert (incident.state, incident.triggers) == (IncidentState.OPEN, 2)
+    assert incident.seen_by_subject.level == 1
+    assert raised(engine, a_tap(made, T0 + 5)).triggers == 2, "and sent twice it is one"
+
+
+def test_taps_without_a_key_are_one_for_seconds_only_and_then_ring_again() -> None:
+    engine = engine_in(town())
+    made = KEY_MADE_PREFIX + "0" * 32
+    first = raised(engine, a_tap(made))
+    assert raised(engine, a_tap(made, T0 + 4)).triggers == 1
+    effects = engine.handle(a_tap(made, T0 + 20), T0 + 20)
+    assert len(told(effects)) == len(first.targets)
+    assert current(engine, first.incident_id).triggers == 2
+    assert raised(engine, a_tap(made, T0 + 23)).triggers == 2
+    assert raised(engine, a_tap(made, T0 - 3_600)).triggers == 3, "a clock that was put back silences nobody"
+
+
+def test_the_same_tap_again_that_is_silent_makes_it_silent() -> None:
+    engine = engine_in(town())
+    which = raised(engine, a_tap()).incident_id
+    raised(engine, replace(a_tap(at=T0 + 1), report=SosReport("k1", silent=True)))
+    assert current(engine, which).silent
+    raised(engine, a_tap(at=T0 + 2))
+    assert current(engine, which).silent
