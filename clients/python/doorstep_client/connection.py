@@ -35,6 +35,9 @@ _log = logging.getLogger(__name__)
 EVENTS_MAX = 10_000
 """Events kept for a slow application; beyond it the oldest are dropped (``events_dropped`` counts them)."""
 
+OUTBOX_AGAIN_S = 5.0
+"""Pause after a write of the outbox that failed, at least: a full disk must not fill the log."""
+
 
 class RequestRefused(Exception):
     """The server refused a request, or did not answer in time."""
@@ -109,6 +112,7 @@ class Client:
         self._outbox = outbox
         self._is_outbox_read = False
         self._kept_revision = 0
+        self._keep_from = 0.0
         self._keeping: asyncio.Task[None] | None = None
         self._not_received: asyncio.TimerHandle | None = None
         self._side_tasks: set[asyncio.Task[None]] = set()
@@ -349,7 +353,8 @@ class Client:
 
     def _keep(self) -> None:
         """Write the outbox when it is behind. What was not read yet is not written over."""
-        if self._is_outbox_read and self._keeping is None and self._kept_revision != self.protocol.sos_revision:
+        is_behind = self._is_outbox_read and self._kept_revision != self.protocol.sos_revision
+        if is_behind and self._keeping is None and self.now() >= self._keep_from:
             self._keeping = asyncio.create_task(self._write_outbox())
 
     async def _write_outbox(self) -> None:
@@ -359,7 +364,8 @@ class Client:
                 await asyncio.to_thread(self._outbox.write, kept)
                 self._kept_revision = revision
         except OSError:
-            _log.exception("the outbox cannot be written; tried again at the next change")
+            self._keep_from = self.now() + OUTBOX_AGAIN_S
+            _log.exception("the outbox cannot be written; tried again in a while")
         finally:
             self._keeping = None
 

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from doorstep_client.clock import SteadyClock
 from doorstep_client.connection import Client, RequestRefused
 from doorstep_client.events import Disconnected, Event, OrderChanged, Welcomed
 from doorstep_client.load import Swarm
+from doorstep_client.outbox import Outbox
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.protocol import ClientProtocol, State
 from doorstep_client.settings import ClientSettings, Encoding
@@ -200,3 +202,16 @@ def test_the_steady_clock_goes_with_the_monotonic_one() -> None:
     assert clock.now() == 1_000.0
     wall, monotonic = 0.0, 53.0
     assert clock.now() == 1_003.0
+
+
+@pytest.mark.slow
+async def test_an_outbox_that_cannot_be_written_holds_up_no_tap_and_is_not_tried_with_every_frame(
+    hub: tuple[TinyHub, str], caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    (tmp_path / "sos.json.new").mkdir()
+    outbox = Outbox(tmp_path / "sos.json")
+    async with Client(hub[1], token="t", device="d", settings=FAST, outbox=outbox) as client:
+        for _ in range(3):
+            assert (await client.sos()).durable
+            await asyncio.sleep(0.05)
+    assert [r.message for r in caplog.records].count("the outbox cannot be written; tried again in a while") == 1
