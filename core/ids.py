@@ -25,6 +25,21 @@ CLIENT_KEY_LEN_MAX: Final = 64
 """Longest key that a client may choose itself (idempotency keys, device names, SOS keys)."""
 
 
+RESERVED_PREFIX: Final = "_"
+"""Tenants whose names begin so are the server's own: no token and no configuration may name one."""
+
+
+def is_reserved(tenant: str) -> bool:
+    """Whether a tenant is the server's own."""
+    return tenant.startswith(RESERVED_PREFIX)
+
+
+def check_tenant(tenant: str) -> None:
+    """Raise ``ValueError`` for a tenant that is the server's own."""
+    if is_reserved(tenant):
+        raise ValueError(f"tenant must not begin with {RESERVED_PREFIX}, which is reserved for the server: {tenant!r}")
+
+
 class IdSource(Protocol):
     """Makes new ids. Injected, so that a simulated run repeats exactly."""
 

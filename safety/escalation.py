@@ -6,7 +6,7 @@ A look-up that fails never costs the alarm: what can still be found is told, and
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from core.ids import UserId
 from geo.point import LatLng
@@ -16,6 +16,8 @@ from safety.ports import NearbyResponder, Surroundings
 from safety.settings import SafetySettings
 
 T = TypeVar("T")
+LEVEL_ALL_CITIES: Final = LEVEL_LAST - 1
+"""From here on people of other cities are told and asked too."""
 
 
 class Why(StrEnum):
@@ -59,7 +61,7 @@ def find_targets(surroundings: Surroundings, settings: SafetySettings, incident:
     targets = [] if is_gentle else _near(surroundings, settings, incident, now, failures)
     ops = guarded(failures, "ops", lambda: list(surroundings.ops(tenant, city)), lambda: None)
     targets += [Target(user, Why.OPS_CITY, level) for user in ops or ()]
-    if ops is None or level >= LEVEL_LAST - 1:
+    if ops is None or level >= LEVEL_ALL_CITIES:
         everywhere = guarded(failures, "all_ops", lambda: list(surroundings.ops(tenant, None)), list[UserId])
         targets += [Target(user, Why.OPS_ALL, level) for user in everywhere]
     if level >= LEVEL_LAST:
@@ -117,12 +119,23 @@ def _everyone(
 
 
 def find_responders(
-    surroundings: Surroundings, incident: Incident, limit: int, now: float, failures: list[str]
+    surroundings: Surroundings,
+    incident: Incident,
+    limit: int,
+    now: float,
+    failures: list[str],
+    *,
+    everywhere: bool = False,
 ) -> list[Target]:
-    """The nearest responders who may be told, of the city first, then of all cities. Never raises."""
+    """The nearest responders who may be told. Never raises.
+
+    Those of other cities come behind those of the incident's own: once its level says so, or if ``everywhere`` does.
+    No distance ends the search.
+    """
     point, level = place_of(incident), incident.level
     found: dict[UserId, Target] = {}
-    for city in dict.fromkeys((incident.city, None)):
+    cities = (incident.city, None) if everywhere or level >= LEVEL_ALL_CITIES else (incident.city,)
+    for city in dict.fromkeys(cities):
         near = guarded(
             failures,
             "responders",

@@ -96,7 +96,8 @@ class Slots:
         is_target = any(target.user == user for target in incident.targets)
         if not is_target:
             failures: list[str] = []
-            found = find_responders(self._surroundings, incident, self._settings.responders_level_3, now, failures)
+            most = self._settings.responders_level_3
+            found = find_responders(self._surroundings, incident, most, now, failures, everywhere=True)
             target = next((target for target in found if target.user == user), None)
             if target is None:
                 raise Invalid("must be a responder on duty whom it may reach", field="responder")

@@ -10,6 +10,7 @@ from ipaddress import ip_address, ip_network
 from typing import Annotated, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from core.ids import check_tenant
 from core.ranges import Range, Ranged, check_ranges
 
 PORT_MAX: Final = 65_535
@@ -180,6 +181,7 @@ class CitySettings:
         for name in ("tenant", "city"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        check_tenant(self.tenant)
         try:
             ZoneInfo(self.timezone)
         except (ZoneInfoNotFoundError, ValueError):

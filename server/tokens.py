@@ -15,7 +15,7 @@ import jwt
 
 from core.clock import Clock
 from core.errors import Refused, Unavailable
-from core.ids import CityId, DeviceId, IdSource, TenantId, UserId
+from core.ids import RESERVED_PREFIX, CityId, DeviceId, IdSource, TenantId, UserId, check_tenant, is_reserved
 from core.principal import SOS_PASS_PREFIX, Principal, Role
 from server.keys import Key
 from server.settings import AuthSettings
@@ -157,10 +157,13 @@ class Tokens:
             raise _invalid("it has neither iat nor nbf, so its life is unknown")
         if expires_at - not_before > self._settings.token_life_max_s:
             raise _invalid(f"it lives longer than {self._settings.token_life_max_s:g} s")
+        tenant = _word(claims, "tenant")
+        if is_reserved(tenant):
+            raise _invalid(f"a tenant that begins with {RESERVED_PREFIX} is reserved for the server")
         role = _role(claims.get("role"))
         roles = frozenset(_role(name) for name in _words(claims, "roles")) | {role}
         principal = Principal(
-            tenant=TenantId(_word(claims, "tenant")),
+            tenant=TenantId(tenant),
             user=UserId(_word(claims, "sub")),
             role=role,
             roles=roles,
@@ -295,8 +298,9 @@ def issue(
     """Sign a token, for demos, tests and the `doorstep token` command.
 
     Raises:
-        ValueError: The key has no private half.
+        ValueError: The key has no private half, or the tenant is the server's own.
     """
+    check_tenant(tenant)
     if key.signing is None:
         raise ValueError(f"key {key.kid} is a public key: it can verify tokens but not sign them")
     now = int(clock.now())

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from sqlalchemy import Connection, and_, bindparam, func, or_, select, tuple_
+from sqlalchemy import Connection, Table, and_, bindparam, delete, func, or_, select, tuple_
 
 from core.ids import CityId, IncidentId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
+from safety import synthetic
 from safety.audit import Head
 from safety.model import Incident, IncidentEvent, IncidentState, SubjectRecord, Trigger
 from safety.pages import Page
@@ -67,6 +68,26 @@ _LAST_SEQ: Final = (
     select(func.max(_e.seq)).where(_e.tenant == _i.tenant, _e.incident_id == _i.incident_id).scalar_subquery()
 )
 _LOAD_EVENT_SEQS: Final = Statement(select(_i.incident_id, _LAST_SEQ).where(_LOADED))
+
+SYNTHETIC_PRUNED: Final = 50
+"""Incidents of nobody that one run removes at most: an SOS of somebody may wait for the same writer."""
+# By the time at which they were raised: so the index of a tenant's incidents finds them.
+_OLD_SYNTHETIC: Final = Statement(
+    select(_i.tenant, _i.incident_id)
+    .where(_i.tenant == bindparam("t"), _i.raised_at < bindparam("raised_before"), _i.settled_at < bindparam("horizon"))
+    .order_by(_i.raised_at)
+    .limit(bindparam("n"))
+)
+
+
+def _forgetting(table: Table) -> Statement:
+    """Removes what a table has of one incident."""
+    return Statement(delete(table).where(table.c.tenant == bindparam("t"), table.c.incident_id == bindparam("i")))
+
+
+_FORGET: Final = tuple(
+    _forgetting(table) for table in (schema.incident_events, schema.triggers, schema.pages, schema.incidents)
+)
 
 
 class SqlSafetyStore:
@@ -172,3 +193,17 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
     _PUT_PAGE.change_many(
         connection, [(p.tenant, p.incident_id, p.recipient, _PAGE.pack(p)) for p in changes.pages.values()]
     )
+
+
+def forget_synthetic(connection: Connection, horizon: float, rows_max: int) -> int:
+    """Remove some incidents of nobody that ended before ``horizon``, with all that belongs to them.
+
+    The audit keeps its rows: a chain from which something is taken proves nothing.
+
+    Returns:
+        How many incidents.
+    """
+    old = _OLD_SYNTHETIC.all(connection, synthetic.TENANT, horizon, horizon, min(rows_max, SYNTHETIC_PRUNED))
+    for statement in _FORGET:
+        statement.change_many(connection, old)
+    return len(old)

@@ -57,6 +57,8 @@ class RetentionSettings:
     seconds (2 years); what is held as evidence stays. Longer than any is in memory (`safety.resolved_kept_s`)."""
     care_s: Annotated[float, Range(60, _CENTURY_S)] = 7_776_000.0
     """How long it is kept what people were asked during a job and answered, what they shared and tried, seconds."""
+    synthetic_s: Annotated[float, Range(86_400, _CENTURY_S)] = 86_400.0
+    """How long the SOS of nobody that proves the path each minute is kept once it has ended, seconds."""
     prune_interval_s: Annotated[float, Range(0.1, 86_400)] = 10.0
     """Pause between two runs of the job that removes what is no longer kept, seconds."""
     prune_rows_max: Annotated[int, Range(1, 1_000_000)] = 2000

@@ -31,7 +31,7 @@ from store.outbox import Outbox
 from store.periodic import Periodic
 from store.profiles import SqlProfileStore
 from store.reserve import Reserve
-from store.safety import SqlSafetyStore
+from store.safety import SqlSafetyStore, forget_synthetic
 from store.settings import StoreSettings
 from store.sign_outs import SqlSignOuts, forget_sign_outs
 from store.statements import Statement
@@ -171,6 +171,7 @@ class Stores:
         keep = self._keep
         removed += await self._safety.write(lambda c: forget_care(c, now - keep.care_s, keep.prune_rows_max))
         removed += await self._prune_incidents(now)
+        removed += await self._safety.write(lambda c: forget_synthetic(c, now - keep.synthetic_s, keep.prune_rows_max))
         return removed + await self.tracks.prune(now)
 
     async def _prune_incidents(self, now: float) -> int:

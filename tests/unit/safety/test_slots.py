@@ -5,11 +5,12 @@ import pytest
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import UserId
 from core.principal import Role
+from geo.point import LatLng
 from safety.errors import SlotTaken
 from safety.events import NotifyTargets, Reason, SosRaised
 from safety.model import IncidentState, SlotState, SosReport
 from tests.unit.safety.desk import desk, responder, rung, updates
-from tests.unit.safety.neighbourhood import ANNA, OPS, OPS_BJ, booked, person, town
+from tests.unit.safety.neighbourhood import ANNA, OPS, OPS_BJ, SH, booked, person, town
 
 
 def test_the_nearest_are_asked_at_once_and_the_next_when_nobody_answers() -> None:
@@ -20,11 +21,22 @@ def test_the_nearest_are_asked_at_once_and_the_next_when_nobody_answers() -> Non
     assert rung(done, Reason.OFFERED) == [(20.0, ["tec_03", "tec_04", "tec_05"])]
 
 
-def test_who_is_asked_is_never_limited_to_a_distance_or_a_city() -> None:
-    one = desk(town(responders=2), offer_ttl_s=20)
+def test_no_distance_limits_who_is_asked_and_other_cities_are_asked_once_the_level_says_so() -> None:
+    far = town(responders=2)
+    far.people[UserId("tec_far")] = (SH, LatLng(40.0, 121.47))
+    one = desk(far, offer_ttl_s=20, responders_level_0=2, offers_parallel=2)
     assert one.asked() == ["tec_00", "tec_01"]
     one.run(21)
-    assert one.asked() == ["tec_bj"]
+    assert one.asked() == ["tec_far"], "a thousand kilometres away, but of the city"
+    asked = {second: one.asked() for second in range(22, 100) if one.run(1) is not None}
+    assert not any("tec_bj" in users for second, users in asked.items() if second < 60)
+    assert any("tec_bj" in users for users in asked.values())
+
+
+def test_ops_may_send_somebody_of_another_city_at_any_level() -> None:
+    one = desk(town(responders=2))
+    one.send("tec_bj")
+    assert [slot.user for slot in one.incident.slots] == ["tec_bj"]
 
 
 def test_a_yes_is_an_acknowledgement_and_stops_the_asking() -> None:

@@ -214,3 +214,8 @@ def test_a_check_of_several_sections_names_the_whole_key(tmp_path: Path) -> None
     (problem,) = caught.value.problems
     assert problem.path == "hub.host"
     assert problem.text.startswith("'0.0.0.0' is reachable from outside without TLS")
+
+
+def test_a_city_is_never_one_of_the_servers_own_tenant(tmp_path: Path) -> None:
+    (problem,) = _problems(tmp_path, "cities:\n- {tenant: _doorstep, city: b}\n")
+    assert "tenant must not begin with _, which is reserved for the server: '_doorstep'" in problem

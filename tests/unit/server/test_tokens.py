@@ -343,3 +343,13 @@ def test_headers_of_other_kinds_of_tokens_are_ignored(header: dict[str, object])
 def test_headers_that_change_how_a_token_is_read_are_refused(header: dict[str, object]) -> None:
     """RFC 7797 would have the payload read as it stands; RFC 8725 section 3.1: one algorithm, by its exact name."""
     assert _refusal(_with_header(GOOD_HEADER | header)) == "token_invalid"
+
+
+def test_the_servers_own_tenant_is_nobodys() -> None:
+    tokens = _tokens()
+    with pytest.raises(Refused, match="begins with _ is reserved") as caught:
+        tokens.verify(_good(tenant="_doorstep"), device=PHONE, now=NOW)
+    assert caught.value.code == "token_invalid"
+    with pytest.raises(ValueError, match="tenant must not begin with _"):
+        issue(ED, SETTINGS, _Clock(), _Ids(), user="u", role=Role.OPS, tenant="_doorstep")
+    assert tokens.verify(_good(tenant="door_step"), device=PHONE, now=NOW).tenant == "door_step"

@@ -13,6 +13,8 @@ from core.errors import Unavailable
 from core.ids import DeviceId, UserId
 from core.outbox import Stream
 from dispatch.ports import DispatchChanges
+from safety import synthetic
+from safety.model import IncidentState
 from store.blobs import Blob
 from store.settings import RetentionSettings, StoreSettings, TrackSettings, WriterSettings
 from store.sqlite import Stores, open_stores
@@ -26,10 +28,15 @@ from tests.contract.store_values import (
     ManualClock,
     changes_of,
     make_draft,
+    make_incident,
+    make_incident_event,
     make_key,
     make_order,
+    make_page,
     make_principal,
     make_round,
+    make_trigger,
+    safety_changes,
 )
 
 TEC, PHONE = UserId("tec_1"), DeviceId("phone")
@@ -154,6 +161,34 @@ async def test_old_rounds_keys_and_positions_are_removed_a_few_at_a_time(tmp_pat
     assert [stored.round_id for stored in await stores.dispatch.rounds(TENANT, make_order().order_id)] == ["rnd_2"]
     assert await stores.prune(NOW + keep.tracks_s + 1) == 3
     assert len(await stores.tracks.track(TENANT, "ord_1")) == 1
+    await stores.stop()
+
+
+async def test_of_the_sos_of_nobody_the_last_day_is_kept_and_every_one_of_people(tmp_path: Path) -> None:
+    keep = RetentionSettings()
+    stores = await opened(tmp_path, retention=keep)
+    ended = {"state": IncidentState.RESOLVED, "targets": ()}
+    for name, changes in {
+        "old": {"tenant": synthetic.TENANT, **ended},
+        "late": {"tenant": synthetic.TENANT, **ended, "changed_at": NOW + 60},
+        "open": {"tenant": synthetic.TENANT},
+        "real": ended,
+    }.items():
+        incident = make_incident(name, **changes)
+        event, page = make_incident_event(name), make_page(incident=name)
+        parts = (replace(event, tenant=incident.tenant), replace(page, tenant=incident.tenant))
+        await stores.safety.commit(safety_changes(incident, make_trigger(name, name), *parts), [], NOW)
+
+    async def left(table: str) -> list[str]:
+        query = f"SELECT incident_id FROM {table} ORDER BY incident_id"  # noqa: S608 - of the names below
+        return await stores.databases["safety.db"].read(lambda c: [row[0] for row in c.exec_driver_sql(query).all()])
+
+    assert await stores.prune(NOW + keep.synthetic_s - 1) == 0
+    assert await stores.prune(NOW + keep.synthetic_s + 1) == 1
+    for table in ("incidents", "triggers", "incident_events", "pages"):
+        assert await left(table) == ["inc_late", "inc_open", "inc_real"], table
+    assert await stores.prune(NOW + keep.synthetic_s + 61) == 1
+    assert await left("incidents") == ["inc_open", "inc_real"]
     await stores.stop()
 
 
