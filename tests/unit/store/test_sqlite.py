@@ -167,13 +167,14 @@ async def test_old_rounds_keys_and_positions_are_removed_a_few_at_a_time(tmp_pat
 async def test_of_the_sos_of_nobody_the_last_day_is_kept_and_every_one_of_people(tmp_path: Path) -> None:
     keep = RetentionSettings()
     stores = await opened(tmp_path, retention=keep)
-    ended = {"state": IncidentState.RESOLVED, "targets": ()}
-    for name, changes in {
+    ended: dict[str, object] = {"state": IncidentState.RESOLVED, "targets": ()}
+    cases: dict[str, dict[str, object]] = {
         "old": {"tenant": synthetic.TENANT, **ended},
         "late": {"tenant": synthetic.TENANT, **ended, "changed_at": NOW + 60},
         "open": {"tenant": synthetic.TENANT},
         "real": ended,
-    }.items():
+    }
+    for name, changes in cases.items():
         incident = make_incident(name, **changes)
         event, page = make_incident_event(name), make_page(incident=name)
         parts = (replace(event, tenant=incident.tenant), replace(page, tenant=incident.tenant))
