@@ -73,7 +73,7 @@ class Emergency:
                 late=is_late,
             )
             for point, is_late in zip(kept, told.late, strict=True)
-            if point.fixed_at + told.skew_s >= since
+            if round(point.fixed_at + told.skew_s, 3) >= since  # as it was told: `from` may be the last `at`
         ]
         fix = self._newest(incident, request.now)
         lost_at = self._raisers.lost_at(incident.tenant, incident.incident_id)
