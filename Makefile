@@ -19,8 +19,8 @@ VENV := .venv/.ready
 AUDIT := .venv-audit/.ready
 NODE := tests/interop/node_modules/.package-lock.json
 
-# These start real servers, clients and browsers and measure time: one after the other, with the machine to themselves.
-ALONE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
+# These start real servers, clients and browsers: two files at a time; those marked `alone` have the machine to themselves.
+SERVED := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 	tests/integration tests/interop tests/e2e tests/faults tests/hostile)))))
 BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 	tests/contract tests/meta tests/scenario tests/unit/*)))))
@@ -56,19 +56,20 @@ lint: $(VENV)
 	@$(BIN)/mypy
 
 check: lint
-	@$(BIN)/pytest -q -m "not slow and not full" -n auto $(BESIDE) $(ALONE) $(ARGS)
+	@$(BIN)/pytest -q -m "not slow and not full" -n auto $(BESIDE) $(SERVED) $(ARGS)
 
 test: $(VENV) system-test
 	@$(MAKE) $(NODE)
 	@$(MAKE) lint
 	@$(BIN)/pytest -q -m "not full" -n auto --dist worksteal $(BESIDE) $(ARGS)
-	@if [ -n "$(ALONE)" ]; then $(BIN)/pytest -q -m "not full" $(ALONE) $(ARGS); fi
+	@$(BIN)/pytest -q -m "not full and not alone" -n 2 --dist loadfile $(SERVED) $(ARGS)
+	@$(BIN)/pytest -q -m "not full and alone" $(SERVED) $(ARGS)
 
 test-slow: $(VENV) system-test
 	@$(MAKE) $(NODE)
 	@$(MAKE) lint
 	@$(BIN)/pytest -q -n auto --dist worksteal --timeout 7200 $(BESIDE) $(ARGS)
-	@if [ -n "$(ALONE)" ]; then $(BIN)/pytest -q --timeout 7200 $(ALONE) $(ARGS); fi
+	@$(BIN)/pytest -q --timeout 7200 $(SERVED) $(ARGS)
 
 # In an environment of its own: what looks at the packages does not run with them.
 $(AUDIT): requirements/audit.lock

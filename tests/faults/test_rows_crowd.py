@@ -20,7 +20,7 @@ from sim.local_server import LocalCity, LocalServer, world_boundary
 from tests.faults.town import CITY, OVERRIDES, Town, json_bytes
 from tests.raw_client import CLOSE, PING, PONG, TEXT, RawClient, encode, request
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 WORST_S = 1.5
 """An SOS beside a crowd that takes longer is held up by it; the budget is 50 ms, this machine is shared."""
 _keys = itertools.count()

@@ -20,7 +20,7 @@ from core.principal import Role
 from sim.local_server import LocalCity, LocalServer, world_boundary
 from tests.faults.town import CITY, Town
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.alone]
 RIGHT, DURESS, WRONG = "482193", "730568", "915204"
 LAST: Final = {"right": RIGHT, "duress": DURESS, "third wrong": WRONG}
 """The PIN that is compared."""
