@@ -111,6 +111,14 @@ class BookedPlace:
     entrance_note: str
     other_party: UserId | None
     """The booking's other side. Must never learn of the incident."""
+    others: tuple[UserId, ...] = ()
+    """Other sides of all that the subject has under way besides: nor must they."""
+
+    @property
+    def kept_out(self) -> tuple[UserId, ...]:
+        """Everybody who must never learn of the incident."""
+        first = () if self.other_party is None else (self.other_party,)
+        return (*first, *(user for user in self.others if user not in first))
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ class Ringing:
         """Leave out whoever is the other side of the subject's booking by now."""
         # A booking may have begun since the tap; its other side must not be told now.
         booked = find_booking(self._surroundings, case.now, case.alarms)
-        case.change(avoid=with_user(case.now.avoid, booked.other_party if booked else None))
+        case.change(avoid=with_users(case.now.avoid, booked.kept_out if booked else ()))
         self.let_go(case, now)
 
     def _look_up(self, case: Case, now: float) -> None:
@@ -253,6 +253,6 @@ class Ringing:
             case.update = Reason.WIDENED
 
 
-def with_user(avoid: tuple[UserId, ...], user: UserId | None) -> tuple[UserId, ...]:
-    """Those who must not be told, and one more if there is one."""
-    return avoid if user is None or user in avoid else (*avoid, user)
+def with_users(avoid: tuple[UserId, ...], users: tuple[UserId, ...]) -> tuple[UserId, ...]:
+    """Those who must not be told, and more of them, each once."""
+    return tuple(dict.fromkeys((*avoid, *users)))

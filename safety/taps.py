@@ -23,7 +23,7 @@ from safety.model import (
     TriggerSource,
 )
 from safety.ports import Surroundings
-from safety.ringing import Ringing, with_user
+from safety.ringing import Ringing, with_users
 from safety.settings import SafetySettings
 from safety.whereabouts import Whereabouts, look_around, newest_fix
 
@@ -171,7 +171,7 @@ class Taps:
             repeat_at=now + settings.repeat_s,
             widen_at=widen_at,
             gentle_until=gentle_until,
-            avoid=(around.other_party,) if around.other_party else (),
+            avoid=around.kept_out,
             booked=around.booked,
             kind=gravest(self._kind(tap) for tap in taps),
             cap_status=event.cap_status,
@@ -203,7 +203,7 @@ class Taps:
             provisional_until=None if self._provisional_until(event) is None else old.provisional_until,
             booked=around.booked or old.booked,
             order_id=around.booked.order_id if around.booked else old.order_id,
-            avoid=with_user(old.avoid, around.other_party),
+            avoid=with_users(old.avoid, around.kept_out),
             changed_at=now,
         )
         self._ringing.let_go(case, now)

@@ -23,9 +23,9 @@ class Whereabouts:
     failures: tuple[str, ...]
 
     @property
-    def other_party(self) -> UserId | None:
+    def kept_out(self) -> tuple[UserId, ...]:
         """Who must not be told."""
-        return self.booked.other_party if self.booked else None
+        return self.booked.kept_out if self.booked else ()
 
 
 def newest_fix(first: IncidentFix | None, second: IncidentFix | None) -> IncidentFix | None:

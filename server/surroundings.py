@@ -61,13 +61,16 @@ class CitySurroundings:
         return last.city, IncidentFix(point, last.accuracy_m, last.received_at, FixSource.LAST_SEEN)
 
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
-        """The named order if the user is one of its sides, else the user's job under way, else None."""
-        if order_id is not None:
-            found = self._cities.order(tenant, order_id)
-            if found is not None and user in (found[1].customer, found[1].technician):
-                return _booked(found[1], user)
-        under_way = [order for _, order in self._cities.orders_of(tenant, user) if order.state in TECHNICIAN_STATES]
-        return _booked(max(under_way, key=lambda order: order.changed_at), user) if under_way else None
+        """The user's job under way (the named one of several), else the named order if it is theirs, else None.
+
+        A phone may name another booking than the one that it is at: the name chooses, it never lets anybody in.
+        """
+        jobs = [order for _, order in self._cities.orders_of(tenant, user) if order.state in TECHNICIAN_STATES]
+        jobs.sort(key=lambda order: (order.order_id == order_id, order.changed_at), reverse=True)
+        found = self._cities.order(tenant, order_id) if order_id is not None else None
+        if found is not None and user in (found[1].customer, found[1].technician) and found[1] not in jobs:
+            jobs.append(found[1])
+        return _booked(jobs, user) if jobs else None
 
     def responders(
         self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
@@ -119,8 +122,10 @@ def _responders_of(part: ShardParts) -> list[UserId]:
     return index.users((index.flags & int(Flag.RESPONDER)).nonzero()[0])
 
 
-def _booked(order: Order, user: UserId) -> BookedPlace:
-    site = order.site
+def _booked(jobs: Sequence[Order], user: UserId) -> BookedPlace:
+    """The first of somebody's jobs, with the other sides of all of them."""
+    order, site = jobs[0], jobs[0].site
+    others = (_other_side(job, user) for job in jobs[1:])
     return BookedPlace(
         order_id=order.order_id,
         city=order.city,
@@ -128,5 +133,10 @@ def _booked(order: Order, user: UserId) -> BookedPlace:
         address=site.address,
         unit=site.unit,
         entrance_note=site.entrance_note,
-        other_party=order.technician if user == order.customer else order.customer,
+        other_party=_other_side(order, user),
+        others=tuple(dict.fromkeys(other for other in others if other is not None)),
     )
+
+
+def _other_side(order: Order, user: UserId) -> UserId | None:
+    return order.technician if user == order.customer else order.customer

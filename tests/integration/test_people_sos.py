@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.served import LAT, LNG, Served, served
+from tests.integration.served import LAT, LNG, Served, order, served
 
 pytestmark = pytest.mark.slow
 
@@ -121,3 +121,23 @@ async def test_no_limit_refuses_an_alarm(tmp_path: Path) -> None:
         assert statuses[-1] == 429
         answer = await alarm(server, token, {"device": "T", "pings": [row()], "alarm": True})
         assert answer["refused"] == "rate_limited"
+
+
+async def test_naming_another_booking_lets_nobody_in_who_is_at_the_door(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phone = await server.technician("tec_1")
+        customer = server.token("cus_1", "customer")
+        _, now, _ = await server.call("POST", "/v1/orders", customer, order())
+        await phone.ask("offer.accept", offer=(await phone.until("offer"))["offer"])
+        later = order(scheduled_for=time.time() + 3 * 86_400)
+        status, planned, _ = await server.call("POST", "/v1/orders", customer, later)
+        assert status == 201
+        status, ack, _ = await server.call("POST", "/v1/sos", customer, {"key": "k", "order": planned["order"]})
+        assert status == 200
+        path = f"/v1/incidents/{ack['incident']}"
+        _, case, _ = await server.call("GET", path, server.token("ops_1", "ops"))
+        assert case["order"] == now["order"], "the address that is read out is where they are"
+        for roles in (("technician", "responder"), ("technician", "ops")):
+            both = server.token("tec_1", "technician", roles=roles)
+            assert (await server.call("GET", path, both))[0] in (403, 404)
+            assert (await server.call("POST", f"{path}/ack", both))[0] == 404

@@ -42,7 +42,7 @@ def test_the_booked_address_is_never_a_fix() -> None:
     assert around.fix is None
     assert around.booked is not None
     assert around.booked.point == HOME
-    assert around.other_party == "tec_00"
+    assert around.kept_out == ("tec_00",)
 
 
 def test_broken_look_ups_are_named_and_survived() -> None:
