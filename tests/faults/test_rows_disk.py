@@ -14,7 +14,7 @@ from tests.faults.zygote import Zygote
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 
-DISK_MIB = 12
+DISK_MIB = 16
 
 
 @asynccontextmanager
@@ -35,7 +35,7 @@ async def on_a_small_disk(tmp_path: Path, zygote: Zygote, *, reserve_mib: int) -
 async def test_row_12_on_a_full_disk_the_sos_is_kept_and_told_and_positions_go_first(
     tmp_path: Path, zygote: Zygote
 ) -> None:
-    async with on_a_small_disk(tmp_path, zygote, reserve_mib=2) as plant:
+    async with on_a_small_disk(tmp_path, zygote, reserve_mib=4) as plant:
         assert await plant.metric("doorstep_reserve_held") == 1
         filler = fill(plant.data)
         for n in range(20):
