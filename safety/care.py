@@ -331,6 +331,10 @@ class CareEngine:
         """Its deadline failed by a fault of ours: let the others go on and try again then."""
         self._deadlines.postpone(watch_id, until)
 
+    def owed_at(self) -> float | None:
+        """When the longest overdue of the watches that failed should have acted; None while none did."""
+        return self._deadlines.owed_at()
+
     def act(self, watch_id: WatchId, now: float) -> list[CareEffect]:
         """Let one watch act on what is due: look, ask, raise."""
         watch = before = self._watches[watch_id]

@@ -254,6 +254,11 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
             if check.is_open
         ]
 
+    def overdue_s(self, now: float) -> float:
+        """For how long the longest overdue of the watches that fail has not acted; 0 for none."""
+        owed_at = self._engine.owed_at()
+        return max(0.0, now - owed_at) if owed_at is not None else 0.0
+
     @property
     def watched(self) -> int:
         """Jobs that are watched."""

@@ -19,6 +19,7 @@ class Deadlines(Generic[KeyT]):
         """Forget all of them."""
         self._current: dict[KeyT, float] = {}
         self._heap: list[tuple[float, KeyT]] = []
+        self._failed: dict[KeyT, tuple[float, int]] = {}
 
     def __len__(self) -> int:
         """Entries, those that no longer hold included."""
@@ -29,7 +30,14 @@ class Deadlines(Generic[KeyT]):
         return self._current.get(key)
 
     def set(self, key: KeyT, at: float | None) -> None:
-        """It acts at ``at`` and not before, whatever was said of it until now; None for never."""
+        """It acts at ``at`` and not before, whatever was said of it until now; None for never.
+
+        What has failed to act stays put off until something later is said of it.
+        """
+        if key in self._failed:
+            if at is not None and at <= self._failed[key][0]:
+                return  # it is tried again when its time comes
+            del self._failed[key]
         if at is None:
             self._current.pop(key, None)
         elif self._current.get(key) != at:
@@ -40,11 +48,28 @@ class Deadlines(Generic[KeyT]):
                 heapq.heapify(self._heap)
             heapq.heappush(self._heap, (at, key))
 
-    def postpone(self, key: KeyT, until: float) -> None:
-        """Put a deadline off until then, if there is an earlier one."""
+    def postpone(self, key: KeyT, until: float) -> int:
+        """Its deadline has come and it failed to act: put it off until then. What it said before stays known.
+
+        Returns:
+            How often it has failed in a row.
+        """
         at = self._current.get(key)
-        if at is not None and at < until:
-            self.set(key, until)
+        if at is None:
+            return 0
+        owed_at, times = self._failed.pop(key, (at, 0))
+        self.set(key, max(at, until))
+        self._failed[key] = (owed_at, times + 1)
+        return times + 1
+
+    @property
+    def failed(self) -> list[KeyT]:
+        """What failed to act and has not done so since, the longest overdue first."""
+        return sorted(self._failed, key=lambda key: (self._failed[key][0], key))
+
+    def owed_at(self) -> float | None:
+        """When the longest overdue of those that failed should have acted; None while none did."""
+        return min((at for at, _ in self._failed.values()), default=None)
 
     def next_at(self) -> float | None:
         """The earliest one. Cost: amortised O(log n)."""

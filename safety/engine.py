@@ -8,6 +8,7 @@ arrows are in ``incident.py``, who may do what is in ``access.py``.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.principal import Principal
@@ -48,6 +49,9 @@ from safety.settings import SafetySettings
 from safety.slots import Slots
 from safety.taps import Taps
 from safety.watching import Watching
+
+TIMER_FAILS: Final = "timer_fails"
+"""The alarm of an incident whose timer failed again."""
 
 
 class SafetyEngine:
@@ -161,9 +165,33 @@ class SafetyEngine:
         self._watching.on_timers(case, now)
         return self._book.keep(case)
 
-    def postpone(self, incident_id: IncidentId, until: float) -> None:
-        """Its deadline failed by a fault of ours: let the others go on and try again then."""
-        self._deadlines.postpone(incident_id, until)
+    def postpone(self, incident_id: IncidentId, until: float) -> int:
+        """Its deadline failed by a fault of ours: let the others go on and try again then.
+
+        Returns:
+            How often it has failed in a row.
+        """
+        return self._deadlines.postpone(incident_id, until)
+
+    @property
+    def failing(self) -> list[IncidentId]:
+        """Incidents whose deadline failed and has not been acted on since, the longest overdue first."""
+        return self._deadlines.failed
+
+    def owed_at(self) -> float | None:
+        """The earliest deadline that should be, or should have been, acted on; failing ones count from when it was."""
+        moments = (self._deadlines.next_at(), self._deadlines.owed_at())
+        return min((at for at in moments if at is not None), default=None)
+
+    def ring_barely(self, incident_id: IncidentId, now: float) -> list[Effect]:
+        """Tell those again who are told, with nothing of what fails in ``act``: no look-up, no step, no new deadline."""
+        case = self._book.case(self._book.incidents[incident_id])
+        if case.now.owner is None:
+            self._ringing.ring(case, now, [target.user for target in case.now.targets], Reason.REPEATED)
+        else:
+            self._ringing.ring_ops(case, now, Reason.REPEATED)
+        case.alarms.append(TIMER_FAILS)
+        return case.effects()
 
     # -- a tap ----------------------------------------------------------------------------------------
 

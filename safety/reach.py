@@ -197,7 +197,10 @@ class SyntheticSettings:
     first_s: Annotated[float, Range(0, 86_400)] = 2.0
     """Seconds from the start to the first one."""
     every_s: Annotated[float, Range(1, 3_600)] = 60.0
-    """Seconds between two."""
+    """Seconds between two; after a miss the next one begins at once, until it counts as broken.
+
+    A channel that dies is told after `every_s` and `misses_max` times `timeout_s` at the latest: 100 s by default.
+    """
     timeout_s: Annotated[float, Range(0.5, 60)] = 20.0
     """Seconds for one to come through; later counts as missed."""
     misses_max: Annotated[int, Range(1, 10)] = 2

@@ -53,6 +53,8 @@ Failed = Callable[[DoorstepError], None]
 _CONFLICT: Final = "store_conflict"
 _ENGINE_FAULT_WAIT_S: Final = 5.0
 """An incident whose timer hit a fault of ours is tried again after this; the others go on."""
+_FAULTS_MAX: Final = 2
+"""A timer that fails this often in a row will not mend itself."""
 
 
 @dataclass(slots=True)
@@ -262,10 +264,15 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         return self._paging.pages(incident_id) if self._paging is not None else ()
 
     def overdue_s(self, now: float) -> float:
-        """How late the latest timer or call is; 0 for none."""
-        timer_at = self._engine.next_deadline()
+        """How late the latest timer or call is; 0 for none. One that fails is late from when it should have acted."""
+        timer_at = self._engine.owed_at()
         late_s = max(0.0, now - timer_at) if timer_at is not None else 0.0
         return max(late_s, self._paging.overdue_s(now)) if self._paging is not None else late_s
+
+    @property
+    def failing(self) -> Sequence[IncidentId]:
+        """Incidents whose timer failed and has not worked since, the longest overdue first."""
+        return self._engine.failing
 
     @property
     def paging(self) -> Paging | None:
@@ -364,10 +371,18 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
                 effects.extend(self._engine.act(incident_id, now))
             except Exception:  # noqa: BLE001 - a fault of ours
                 _log.exception("a timer of an incident failed", extra={"incident_id": incident_id})
-                self._engine.postpone(incident_id, now + _ENGINE_FAULT_WAIT_S)
+                effects.extend(self._after_fault(incident_id, now))
         self._follow(None, effects, now)
         effects.extend(self._begin_pages(now))
         return effects
+
+    def _after_fault(self, incident_id: IncidentId, now: float) -> Sequence[Effect]:
+        """Its timer is tried again soon; from the second fault on its people are told again all the same."""
+        times = self._engine.postpone(incident_id, now + _ENGINE_FAULT_WAIT_S)
+        each = max(1, round(self._settings.repeat_s / _ENGINE_FAULT_WAIT_S))
+        if times < _FAULTS_MAX or (times - _FAULTS_MAX) % each:
+            return ()
+        return self._guard("ring", self._engine.ring_barely, incident_id, now) or ()
 
     # -- storing --------------------------------------------------------------------------------------
 

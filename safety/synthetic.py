@@ -114,9 +114,10 @@ class Synthetic:
         broken = frozenset({NOT_STORED}) if not pages else self._lines - good
         if not broken:
             settled_at = max((hop.settled_at or now for hop in hops.values()), default=now)
-            return self._end(came_through=True, round_trip_s=max(0.0, settled_at - self._began_at), broken=broken)
+            round_trip_s = max(0.0, settled_at - self._began_at)
+            return self._end(now, came_through=True, round_trip_s=round_trip_s, broken=broken)
         if now - self._began_at >= self._settings.timeout_s:
-            return self._end(came_through=False, round_trip_s=None, broken=broken)
+            return self._end(now, came_through=False, round_trip_s=None, broken=broken)
         return None
 
     @staticmethod
@@ -125,7 +126,7 @@ class Synthetic:
         states = [hop.state for page in pages for hop in page.hops if line_of(page, hop.channel) == line]
         return all(state is HopState.TAKEN for state in states)
 
-    def _end(self, *, came_through: bool, round_trip_s: float | None, broken: frozenset[str]) -> Ended:
+    def _end(self, now: float, *, came_through: bool, round_trip_s: float | None, broken: frozenset[str]) -> Ended:
         was_broken = self.is_broken
         self._began_at = None
         self.round_trip_s = round_trip_s if came_through else self.round_trip_s
@@ -133,6 +134,8 @@ class Synthetic:
         self.came_through += came_through
         self.missed += not came_through
         beyond = self.misses - self._settings.misses_max
+        if self.misses and beyond < 0:
+            self._next_at = now  # whether it was chance must be known before somebody needs it
         self.last = Ended(
             came_through,
             round_trip_s,

@@ -15,6 +15,7 @@ from core.ids import IncidentId
 from core.principal import Role
 from core.service import pause
 from safety import synthetic
+from safety.care_service import CareService
 from safety.events import IncidentResolved
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.reach import ReachSettings
@@ -28,6 +29,10 @@ _log = logging.getLogger(__name__)
 AUDIT_EVERY_S: Final = 5.0
 OVERDUE_MAX_S: Final = 5.0
 """A timer or a call that is later than this has a fault behind it."""
+LATE_TOLD_EVERY_S: Final = 300.0
+"""While it lasts it is said again this often."""
+NAMED_MAX: Final = 3
+"""Incidents whose timer fails that an alarm names: somebody has to look after them by hand."""
 HEARTBEAT_EVERY_S: Final = 30.0
 _LOOK_EVERY_S: Final = 0.25
 """While a synthetic SOS is under way."""
@@ -41,16 +46,24 @@ class SafetyWatch:
         clock: The process's.
         settings: Clocks, and where the heartbeat goes.
         safety: What is watched.
+        care: Its timers are watched as well.
         pager: By which people are told.
         asker: Sends the heartbeat; None for none.
     """
 
     def __init__(
-        self, clock: Clock, settings: ReachSettings, safety: SafetyService, pager: Pager, asker: Asker | None
+        self,
+        clock: Clock,
+        settings: ReachSettings,
+        safety: SafetyService,
+        care: CareService,
+        pager: Pager,
+        asker: Asker | None,
     ) -> None:
         self._clock = clock
         self._settings = settings
         self._safety = safety
+        self._care = care
         self._pager = pager
         self._asker = asker
         self.synthetic = Synthetic(settings.synthetic, clock.now(), pager.lines)
@@ -61,6 +74,7 @@ class SafetyWatch:
         self._audit_at = clock.monotonic() + AUDIT_EVERY_S
         self._heartbeat_at = clock.monotonic()
         self._is_late = False
+        self._late_told_at = 0.0
 
     @property
     def is_well(self) -> bool:
@@ -147,10 +161,14 @@ class SafetyWatch:
 
     async def _audit(self) -> None:
         """Every timer that is due has been acted on; if not, say so where others can hear it."""
-        self.overdue_s = self._safety.overdue_s(self._clock.now())
+        now = self._clock.now()
+        self.overdue_s = max(self._safety.overdue_s(now), self._care.overdue_s(now))
         was_late, self._is_late = self._is_late, self.overdue_s > OVERDUE_MAX_S
-        if self._is_late and not was_late:
-            await self._alarm(f"Timers of safety are {self.overdue_s:.0f} s late", ())
+        if self._is_late and (not was_late or now >= self._late_told_at + LATE_TOLD_EVERY_S):
+            self._late_told_at = now
+            failing = list(self._safety.failing)
+            named = ", ".join(failing[:NAMED_MAX]) + (" …" if len(failing) > NAMED_MAX else "")
+            await self._alarm(f"Timers of safety are {self.overdue_s:.0f} s late{': ' if failing else ''}{named}", ())
 
     async def _alarm(self, what: str, broken: Collection[str]) -> None:
         _log.critical("safety is not well" if not self.is_well else "safety is well again", extra={"what": what})

@@ -221,7 +221,7 @@ def build_house(
         care=care,
         profiles=profiles,
         pager=pager,
-        watch=SafetyWatch(clock, settings.safety.reach, safety, pager, asker) if channels is not None else None,
+        watch=SafetyWatch(clock, settings.safety.reach, safety, care, pager, asker) if channels is not None else None,
         fleet=ground.fleet,
         raisers=raisers,
         looking=looking,

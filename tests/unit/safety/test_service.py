@@ -434,6 +434,56 @@ def test_a_timer_that_fails_is_tried_again_and_holds_no_other(monkeypatch: pytes
     assert len(failed) == 2
 
 
+def test_a_timer_that_fails_for_ever_is_late_from_when_it_was_due_and_its_people_are_told_again(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    late: list[float] = []
+
+    def broken(self: SafetyEngine, incident_id: IncidentId, now: float) -> Any:
+        raise ZeroDivisionError
+
+    async def body(world: World) -> None:
+        async with world.running() as service:
+            world.tap()
+            await world.sleep(0.1)
+            which = world.post.rights[0].incident_id
+            act = SafetyEngine.act
+            monkeypatch.setattr(SafetyEngine, "act", broken)
+            assert service.overdue_s(world.now()) == 0
+            for _ in range(4):
+                await world.sleep(30)
+                late.append(service.overdue_s(world.now()))
+                world.receive("tec_00", which)  # what else happens to it is no sign that its timer works
+            assert service.failing == [which]
+            monkeypatch.setattr(SafetyEngine, "act", act)
+            await world.sleep(6)
+            assert service.overdue_s(world.now()) == 0
+            assert service.failing == []
+
+    post = in_a_world(body).post
+    assert [round(seconds) for seconds in late] == [0, 30, 60, 90]
+    began = post.sent[0][0]
+    rung = [at - began for at, _, user, m in post.sent if user == "tec_00" and m["type"] == "incident"]
+    assert [round(at) for at in rung[:3]] == [0, 35, 95]
+    assert any(getattr(r, "what", "") == "timer_fails" and r.levelno == logging.CRITICAL for r in caplog.records)
+
+
+def test_a_timer_that_fails_while_somebody_has_it_in_hand_rings_ops(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: SafetyEngine, incident_id: IncidentId, now: float) -> Any:
+        raise ZeroDivisionError
+
+    async def body(world: World) -> None:
+        async with world.running():
+            world.tap()
+            await world.sleep(0.1)
+            await world.ask(IncidentAcknowledged(OPS, world.post.rights[0].incident_id))
+            monkeypatch.setattr(SafetyEngine, "act", broken)
+            world.post.sent.clear()
+            await world.sleep(70)
+
+    assert set(in_a_world(body).post.users("row")) == {"ops_0", "ops_1"}
+
+
 def test_neighbours_that_fail_do_not_end_the_service(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
