@@ -184,7 +184,7 @@ class SafetyEngine:
         return min((at for at in moments if at is not None), default=None)
 
     def ring_barely(self, incident_id: IncidentId, now: float) -> list[Effect]:
-        """Tell those again who are told, with nothing of what fails in ``act``: no look-up, no step, no new deadline."""
+        """Tell those again who are told, past whatever fails in ``act``: no look-up, no step, no new deadline."""
         case = self._book.case(self._book.incidents[incident_id])
         if case.now.owner is None:
             self._ringing.ring(case, now, [target.user for target in case.now.targets], Reason.REPEATED)
