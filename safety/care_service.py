@@ -4,20 +4,19 @@ Alarms go to safety before the turn is stored: their keys make one of what is ra
 broken disk by itself. Questions go out directly while the disk does not answer, and again in their stream once it does.
 """
 
-import asyncio
 import contextlib
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, ParamSpec, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from core.clock import Clock
-from core.errors import DoorstepError, Unavailable
+from core.errors import Unavailable
 from core.ids import CityId, IdSource, IncidentId, OrderId, TenantId, UserId
 from core.outbox import Delivery, OutboxDraft, OutboxRow
 from core.principal import Principal
-from core.service import Done, EngineService, pause
+from core.service import Done, pause
 from safety.care import ANSWER_ALARMS, CareEngine, answer_key
 from safety.care_events import (
     AlarmStored,
@@ -34,12 +33,11 @@ from safety.care_ports import Alarms, CareChanges, CareOutbound, CareState, Care
 from safety.drills import DRILL_PREFIX, Drill, DrillEvent, DrillPassed, Drills, DutyBegan, ShowDrill
 from safety.ports import RaiserLink
 from safety.settings import SafetySettings
+from safety.storing import StoringService, wait_for
 from safety.trips import Trip, TripEvent, TripId, TripOpened, TripRevoked, Trips, TripShared, TripViewed
+from safety.unstored import Storable
 
 _log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-P = ParamSpec("P")
 
 _FAULT_WAIT_S: Final = 5.0
 """A watch whose timer hit a fault of ours is tried again after this; the others go on."""
@@ -57,19 +55,15 @@ ServiceEvent = CareEvent | TripEvent | DrillEvent
 ServiceEffect = CareEffect | TripOpened | ShowDrill
 
 
-@dataclass(slots=True)
-class _Batch:
+@dataclass(slots=True, eq=False)
+class _Batch(Storable):
     """One turn's changes on their way to the disk."""
 
     changes: CareChanges
     drafts: Sequence[OutboxDraft]
-    tried: asyncio.Event = field(default_factory=asyncio.Event)
-    rows: Sequence[OutboxRow] | None = None
-    """Set once stored."""
-    sent_direct: bool = False
 
 
-class CareService(EngineService[ServiceEvent, ServiceEffect]):
+class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
     """One for the process. ``start`` loads, ``run`` works, ``stop`` ends.
 
     Attributes:
@@ -92,15 +86,11 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         link: RaiserLink,
     ) -> None:
         """Prepare; nothing is read before ``start``."""
-        super().__init__(
-            clock, name="care", mailbox_len_max=settings.mailbox_len_max, batch_len_max=settings.batch_len_max
-        )
-        self._settings = settings
+        super().__init__(clock, name="care", settings=settings, delivery=delivery)
         self._store = store
         self._jobs = jobs
         self._alarms = alarms
         self._outbound = outbound
-        self._delivery = delivery
         self._link = link
         self._drill_alarms = drills
         self._ids = ids
@@ -110,10 +100,6 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         self._views: dict[TripId, int] = {}
         self._views_told_at: dict[TripId, float] = {}
         self._unstored: deque[_Batch] = deque()
-        self._turn_batch: _Batch | None = None
-        self._store_wake = asyncio.Event()
-        self._all_stored = asyncio.Event()
-        self._all_stored.set()
         self._is_started = False
         self.counts: Counter[str] = Counter()
 
@@ -173,7 +159,7 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         key = answer_key(check_id, who, answer)
         alarm = Alarm(key, check_id, who, cause, gravity, decided_at=now, retry_at=now)
         watch = found[0] if found is not None else None
-        self._guard("alarms", self._alarms.raise_alarm, tenant, watch, alarm, role, now, lambda incident: None)
+        self.guard("alarms", self._alarms.raise_alarm, tenant, watch, alarm, role, now, lambda incident: None)
 
     def drill(self, who: Principal, city: CityId, done: Done[ServiceEffect]) -> None:
         """Raise the alarm as a drill, and measure how long it takes to the disk.
@@ -269,15 +255,11 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         """Turns whose changes the store has not taken yet."""
         return len(self._unstored)
 
-    async def run(self) -> None:
-        """Handle events and deadlines until ``stop``, then store what is left for up to ``stop_wait_s``."""
-        async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._write_until_cancelled())
-            await super().run()
-            await _wait(self._all_stored, self._settings.stop_wait_s)
-            if self._unstored:
-                _log.critical("stopped with changes of care that are not stored", extra={"turns": len(self._unstored)})
-            writer.cancel()
+    async def finish(self) -> None:
+        """Wait for the disk for up to ``stop_wait_s``."""
+        await wait_for(self._all_stored, self._settings.stop_wait_s)
+        if self._unstored:
+            _log.critical("stopped with changes of care that are not stored", extra={"turns": len(self._unstored)})
 
     # -- deciding -------------------------------------------------------------------------------------
 
@@ -321,13 +303,12 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
             await pause(0.0)  # a turn that stored nothing has not let anybody else work
             return
         patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
-        if len(self._unstored) >= _UNSTORED_MAX:
-            self._join(batch)
+        latest = self._unstored[-1] if self._unstored else None
+        if latest is not None and latest is not self._in_flight and len(self._unstored) >= _UNSTORED_MAX:
+            latest.changes.take_in(batch.changes)
         else:
             self._unstored.append(batch)
-        self._all_stored.clear()
-        self._store_wake.set()
-        await _wait(batch.tried, patience_s)
+        await self.try_to_store(batch, patience_s)
 
     def _take_changes(self) -> CareChanges:
         changes = self._engine.take_changes()
@@ -344,25 +325,20 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
                 self.post(AlarmStored(watch.watch_id, alarm.key, incident), urgent=True)
 
         role = "technician" if alarm.subject == watch.job.technician else "customer"
-        self._guard("alarms", self._alarms.raise_alarm, watch.job.tenant, watch, alarm, role, now, stored)
+        self.guard("alarms", self._alarms.raise_alarm, watch.job.tenant, watch, alarm, role, now, stored)
 
     def _drafts(self, effects: Sequence[ServiceEffect], now: float) -> list[OutboxDraft]:
         drafts: list[OutboxDraft] = []
         for effect in effects:
             if isinstance(effect, RaiseAlarm | TripOpened):
                 continue
-            drafts += self._guard("outbound", self._outbound.drafts, effect, now) or ()
+            drafts += self.guard("outbound", self._outbound.drafts, effect, now) or ()
             if isinstance(effect, ShowDrill):
                 self.counts[f"drill_{effect.drill.state}"] += 1
             else:
                 word = effect.check.state if isinstance(effect, AskPerson) else effect.line
                 self.counts[word.value] += 1
         return drafts
-
-    def _join(self, batch: _Batch) -> None:
-        """The disk has been away for many turns: the last one takes this one in."""
-        latest = self._unstored[-1]
-        latest.changes.take_in(batch.changes)
 
     async def discard(self) -> None:
         """Back to what is stored, plus what is decided and still on its way there."""
@@ -375,39 +351,17 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         jobs, cities = self._jobs.found(now)
         self.post(JobsFound(jobs, cities), urgent=True)
 
-    async def _write_until_cancelled(self) -> None:
-        """Store batches in order; after a failure again with growing pauses."""
-        wait_s = self._settings.retry_min_s
-        while True:
-            await self._store_wake.wait()
-            self._store_wake.clear()
-            while self._unstored:
-                if await self._write_first():
-                    wait_s = self._settings.retry_min_s
-                    continue
-                await _wait(self._store_wake, wait_s)
-                self._store_wake.clear()
-                wait_s = min(wait_s * 2, self._settings.retry_max_s)
-            self._all_stored.set()
+    def batches(self) -> Sequence[_Batch]:
+        """Turns, the last one with what was joined to it."""
+        return list(self._unstored)
 
-    async def _write_first(self) -> bool:
-        batch = self._unstored[0]
-        try:
-            batch.rows = await self._store.commit(batch.changes, batch.drafts, self._clock.now())
-        except Unavailable as error:
-            _log.error("care cannot be stored", extra={"reason": error.code})
-        except Exception:  # noqa: BLE001 - one batch that cannot be stored must not keep others from the disk
-            _log.exception("the store failed on a batch of care; it is put behind the others")
-            self._unstored.rotate(-1)
-        else:
-            self._unstored.popleft()
-            batch.tried.set()
-            if batch.sent_direct:
-                self._guard("delivery", self._delivery.deliver, batch.rows)
-            return True
-        for waiting in self._unstored:
-            waiting.tried.set()
-        return False
+    async def write(self, batch: _Batch) -> Sequence[OutboxRow]:
+        """See the base."""
+        return await self._store.commit(batch.changes, batch.drafts, self._clock.now())
+
+    def take_out(self, batch: _Batch) -> None:
+        """See the base."""
+        self._unstored.remove(batch)
 
     # -- performing -----------------------------------------------------------------------------------
 
@@ -417,25 +371,8 @@ class CareService(EngineService[ServiceEvent, ServiceEffect]):
         if batch is None:
             return
         if batch.rows is not None:
-            self._guard("delivery", self._delivery.deliver, batch.rows)
+            self.guard("delivery", self._delivery.deliver, batch.rows)
             return
         batch.sent_direct = True
         for draft in batch.drafts:
-            self._guard("link", self._link.send_direct, draft.tenant, draft.recipient, draft.body)
-
-    def _guard(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Call somebody else's code; its fault is logged and must not end the service."""
-        try:
-            return call(*args, **kwargs)
-        except DoorstepError as error:
-            _log.warning("a neighbour of care refused", extra={"what": what, "code": error.code})
-        except Exception:  # noqa: BLE001 - whatever it is, it is not ours to end the service for
-            _log.exception("a neighbour of care failed", extra={"what": what})
-        return None
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    """Until the event or the time, whichever is first."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
+            self.guard("link", self._link.send_direct, draft.tenant, draft.recipient, draft.body)

@@ -7,19 +7,16 @@ holds; then the same messages go out again in their streams. Only when the journ
 """
 
 import asyncio
-import contextlib
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, ParamSpec, TypeVar
+from dataclasses import replace
+from typing import Final
 
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
 from core.ids import IdSource, IncidentId, TenantId, UserId
 from core.outbox import Delivery, OutboxRow
 from core.principal import Principal
-from core.service import EngineService
 from safety import synthetic
 from safety.call_plan import CallPlan
 from safety.engine import SafetyEngine
@@ -40,35 +37,21 @@ from safety.pages import Page
 from safety.paging import Paging
 from safety.ports import Journal, Outbound, Outside, RaiserLink, SafetyState, SafetyStore, Surroundings, Watchers
 from safety.settings import SafetySettings
+from safety.storing import CONFLICT, StoringService, wait_for
+from safety.tap_queue import Answer, Failed, TapQueue, TapsWaiting
 from safety.unstored import Batch, Draft, Unstored, draft_of, to_replay
 
 _log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-P = ParamSpec("P")
-
 Send = Callable[[bytes], None]
-Failed = Callable[[DoorstepError], None]
 
-_CONFLICT: Final = "store_conflict"
 _ENGINE_FAULT_WAIT_S: Final = 5.0
 """An incident whose timer hit a fault of ours is tried again after this; the others go on."""
 _FAULTS_MAX: Final = 2
 """A timer that fails this often in a row will not mend itself."""
 
 
-@dataclass(slots=True)
-class _Waiting:
-    """Taps of one person that the engine handles together: the newest, and those that came before it."""
-
-    newest: SosRaised
-    posted: SosRaised
-    """What stands for them in the mailbox."""
-    earlier: list[SosRaised] = field(default_factory=list)
-    answers: list[tuple[SosRaised, Callable[[AckRaiser], None], Failed | None]] = field(default_factory=list)
-
-
-class SafetyService(EngineService[Event | PageSettled, Effect]):
+class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
     """One for the process. ``start`` loads, ``run`` works, ``stop`` ends. Other inputs come through ``post``."""
 
     def __init__(
@@ -87,13 +70,9 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         outside: Outside | None = None,
     ) -> None:
         """Prepare; nothing is read before ``start``. Without ``outside`` people are told over the hub alone."""
-        super().__init__(
-            clock, name="safety", mailbox_len_max=settings.mailbox_len_max, batch_len_max=settings.batch_len_max
-        )
-        self._settings = settings
+        super().__init__(clock, name="safety", settings=settings, delivery=delivery)
         self._store = store
         self._outbound = outbound
-        self._delivery = delivery
         self._link = link
         self._watchers = watchers
         self._journal = journal
@@ -106,17 +85,13 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
                 settings.reach, with_push=outside.with_push, phonebook=outside.phonebook, presence=outside.presence
             )
             self._paging = Paging(settings.reach, plan, self._engine.incident)
-        self._taps: dict[tuple[TenantId, UserId, CapStatus], deque[_Waiting]] = {}
+        self._taps = TapQueue(settings.taps_waiting_max)
         self._unstored = Unstored()
-        self._turn_batch: Batch | None = None
         self._turns = 0
         self._is_journal_late = False
         self._journal_holds = False
         self._told_undurable: dict[IncidentId, TenantId] = {}
         """Incidents whose raisers were told that nothing is promised yet."""
-        self._store_wake = asyncio.Event()
-        self._all_stored = asyncio.Event()
-        self._all_stored.set()
         self._finished = False
 
     # -- what callers use -----------------------------------------------------------------------------
@@ -129,7 +104,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         """
         await self._replay(await self._load())
         for incident in self._engine.active():
-            self._guard("watchers", self._watchers.incident_changed, incident)
+            self.guard("watchers", self._watchers.incident_changed, incident)
 
     def raise_sos(
         self,
@@ -195,52 +170,30 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         tap = SosRaised(subject, report, now, (), source, kind, cap_status, cause, raised_by)
         self._take(tap, lambda ack: None if raised is None else raised(ack.incident), failed)
 
-    def _take(self, tap: SosRaised, answer: Callable[[AckRaiser], None], failed: Failed | None) -> None:
+    def _take(self, tap: SosRaised, answer: Answer, failed: Failed | None) -> None:
         if self._finished:
             raise Unavailable("safety has stopped", code="draining")
 
-        waiting = self._taps.setdefault(_place(tap), deque())
-        if len(waiting) >= self._settings.taps_waiting_max:
-            # Somebody's stuck button must not keep the next person, or whoever acknowledges, waiting.
-            last = waiting[-1]
-            last.earlier.append(last.newest)
-            last.newest = tap
-            last.answers.append((tap, answer, failed))
+        waiting = self._taps.add(tap, answer, failed)
+        if waiting is None:
             return
-        last = _Waiting(tap, tap, answers=[(tap, answer, failed)])
-        waiting.append(last)
         # Not by `post`: an SOS is taken as long as anybody is there to handle it.
-        self._urgent.append((tap, lambda outcome: self._answer_all(last, outcome)))
+        self._urgent.append((tap, lambda outcome: self._answer_all(waiting, outcome)))
         self._idle.clear()
         self._wake.set()
 
-    def _answer_all(self, waited: _Waiting, outcome: Sequence[Effect] | DoorstepError) -> None:
+    def _answer_all(self, waited: TapsWaiting, outcome: Sequence[Effect] | DoorstepError) -> None:
         """Each tap hears by its own key what became of all that waited together."""
         if isinstance(outcome, DoorstepError):
             for _, _, failed in waited.answers:
                 if failed is not None:
-                    self._guard("answer", failed, outcome)
+                    self.guard("answer", failed, outcome)
             return
         for effect in outcome:
             if not (isinstance(effect, AckRaiser) and effect.answer):
                 continue
-            for tap, answer, _ in waited.answers:
-                ack = effect
-                if tap is not waited.newest:
-                    report, device = tap.report, tap.who.device
-                    ack = AckRaiser(effect.incident, report.key, device, report.ignored, tap.received_at, answer=True)
-                self._guard("answer", answer, ack)
-
-    def _gathered(self, event: SosRaised) -> SosRaised:
-        """What waits behind one place in the mailbox, as one event."""
-        place = _place(event)
-        waiting = self._taps.get(place)
-        if waiting is None or waiting[0].posted is not event:
-            return event
-        waited = waiting.popleft()
-        if not waiting:
-            del self._taps[place]
-        return replace(waited.newest, also=tuple(waited.earlier))
+            for answer, ack in waited.answered(effect):
+                self.guard("answer", answer, ack)
 
     @property
     def unacknowledged(self) -> int:
@@ -289,19 +242,6 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         """Those of them that the journal does not hold either: lost if the process ends now."""
         return len(self._unstored.unpromised)
 
-    async def run(self) -> None:
-        """Handle events and deadlines until ``stop``, then store what is left for up to ``stop_wait_s``.
-
-        It does not return while there is anything that neither the database nor the journal has: as long as this
-        process lives, it is not lost.
-        """
-        async with asyncio.TaskGroup() as group:
-            writer = group.create_task(self._write_until_cancelled())
-            await super().run()
-            self._finished = True
-            await self._store_rest()
-            writer.cancel()
-
     # -- deciding -------------------------------------------------------------------------------------
 
     def decide(self, event: Event | PageSettled, now: float) -> list[Effect]:
@@ -319,10 +259,10 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         if self._paging is None:
             return
         if isinstance(event, DeliveryReceived):
-            self._guard("paging", self._paging.received, event.incident_id, event.recipient, now)
+            self.guard("paging", self._paging.received, event.incident_id, event.recipient, now)
         elif isinstance(event, SosRaised):
-            self._guard("paging", self._paging.forget, now)
-        self._guard("paging", self._paging.follow, effects, now)
+            self.guard("paging", self._paging.forget, now)
+        self.guard("paging", self._paging.follow, effects, now)
 
     def _begin_pages(self, now: float) -> Sequence[Effect]:
         if self._paging is None or now < self._pages_put_off_until:
@@ -336,7 +276,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
 
     def _decide(self, event: Event, now: float) -> list[Effect]:
         if isinstance(event, SosRaised):
-            event = self._gathered(event)
+            event = self._taps.gathered(event)
         try:
             return self._engine.handle(event, now)
         except DoorstepError:
@@ -382,7 +322,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         each = max(1, round(self._settings.repeat_s / _ENGINE_FAULT_WAIT_S))
         if times < _FAULTS_MAX or (times - _FAULTS_MAX) % each:
             return ()
-        return self._guard("ring", self._engine.ring_barely, incident_id, now) or ()
+        return self.guard("ring", self._engine.ring_barely, incident_id, now) or ()
 
     # -- storing --------------------------------------------------------------------------------------
 
@@ -404,12 +344,10 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
             # While an earlier turn still hangs at the disk, waiting for this one as well would only hold the alarm.
             patience_s = self._settings.commit_wait_s / (10 if self._unstored else 1)
             self._unstored.add(batch)
-        self._all_stored.clear()
-        self._store_wake.set()
         if patience_s:
-            tried = asyncio.Event()
-            batch.on_tried = tried.set
-            await _wait(tried, patience_s)
+            await self.try_to_store(batch, patience_s)
+        else:
+            self.wake_writer()
         if batch.rows is None:
             await self._keep_in_journal(batch, homes, now)
 
@@ -436,7 +374,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
 
         self._journal_holds = True
         self._journal.append(turn.entry(now), done)
-        await _wait(answered, self._settings.journal.wait_s / (10 if self._is_journal_late else 1))
+        await wait_for(answered, self._settings.journal.wait_s / (10 if self._is_journal_late else 1))
         self._is_journal_late = not answered.is_set()
 
     def _drafts(self, effects: Sequence[Effect], now: float) -> list[Draft]:
@@ -446,7 +384,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
             if isinstance(effect, SendPage):
                 continue
             incident_id = effect.incident.incident_id
-            built = self._guard("outbound", self._outbound.drafts, (effect,), now) or ()
+            built = self.guard("outbound", self._outbound.drafts, (effect,), now) or ()
             drafts += [draft_of(incident_id, draft) for draft in built]
         return drafts
 
@@ -492,76 +430,56 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
             self._adopt(batch)
             self._unstored.add(batch)
         _log.warning("replayed the emergency journal", extra={"turns": len(content.entries), "missing": len(batches)})
-        self._all_stored.clear()
-        self._store_wake.set()
-        await self._write_all()
+        self.wake_writer()
+        await self.write_all()
 
-    async def _store_rest(self) -> None:
-        """At the stop: wait for the database a while, and for either of the two as long as it takes."""
-        await _wait(self._all_stored, self._settings.stop_wait_s)
+    async def finish(self) -> None:
+        """Wait for the database a while, and for database or journal as long as it takes.
+
+        As long as this process lives, what neither of the two has is not lost.
+        """
+        self._finished = True
+        await wait_for(self._all_stored, self._settings.stop_wait_s)
         while unpromised := self._unstored.unpromised:
             _log.critical("cannot stop: neither the database nor the journal has it", extra={"turns": len(unpromised)})
             for batch in unpromised:
                 await self._keep_in_journal(batch, [batch], self._clock.now())
-            await _wait(self._all_stored, self._settings.retry_max_s)
+            await wait_for(self._all_stored, self._settings.retry_max_s)
         if self._unstored:
             _log.critical("stopped with changes that only the journal holds", extra={"turns": len(self._unstored)})
 
-    async def _write_until_cancelled(self) -> None:
-        """Store batches in order; after a failure again with growing pauses, or at once when a new one comes."""
-        wait_s = self._settings.retry_min_s
-        while True:
-            await self._store_wake.wait()
-            self._store_wake.clear()
-            while self._unstored:
-                if await self._write_all():
-                    wait_s = self._settings.retry_min_s
-                    continue
-                await _wait(self._store_wake, wait_s)
-                self._store_wake.clear()
-                wait_s = min(wait_s * 2, self._settings.retry_max_s)
+    def batches(self) -> Sequence[Batch]:
+        """Turns, or what of an incident was joined."""
+        return list(self._unstored)
 
-    async def _write_all(self) -> bool:
-        """Try every batch once; whether all are stored now."""
-        for batch in list(self._unstored):
-            try:
-                batch.rows = await self._write(batch)
-            except Unavailable as error:
-                _log.error("incidents cannot be stored", extra={"reason": error.code})
-                if error.code != _CONFLICT:
-                    for waiting in self._unstored:
-                        waiting.on_tried()
-                    return False
-            except Exception:  # noqa: BLE001 - one batch that cannot be stored must not keep others from the disk
-                _log.exception("the store failed on a batch; it is tried again")
-            else:
-                self._unstored.remove(batch)
-                if batch.sent_direct:
-                    # The write holds at last: the messages go out in their streams.
-                    self._guard("delivery", self._delivery.deliver, batch.rows or ())
-                self._tell_promised()
-            batch.on_tried()
-        if self._unstored:
-            return False
-        self._all_stored.set()
+    def take_out(self, batch: Batch) -> None:
+        """See the base."""
+        self._unstored.remove(batch)
+
+    def stored(self) -> None:
+        """What was stored is promised."""
+        self._tell_promised()
+
+    def stored_all(self) -> None:
+        """The journal has nothing that the database has not."""
         if self._journal_holds:
             self._journal_holds = False
             self._journal.clear()
-        return True
 
-    async def _write(self, batch: Batch) -> Sequence[OutboxRow]:
+    async def write(self, batch: Batch) -> Sequence[OutboxRow]:
+        """Store a batch, or find that an earlier attempt which failed had stored it."""
         batch.attempts += 1
         try:
             drafts = [draft for _, draft in batch.drafts]
             return await self._store.commit(batch.changes, drafts, self._clock.now())
         except Unavailable as error:
-            if error.code != _CONFLICT or batch.attempts == 1:
+            if error.code != CONFLICT or batch.attempts == 1:
                 raise
         # An earlier attempt may have been stored although it failed: then its rows are in the streams already.
         for incident in batch.changes.incidents.values():
             stored = await self._store.incident(incident.tenant, incident.incident_id)
             if stored is None or stored.version < incident.version:
-                raise Unavailable("an incident is stored in another version", code=_CONFLICT)
+                raise Unavailable("an incident is stored in another version", code=CONFLICT)
         return ()
 
     def _tell_promised(self) -> None:
@@ -569,7 +487,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         for incident_id in [told for told in self._told_undurable if self._unstored.is_promised(told)]:
             current = self._engine.incident(self._told_undurable.pop(incident_id), incident_id)
             for ack in self._engine.news(current) if current is not None else ():
-                self._guard("sos_ack", self._send_ack, ack)
+                self.guard("sos_ack", self._send_ack, ack)
 
     # -- performing -----------------------------------------------------------------------------------
 
@@ -578,18 +496,18 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         batch = self._turn_batch
         for effect in effects:
             if isinstance(effect, ReviseRights):
-                self._guard("watchers", self._watchers.incident_changed, effect.incident)
+                self.guard("watchers", self._watchers.incident_changed, effect.incident)
         if batch is not None and batch.rows is not None:
-            self._guard("delivery", self._delivery.deliver, batch.rows)
+            self.guard("delivery", self._delivery.deliver, batch.rows)
         elif batch is not None:
             batch.sent_direct = True
             for effect in effects:
-                for tenant, user, body in self._guard("outbound", self._outbound.direct, (effect,), now) or ():
-                    self._guard("link", self._link.send_direct, tenant, user, body)
+                for tenant, user, body in self.guard("outbound", self._outbound.direct, (effect,), now) or ():
+                    self.guard("link", self._link.send_direct, tenant, user, body)
         latest: dict[tuple[IncidentId, str], AckRaiser] = {}
         for effect in effects:
             if isinstance(effect, SendPage) and self._outside is not None:
-                self._guard("pager", self._outside.pager.send, effect)
+                self.guard("pager", self._outside.pager.send, effect)
             elif isinstance(effect, AckRaiser) and not effect.answer:
                 latest[effect.incident.incident_id, effect.key] = effect
             elif isinstance(effect, SoundAlarm):
@@ -598,7 +516,7 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
                     extra={"incident_id": effect.incident.incident_id, "what": effect.what},
                 )
         for ack in latest.values():
-            self._guard("sos_ack", self._send_ack, ack)
+            self.guard("sos_ack", self._send_ack, ack)
 
     def _answer(self, ack: AckRaiser, send: Send) -> None:
         incident_id = ack.incident.incident_id
@@ -611,23 +529,3 @@ class SafetyService(EngineService[Event | PageSettled, Effect]):
         incident = ack.incident
         # Also to devices whose token has expired: their owner has to know that somebody comes.
         self._answer(ack, lambda body: self._link.answer_raiser(incident.tenant, incident.subject, body))
-
-    def _guard(self, what: str, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-        """Call somebody else's code; its fault is logged and must not end the service."""
-        try:
-            return call(*args, **kwargs)
-        except Exception:  # noqa: BLE001 - whatever it is, it is not ours to end the service for
-            _log.exception("a neighbour of safety failed", extra={"what": what})
-            return None
-
-
-def _place(tap: SosRaised) -> tuple[TenantId, UserId, CapStatus]:
-    """Taps that may wait together: of one person, and never a drill with an emergency."""
-    return tap.who.tenant, tap.who.user, tap.cap_status
-
-
-async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    """Until the event or the time, whichever is first."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()

@@ -23,22 +23,31 @@ def draft_of(incident_id: IncidentId, draft: OutboxDraft) -> Draft:
     return (draft.tenant, draft.recipient, incident_id, draft.receipt), draft
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class Storable:
+    """A turn's changes on their way to the disk.
+
+    Attributes:
+        rows: Its numbered messages, once it is stored.
+        sent_direct: Its messages went out without stream numbers, and go out again with them.
+        on_tried: Called after each attempt, whatever came of it.
+    """
+
+    rows: Sequence[OutboxRow] | None = None
+    sent_direct: bool = False
+    on_tried: Callable[[], None] = field(default=lambda: None)
+
+
 @dataclass(slots=True, eq=False)
-class Batch:
+class Batch(Storable):
     """Changes on their way to the disk: of one turn, or of one incident of several turns."""
 
     changes: SafetyChanges
     drafts: Sequence[Draft] = ()
-    rows: Sequence[OutboxRow] | None = None
-    """Set once stored."""
     attempts: int = 0
     """Above 0 nobody knows whether it is stored already: nothing may be joined to it any more."""
-    sent_direct: bool = False
-    """Its messages went out without stream numbers, and go out again with them."""
     unjournaled: set[int] = field(default_factory=set)
     """Numbers of the turns in it that the journal does not hold; without one it is promised."""
-    on_tried: Callable[[], None] = field(default=lambda: None)
-    """Called after each attempt, whatever came of it."""
 
     def entry(self, at: float) -> JournalEntry:
         """The same for the journal."""

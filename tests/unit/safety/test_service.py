@@ -499,7 +499,7 @@ def test_neighbours_that_fail_do_not_end_the_service(
             assert len((await world.stored()).incidents) == 1
 
     in_a_world(body)
-    assert caplog.text.count("a neighbour of safety failed") == 3
+    assert caplog.text.count("a neighbour failed") == 3
 
 
 def test_an_outbound_that_fails_on_one_message_still_builds_the_others(caplog: pytest.LogCaptureFixture) -> None:
