@@ -5,7 +5,7 @@ from api.ports import Looks
 from core.errors import NotFound
 from core.ids import IncidentId
 from core.principal import Principal, Role
-from safety.access import is_ops_of, may_see
+from safety.access import is_ops_of, may_read, may_see
 from safety.looks import LookKind
 from safety.model import Incident
 from safety.ports import SafetyStore
@@ -31,13 +31,22 @@ class Incidents:
         self._service = service
         self._store = store
 
-    async def visible(self, who: Principal, incident_id: str) -> Incident:
-        """For ops of its city and whoever it was sent to. Raises ``NotFound``."""
+    async def seen(self, who: Principal, incident_id: str) -> tuple[Incident, bool]:
+        """For ops of its city and whoever it was sent to, with whether they may read all of it. Raises ``NotFound``."""
         known = self._service.incident(who.tenant, IncidentId(incident_id))
         incident = known or await self._store.incident(who.tenant, IncidentId(incident_id))
         if incident is None or not who.holds(Role.OPS, Role.RESPONDER, Role.TECHNICIAN) or not may_see(incident, who):
             raise no_such_incident()
-        self.looked(who, incident)
+        is_read = may_read(incident, who)
+        if is_read:
+            self.looked(who, incident)
+        return incident, is_read
+
+    async def visible(self, who: Principal, incident_id: str) -> Incident:
+        """For whoever may read all of it. Raises ``NotFound``."""
+        incident, is_read = await self.seen(who, incident_id)
+        if not is_read:
+            raise no_such_incident()
         return incident
 
     async def own(self, who: Principal, incident_id: str) -> Incident:

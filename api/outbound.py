@@ -6,7 +6,16 @@ from typing import Final
 import msgspec
 
 from api.ports import Staff
-from api.views import Reader, incident_update, incident_view, job_news, lost_order_view, offer_view, order_view
+from api.views import (
+    Reader,
+    incident_end,
+    incident_update,
+    incident_view,
+    job_news,
+    lost_order_view,
+    offer_view,
+    order_view,
+)
 from core.ids import TenantId, UserId
 from core.outbox import OutboxDraft, Stream
 from core.principal import Role
@@ -15,6 +24,7 @@ from dispatch.model import Order
 from geo.point import Frame
 from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
+from safety.access import told_the_end
 from safety.model import CapStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -150,7 +160,11 @@ class SafetyOutbound:
                     built.append((incident.tenant, target.user, _encode(view), incident.incident_id))
             elif isinstance(effect, safety_events.UpdateTargets):
                 body = _encode(incident_update(incident, effect.reason.value))
-                built.extend((incident.tenant, target.user, body, "") for target in effect.targets)
+                ended = told_the_end(incident)
+                for target in effect.targets:
+                    is_end = target.user in ended
+                    said = _encode(incident_end(incident, target.user, effect.reason.value)) if is_end else body
+                    built.append((incident.tenant, target.user, said, ""))
             if incident.cap_status is not CapStatus.EXERCISE:
                 found += built  # a drill comes as far as here: nobody is called out
         return found

@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from api.cities import Cities
-from api.views import needs_address
+from api.views import incident_end, needs_address
 from core.ids import IncidentId, OrderId
 from core.principal import Principal, Role
 from dispatch.model import OrderReason
 from realtime.messages import IncidentUpdate, JobNews
-from safety.access import may_see
+from safety.access import may_read, may_see
 from safety.service import SafetyService
 
 _ORDER: Final = b'{"type":"order",'
@@ -81,8 +81,10 @@ class ReplayedRows:
     def _incident(self, who: Principal, body: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(body)
         incident = self._safety.incident(who.tenant, IncidentId(fields["incident"]))
-        if incident is not None and may_see(incident, who):
+        if incident is not None and may_read(incident, who):
             return body
+        if incident is not None and may_see(incident, who):
+            return msgspec.json.encode(incident_end(incident, who.user, _WITHDRAWN))
         # One that is no longer in memory ended long ago: whoever may, reads it over HTTP.
         return msgspec.json.encode(
             IncidentUpdate(

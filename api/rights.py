@@ -16,7 +16,7 @@ from dispatch.model import Order, OrderState
 from dispatch.order import SETTLED_STATES
 from geo.point import LatLng
 from realtime.ports import WatchGrant
-from safety.access import may_see
+from safety.access import may_read
 from safety.model import Incident
 
 ORDER_TOPIC: Final = "order"
@@ -174,7 +174,7 @@ class Rights:
 
     def _incident(self, who: Principal, topic: str, name: str) -> WatchGrant:
         incident = self._incidents.get((who.tenant, name))
-        if incident is None or not may_see(incident, who):
+        if incident is None or not may_read(incident, who):
             raise no_such_topic()
         return self._grant(who.tenant, incident.subject, topic)
 

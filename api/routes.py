@@ -29,7 +29,7 @@ from api.sign_out import SignOut
 from api.technicians import Technicians
 from api.trips import SharedTrips
 from core.principal import Role
-from realtime.messages import CancellationView, IncidentView, OrderView, PingAck, SosAck
+from realtime.messages import CancellationView, IncidentUpdate, IncidentView, OrderView, PingAck, SosAck
 
 TECHNICIAN: Final = Role.TECHNICIAN
 CUSTOMER: Final = Role.CUSTOMER
@@ -335,8 +335,9 @@ def safety_routes(safety: Safety) -> list[Route]:
             "List incidents, newest first.", safety.listing, result=IncidentPage, query=_PAGE, location=True,
         ),
         Route(
-            "incident_read", "GET", "/v1/incidents/{id}", told, scope, "Read an incident.", safety.read,
-            result=IncidentView, location=True,
+            "incident_read", "GET", "/v1/incidents/{id}", told, scope,
+            "Read an incident; who has no more to do with it reads its state and their own part.", safety.read,
+            result=IncidentView | IncidentUpdate, location=True,
         ),
         Route(
             "incident_timeline", "GET", "/v1/incidents/{id}/timeline", told, scope,

@@ -14,12 +14,13 @@ from api.ports import Raisers
 from api.safety_bodies import CancelSosIn, SosStatus
 from api.settings import ApiSettings
 from api.sos_acks import first_ack
-from api.views import incident_view, stamp
+from api.views import incident_end, incident_view, stamp
 from core.principal import Principal
 from geo.point import Frame
 from realtime.messages import IncidentView, SosCancel
 from realtime.ports import Reply, SendDirect
-from safety.access import may_see
+from safety.access import may_read
+from safety.events import Reason
 from safety.model import Incident, TriggerSource
 from safety.ports import SafetyStore
 from safety.whereabouts import latest_fix
@@ -88,14 +89,17 @@ class Safety:
         )
         page = found[:limit]
         following = next_cursor(_ASKED, page[-1].raised_at, page[-1].incident_id) if len(found) > limit else None
-        for incident in page:
-            if incident.fix is not None and may_see(incident, who):
+        read = [incident for incident in page if may_read(incident, who)]
+        for incident in read:
+            if incident.fix is not None:
                 self._incidents.looked(who, incident)
-        return answer(IncidentPage([self._view(i, who, request.now) for i in page if may_see(i, who)], following))
+        return answer(IncidentPage([self._view(incident, who, request.now) for incident in read], following))
 
     async def read(self, who: Principal, request: Request) -> Response:
-        """GET /v1/incidents/{id}: the case and its history."""
-        incident = await self._incidents.visible(who, request.path["id"])
+        """GET /v1/incidents/{id}: the case; its state and one's own part for who has no more to do with it."""
+        incident, is_read = await self._incidents.seen(who, request.path["id"])
+        if not is_read:
+            return answer(incident_end(incident, who.user, Reason.WITHDRAWN))
         live = self._raisers.last_fix(who.tenant, incident.subject, request.now) if incident.is_active else None
         view = self._view(replace(incident, fix=latest_fix(incident.fix, live)), who, request.now)
         lost_at = self._raisers.lost_at(who.tenant, incident.incident_id)

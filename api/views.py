@@ -261,6 +261,21 @@ def incident_update(incident: Incident, why: str) -> messages.IncidentUpdate:
     )
 
 
+def incident_end(incident: Incident, user: UserId, why: str) -> messages.IncidentUpdate:
+    """What an incident is to somebody who was called and has no more to do with it: how it stands, and their part."""
+    return messages.IncidentUpdate(
+        incident=incident.incident_id,
+        state=incident.state.value,
+        level=incident.level,
+        changed_at=stamp(incident.changed_at),
+        owner=incident.owner if incident.owner == user else None,
+        responders=[one for one in _coming(incident) if one.user == user],
+        why=why[:64],
+        disposition=incident.disposition,
+        version=incident.version,
+    )
+
+
 def _coming(incident: Incident) -> list[messages.Coming]:
     return [
         messages.Coming(

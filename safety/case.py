@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.ids import UserId
+from safety.access import told_the_end
 from safety.audit import AuditEntry
 from safety.events import (
     AckRaiser,
@@ -90,17 +91,21 @@ class Case:
     def effects(self) -> list[Effect]:
         """What the work means for others. Rights come first: one is taken away before the news goes out."""
         incident = self.now
+        aside = _aside(incident)
         effects: list[Effect] = []
         if self._audience(self.before) != self._audience(incident):
             effects.append(ReviseRights(incident))
         told: set[UserId] = set()
         for reason, users in self.ring.items():
-            targets = self._targets([user for user in users if user not in told])
+            targets = self._targets([user for user in users if user not in told and user not in aside])
             told.update(users)
             if targets:  # whom two reasons ring at once rings once
                 effects.append(NotifyTargets(incident, targets, reason))
+        withdrawn = self._targets(list(aside - _aside(self.before)))
+        if withdrawn:
+            effects.append(UpdateTargets(incident, withdrawn, Reason.WITHDRAWN))
         if self.update is not None:
-            rest = self._targets([target.user for target in incident.targets if target.user not in told])
+            rest = self._targets([t.user for t in incident.targets if t.user not in told and t.user not in aside])
             if rest:
                 effects.append(UpdateTargets(incident, rest, self.update))
         if self.answer is not None:
@@ -119,7 +124,12 @@ class Case:
         if incident is None:
             return None
         users = frozenset(target.user for target in incident.targets)
-        return incident.state, incident.owner, incident.avoid, users
+        return incident.state, incident.owner, incident.avoid, users, _aside(incident)
+
+
+def _aside(incident: Incident | None) -> frozenset[UserId]:
+    """Targets who are told nothing as long as others go."""
+    return told_the_end(incident) if incident is not None and incident.is_active else frozenset()
 
 
 def broken_rule(incident: Incident) -> str | None:

@@ -108,8 +108,8 @@ class SafetyEngine:
         return self._book.active()
 
     def visible(self, who: Principal) -> list[Incident]:
-        """Active incidents that ``who`` may see, oldest first."""
-        return [incident for incident in self._book.active() if access.may_see(incident, who)]
+        """Active incidents that ``who`` may read, oldest first."""
+        return [incident for incident in self._book.active() if access.may_read(incident, who)]
 
     def news(self, incident: Incident) -> list[AckRaiser]:
         """How far the latest tap of each device has come by now."""

@@ -229,6 +229,8 @@ class Reason(StrEnum):
     REOPENED = "reopened"
     SECOND_NEEDED = "second_needed"
     LINKED = "linked"
+    WITHDRAWN = "withdrawn"
+    """Others go there, or it is over: the case is no longer theirs to read."""
     RESOLVED = "resolved"
     CLOSED = "closed"
 

@@ -236,6 +236,8 @@ class OfferState(StrEnum):
 
     PENDING = "pending"
     EXPIRED = "expired"
+    SPARED = "spared"
+    """Enough others go: not waited for, and asked anew when they do not."""
     DECLINED = "declined"
 
 

@@ -152,7 +152,7 @@ class Ringing:
         incident, settings = case.now, self._settings
         if incident.coming or (incident.cancel_asked_at is not None and incident.reopen_at is not None):
             return
-        kept = [offer for offer in incident.offers if offer.state is not OfferState.EXPIRED]
+        kept = [offer for offer in incident.offers if offer.state in (OfferState.PENDING, OfferState.DECLINED)]
         asked = {offer.user for offer in kept} | {slot.user for slot in incident.slots}
         pending = sum(1 for offer in kept if offer.state is OfferState.PENDING)
         able = [t for t in incident.targets if t.why in _RESPONDERS and t.user not in asked]

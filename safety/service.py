@@ -209,7 +209,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         return self._engine.raised_at(tenant, user)
 
     def visible(self, who: Principal) -> Sequence[Incident]:
-        """Active incidents that this principal may see, oldest first (snapshots, lists)."""
+        """Active incidents that this principal may read, oldest first (snapshots, lists)."""
         return self._engine.visible(who)
 
     def pages(self, incident_id: IncidentId) -> Sequence[Page]:

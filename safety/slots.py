@@ -128,7 +128,7 @@ class Slots:
         if case.now.owner is None and case.now.state is not IncidentState.CANCEL_PENDING:
             self._handling.own(case, user, now)
         self._handling.settle(case, now)
-        case.step(Step.ARRIVED, event.who.user, now, user, offers=dropped(case.now))
+        case.step(Step.ARRIVED, event.who.user, now, user, offers=spared(case.now))
         self._handling.touch(case, event.who.user, now)
         case.update = Reason.ON_SCENE
         return True
@@ -151,7 +151,8 @@ class Slots:
     def ask_next(self, case: Case, now: float) -> None:
         """Ask the nearest who were not asked yet, as many as may be asked at once."""
         incident = case.now
-        asked = {offer.user for offer in incident.offers} | {slot.user for slot in incident.slots}
+        asked = {offer.user for offer in incident.offers if offer.state is not OfferState.SPARED}
+        asked |= {slot.user for slot in incident.slots}
         pending = sum(1 for offer in incident.offers if offer.state is OfferState.PENDING)
         wanted = self._settings.offers_parallel - pending
         if wanted <= 0 or incident.gentle_until is not None:
@@ -170,7 +171,8 @@ class Slots:
     def offer_to(self, case: Case, targets: list[Target], now: float) -> None:
         """Ask these; they are rung by the caller."""
         fence, until = case.now.fence, now + self._settings.offer_ttl_s
-        offers = list(case.now.offers)
+        anew = {target.user for target in targets}
+        offers = [offer for offer in case.now.offers if offer.user not in anew]
         for target in targets:
             fence += 1
             offers.append(ResponderOffer(target.user, fence, until))
@@ -183,11 +185,8 @@ class Slots:
         slot = Slot(user, fence, now, by, nearer_at=now, seen_at=now)
         self._put(case, slot)
         is_full = len(case.now.coming) >= self._settings.responder_slots
-        offers = tuple(
-            offer
-            for offer in case.now.offers
-            if offer.user != user and not (is_full and offer.state is OfferState.PENDING)
-        )
+        others = spared(case.now) if is_full else case.now.offers
+        offers = tuple(offer for offer in others if offer.user != user)
         case.step(step, by, now, f"{user} fence {fence}", fence=fence, offers=offers, assign_by=None)
 
     @staticmethod
@@ -200,6 +199,9 @@ class Slots:
         case.change(slots=tuple(slot if other.user == slot.user else other for other in case.now.slots))
 
 
-def dropped(incident: Incident) -> tuple[ResponderOffer, ...]:
-    """Offers without those that wait for an answer."""
-    return tuple(offer for offer in incident.offers if offer.state is not OfferState.PENDING)
+def spared(incident: Incident) -> tuple[ResponderOffer, ...]:
+    """Offers when enough others go: none waits for an answer any more."""
+    return tuple(
+        replace(offer, state=OfferState.SPARED) if offer.state is OfferState.PENDING else offer
+        for offer in incident.offers
+    )

@@ -19,6 +19,7 @@ from geo.shard_positions import ShardPositions
 from realtime.messages import IncidentContact
 from realtime.ports import PositionLog
 from realtime.service import RealtimeService
+from safety.access import told_the_end
 from safety.holds import Holds
 from safety.model import Incident, IncidentFix
 from safety.ports import Surroundings
@@ -162,5 +163,7 @@ class RaiserWatch:
         last = self.last_fix(incident.tenant, incident.subject, now)
         fix = fix_view(last, self._frame, now) if last is not None else None
         body = _encode(IncidentContact(incident.incident_id, is_lost, round(heard_at, 3), fix))
+        ended = told_the_end(incident)
         for target in incident.targets:
-            self._hub.send_direct(incident.tenant, target.user, body)
+            if target.user not in ended:
+                self._hub.send_direct(incident.tenant, target.user, body)

@@ -293,4 +293,12 @@ async def test_whoever_was_called_sees_nobody_any_more_once_it_is_over(tmp_path:
         assert not [message for message in responder.seen if message["type"] == "position"]
         await responder.send("watch", topic=f"incident:{incident}", ref="again")
         assert (await responder.until("error", ref="again"))["code"] == "not_found"
+        called, staff = server.token("res_1", "responder"), server.token("ops_1", "ops")
+        status, end, _ = await server.call("GET", f"/v1/incidents/{incident}", called)
+        assert (status, set(end)) == (
+            200, {"type", "incident", "state", "level", "changed_at", "why", "disposition", "version"},
+        )  # fmt: skip
+        for part in ("trail", "call-text", "timeline"):
+            assert (await server.call("GET", f"/v1/incidents/{incident}/{part}", called))[0] == 404
+            assert (await server.call("GET", f"/v1/incidents/{incident}/{part}", staff))[0] == 200
         await ops.ask("unwatch", topic="order:none")

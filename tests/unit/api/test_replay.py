@@ -15,7 +15,7 @@ from dispatch.events import JobNews, News
 from dispatch.model import Order, OrderState
 from geo.point import Frame
 from realtime.messages import ReliableMessage
-from safety.model import Incident
+from safety.model import Incident, IncidentState
 from tests.unit.api.test_outbound import CITY, CUSTOMER, NOW, ORDER, RECORD, SECRETS, TECHNICIAN, TENANT
 from tests.unit.api.test_rights import INCIDENT
 
@@ -131,13 +131,15 @@ def test_an_incident_tells_somebody_who_may_not_see_it_now_only_that_it_was() ->
     kept.active = case
     assert _sent(kept, responder, ring)["note"] == case.note
     assert _sent(kept, responder, update)["owner"] == "ops_1"
-    for now in (replace(case, avoid=(responder.user,)), None):
+    over = replace(case, state=IncidentState.RESOLVED, disposition="real_handled", owner=UserId("ops_1"))
+    for now in (replace(case, avoid=(responder.user,)), over, None):
         kept.active = now
         for body in (ring, update):
             again = _sent(kept, responder, body)
             assert again["type"] == "incident.update", "and nothing rings"
             assert not {"fix", "booked", "note", "subject", "owner"} & set(again)
             assert (again["incident"], again["why"]) == (case.incident_id, "withdrawn")
+            assert again.get("disposition") == ("real_handled" if now is over else None)
 
 
 def test_other_messages_are_sent_as_they_were() -> None:

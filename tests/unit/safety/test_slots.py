@@ -46,7 +46,7 @@ def test_a_yes_is_an_acknowledgement_and_stops_the_asking() -> None:
     assert (incident.state, incident.owner) == (IncidentState.RESPONDING, "tec_00")
     assert [(slot.user, slot.state) for slot in incident.slots] == [("tec_00", SlotState.COMING)]
     assert one.asked() == []
-    assert updates(effects) == [Reason.RESPONDING]
+    assert updates(effects) == [Reason.WITHDRAWN, Reason.RESPONDING]
     one.stands(0, 900)
     assert rung(one.run(58), Reason.OFFERED) == []
 
@@ -150,7 +150,7 @@ def test_who_is_there_says_so_under_the_number_of_their_grant() -> None:
     assert caught.value.code == "old_fence"
     effects = one.arrive(responder(0), fence=one.incident.slots[0].fence)
     assert one.incident.state is IncidentState.ON_SCENE
-    assert updates(effects) == [Reason.ON_SCENE]
+    assert updates(effects) == [Reason.WITHDRAWN, Reason.ON_SCENE], "those who are not waited for, and all others"
     assert one.arrive(responder(0)) == []
     with pytest.raises(Conflict):
         one.decline(responder(0))
