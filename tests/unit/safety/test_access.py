@@ -65,7 +65,8 @@ def test_after_the_end_only_ops_of_its_city_read_it_and_the_others_hear_that_it_
     assert (may_read(one.incident, OPS), _readers(one, 0, 1)) == (True, [])
     assert not may_read(one.incident, OPS_BJ)
     assert not may_see(one.incident, ANNA)
-    said = {draft.recipient: json.loads(draft.body) for draft in SafetyOutbound(Frame.GCJ02).drafts(effects, one.now)}
+    drafts = SafetyOutbound(Frame.GCJ02).drafts(effects, one.now)
+    said = {str(draft.recipient): json.loads(draft.body) for draft in drafts}
     assert said["ops_0"]["owner"] == "ops_0"
     for user in ("tec_00", "tec_01"):
         end = said[user]
