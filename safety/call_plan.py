@@ -9,9 +9,9 @@ from typing import Final
 
 from core.ids import TenantId, UserId
 from safety.escalation import Why, guarded
-from safety.events import PERSONAL, Reason
+from safety.events import PERSONAL, UNHEARD, Reason
 from safety.incident import LEVEL_LAST
-from safety.model import CapStatus, Incident, Target
+from safety.model import CapStatus, Incident, OfferState, Target
 from safety.pages import (
     Address,
     Channel,
@@ -66,12 +66,14 @@ class CallPlan:
     def people(self, incident: Incident, targets: Sequence[Target], reason: Reason, now: float) -> list[Call]:
         """Everybody told over the hub, should no device of theirs confirm.
 
-        Once a human has it, only that one, and whoever is asked or sent to go there.
+        Once a human has it, only that one and whoever is asked or sent to go there; and everybody who is rung because
+        that human is quiet, or nobody goes.
         """
         settings = self._settings
         calls: list[Call] = []
         for target in targets:
-            if incident.owner not in (None, target.user) and reason not in PERSONAL:
+            is_spared = incident.owner not in (None, target.user) and reason not in PERSONAL | UNHEARD
+            if is_spared and not waits_for(incident, target.user):
                 continue
             person = self.known(incident.tenant, target.user)
             push_at = now + (settings.push_after_s if self._is_online(incident.tenant, target.user) else 0.0)
@@ -105,25 +107,26 @@ class CallPlan:
         ]
         if reason in NEWS:
             calls += [] if incident.is_active else _told_before(pages, now)
-        elif incident.owner is None:
-            calls += self._stand_ins(incident, pages, now)
+        elif incident.owner is None or reason in UNHEARD:
+            calls += self._stand_ins(incident, reason, pages, now)
         return [_abortable_voice(call, incident, now) for call in calls if call.channels]
 
     def known(self, tenant: TenantId, user: UserId) -> KnownPerson | None:
         """What is known of how somebody is reached."""
         return guarded([], "phonebook", lambda: self._phonebook.of(tenant, user), lambda: None)
 
-    def _stand_ins(self, incident: Incident, pages: Sequence[Page], now: float) -> list[Call]:
-        """Who is called when those who should come may not hear it."""
+    def _stand_ins(self, incident: Incident, reason: Reason, pages: Sequence[Page], now: float) -> list[Call]:
+        """Who is called when those who should come may not hear it, or do not act on it."""
         settings = self._settings
         calls: list[Call] = []
-        if incident.level >= SUPERVISORS_LEVEL or not self._has_console(incident):
+        is_unheard = incident.owner is not None
+        if is_unheard or incident.level >= SUPERVISORS_LEVEL or not self._has_console(incident):
             calls += [
                 Call(RecipientKind.SUPERVISOR, name, self._addresses(Address(name, one.phone, one.email), now, now))
                 for name, one in settings.supervisors.items()
                 if _serves(incident, one.tenant, one.cities)
             ]
-        if incident.level >= settings.contacts_level:
+        if incident.level >= settings.contacts_level and (not is_unheard or reason is Reason.NOBODY_COMES):
             subject, at = self.known(incident.tenant, incident.subject), abortable_at(incident, now)
             calls += [
                 Call(RecipientKind.CONTACT, str(number), self._addresses(contact, at, None))
@@ -167,6 +170,12 @@ class CallPlan:
         if any(call.kind in ours and call.channels for call in calls) or any(page.kind in ours for page in pages):
             return True
         return any(self._is_online(incident.tenant, target.user) for target in incident.targets)
+
+
+def waits_for(incident: Incident, user: UserId) -> bool:
+    """Whether somebody was asked to go there and an answer is still wanted: also a late one, while nobody goes."""
+    wanted = (OfferState.PENDING,) if incident.coming else (OfferState.PENDING, OfferState.EXPIRED)
+    return any(offer.user == user and offer.state in wanted for offer in incident.offers)
 
 
 def abortable_at(incident: Incident, now: float) -> float:

@@ -237,6 +237,8 @@ class Reason(StrEnum):
 
 PERSONAL: Final = frozenset({Reason.OFFERED, Reason.ASSIGNED, Reason.ARRIVAL_SEEN})
 """Why single people are rung, whoever has the incident in hand; desks hear nothing of it."""
+UNHEARD: Final = frozenset({Reason.ACK_STALE, Reason.CALL_BACK_DUE, Reason.NOBODY_COMES, Reason.STALLED})
+"""Why it rings although somebody has it in hand: whoever that is, their word alone is not enough any more."""
 
 
 @dataclass(frozen=True, slots=True)

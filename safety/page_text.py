@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from core.ids import IncidentId, TenantId
+from safety.events import UNHEARD
 from safety.model import CapStatus, Incident
 from safety.pages import Channel, Page, RecipientKind
 from safety.reach import Language
@@ -59,6 +60,10 @@ _WORDS: Final = {
         "customer": "customer", "technician": "technician", "place": "Booked address (not GPS): {0}",
         "who": "Person: {0}", "note": "Note: {0}", "restricted": "expired token", "s": "{0} s", "min": "{0} min",
         "h": "{0} h", "unacknowledged": "Nobody has taken it yet. Please acknowledge in the console.",
+        "nobody_comes": "Somebody has it in hand, but nobody is on the way yet.",
+        "ack_stale": "Whoever has it in hand has been quiet for too long. Please look at it.",
+        "call_back_due": "The person has taken it back, and nobody has called them yet.",
+        "stalled": "A responder on the way does not come nearer.",
     },
     Language.ZH: {
         "sos": "SOS 求助", "exercise": "演练", "test": "测试", "level": "{0} 级", "ended": "SOS 已结束",
@@ -67,6 +72,10 @@ _WORDS: Final = {
         "customer": "客户", "technician": "技师", "place": "预约地址(非定位):{0}",
         "who": "当事人:{0}", "note": "备注:{0}", "restricted": "令牌已过期", "s": "{0} 秒", "min": "{0} 分钟",
         "h": "{0} 小时", "unacknowledged": "尚无人接警,请在控制台接警。",
+        "nobody_comes": "已有人接警,但尚无人前往。",
+        "ack_stale": "处理人已长时间无动作,请查看。",
+        "call_back_due": "当事人已撤回求助,尚无人回访。",
+        "stalled": "一名前往的响应者未在靠近。",
     },
 }  # fmt: skip
 
@@ -101,7 +110,7 @@ def compose(
     words, first, page = _WORDS[language], incidents[0], pages[0]
     if len(incidents) == 1:
         title = _title(words, first, page)
-        lines = _lines(words, first, now, name_of, details=details)
+        lines = _lines(words, first, page, now, name_of, details=details)
     else:
         title = f"{words['sos']} · {words['several'].format(len(incidents))}"
         lines = [
@@ -140,12 +149,14 @@ def _title(words: dict[str, str], incident: Incident, page: Page) -> str:
     return " · ".join([*filter(None, parts), words["level"].format(incident.level)])
 
 
-def _lines(words: dict[str, str], incident: Incident, now: float, name: str, *, details: bool) -> list[str]:
+def _lines(words: dict[str, str], incident: Incident, page: Page, now: float, name: str, *, details: bool) -> list[str]:
     lines = [_age(words, incident, now)]
     if incident.silent:
         lines.append(words["silent"])
     if incident.owner is None and incident.is_active:
         lines.append(words["unacknowledged"])
+    elif incident.is_active and page.reason in UNHEARD:
+        lines.append(words[page.reason])
     if not details:
         return lines
     if name:

@@ -3,8 +3,9 @@
 Each ring of an incident is a new round of its pages (``pages.py``), stored with it. The clocks of a round: push
 after 3 s without a receipt of a device, a short message after 10 s, a call after 30 s; robots and other systems at
 once; supervisors at once when no console is connected; the last resort when nobody can be reached and at the last
-level. A receipt spares one person's hops, a human acknowledgement those of everybody but the owner, and nothing else
-ends a hop that failed: it is tried again, ever less often, as long as the incident rings.
+level. A receipt spares one person's hops; a human acknowledgement those of everybody but the owner and whoever was
+asked to go there and has not answered. Nothing else ends a hop that failed: it is tried again, ever less often, as
+long as the incident rings.
 
 Nothing here can mute or limit: a line (a robot, a person's phone) whose rate is used up takes the rest in one message.
 """
@@ -14,9 +15,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from core.ids import IncidentId, TenantId, UserId
-from safety.call_plan import DESKS, NEWS, Call, CallPlan
+from safety.call_plan import DESKS, NEWS, Call, CallPlan, waits_for
 from safety.deadlines import Deadlines
-from safety.events import PERSONAL, Effect, NotifyTargets, PageSettled, Reason, SendPage, SoundAlarm, UpdateTargets
+from safety.events import (
+    PERSONAL,
+    UNHEARD,
+    Effect,
+    NotifyTargets,
+    PageSettled,
+    Reason,
+    SendPage,
+    SoundAlarm,
+    UpdateTargets,
+)
 from safety.model import Incident, IncidentState
 from safety.pages import (
     GOOD_OUTCOMES,
@@ -357,7 +368,9 @@ class Paging:
         hook = self._settings.webhooks.get(page.name) if page.kind is RecipientKind.WEBHOOK else None
         is_external = hook is not None and hook.external
         is_news = page.reason == Reason.RESOLVED
-        return not is_news and (hop.channel is Channel.VOICE or page.kind is RecipientKind.CONTACT or is_external)
+        # That nobody calls the subject back is said to people of the house, and aloud.
+        is_loud = hop.channel is Channel.VOICE and page.reason != Reason.CALL_BACK_DUE
+        return not is_news and (is_loud or page.kind is RecipientKind.CONTACT or is_external)
 
     def _rate(self, page: Page, channel: Channel) -> Rate:
         robot = self._settings.robots.get(page.name) if channel is Channel.ROBOT else None
@@ -387,6 +400,8 @@ class Paging:
                 if len({hop.channel for hop in page.hops}) < len(page.hops):
                     raise AssertionError(f"{incident_id}: {page.recipient} has a channel twice")
                 waiting = [hop for hop in page.hops if hop.state is HopState.WAITING]
+                if incident is not None and any(offer.user == page.name for offer in incident.offers):
+                    continue  # an offer runs out without a word: its hop is spared when its turn comes
                 if incident is not None and not all(self._is_wanted(incident, page, hop) for hop in waiting):
                     raise AssertionError(f"{incident_id}: {page.recipient} waits in vain")
 
@@ -406,9 +421,23 @@ def _is_called(incident: Incident, page: Page) -> bool:
         return False
     if incident.owner is None or page.reason in PERSONAL:
         return True
+    is_person = page.kind is RecipientKind.PERSON
+    if is_person and waits_for(incident, UserId(page.name)):
+        return True
     # Whoever took it has heard; only what rang since then must still reach them.
-    is_owner = page.kind is RecipientKind.PERSON and page.name == incident.owner
-    return is_owner and page.told_at > (incident.acknowledged_at or 0.0)
+    is_since = page.told_at > (incident.acknowledged_at or 0.0)
+    return is_since and ((is_person and page.name == incident.owner) or _is_unheard(incident, page))
+
+
+def _is_unheard(incident: Incident, page: Page) -> bool:
+    """Whether what rang over the owner's head still stands."""
+    match page.reason:
+        case Reason.NOBODY_COMES:
+            return not incident.coming
+        case Reason.CALL_BACK_DUE:
+            return incident.call_back_by is not None
+        case _:
+            return page.reason in UNHEARD
 
 
 def _line(page: Page, channel: Channel) -> str:

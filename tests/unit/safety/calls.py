@@ -14,6 +14,7 @@ from safety.pages import Address, Channel, Hop, Page, PageOutcome
 from safety.paging import Paging
 from safety.reach import GatewaySettings, LastResortSettings, ReachSettings, RobotKind, RobotSettings
 from safety.reach import SupervisorSettings as Supervisor
+from safety.settings import SafetySettings
 from tests.unit.safety.neighbourhood import ACME, T0, CountingIds, Neighbourhood, fix_at, ladder, person, town
 
 GATEWAY = GatewaySettings(url="https://gateway.example/", secret_env="X")
@@ -52,10 +53,10 @@ class Calls:
     sent: list[tuple[float, SendPage]] = field(default_factory=list)
     people: dict[str, Person] = field(default_factory=dict)
     phoneless: set[str] = field(default_factory=set)
+    settings: SafetySettings | None = None
 
     def __post_init__(self) -> None:
-        settings = ladder(reach=self.reach)
-        self.engine = SafetyEngine(settings, CountingIds(), self.place)
+        self.engine = SafetyEngine(self.settings or ladder(reach=self.reach), CountingIds(), self.place)
         plan = CallPlan(self.reach, with_push=self.with_push, phonebook=self, presence=_Online(self.online))
         self.paging = Paging(self.reach, plan, self.engine.incident)
         self._results: list[tuple[float, PageSettled]] = []
@@ -78,6 +79,11 @@ class Calls:
 
     def receive(self, incident: Incident, user: str) -> None:
         self.tell(DeliveryReceived(ACME, UserId(user), incident.incident_id))
+
+    def now_of(self, incident: Incident) -> Incident:
+        found = self.engine.incident(ACME, incident.incident_id)
+        assert found is not None
+        return found
 
     def run(self, seconds: float) -> None:
         """Let time pass, timer by timer."""

@@ -7,11 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.ids import UserId
-from safety.events import CancelAsked, IncidentAcknowledged, IncidentResolved, PageSettled, ResponderAssigned, SendPage
+from core.principal import Role
+from safety.events import (
+    CallOutcome,
+    CallTo,
+    CancelAsked,
+    IncidentAcknowledged,
+    IncidentResolved,
+    NoteTaken,
+    OfferDeclined,
+    PageSettled,
+    ResponderAssigned,
+    ResponseOffered,
+    SendPage,
+)
 from safety.model import CapStatus, IncidentState, PinVerdict
 from safety.pages import HOP_MOVES, Address, Channel, HopState, HopStep, PageOutcome
 from safety.paging import LOST_AFTER_S, Paging
 from safety.reach import ReachSettings
+from safety.settings import SafetySettings
 from tests.unit.safety.calls import REACH, Calls, Person
 from tests.unit.safety.neighbourhood import NEAR, OPS, T0, Neighbourhood, person
 
@@ -61,9 +75,10 @@ def test_every_minute_it_rings_again_without_end_until_a_human_has_it() -> None:
     texts = [at for at, _, who in calls.calls(Channel.SMS) if who == PERSON]
     assert len(texts) == 10
     calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
-    before = len(calls.calls(Channel.SMS)) + len(calls.calls(Channel.VOICE))
+    before = len(calls.sent)
     calls.run(120)
-    assert len(calls.calls(Channel.SMS)) + len(calls.calls(Channel.VOICE)) == before
+    asked = {f"person:{offer.user}" for offer in calls.now_of(incident).offers}
+    assert {effect.pages[0].recipient for _, effect in calls.sent[before:]} <= {*asked, "robot:hq", "robot:sh"}
 
 
 def test_robots_of_the_city_and_of_headquarters_are_told_at_once_and_at_each_level() -> None:
@@ -113,7 +128,7 @@ def test_emergency_contacts_are_told_from_their_level_on_and_hear_of_the_end() -
     assert calls.page(incident, "contact:1").reason == "resolved"
 
 
-def test_once_a_human_has_it_only_the_owner_is_called_when_it_rings_again() -> None:
+def test_once_a_human_has_it_only_the_owner_and_who_was_asked_are_called_when_it_rings_again() -> None:
     calls = Calls(online=set())
     incident = calls.sos()
     calls.run(1)
@@ -123,7 +138,8 @@ def test_once_a_human_has_it_only_the_owner_is_called_when_it_rings_again() -> N
     calls.sos(key="k2")
     calls.run(15)
     people = {e.pages[0].recipient for _, e in calls.sent[already:] if e.channel is not Channel.ROBOT}
-    assert people == {PERSON}
+    assert people == {f"person:{offer.user}" for offer in calls.now_of(incident).offers} | {PERSON}
+    assert "person:ops_0" not in people
 
 
 def test_what_cannot_be_taken_back_is_not_begun_once_the_subject_took_it_back() -> None:
@@ -159,11 +175,69 @@ def test_somebody_who_is_sent_there_is_called_although_another_has_it_in_hand() 
     calls.run(1)
     calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
     began = calls.now - T0
-    calls.tell(ResponderAssigned(OPS, incident.incident_id, UserId("tec_03")))
+    calls.tell(ResponderAssigned(OPS, incident.incident_id, UserId("tec_06")))
     calls.run(40)
     first = calls.first()
-    assert first["person:tec_03", "sms"] == began + 10
-    assert first["person:tec_03", "voice"] == began + 30
+    assert first["person:tec_06", "sms"] == began + 10
+    assert first["person:tec_06", "voice"] == began + 30
+
+
+# -- somebody has it, and that is not enough --------------------------------------------------------------
+
+
+def test_the_nearest_who_were_asked_are_called_although_ops_had_it_at_once() -> None:
+    calls = Calls(settings=SafetySettings(reach=REACH))
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    calls.run(32)
+    first = calls.first()
+    for nth in range(5):
+        assert first[f"person:tec_0{nth}", "sms"] == 10
+        assert first[f"person:tec_0{nth}", "voice"] == 30
+    assert ("person:ops_1", "sms") not in first
+
+
+def test_who_declines_or_need_not_go_any_more_is_not_called() -> None:
+    calls = Calls(settings=SafetySettings(reach=REACH, responder_slots=1))
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(OfferDeclined(NEAR, incident.incident_id))
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    calls.run(4)
+    calls.tell(ResponseOffered(person("tec_01", Role.RESPONDER), incident.incident_id))
+    calls.run(40)
+    assert not [who for _, channel, who in calls.calls() if who.startswith("person:tec") and channel == "sms"]
+
+
+def test_while_nobody_goes_everyone_of_the_level_is_called_whoever_has_it() -> None:
+    calls = Calls(settings=SafetySettings(reach=REACH))
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    for _ in range(4):
+        calls.run(50)
+        calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    first = calls.first()
+    assert calls.paging.pages(incident.incident_id)[0].reason == "nobody_comes"
+    assert {f"person:tec_0{nth}" for nth in range(8)} <= {who for who, channel in first if channel == "voice"}
+    assert first["supervisor:night", "sms"] == 61
+    assert first["last_resort:last_resort", "log"] == 181
+    assert first["person:ops_1", "sms"] == 71
+
+
+def test_nobody_calls_back_ops_and_supervisors_are_called_and_it_ends_with_the_first_call() -> None:
+    calls = Calls()
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(IncidentAcknowledged(OPS, incident.incident_id))
+    calls.tell(CancelAsked(person("cus_anna"), incident.incident_id, PinVerdict.RIGHT))
+    calls.run(65)
+    assert calls.first()["supervisor:night", "voice"] == 61
+    assert calls.page(incident, "person:ops_1").reason == "call_back_due"
+    calls.tell(NoteTaken(OPS, incident.incident_id, "", CallTo.SUBJECT, CallOutcome.NO_ANSWER))
+    calls.run(60)
+    assert ("person:ops_1", "sms") not in calls.first()
 
 
 # -- nobody -------------------------------------------------------------------------------------------------
