@@ -154,7 +154,9 @@ class Emergency:
     async def _person(self, incident: Incident, user: UserId, order: Order | None) -> tuple[str, str, bool]:
         """Name, phone, and whether the name was checked; what they told safety themselves first, but for the name of
         a technician, whose papers the platform has seen."""
-        contact = self._contacts.of(incident.tenant, user)
+        # Whoever holds the subject's phone may have changed since the tap where they are called back.
+        at_the_tap = incident.contact if user == incident.subject else None
+        contact = at_the_tap or self._contacts.of(incident.tenant, user)
         name, phone = (contact.name, contact.phone) if contact is not None else ("", "")
         found = self._cities.technician(incident.tenant, user)
         record: Technician | None

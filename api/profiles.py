@@ -11,10 +11,11 @@ from api.views import stamp
 from core.errors import Conflict, Invalid
 from core.ids import IncidentId, TenantId, UserId
 from core.principal import Principal
+from safety.contacts import Contact, EmergencyContact
 from safety.holds import Holds
 from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
-from safety.profiles import Contact, EmergencyContact, Profile, Profiles
+from safety.profiles import Profile, Profiles
 from safety.service import SafetyService
 
 

@@ -22,6 +22,7 @@ from safety.pages import (
     Presence,
     Reachable,
     RecipientKind,
+    contact_of_subject,
 )
 from safety.reach import ReachSettings
 
@@ -115,6 +116,9 @@ class CallPlan:
         """What is known of how somebody is reached."""
         return guarded([], "phonebook", lambda: self._phonebook.of(tenant, user), lambda: None)
 
+    def _subject(self, incident: Incident) -> KnownPerson | None:
+        return guarded([], "phonebook", lambda: contact_of_subject(incident, self._phonebook), lambda: None)
+
     def _stand_ins(self, incident: Incident, reason: Reason, pages: Sequence[Page], now: float) -> list[Call]:
         """Who is called when those who should come may not hear it, or do not act on it."""
         settings = self._settings
@@ -127,7 +131,7 @@ class CallPlan:
                 if _serves(incident, one.tenant, one.cities)
             ]
         if incident.level >= settings.contacts_level and (not is_unheard or reason is Reason.NOBODY_COMES):
-            subject, at = self.known(incident.tenant, incident.subject), abortable_at(incident, now)
+            subject, at = self._subject(incident), abortable_at(incident, now)
             calls += [
                 Call(RecipientKind.CONTACT, str(number), self._addresses(contact, at, None))
                 for number, contact in enumerate(subject.emergency if subject is not None else (), start=1)

@@ -6,6 +6,7 @@ from typing import Final
 
 from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from geo.point import LatLng
+from safety.contacts import Contact
 
 KEY_MADE_PREFIX: Final = "srv_"
 """How a key begins that the server made from the bytes of a tap without a usable one."""
@@ -354,6 +355,9 @@ class Incident:
     offers: tuple[ResponderOffer, ...] = ()
     linked: tuple[IncidentId, ...] = ()
     """Incidents of the other side of the booking."""
+    contact: Contact | None = None
+    """How the subject and theirs are reached, as it was at the tap: whoever holds the phone now may have changed it
+    since. None when it was not known then: what is known now counts."""
 
     @property
     def is_active(self) -> bool:

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from core.ids import IncidentId, TenantId, UserId
+from safety.model import Incident
 
 
 class Channel(StrEnum):
@@ -182,6 +183,11 @@ class Phonebook(Protocol):
     def of(self, tenant: TenantId, user: UserId) -> KnownPerson | None:
         """What somebody told of themselves and theirs; None for who never did."""
         ...
+
+
+def contact_of_subject(incident: Incident, phonebook: Phonebook) -> KnownPerson | None:
+    """How the subject and theirs are reached: as it was at the tap, and only without that as it is now."""
+    return incident.contact or phonebook.of(incident.tenant, incident.subject)
 
 
 class Presence(Protocol):

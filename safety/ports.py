@@ -8,10 +8,10 @@ from core.ids import CityId, IncidentId, OrderId, TenantId, UserId
 from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
 from safety.audit import AuditEntry, Head, incident_entry, page_entry
+from safety.contacts import Contact
 from safety.model import BookedPlace as BookedPlace
 from safety.model import Incident, IncidentEvent, IncidentFix, SubjectRecord, Trigger
 from safety.pages import Page, Phonebook, Presence
-from safety.profiles import Contact
 
 if TYPE_CHECKING:
     from safety.errors import JournalRefused
@@ -194,6 +194,10 @@ class Surroundings(Protocol):
 
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
         """The named order if the user is one of its sides, else the user's order under way, else None."""
+        ...
+
+    def contact(self, tenant: TenantId, user: UserId) -> Contact | None:
+        """How the user and theirs are reached now; an empty one for who never said, None when that is not known."""
         ...
 
     def responders(

@@ -10,28 +10,9 @@ from typing import Final, Protocol
 
 from core.ids import IncidentId, TenantId, UserId
 from safety.audit import AuditEntry, fact_entry
+from safety.contacts import Contact
 
 EMERGENCY_CONTACTS_MAX: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class EmergencyContact:
-    """Somebody whom a person wants to be told; at least one of ``phone`` and ``email``."""
-
-    name: str
-    phone: str = ""
-    email: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Contact:
-    """How a person and theirs are reached; what is not known is empty."""
-
-    user: UserId
-    name: str = ""
-    phone: str = ""
-    email: str = ""
-    emergency: tuple[EmergencyContact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

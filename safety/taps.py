@@ -177,6 +177,7 @@ class Taps:
             cap_status=event.cap_status,
             cause=event.cause,
             provisional_until=self._provisional_until(event),
+            contact=around.contact,
         )
         case = Case(None, incident, last_seq=0, story=())
         case.alarms.extend(around.failures)

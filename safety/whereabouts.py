@@ -5,6 +5,7 @@ from typing import Final
 
 from core.ids import CityId, UserId
 from core.principal import Principal
+from safety.contacts import Contact
 from safety.escalation import guarded
 from safety.model import BookedPlace, Incident, IncidentFix, SosReport
 from safety.ports import Surroundings
@@ -20,6 +21,7 @@ class Whereabouts:
     city: CityId | None
     fix: IncidentFix | None
     booked: BookedPlace | None
+    contact: Contact | None
     failures: tuple[str, ...]
 
     @property
@@ -43,7 +45,7 @@ def latest_fix(first: IncidentFix | None, second: IncidentFix | None) -> Inciden
 
 
 def look_around(surroundings: Surroundings, who: Principal, report: SosReport, now: float) -> Whereabouts:
-    """Ask all three sources, each on its own. Never raises."""
+    """Ask all sources, each on its own. Never raises."""
     failures: list[str] = []
     live = guarded(failures, "last_fix", lambda: surroundings.last_fix(who.tenant, who.user, now), lambda: None)
     booked = guarded(
@@ -60,7 +62,8 @@ def look_around(surroundings: Surroundings, who: Principal, report: SosReport, n
         city = booked.city
     if city is None and len(who.cities) == 1:
         (city,) = who.cities
-    return Whereabouts(city, fix, booked, tuple(failures))
+    contact = guarded(failures, "contact", lambda: surroundings.contact(who.tenant, who.user), lambda: None)
+    return Whereabouts(city, fix, booked, contact, tuple(failures))
 
 
 def find_booking(surroundings: Surroundings, incident: Incident, failures: list[str]) -> BookedPlace | None:

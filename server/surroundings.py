@@ -13,8 +13,9 @@ from dispatch.model import Order
 from geo.point import LatLng
 from geo.position_index import Flag
 from safety import synthetic
+from safety.contacts import Contact
 from safety.model import BookedPlace, FixSource, IncidentFix
-from safety.ports import NearbyResponder
+from safety.ports import Contacts, NearbyResponder
 from server.last_seen import LastSeen
 
 
@@ -29,8 +30,10 @@ class CitySurroundings:
         last_seen: LastSeen,
         clock: Clock,
         online: Callable[[TenantId, UserId], bool],
+        contacts: Contacts,
     ) -> None:
         """Keep where to look; ``online`` is the hub's."""
+        self._contacts = contacts
         self._online = online
         self._cities = cities
         self._presence = presence
@@ -71,6 +74,10 @@ class CitySurroundings:
         if found is not None and user in (found[1].customer, found[1].technician) and found[1] not in jobs:
             jobs.append(found[1])
         return _booked(jobs, user) if jobs else None
+
+    def contact(self, tenant: TenantId, user: UserId) -> Contact | None:
+        """What they told of themselves and theirs; nothing told is known as well."""
+        return self._contacts.of(tenant, user) or Contact(user)
 
     def responders(
         self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float

@@ -430,7 +430,7 @@ def _make_safety(
             safety.post(event)
 
     surroundings = CitySurroundings(
-        cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online
+        cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online, profiles
     )
     raisers.surroundings = surroundings
     pager = Pager(given.clock, given.settings.safety.reach, given.channels, profiles, settled)

@@ -15,11 +15,11 @@ from hashlib import blake2b
 from typing import Final
 
 from core.clock import Clock
-from core.ids import TenantId, UserId
+from core.ids import UserId
 from safety import synthetic
 from safety.call_plan import SYNTHETIC
 from safety.events import PageSettled, SendPage
-from safety.model import CapStatus
+from safety.model import CapStatus, Incident
 from safety.page_text import PageMessage, compose
 from safety.pages import (
     GOOD_OUTCOMES,
@@ -30,6 +30,7 @@ from safety.pages import (
     Phonebook,
     Reachable,
     RecipientKind,
+    contact_of_subject,
     line_of,
 )
 from safety.reach import ReachSettings
@@ -218,13 +219,13 @@ class Pager:
     def _message(self, effect: SendPage, *, details: bool) -> PageMessage | None:
         """What to say, None when there is no address to say it to."""
         page, incident = effect.pages[0], effect.incident
-        who = self._address(page, incident.tenant, incident.subject)
+        who = self._address(page, incident)
         phone, email = (who.phone, who.email) if who is not None else ("", "")
         if (effect.channel in (Channel.SMS, Channel.VOICE) and not phone) or (
             effect.channel is Channel.EMAIL and not email
         ):
             return None
-        subject = self._phonebook.of(incident.tenant, incident.subject) if details else None
+        subject = contact_of_subject(incident, self._phonebook) if details else None
         return compose(
             effect.channel,
             effect.incidents,
@@ -238,13 +239,13 @@ class Pager:
             name_of=subject.name if subject is not None else "",
         )
 
-    def _address(self, page: Page, tenant: TenantId, subject: UserId) -> Reachable | None:
+    def _address(self, page: Page, incident: Incident) -> Reachable | None:
         settings = self._settings
         match page.kind:
             case RecipientKind.PERSON:
-                return self._phonebook.of(tenant, UserId(page.name))
+                return self._phonebook.of(incident.tenant, UserId(page.name))
             case RecipientKind.CONTACT:
-                known = self._phonebook.of(tenant, subject)
+                known = contact_of_subject(incident, self._phonebook)
                 nth = int(page.name) - 1
                 return known.emergency[nth] if known is not None and nth < len(known.emergency) else None
             case RecipientKind.SUPERVISOR if page.name == SYNTHETIC.name:

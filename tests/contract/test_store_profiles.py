@@ -2,7 +2,8 @@ from dataclasses import replace
 
 from core.ids import UserId
 from safety.audit import AuditEntry, fact_entry
-from safety.profiles import Contact, EmergencyContact, PinHashes, Profile
+from safety.contacts import Contact, EmergencyContact
+from safety.profiles import PinHashes, Profile
 from tests.contract.conftest import Node
 from tests.contract.store_values import NOW, OTHER_TENANT, TENANT
 

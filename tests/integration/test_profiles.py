@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from core.ids import IncidentId, TenantId
 from tests.integration.served import served
 
 pytestmark = pytest.mark.slow
@@ -42,6 +43,31 @@ async def test_a_profile_outlives_the_server_and_its_pins_are_never_read(
     stored = b"".join(path.read_bytes() for path in (tmp_path / "data").glob("safety.db*"))
     assert b"482193" not in stored
     assert "482193" not in "".join(capsys.readouterr())
+
+
+async def test_a_profile_that_is_changed_during_an_alarm_is_answered_as_always_and_counts_after_it(
+    tmp_path: Path,
+) -> None:
+    """Row 71's attacker writes their own number in: they see nothing, and are not called."""
+    quick = {"safety__pins__memory_kib": "8", "safety__pins__answer_after_s": "0.05"}
+    async with served(tmp_path, **quick) as server:
+        own, ops = server.token("cus_1", "customer"), server.token("ops_1", "ops")
+        body = {name: value for name, value in OWN.items() if name != "consents_to_respond"}
+        await server.call("PUT", "/v1/me/safety", own, body)
+        _, tap, _ = await server.call("POST", "/v1/sos", own, {"key": "help"})
+        path = f"/v1/sos/{tap['incident']}/cancel"
+        assert (await server.call("POST", path, own, {"pin": "730568"}))[0] == 200
+        theirs = {"name": "Nobody", "phone": "666", "emergency_contacts": [{"name": "He", "phone": "667"}]}
+        status, put, _ = await server.call("PUT", "/v1/me/safety", own, theirs)
+        _, read, _ = await server.call("GET", "/v1/me/safety", own)
+        assert (status, put["name"], put["emergency_contacts"][0]["phone"], read) == (200, "Nobody", "667", put)
+        frozen = server.app.house.safety.incident(TenantId("demo"), IncidentId(tap["incident"]))
+        assert frozen is not None
+        assert frozen.contact is not None
+        assert [one.phone or one.email for one in frozen.contact.emergency] == ["13900000000", "w@example.org"]
+        _, said, _ = await server.call("GET", f"/v1/incidents/{tap['incident']}/call-text", ops)
+        assert (" 138-0000-0001" in said["text"], "666" in said["text"]) == (True, False)
+        # The audit has who and what, never the numbers (tests/unit/safety/test_profiles.py).
 
 
 async def test_what_is_wrong_is_named(tmp_path: Path) -> None:

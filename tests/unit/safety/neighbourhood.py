@@ -8,6 +8,7 @@ from core.ids import CityId, DeviceId, IncidentId, OrderId, TenantId, UserId
 from core.principal import Principal, Role
 from geo.distance import distance_m
 from geo.point import LatLng
+from safety.contacts import Contact
 from safety.engine import SafetyEngine
 from safety.events import AckRaiser, Effect, NotifyTargets, SosRaised
 from safety.model import BookedPlace, FixSource, IncidentFix, SosReport
@@ -42,6 +43,7 @@ class Neighbourhood:
     bookings: dict[UserId, BookedPlace] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     away: set[UserId] = field(default_factory=set)
+    contacts: dict[UserId, Contact] = field(default_factory=dict)
 
     def _fail(self, what: str) -> None:
         if what in self.broken:
@@ -58,6 +60,10 @@ class Neighbourhood:
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:
         self._fail("booking")
         return self.bookings.get(user)
+
+    def contact(self, tenant: TenantId, user: UserId) -> Contact | None:
+        self._fail("contact")
+        return self.contacts.get(user)
 
     def responders(
         self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float

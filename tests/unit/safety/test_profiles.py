@@ -5,7 +5,8 @@ import pytest
 from core.errors import Unavailable
 from core.ids import TenantId, UserId
 from safety.audit import fact_entry
-from safety.profiles import Contact, EmergencyContact, PinHashes, Profile, Profiles
+from safety.contacts import Contact, EmergencyContact
+from safety.profiles import PinHashes, Profile, Profiles
 from store.memory import MemoryProfileStore
 
 TENANT, USER = TenantId("demo"), UserId("tec_1")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.ids import IncidentId, UserId
+from safety.contacts import Contact, EmergencyContact
 from safety.engine import SafetyEngine
 from safety.events import (
     CancelAsked,
@@ -26,7 +27,20 @@ from safety.model import (
     TriggerSource,
 )
 from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, T0, answer, booked, engine_in, ladder, told, town
+from tests.unit.safety.neighbourhood import (
+    ACME,
+    ANNA,
+    NEAR,
+    OPS,
+    OPS_2,
+    T0,
+    answer,
+    booked,
+    engine_in,
+    ladder,
+    told,
+    town,
+)
 
 
 def a_tap(key: str = "k1", at: float = T0, **more: object) -> SosRaised:
@@ -262,3 +276,36 @@ def test_the_same_tap_again_that_is_silent_makes_it_silent() -> None:
     assert current(engine, which).silent
     raised(engine, a_tap(at=T0 + 2))
     assert current(engine, which).silent
+
+
+def test_whom_to_call_stays_as_it_was_at_the_tap_as_long_as_the_incident_lives() -> None:
+    """Whoever holds the phone writes themselves in, and would be told of a cry for help."""
+    place = town()
+    first = Contact(ANNA.user, "Anna", "138", emergency=(EmergencyContact("Mum", "137"),))
+    place.contacts[ANNA.user] = first
+    engine = engine_in(place)
+    which = raised(engine, a_tap()).incident_id
+    later = replace(first, emergency=(EmergencyContact("he", "666"),))
+    place.contacts[ANNA.user] = later
+    raised(engine, a_tap("k2", T0 + 5))
+    engine.handle(CancelAsked(ANNA, which, PinVerdict.DURESS), T0 + 10)
+    engine.on_deadline(T0 + 11)
+    assert current(engine, which).contact == first
+    engine.handle(IncidentAcknowledged(OPS, which), T0 + 20)
+    engine.handle(IncidentResolved(OPS, which, "real_handled"), T0 + 30)
+    engine.handle(IncidentResolved(OPS_2, which, "real_handled"), T0 + 31)
+    assert current(engine, which).state is IncidentState.RESOLVED
+    again = raised(engine, a_tap("k3", T0 + 100))
+    assert (again.incident_id, again.contact) == (which, first), "opened again: it is the same alarm"
+    engine.handle(IncidentAcknowledged(OPS, which), T0 + 110)
+    engine.handle(IncidentResolved(OPS, which, "real_handled"), T0 + 120)
+    engine.handle(IncidentResolved(OPS_2, which, "real_handled"), T0 + 121)
+    new = raised(engine, a_tap("k4", T0 + 121 + 2_000))
+    assert (new.incident_id != which, new.contact) == (True, later)
+
+
+def test_who_had_told_nothing_at_the_tap_has_nobody_to_be_told_by_another_hand() -> None:
+    place = town()
+    place.contacts[ANNA.user] = Contact(ANNA.user)
+    engine = engine_in(place)
+    assert raised(engine, a_tap()).contact == Contact(ANNA.user)

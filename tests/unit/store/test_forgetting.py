@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from cli.main import main
 from core.ids import IncidentId, UserId
 from safety.audit import AuditKeys, AuditPen, fact_entry
+from safety.contacts import Contact
 from safety.looks import Look, LookKind, audit_entry
 from safety.model import IncidentState
-from safety.profiles import Contact, Profile
+from safety.profiles import Profile
 from store.settings import RetentionSettings, StoreSettings
 from store.sqlite import Stores, open_stores
 from tests.contract.store_values import (

@@ -10,6 +10,7 @@ import pytest
 
 import sim.loop
 from core.ids import TenantId, UserId
+from safety.contacts import Contact, EmergencyContact
 from safety.events import PageSettled, SendPage
 from safety.model import CapStatus, Incident
 from safety.page_text import PageMessage
@@ -121,6 +122,21 @@ async def test_each_kind_of_recipient_has_its_address(page_of: Callable[[Recipie
     assert (
         await desk.send(Channel.SMS, page=page_of(RecipientKind.LAST_RESORT, "last_resort")) is PageOutcome.NO_ADDRESS
     )
+
+
+@in_virtual_time
+async def test_whom_the_subject_named_is_told_at_the_address_of_the_tap(
+    page_of: Callable[[RecipientKind, str], Page],
+) -> None:
+    sms = Told()
+    desk = Desk(sms=sms)
+    at_the_tap = Contact(UserId("ops_1"), "Li", emergency=(EmergencyContact("Mum", "136"),))
+    incident = make_incident(subject=UserId("ops_1"), contact=at_the_tap)
+    await desk.send(Channel.SMS, page=page_of(RecipientKind.CONTACT, "1"), incident=incident)
+    assert sms.got[-1][0].phone == "136", "the phonebook says 137 by now"
+    nobody = make_incident(subject=UserId("ops_1"), contact=Contact(UserId("ops_1")))
+    outcome = await desk.send(Channel.SMS, page=page_of(RecipientKind.CONTACT, "1"), incident=nobody)
+    assert outcome is PageOutcome.NO_ADDRESS
 
 
 @in_virtual_time
