@@ -1,7 +1,7 @@
 """How an incident reached people, and how not: for ops, without a word that promises more than is known."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -9,10 +9,27 @@ from api.exchange import Request, Response, answer
 from api.incidents import Incidents
 from core.principal import Principal
 from realtime.messages import Count, EpochS, Id, Word
-from safety.model import Incident
+from safety.model import Incident, Target
 from safety.pages import Page as StoredPage
 from safety.ports import SafetyStore
+from safety.ranking import Group
 from safety.service import SafetyService
+
+
+class Rank(Struct, frozen=True, omit_defaults=True):
+    """Why a responder stands where they stand in the line: staff first, the soonest there first, quiet phones last.
+
+    `eta_s` is (`distance_m` + `r95_m` + the 95 % radius of the person) / `safety.responder_mps` + `fix_age_s`: when
+    they would be there at worst.
+    """
+
+    group: Literal["staff", "consenting"]
+    live: bool
+    """Connected, with a position of the last minute."""
+    eta_s: Annotated[float, Meta(ge=0.0, le=1e10)] | None = None
+    distance_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+    r95_m: Annotated[float, Meta(ge=0.0, le=2e5)] | None = None
+    fix_age_s: Annotated[float, Meta(ge=0.0, le=1e10)] | None = None
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
@@ -24,6 +41,8 @@ class Told(Struct, frozen=True, omit_defaults=True):
     told_at: EpochS | None = None
     received_at: EpochS | None = None
     """When a device of theirs confirmed it; only this counts as delivered."""
+    rank: Rank | None = None
+    """Absent for who was not told for being near."""
 
 
 class Hop(Struct, frozen=True, omit_defaults=True):
@@ -79,9 +98,24 @@ class IncidentDeliveries:
 
 def deliveries_of(incident: Incident, pages: Sequence[StoredPage]) -> Deliveries:
     """How an incident reached people by now."""
-    told = [Told(t.user, t.why, t.level, t.told_at, t.received_at) for t in incident.targets]
+    told = [Told(t.user, t.why, t.level, t.told_at, t.received_at, _rank(t)) for t in incident.targets]
     called = [_view(page) for page in pages]
     return Deliveries(incident.incident_id, incident.delivered, incident.seen, told, called)
+
+
+def _rank(target: Target) -> Rank | None:
+    known, metres = target.approach, target.distance_m
+    if known is None:
+        return None
+    is_staff = known.group == Group.STAFF
+    return Rank(
+        "staff" if is_staff else "consenting",
+        known.is_live,
+        known.eta_s,
+        None if metres is None else round(metres),
+        known.r95_m,
+        known.age_s,
+    )
 
 
 def _view(page: StoredPage) -> Page:

@@ -41,6 +41,8 @@ class Flag(IntFlag):
     MALE = 1 << 8
     ALARM = 1 << 9
     """Has an open alarm."""
+    HELPER = 1 << 10
+    """Agreed to be asked when somebody near needs help."""
     PLACED = 1 << 30
     """Has a position; set and cleared by the index alone."""
 

@@ -3,21 +3,26 @@
 A look-up that fails never costs the alarm: what can still be found is told, and the failure is named.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from core.ids import UserId
+from core.ids import CityId, UserId
 from geo.point import LatLng
 from safety.incident import LEVEL_LAST
 from safety.model import Incident, Target
-from safety.ports import NearbyResponder, Surroundings
+from safety.ports import HelpSought, NearbyResponder, Surroundings
+from safety.ranking import Group, assumed_r95_m, place_in_line
 from safety.settings import SafetySettings
 
 T = TypeVar("T")
 LEVEL_ALL_CITIES: Final = LEVEL_LAST - 1
-"""From here on people of other cities are told and asked too."""
+"""From here on people of other cities are told and asked too, and nobody is left out because a phone is quiet."""
+QUIET_NEAREST: Final = 10
+"""Whoever is among so many nearest, by the last known position, is told from the start, however quiet the phone."""
+ASK_MAX: Final = 10_000
+"""Most who are looked up at once in each group."""
 
 
 class Why(StrEnum):
@@ -54,7 +59,10 @@ def guarded(failures: list[str], what: str, ask: Callable[[], T], fallback: Call
 
 
 def find_targets(surroundings: Surroundings, settings: SafetySettings, incident: Incident, now: float) -> Found:
-    """Everyone to tell at the incident's level. Never raises; never contains the subject or the other party."""
+    """Everyone to tell at the incident's level. Never raises.
+
+    Never contains the subject, anybody they have a job with, or anybody kept apart from them.
+    """
     failures: list[str] = []
     level, tenant, city = incident.level, incident.tenant, incident.city
     is_gentle = incident.gentle_until is not None
@@ -67,59 +75,57 @@ def find_targets(surroundings: Surroundings, settings: SafetySettings, incident:
     if level >= LEVEL_LAST:
         far = _everyone(surroundings, settings, incident, now, failures)
         targets += [_target(responder, Why.EVERYONE, level) for responder in far]
-    return Found(tuple(t for t in targets if _may_be_told(incident, t.user)), tuple(failures))
+    apart = who_is_kept_apart(surroundings, incident, {target.user for target in targets}, failures)
+    allowed = tuple(t for t in targets if _may_be_told(incident, t.user) and t.user not in apart)
+    return Found(allowed, tuple(dict.fromkeys(failures)))
 
 
 def _near(
     surroundings: Surroundings, settings: SafetySettings, incident: Incident, now: float, failures: list[str]
 ) -> list[Target]:
-    """The nearest responders of the level; all there are when nobody can say who is near."""
-    level, point = incident.level, place_of(incident)
+    """The first in line of the level; all there are when nobody can say who is near."""
+    level = incident.level
     limits = (
         settings.responders_level_0,
         settings.responders_level_1,
         settings.responders_level_2,
         settings.responders_level_2,
     )
-    # As many more as may have to be left out, so that leaving them out never shortens the list.
-    ask = limits[level] + len(incident.avoid) + 1
-    near = guarded(
-        failures,
-        "responders",
-        lambda: list(surroundings.responders(incident.tenant, incident.city, point, ask, now)),
-        lambda: None,
-    )
-    if near is None:
+    # Enough of them to say who is among the nearest.
+    most = max(limits[level], QUIET_NEAREST)
+    line = _line(surroundings, settings, incident, incident.city, most, now, failures)
+    if line is None:
         return [
             _target(r, Why.EVERYONE, level) for r in _everyone(surroundings, settings, incident, now, failures)
         ]  # fmt: skip
-    allowed = [responder for responder in near if _may_be_told(incident, responder.user)][: limits[level]]
-    return [_target(r, Why.NEAREST if nth < limits[0] else Why.NEARBY, level) for nth, r in enumerate(allowed)]
+    line = [*line[: limits[level]], *_quiet_ones(line, limits[level], level)]
+    return [_target(r, Why.NEAREST if nth < limits[0] else Why.NEARBY, level) for nth, r in enumerate(line)]
+
+
+def _quiet_ones(line: Sequence[NearbyResponder], limit: int, level: int) -> list[NearbyResponder]:
+    """Those behind the limit whose phone is quiet and who are told nevertheless: it may hear what it does not say."""
+    nearest = sorted((r for r in line if r.distance_m is not None), key=lambda r: r.distance_m or 0.0)
+    near = {responder.user for responder in nearest[:QUIET_NEAREST]}
+    quiet = [r for r in line[limit:] if r.approach is not None and not r.approach.is_live]
+    return quiet[:limit] if level >= LEVEL_ALL_CITIES else [r for r in quiet if r.user in near]
 
 
 def _everyone(
     surroundings: Surroundings, settings: SafetySettings, incident: Incident, now: float, failures: list[str]
 ) -> list[NearbyResponder]:
-    """Responders of all cities, by distance if that can be known, else in any order."""
-    tenant, point, ask = incident.tenant, place_of(incident), settings.responders_level_3
-    found = guarded(
-        failures,
-        "responders_by_distance",
-        lambda: list(surroundings.responders(tenant, None, point, ask, now)),
-        lambda: None,
-    )
-    if found is not None:
-        return found
-    return guarded(
-        failures,
-        "all_responders",
-        lambda: list(surroundings.responders(tenant, None, None, ask, now)),
-        list[NearbyResponder],
-    )
+    """Responders of all cities in line if that can be known, else in any order."""
+    most = settings.responders_level_3
+    line = _line(surroundings, settings, incident, None, most, now, failures, what="responders_by_distance")
+    if line is None:
+        line = _line(
+            surroundings, settings, incident, None, most, now, failures, what="all_responders", with_place=False
+        )
+    return (line or [])[:most]
 
 
 def find_responders(
     surroundings: Surroundings,
+    settings: SafetySettings,
     incident: Incident,
     limit: int,
     now: float,
@@ -127,27 +133,89 @@ def find_responders(
     *,
     everywhere: bool = False,
 ) -> list[Target]:
-    """The nearest responders who may be told. Never raises.
+    """The first in line of those who may be told. Never raises.
 
     Those of other cities come behind those of the incident's own: once its level says so, or if ``everywhere`` does.
     No distance ends the search.
     """
-    point, level = place_of(incident), incident.level
     found: dict[UserId, Target] = {}
-    cities = (incident.city, None) if everywhere or level >= LEVEL_ALL_CITIES else (incident.city,)
+    cities = (incident.city, None) if everywhere or incident.level >= LEVEL_ALL_CITIES else (incident.city,)
     for city in dict.fromkeys(cities):
-        near = guarded(
-            failures,
-            "responders",
-            lambda city=city: list(surroundings.responders(incident.tenant, city, point, limit, now)),  # type: ignore[misc]
-            list[NearbyResponder],
-        )
-        for responder in near:
-            if _may_be_told(incident, responder.user):
-                found.setdefault(responder.user, _target(responder, Why.NEARBY, level))
+        for responder in _line(surroundings, settings, incident, city, limit, now, failures) or ():
+            found.setdefault(responder.user, _target(responder, Why.NEARBY, incident.level))
         if len(found) >= limit:
             break
     return list(found.values())[:limit]
+
+
+def _line(
+    surroundings: Surroundings,
+    settings: SafetySettings,
+    incident: Incident,
+    city: CityId | None,
+    limit: int,
+    now: float,
+    failures: list[str],
+    *,
+    what: str = "responders",
+    with_place: bool = True,
+) -> list[NearbyResponder] | None:
+    """Who may be told, in line: ``limit`` of those who are heard if there are as many, and of the quiet ones.
+
+    None when staff cannot be found; a failure with those who consented costs only them.
+    """
+    # As many more as may have to be left out, so that leaving them out never shortens the line.
+    ask = limit + len(incident.avoid) + 1
+    point = place_of(incident) if with_place else None
+    while True:
+        sought = HelpSought(incident.tenant, city, point, _r95_m(incident), settings.responder_mps, ask)
+        staff = _ask(surroundings, sought, Group.STAFF, now, failures, what)
+        if staff is None:
+            return None
+        others = _ask(surroundings, sought, Group.CONSENTING, now, failures, f"{Group.CONSENTING} {what}") or []
+        once = {responder.user: responder for responder in (*others, *staff)}
+        allowed = _allowed(surroundings, incident, once, failures)
+        is_all = len(staff) < ask and len(others) < ask
+        if is_all or len(allowed) >= limit or ask >= ASK_MAX:
+            line = [once[user] for user in allowed]
+            return sorted(line, key=lambda r: place_in_line(r.user, r.distance_m, r.approach))
+        ask = min(4 * ask, ASK_MAX)
+
+
+def _ask(
+    surroundings: Surroundings, sought: HelpSought, group: Group, now: float, failures: list[str], what: str
+) -> list[NearbyResponder] | None:
+    return guarded(failures, what, lambda: list(surroundings.responders(sought, group, now)), lambda: None)
+
+
+def _allowed(
+    surroundings: Surroundings, incident: Incident, users: Collection[UserId], failures: list[str]
+) -> list[UserId]:
+    """Those who may be told: not the subject, nobody whom they have a job with, nobody kept apart from them."""
+    some = [user for user in users if _may_be_told(incident, user)]
+    apart = who_is_kept_apart(surroundings, incident, some, failures)
+    return [user for user in some if user not in apart]
+
+
+def who_is_kept_apart(
+    surroundings: Surroundings, incident: Incident, users: Collection[UserId], failures: list[str]
+) -> set[UserId]:
+    """Those of some users whom a block keeps from the subject. Never raises: who cannot be asked about is told."""
+    tenant, subject = incident.tenant, incident.subject
+    return guarded(failures, "kept_apart", lambda: set(surroundings.kept_apart(tenant, subject, users)), set[UserId])
+
+
+def who_is_unwilling(surroundings: Surroundings, incident: Incident, failures: list[str]) -> set[UserId]:
+    """Technicians who were told because they had agreed to, do not any more, and do not go there. Never raises."""
+    asked = [
+        target.user
+        for target in incident.targets
+        if target.approach is not None
+        and target.approach.group == Group.CONSENTING
+        and target.user != incident.owner
+        and incident.slot_of(target.user) is None
+    ]
+    return guarded(failures, "unwilling", lambda: set(surroundings.unwilling(incident.tenant, asked)), set[UserId])
 
 
 def place_of(incident: Incident) -> LatLng | None:
@@ -157,8 +225,13 @@ def place_of(incident: Incident) -> LatLng | None:
     return incident.booked.point if incident.booked is not None else None
 
 
+def _r95_m(incident: Incident) -> float:
+    """Radius around ``place_of`` in which they are; a booked address stands for itself."""
+    return assumed_r95_m(incident.fix.accuracy_m) if incident.fix is not None else 0.0
+
+
 def _target(responder: NearbyResponder, why: Why, level: int) -> Target:
-    return Target(responder.user, why, level, responder.distance_m)
+    return Target(responder.user, why, level, responder.distance_m, approach=responder.approach)
 
 
 def _may_be_told(incident: Incident, user: UserId) -> bool:
@@ -166,12 +239,14 @@ def _may_be_told(incident: Incident, user: UserId) -> bool:
 
 
 def merge_targets(incident: Incident, found: Sequence[Target]) -> tuple[Target, ...]:
-    """Those told before, still allowed, in their order, with newer distances; then those found anew, each once."""
+    """Those told before, still allowed, in their order, with newer ranks; then those found anew, each once."""
     merged = {t.user: t for t in incident.targets if _may_be_told(incident, t.user)}
     for target in found:
         known = merged.get(target.user)
         if known is None:
             merged[target.user] = target
-        elif target.distance_m is not None and target.distance_m != known.distance_m:
-            merged[target.user] = replace(known, distance_m=target.distance_m)
+        elif target.approach is not None or target.distance_m is not None:
+            # One who has no position any more keeps the last distance that was known.
+            metres = target.distance_m if target.distance_m is not None else known.distance_m
+            merged[target.user] = replace(known, distance_m=metres, approach=target.approach or known.approach)
     return tuple(merged.values())

@@ -167,6 +167,25 @@ class Trigger:
 
 
 @dataclass(frozen=True, slots=True)
+class Approach:
+    """Why a responder stands where they stand in the line of those who are told.
+
+    Attributes:
+        group: As what they are asked, a ``ranking.Group``.
+        is_live: Connected, with a position of the last minute.
+        eta_s: When they would be there at worst, ``ranking.pessimistic_eta_s``; None without a position.
+        r95_m: Radius in which they are with 95 %, whole metres.
+        age_s: Age of their position, whole seconds.
+    """
+
+    group: str
+    is_live: bool
+    eta_s: float | None = None
+    r95_m: int | None = None
+    age_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A user whom an incident must reach, with the reason."""
 
@@ -177,6 +196,8 @@ class Target:
     told_at: float | None = None
     received_at: float | None = None
     """When a device of theirs acknowledged the message."""
+    approach: Approach | None = None
+    """How they were ranked; None for who was not told for being near."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What safety needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,9 +9,10 @@ from core.outbox import OutboxDraft, OutboxRow
 from geo.point import LatLng
 from safety.audit import AuditEntry, Head, incident_entry, page_entry
 from safety.contacts import Contact
+from safety.model import Approach, Incident, IncidentEvent, IncidentFix, SubjectRecord, Trigger
 from safety.model import BookedPlace as BookedPlace
-from safety.model import Incident, IncidentEvent, IncidentFix, SubjectRecord, Trigger
 from safety.pages import Page, Phonebook, Presence
+from safety.ranking import Group
 
 if TYPE_CHECKING:
     from safety.errors import JournalRefused
@@ -175,6 +176,27 @@ class NearbyResponder:
 
     user: UserId
     distance_m: float | None
+    approach: Approach | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HelpSought:
+    """Who may go to an incident is looked for.
+
+    Attributes:
+        city: Where; None for all cities of the tenant.
+        point: From where distances count, in the platform's frame; None when nobody knows.
+        r95_m: Radius around it in which the person is with 95 %.
+        speed_mps: How fast a responder comes.
+        limit: How many of those who are heard, and how many of those who are quiet, at least 1.
+    """
+
+    tenant: TenantId
+    city: CityId | None
+    point: LatLng | None
+    r95_m: float
+    speed_mps: float
+    limit: int
 
 
 class Surroundings(Protocol):
@@ -200,10 +222,16 @@ class Surroundings(Protocol):
         """How the user and theirs are reached now; an empty one for who never said, None when that is not known."""
         ...
 
-    def responders(
-        self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
-    ) -> Sequence[NearbyResponder]:
-        """Responders on duty, nearest first, then those without a known position; of all cities if none is given."""
+    def responders(self, sought: HelpSought, group: Group, now: float) -> Sequence[NearbyResponder]:
+        """Those of a group who are on duty, by ``ranking.place_in_line``: up to the limit of both kinds."""
+        ...
+
+    def kept_apart(self, tenant: TenantId, user: UserId, others: Collection[UserId]) -> Collection[UserId]:
+        """Those of ``others`` who are kept apart from the user because one of the two wanted it so."""
+        ...
+
+    def unwilling(self, tenant: TenantId, users: Collection[UserId]) -> Collection[UserId]:
+        """Those of some technicians who do not consent to be asked, or no more."""
         ...
 
     def is_connected(self, tenant: TenantId, user: UserId) -> bool:

@@ -4,7 +4,7 @@
 together with a row of the audit that says who changed what, and never what it was or became.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -89,13 +89,18 @@ class Profiles:
     Bound: one for each person who ever gave one, about 1 KiB.
     """
 
-    def __init__(self, store: ProfileStore) -> None:
+    def __init__(self, store: ProfileStore, consent: Callable[[TenantId, UserId, bool], None] | None = None) -> None:
+        """``consent`` is told who agrees to be asked for help, at the start and at once when that changes."""
         self._store = store
+        self._consent = consent or (lambda tenant, user, consents: None)
         self._known: dict[tuple[TenantId, UserId], Profile] = {}
 
     async def load(self) -> None:
         """Read all; called once, before anything asks. Raises ``Unavailable``."""
         self._known = {(profile.tenant, profile.user): profile for profile in await self._store.load()}
+        for profile in self._known.values():
+            if profile.consents:
+                self._consent(profile.tenant, profile.user, True)
 
     def profile(self, tenant: TenantId, user: UserId) -> Profile:
         """A person's profile; an empty one for who never gave any."""
@@ -120,6 +125,7 @@ class Profiles:
         facts = {"changed": changed_parts(self.profile(stored.tenant, stored.user), stored)}
         await self._store.put(stored, fact_entry(stored.tenant, now, by, "profile.changed", stored.user, facts))
         self._known[stored.tenant, stored.user] = stored
+        self._consent(stored.tenant, stored.user, stored.consents)
         return stored
 
     async def erase(
@@ -132,3 +138,4 @@ class Profiles:
         facts = {"incidents": len(incidents)}
         await self._store.erase(tenant, user, incidents, fact_entry(tenant, now, by, "person.erased", user, facts))
         self._known.pop((tenant, user), None)
+        self._consent(tenant, user, False)

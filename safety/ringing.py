@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from core.ids import UserId
 from safety.case import Case
-from safety.escalation import Why, find_targets, level_gap_s, merge_targets
+from safety.escalation import Why, find_targets, level_gap_s, merge_targets, who_is_kept_apart, who_is_unwilling
 from safety.events import Reason
 from safety.incident import LEVEL_LAST, SYSTEM, Step
 from safety.model import IncidentKind, IncidentState, OfferState, ResponderOffer, SlotState
 from safety.ports import Surroundings
+from safety.ranking import place_in_line
 from safety.settings import SafetySettings
 from safety.whereabouts import find_booking
 
@@ -156,7 +157,7 @@ class Ringing:
         asked = {offer.user for offer in kept} | {slot.user for slot in incident.slots}
         pending = sum(1 for offer in kept if offer.state is OfferState.PENDING)
         able = [t for t in incident.targets if t.why in _RESPONDERS and t.user not in asked]
-        able.sort(key=lambda t: (t.distance_m is None, t.distance_m or 0.0))
+        able.sort(key=lambda t: place_in_line(t.user, t.distance_m, t.approach))
         fence = incident.fence
         for target in able[: max(0, settings.offers_parallel - pending)]:
             fence += 1
@@ -211,10 +212,17 @@ class Ringing:
         case.step(Step.WIDENED, who, now, detail, level=level, widen_at=widen_at, gentle_until=None)
 
     def see_booking(self, case: Case, now: float) -> None:
-        """Leave out whoever is the other side of the subject's booking by now."""
+        """Leave out whoever is the other side of the subject's booking by now, kept apart from them, or unwilling."""
         # A booking may have begun since the tap; its other side must not be told now.
         booked = find_booking(self._surroundings, case.now, case.alarms)
-        case.change(avoid=with_users(case.now.avoid, booked.kept_out if booked else ()))
+        told = [target.user for target in case.now.targets]
+        apart = who_is_kept_apart(self._surroundings, case.now, told, case.alarms)
+        unwilling = who_is_unwilling(self._surroundings, case.now, case.alarms)
+        case.change(
+            avoid=with_users(case.now.avoid, (*(booked.kept_out if booked else ()), *sorted(apart))),
+            targets=tuple(target for target in case.now.targets if target.user not in unwilling),
+            offers=tuple(offer for offer in case.now.offers if offer.user not in unwilling),
+        )
         self.let_go(case, now)
 
     def _look_up(self, case: Case, now: float) -> None:

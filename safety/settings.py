@@ -148,6 +148,9 @@ class SafetySettings(Ranged):
     close_by_other: bool = True
     """Whether an incident is closed by another person than the one who resolved it (duress always is)."""
 
+    responder_mps: Annotated[float, Range(0.5, 60)] = 5.0
+    """Metres per second, as the crow flies, by which it is judged who would be there first; rather too slow."""
+
     responders_level_0: Annotated[int, Range(1, 100)] = 5
     """Nearest responders told at once."""
 

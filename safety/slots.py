@@ -97,7 +97,7 @@ class Slots:
         if not is_target:
             failures: list[str] = []
             most = self._settings.responders_level_3
-            found = find_responders(self._surroundings, incident, most, now, failures, everywhere=True)
+            found = find_responders(self._surroundings, self._settings, incident, most, now, failures, everywhere=True)
             target = next((target for target in found if target.user == user), None)
             if target is None:
                 raise Invalid("must be a responder on duty whom it may reach", field="responder")
@@ -158,7 +158,7 @@ class Slots:
         if wanted <= 0 or incident.gentle_until is not None:
             return
         limit = len(asked) + wanted + len(incident.avoid) + 1
-        found = find_responders(self._surroundings, incident, limit, now, case.alarms)
+        found = find_responders(self._surroundings, self._settings, incident, limit, now, case.alarms)
         new = [target for target in found if target.user not in asked][:wanted]
         if not new:
             return

@@ -25,6 +25,7 @@ from server.last_seen import LastSeen
 _log = logging.getLogger(__name__)
 _RESPONDER: Final = int(Flag.RESPONDER)
 _ALARM: Final = int(Flag.ALARM)
+_HELPER: Final = int(Flag.HELPER)
 
 
 class Fleet:
@@ -49,6 +50,7 @@ class Fleet:
         self._hub: RealtimeService | None = None
         self._dispatch: dict[TenantId, list[DispatchService]] = {}
         self._responders: set[tuple[TenantId, UserId]] = set()
+        self._helpers: set[tuple[TenantId, UserId]] = set()
         self._alarms: dict[tuple[TenantId, UserId], set[str]] = {}
         """Active incidents of each person who has one."""
         self.care: CareService | None = None
@@ -63,6 +65,14 @@ class Fleet:
     def know_responders(self, tenant: TenantId, users: Mapping[UserId, None]) -> None:
         """Responders of a tenant seen lately: those on duty are found by an SOS also after a restart."""
         self._responders.update((tenant, user) for user in users)
+
+    def consent_changed(self, tenant: TenantId, user: UserId, consents: bool) -> None:
+        """Somebody agreed to be asked for help, or does not any more: an SOS goes by it from now on."""
+        if consents:
+            self._helpers.add((tenant, user))
+        else:
+            self._helpers.discard((tenant, user))
+        self._mark(tenant, user)
 
     # -- api.ports.Presence -----------------------------------------------------------------------------
 
@@ -183,11 +193,12 @@ class Fleet:
                     _log.info("an alarm was not told", extra={"city": dispatch.shard.city, "code": error.code})
 
     def _mark(self, tenant: TenantId, user: UserId) -> None:
-        """Show in the index who is a responder, and who has an open alarm."""
+        """Show in the index who is a responder, who agreed to help, and who has an open alarm."""
         shard = self._rights.shard_of(tenant, user)
         slot = self._positions[shard].index.slot(user) if shard is not None else None
         if shard is None or slot is None:
             return
         flags = _RESPONDER if (tenant, user) in self._responders else 0
         flags |= _ALARM if (tenant, user) in self._alarms else 0
-        self._positions[shard].index.set_flags(slot, set=flags, clear=(_RESPONDER | _ALARM) & ~flags)
+        flags |= _HELPER if (tenant, user) in self._helpers else 0
+        self._positions[shard].index.set_flags(slot, set=flags, clear=(_RESPONDER | _ALARM | _HELPER) & ~flags)

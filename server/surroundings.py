@@ -1,8 +1,11 @@
 """What is known around a subject at the moment of an SOS, from memory: ``safety.ports.Surroundings``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
 
-from api.cities import Cities, ShardParts
+import numpy as np
+
+from api.cities import Cities
 from api.ports import Presence, Staff
 from api.views import TECHNICIAN_STATES
 from core.clock import Clock
@@ -10,13 +13,25 @@ from core.ids import CityId, OrderId, TenantId, UserId
 from core.principal import Role
 from core.units import ACCURACY_M_MAX
 from dispatch.model import Order
+from geo.arrays import BoolArray, FloatArray, IntArray
 from geo.point import LatLng
-from geo.position_index import Flag
+from geo.position_index import Flag, PositionIndex
 from safety import synthetic
 from safety.contacts import Contact
-from safety.model import BookedPlace, FixSource, IncidentFix
-from safety.ports import Contacts, NearbyResponder
+from safety.freshness import R95_PER_R68
+from safety.model import Approach, BookedPlace, FixSource, IncidentFix
+from safety.ports import Contacts, HelpSought, NearbyResponder
+from safety.ranking import ACCURACY_ASSUMED_M, QUIET_S, Group, pessimistic_eta_s, place_in_line
 from server.last_seen import LastSeen
+
+RANKED_MIN: Final = 64
+"""Nearest of a city who are ranked at least."""
+_CONNECTED: Final = int(Flag.CONNECTED)
+_BITS: Final = {
+    Group.STAFF: (int(Flag.RESPONDER), 0),
+    Group.CONSENTING: (int(Flag.HELPER | Flag.TECHNICIAN), int(Flag.RESPONDER | Flag.BUSY | Flag.ALARM)),
+}
+"""Bits that must be set, and those of which none may be."""
 
 
 class CitySurroundings:
@@ -79,24 +94,29 @@ class CitySurroundings:
         """What they told of themselves and theirs; nothing told is known as well."""
         return self._contacts.of(tenant, user) or Contact(user)
 
-    def responders(
-        self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
-    ) -> Sequence[NearbyResponder]:
-        """Responders on duty, nearest first, then those without a known position."""
-        del now
-        one = self._cities.get(tenant, city) if city is not None else None
-        parts = [one] if one is not None else self._cities.of(tenant)
-        placed: list[NearbyResponder] = []
-        unplaced: list[NearbyResponder] = []
-        for part in parts:
-            near = _nearest(part, point, limit)
-            placed += near
-            if len(near) < limit:
-                known = {responder.user for responder in near}
-                unplaced += [NearbyResponder(user, None) for user in _responders_of(part) if user not in known]
-        placed.sort(key=lambda responder: (responder.distance_m or 0.0, responder.user))
-        unplaced.sort(key=lambda responder: responder.user)
-        return (placed + unplaced)[:limit]
+    def responders(self, sought: HelpSought, group: Group, now: float) -> Sequence[NearbyResponder]:
+        """Those of a group who are on duty, in line."""
+        one = self._cities.get(sought.tenant, sought.city) if sought.city is not None else None
+        parts = [one] if one is not None else self._cities.of(sought.tenant)
+        found = [responder for part in parts for responder in in_line(part.positions.index, sought, group, now)]
+        if group is Group.CONSENTING:
+            found = [responder for responder in found if self._contacts.consents(sought.tenant, responder.user)]
+        found.sort(key=lambda r: place_in_line(r.user, r.distance_m, r.approach))
+        return found
+
+    def kept_apart(self, tenant: TenantId, user: UserId, others: Collection[UserId]) -> Collection[UserId]:
+        """Those of ``others`` of whom one of the two has blocked the other, whichever is the customer."""
+        parts = self._cities.of(tenant)
+        own = [barred for part in parts if (barred := part.dispatch.barred(user))]
+        return {
+            other
+            for other in others
+            if any(other in barred for barred in own) or any(user in part.dispatch.barred(other) for part in parts)
+        }
+
+    def unwilling(self, tenant: TenantId, users: Collection[UserId]) -> Collection[UserId]:
+        """Those of some technicians who do not consent."""
+        return {user for user in users if not self._contacts.consents(tenant, user)}
 
     def is_connected(self, tenant: TenantId, user: UserId) -> bool:
         """Whether a device of theirs is connected to the hub."""
@@ -111,22 +131,65 @@ class CitySurroundings:
         return found or self._staff.users(tenant, Role.OPS, None, now)
 
 
-def _nearest(part: ShardParts, point: LatLng | None, limit: int) -> list[NearbyResponder]:
-    if point is None:
-        return []
-    index = part.positions.index
+def in_line(index: PositionIndex, sought: HelpSought, group: Group, now: float) -> list[NearbyResponder]:
+    """Those of a group in one city: up to the limit of those who are heard, and of the others.
+
+    Ranked are the nearest of each kind, four times as many as are wanted: somebody farther off would have to be known
+    much better than all of them. Cost: 0.1 to 0.3 ms with 10,000 people for a limit of 5.
+    """
+    require, forbid = _BITS[group]
     # Who reports a made-up place is told like somebody without one: nobody ranks themselves to the front.
-    is_honest = ~(index.seen_at <= index.mocked_at)
-    slots, distances_m = index.nearest(point, limit, require=int(Flag.RESPONDER), mask=is_honest)
+    is_placed = ~(index.seen_at <= index.mocked_at)
+    is_heard = (index.flags & _CONNECTED != 0) & (index.seen_at >= now - QUIET_S)
+    found: list[NearbyResponder] = []
+    for is_live in (True, False):
+        if sought.point is not None:
+            mask = is_placed & (is_heard == is_live)
+            most = max(RANKED_MIN, 4 * sought.limit)
+            slots, distances_m = index.nearest(sought.point, most, require=require, forbid=forbid, mask=mask)
+            found += _soonest(index, slots, distances_m, sought, group, now, is_live=is_live)
+    left = sought.limit - sum(1 for responder in found if responder.approach and not responder.approach.is_live)
+    return found + (_unplaced(index, sought, group, is_placed, is_heard, left) if left > 0 else [])
+
+
+def _soonest(
+    index: PositionIndex,
+    slots: IntArray,
+    distances_m: FloatArray,
+    sought: HelpSought,
+    group: Group,
+    now: float,
+    *,
+    is_live: bool,
+) -> list[NearbyResponder]:
+    accuracy_m = index.accuracy_m[slots]
+    r95_m = R95_PER_R68 * np.where(accuracy_m < ACCURACY_M_MAX, accuracy_m, ACCURACY_ASSUMED_M)
+    age_s = np.maximum(0.0, now - index.seen_at[slots])
+    eta_s = pessimistic_eta_s(distances_m, r95_m, age_s, person_r95_m=sought.r95_m, speed_mps=sought.speed_mps)
+    first = np.argsort(eta_s, kind="stable")[: sought.limit]
+    columns = (column[first].tolist() for column in (slots, distances_m, eta_s, r95_m, age_s))
     return [
-        NearbyResponder(index.user(slot), metres)
-        for slot, metres in zip(slots.tolist(), distances_m.tolist(), strict=True)
+        NearbyResponder(
+            index.user(slot), metres, Approach(group.value, is_live, round(eta, 1), round(radius), round(age))
+        )
+        for slot, metres, eta, radius, age in zip(*columns, strict=True)
     ]
 
 
-def _responders_of(part: ShardParts) -> list[UserId]:
-    index = part.positions.index
-    return index.users((index.flags & int(Flag.RESPONDER)).nonzero()[0])
+def _unplaced(
+    index: PositionIndex, sought: HelpSought, group: Group, is_placed: BoolArray, is_heard: BoolArray, most: int
+) -> list[NearbyResponder]:
+    """Those on duty of whom nobody knows where they are, by name; all, those who are heard first, without a point."""
+    require, forbid = _BITS[group]
+    is_wanted = index.flags & (require | forbid) == require
+    if sought.point is not None:
+        users = sorted(index.users(np.flatnonzero(is_wanted & ~is_placed)))
+        return [NearbyResponder(user, None, Approach(group.value, is_live=False)) for user in users[:most]]
+    return [
+        NearbyResponder(user, None, Approach(group.value, is_live=is_live))
+        for is_live in (True, False)
+        for user in sorted(index.users(np.flatnonzero(is_wanted & (is_heard == is_live))))[: sought.limit]
+    ]
 
 
 def _booked(jobs: Sequence[Order], user: UserId) -> BookedPlace:

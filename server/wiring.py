@@ -198,7 +198,7 @@ def build_house(
     wakes = _make_wakes(given, hub)
     watchers = JobWatchers(ground.fleet)
     cities = _make_cities(given, ground, hub, webhooks, wakes, watchers)
-    profiles = Profiles(stores.profiles)
+    profiles = Profiles(stores.profiles, ground.fleet.consent_changed)
     looking = Looking(stores.looks, stores.directory, hub.send_direct, clock)
     hub_ports.looks = looking
     raisers = RaiserWatch(

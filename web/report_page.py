@@ -130,11 +130,25 @@ def _timeline(events: Sequence[Facts], raised_at: float) -> str:
     return _table(("", "UTC", "after", "what", "who", "state", "detail"), rows, "Nothing.")
 
 
+def _rank(rank: Facts | None) -> str:
+    """Why a responder stood where they stood in the line."""
+    if rank is None:
+        return ""
+    parts = [rank["group"], "" if rank["live"] else "quiet"]
+    if (eta_s := rank.get("eta_s")) is not None:
+        parts.append(f"there in {eta_s:.0f} s at worst")
+    if (metres := rank.get("distance_m")) is not None:
+        parts.append(
+            f"{metres:.0f} m away within {rank.get('r95_m') or 0:.0f} m, {rank.get('fix_age_s') or 0:.0f} s ago"
+        )
+    return f" ({escape(', '.join(part for part in parts if part))})"
+
+
 def _deliveries(deliveries: Facts) -> str:
     told = [
         (
             escape(person["user"]),
-            escape(person["why"]),
+            escape(person["why"]) + _rank(person.get("rank")),
             str(person["level"]),
             _clock(person.get("told_at")),
             _clock(person.get("received_at")) or '<span class="bad">never confirmed</span>',

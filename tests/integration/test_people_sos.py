@@ -1,5 +1,6 @@
 """An SOS from elsewhere than the person's own app: on their behalf, and by a tracker."""
 
+import asyncio
 import json
 import time
 from pathlib import Path
@@ -141,3 +142,47 @@ async def test_naming_another_booking_lets_nobody_in_who_is_at_the_door(tmp_path
             both = server.token("tec_1", "technician", roles=roles)
             assert (await server.call("GET", path, both))[0] in (403, 404)
             assert (await server.call("POST", f"{path}/ack", both))[0] == 404
+
+
+async def consent(server: Served, user: str, *, consents: bool = True) -> None:
+    body = {"name": user, "consents_to_respond": consents}
+    assert (await server.call("PUT", "/v1/me/safety", server.token(user, "technician"), body))[0] == 200
+
+
+async def test_staff_are_told_first_then_technicians_who_agreed_are_free_and_are_not_kept_apart(tmp_path: Path) -> None:
+    async with served(tmp_path) as server:
+        phones = {}
+        for nth, user in enumerate(("tec_busy", "tec_silent", "tec_blocked", "tec_helps"), start=1):
+            if user != "tec_silent":
+                await consent(server, user)
+            phones[user] = await server.technician(user, LAT + 0.001 * nth)
+        _, placed, _ = await server.call("POST", "/v1/orders", server.token("cus_2", "customer"), order())
+        asked = await phones["tec_busy"].until("offer", order=placed["order"])
+        await phones["tec_busy"].ask("offer.accept", offer=asked["offer"])
+        ops = server.token("ops_1", "ops")
+        block = "/v1/customers/cus_1/blocks/tec_blocked"
+        status, answer, _ = await server.call("PUT", block, ops, {"reason": "they know each other"})
+        assert status in (200, 201), answer
+        guard = await server.session("guard_1", "responder")
+        await guard.ask("duty", on=True, city="shenzhen")
+        await server.ping(guard, 1, LAT + 0.05, LNG)
+
+        customer, fix = server.token("cus_1", "customer"), {"lat": LAT, "lng": LNG, "accuracy_m": 10}
+        _, ack, _ = await server.call("POST", "/v1/sos", customer, {"key": "k", **fix})
+        await phones["tec_helps"].until("incident", incident=ack["incident"])
+        await guard.until("incident", incident=ack["incident"])
+        path = f"/v1/incidents/{ack['incident']}/deliveries"
+        _, case, _ = await server.call("GET", path, ops)
+        ranks = {person["user"]: person["rank"] for person in case["told"] if "rank" in person}
+        assert list(ranks) == ["guard_1", "tec_helps"]
+        assert [(rank["group"], rank["live"]) for rank in ranks.values()] == [("staff", True), ("consenting", True)]
+        for rank in ranks.values():
+            assert rank["eta_s"] == pytest.approx((rank["distance_m"] + 2 * 16.2) / 5 + rank["fix_age_s"], abs=2)
+
+        await consent(server, "tec_helps", consents=False)
+        await server.call("POST", "/v1/sos", customer, {"key": "k2", **fix})
+        await guard.until("incident", incident=ack["incident"], why="nearest_responder")
+        async with asyncio.timeout(5):
+            while "tec_helps" in [person["user"] for person in (await server.call("GET", path, ops))[1]["told"]]:
+                await server.call("POST", "/v1/sos", customer, {"key": "k3", **fix})
+                await asyncio.sleep(0.5)  # taps of one burst ring together

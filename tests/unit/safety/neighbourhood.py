@@ -1,6 +1,6 @@
 """Fakes and makers that the tests of safety share."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +11,9 @@ from geo.point import LatLng
 from safety.contacts import Contact
 from safety.engine import SafetyEngine
 from safety.events import AckRaiser, Effect, NotifyTargets, SosRaised
-from safety.model import BookedPlace, FixSource, IncidentFix, SosReport
-from safety.ports import NearbyResponder
+from safety.model import Approach, BookedPlace, FixSource, IncidentFix, SosReport
+from safety.ports import HelpSought, NearbyResponder
+from safety.ranking import Group, place_in_line
 from safety.settings import SafetySettings
 
 ACME = TenantId("acme")
@@ -44,6 +45,11 @@ class Neighbourhood:
     broken: set[str] = field(default_factory=set)
     away: set[UserId] = field(default_factory=set)
     contacts: dict[UserId, Contact] = field(default_factory=dict)
+    helpers: dict[UserId, tuple[CityId, LatLng | None]] = field(default_factory=dict)
+    """Technicians who consent."""
+    quiet: set[UserId] = field(default_factory=set)
+    """Whose phone was not heard of for long."""
+    blocks: set[frozenset[UserId]] = field(default_factory=set)
 
     def _fail(self, what: str) -> None:
         if what in self.broken:
@@ -65,18 +71,30 @@ class Neighbourhood:
         self._fail("contact")
         return self.contacts.get(user)
 
-    def responders(
-        self, tenant: TenantId, city: CityId | None, point: LatLng | None, limit: int, now: float
-    ) -> Sequence[NearbyResponder]:
-        self._fail("responders")
-        if city is not None:
+    def responders(self, sought: HelpSought, group: Group, now: float) -> Sequence[NearbyResponder]:
+        self._fail("responders" if group is Group.STAFF else "consents")
+        if sought.city is not None and group is Group.STAFF:
             self._fail("responders_of_city")
+        if sought.point is not None and group is Group.STAFF:
+            self._fail("distances")
         found = []
-        for user, (where, at) in sorted(self.people.items()):
-            if city is None or city == where:
-                found.append(NearbyResponder(user, distance_m(at, point) if at and point else None))
-        found.sort(key=lambda r: (r.distance_m is None, r.distance_m or 0.0, r.user))
-        return found[:limit]
+        for user, (where, at) in (self.people if group is Group.STAFF else self.helpers).items():
+            if sought.city is None or sought.city == where:
+                metres = distance_m(at, sought.point) if at and sought.point else None
+                eta_s = None if metres is None else metres / sought.speed_mps
+                is_live = metres is not None and user not in self.quiet
+                found.append(NearbyResponder(user, metres, Approach(group.value, is_live, eta_s)))
+        found.sort(key=lambda r: place_in_line(r.user, r.distance_m, r.approach))
+        kinds = [[r for r in found if r.approach and r.approach.is_live == is_live] for is_live in (True, False)]
+        return [responder for kind in kinds for responder in kind[: sought.limit]]
+
+    def kept_apart(self, tenant: TenantId, user: UserId, others: Collection[UserId]) -> Collection[UserId]:
+        self._fail("blocks")
+        return {other for other in others if frozenset({user, other}) in self.blocks}
+
+    def unwilling(self, tenant: TenantId, users: Collection[UserId]) -> Collection[UserId]:
+        self._fail("consents")
+        return {user for user in users if user not in self.helpers}
 
     def is_connected(self, tenant: TenantId, user: UserId) -> bool:
         self._fail("connected")

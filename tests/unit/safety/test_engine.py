@@ -10,6 +10,7 @@ from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import IncidentId, TenantId, UserId
 from core.principal import Principal, Role
 from geo.point import Frame, LatLng
+from safety.access import may_see
 from safety.deadlines import STALE_DEADLINES_MAX
 from safety.engine import SafetyEngine
 from safety.errors import AlreadyAcknowledged, AlreadyResolved
@@ -21,6 +22,7 @@ from safety.events import (
     IncidentResolved,
     NotifyTargets,
     Reason,
+    ResponseOffered,
     ReviseRights,
     SosRaised,
     SoundAlarm,
@@ -33,6 +35,7 @@ from safety.ports import SafetyState
 from tests.unit.safety.neighbourhood import (
     ACME,
     ANNA,
+    HOME,
     NEAR,
     OPS,
     OPS_2,
@@ -697,3 +700,41 @@ def test_a_broken_rule_is_told_with_its_story() -> None:
     engine._book.incidents[which] = replace(current(engine, which), repeat_at=None)
     with pytest.raises(AssertionError, match=r"(?s)an incident that nobody owns repeats.*1\. at"):
         engine.check()
+
+
+def test_staff_are_asked_to_go_before_technicians_who_agreed() -> None:
+    place = town(responders=3)
+    place.helpers = {UserId(f"aid_{nth}"): (SH, HOME) for nth in range(4)}
+    engine = engine_in(place, ladder(offers_parallel=4))
+    asked = answer(tap(engine, fix=fix_at())).incident.offers
+    assert [offer.user for offer in asked] == ["tec_00", "tec_01", "tec_02", "aid_0"]
+
+
+def test_who_does_not_consent_any_more_is_neither_told_nor_asked_again_unless_they_go() -> None:
+    place = town(responders=0)
+    place.helpers = {UserId(f"aid_{nth}"): (SH, HOME) for nth in range(3)}
+    engine = engine_in(place)
+    which = incident_id(tap(engine, fix=fix_at()))
+    engine.handle(ResponseOffered(person("aid_1", Role.TECHNICIAN), which, None), T0 + 1)
+    place.helpers = {UserId("aid_2"): (SH, HOME)}
+    tap(engine, T0 + 10, key="k2")
+    incident = current(engine, which)
+    assert {target.user for target in incident.targets} == {"aid_1", "aid_2", "ops_0", "ops_1"}
+    assert "aid_0" not in {offer.user for offer in incident.offers}
+    assert not may_see(incident, person("aid_0", Role.TECHNICIAN))
+
+
+def test_who_is_kept_apart_from_the_person_during_the_incident_is_let_go() -> None:
+    place = town()
+    engine = engine_in(place)
+    which = incident_id(tap(engine, fix=fix_at()))
+    engine.handle(ResponseOffered(NEAR, which, None), T0 + 1)
+    assert current(engine, which).owner == NEAR.user
+    place.blocks = {frozenset({ANNA.user, NEAR.user})}
+    tap(engine, T0 + 10, key="k2")
+    incident = current(engine, which)
+    assert (incident.state, incident.owner, incident.slots) == (IncidentState.OPEN, None, ())
+    assert not may_see(incident, NEAR)
+    place.broken = {"blocks", "consents"}
+    tap(engine, T0 + 20, key="k3")
+    assert not may_see(current(engine, which), NEAR), "what was found out once is not forgotten"

@@ -5,12 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from core.ids import UserId
+from core.ids import CityId, UserId
+from geo.point import LatLng
 from safety.escalation import Why, find_targets, level_gap_s, merge_targets
 from safety.incident import LEVEL_LAST
 from safety.model import Incident, Target
+from safety.ranking import Group, place_in_line
 from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import T0, Neighbourhood, answer, engine_in, fix_at, tap, town
+from tests.unit.safety.neighbourhood import HOME, SH, T0, Neighbourhood, answer, engine_in, fix_at, tap, town
 
 SMALL = SafetySettings(responders_level_0=2, responders_level_1=4, responders_level_2=6)
 
@@ -80,6 +82,75 @@ def test_when_no_responder_can_be_found_ops_are_told() -> None:
     place = town()
     place.broken = {"responders"}
     assert users(place, incident_at(0)) == ["ops_0", "ops_1"]
+
+
+def near(name: str, metres: float) -> tuple[UserId, tuple[CityId, LatLng]]:
+    return UserId(name), (SH, LatLng(HOME.lat_deg + metres / 111_195, HOME.lng_deg))
+
+
+def test_staff_are_told_before_technicians_who_agreed_however_near_these_are() -> None:
+    place = town(responders=1, ops=1)
+    place.helpers = dict([near("tec_helps", 100.0), near("tec_helps_too", 200.0)])
+    found = find_targets(place, SMALL, incident_at(0), T0).targets
+    assert [t.user for t in found] == ["tec_00", "tec_helps", "ops_0"]
+    assert [t.approach.group if t.approach else "" for t in found] == [Group.STAFF, Group.CONSENTING, ""]
+    assert found[0].approach is not None
+    assert found[0].approach.eta_s == pytest.approx(1_000 / SMALL.responder_mps, rel=0.01)
+
+
+@pytest.mark.parametrize("level", range(LEVEL_LAST + 1))
+def test_a_failure_with_those_who_agreed_costs_nobody_else(level: int) -> None:
+    place = town()
+    place.broken = {"consents"}
+    found = find_targets(place, SMALL, incident_at(level), T0)
+    assert [t.user for t in found.targets] == users(town(), incident_at(level))
+    assert found.failures[0] == "consenting responders: RuntimeError"
+
+
+def test_when_the_ranking_fails_staff_of_all_cities_are_told_in_any_order() -> None:
+    place = town()
+    place.broken = {"distances"}
+    assert set(users(place, incident_at(0))) == set(place.people) | {"ops_0", "ops_1"}
+
+
+def test_who_is_kept_apart_from_the_person_is_never_told_and_shortens_no_list() -> None:
+    place = town()
+    subject = incident_at(0).subject
+    place.staff[UserId("tec_03")] = SH
+    place.blocks = {frozenset({subject, UserId(name)}) for name in ("tec_00", "tec_01", "tec_02", "tec_03")}
+    assert users(place, incident_at(0)) == ["tec_04", "tec_05", "ops_0", "ops_1"]
+    assert not set(users(place, incident_at(3))) & {"tec_00", "tec_01", "tec_02", "tec_03"}
+    place.broken = {"blocks"}
+    found = find_targets(place, SMALL, incident_at(0), T0)
+    assert [t.user for t in found.targets][:2] == ["tec_00", "tec_01"], "who cannot be asked about is told"
+    assert found.failures == ("kept_apart: RuntimeError",)
+
+
+def test_a_quiet_phone_takes_nobodys_place_and_is_told_all_the_same() -> None:
+    place = town(responders=14, ops=1)
+    place.quiet = {UserId("tec_00"), UserId("tec_13")}
+    found = [t.user for t in find_targets(place, SMALL, incident_at(0), T0).targets]
+    assert found == ["tec_01", "tec_02", "tec_00", "ops_0"], "two who are heard, and the quiet one near"
+    assert "tec_13" not in users(place, incident_at(1))
+    assert "tec_13" in users(place, incident_at(2)), "from level 2 on no quiet phone is left out"
+
+
+def test_when_all_are_quiet_the_nearest_of_them_are_told() -> None:
+    place = town(responders=3, ops=1)
+    place.quiet = set(place.people)
+    assert users(place, incident_at(0)) == ["tec_00", "tec_01", "tec_02", "ops_0"]
+
+
+@pytest.mark.parametrize("level", range(LEVEL_LAST + 1))
+def test_nobody_is_told_twice_and_the_line_is_in_order_at_each_level(level: int) -> None:
+    place = town(responders=12)
+    place.helpers = dict(near(f"tec_{n:02d}" if n < 3 else f"helper_{n}", 150.0 * n) for n in range(8))
+    place.quiet = {UserId("tec_04"), UserId("helper_5")}
+    found = find_targets(place, SMALL, incident_at(level), T0).targets
+    assert len({t.user for t in merge_targets(incident_at(level), found)}) == len({t.user for t in found})
+    line = [t for t in found if t.why in (Why.NEAREST, Why.NEARBY)]
+    assert len({t.user for t in line}) == len(line)
+    assert line == sorted(line, key=lambda t: place_in_line(t.user, t.distance_m, t.approach))
 
 
 def test_when_ops_cannot_be_found_responders_are_told() -> None:

@@ -69,3 +69,16 @@ def test_a_responder_known_from_before_a_restart_stays_one() -> None:
     house.fleet.know_responders(TENANT, {USER: None})
     house.open("tablet", Role.CUSTOMER)
     assert house.is_responder
+
+
+def test_who_agreed_to_help_is_marked_on_duty_and_no_longer_once_they_withdraw() -> None:
+    house = _House()
+    slot = house.index.slot(USER)
+    assert slot is not None
+    house.fleet.consent_changed(TENANT, USER, True)
+    assert house.index.flags[slot] & Flag.HELPER
+    house.fleet.responder_on_duty(TENANT, USER, None)
+    house.fleet.responder_on_duty(TENANT, USER, SHARD)
+    assert house.index.flags[house.index.slot(USER) or 0] & Flag.HELPER, "also when they come on duty later"
+    house.fleet.consent_changed(TENANT, USER, False)
+    assert not house.index.flags[house.index.slot(USER) or 0] & Flag.HELPER
