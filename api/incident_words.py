@@ -40,11 +40,15 @@ def handled(who: Principal, message: messages.IncidentCommand) -> events.Handled
 
 
 def reply_of(incident: Incident | None, who: Principal, incident_id: str) -> dict[str, object]:
-    """How the incident stands by now, and the number of the speaker's own grant if they have one."""
+    """How the incident stands by now, the number of the speaker's own grant if they have one, and whether ops still
+    have to confirm that they are there."""
     result: dict[str, object] = {"incident": incident_id}
     if incident is not None:
         result["state"] = incident.state.value
         slot = incident.slot_of(who.user)
         if slot is not None:
             result["fence"] = slot.fence
+            if slot.claimed_at is not None:
+                # They must not believe that it is known, nor ops that they are there.
+                result["arrival"] = "to_be_confirmed"
     return result

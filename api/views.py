@@ -283,6 +283,8 @@ def _coming(incident: Incident) -> list[messages.Coming]:
             slot.state.value,
             stamp(slot.since),
             round(slot.nearest_m) if slot.nearest_m is not None else None,
+            stamp(slot.claimed_at) if slot.claimed_at is not None else None,
+            round(slot.claimed_m) if slot.claimed_m is not None else None,
         )
         for slot in incident.slots[:100]
     ]

@@ -604,6 +604,10 @@ class Coming(Struct, frozen=True, omit_defaults=True):
     state: Literal["coming", "stalled", "on_scene"]
     since: EpochS
     nearest_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+    claimed_at: EpochS | None = None
+    """When they said that they are there though no position shows it: ops have to confirm it."""
+    claimed_m: Annotated[float, Meta(ge=0.0, le=2.1e7)] | None = None
+    """How far off their position was then; null: it, or the place, was not known."""
 
 
 class AskedToGo(Struct, frozen=True):

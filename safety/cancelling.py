@@ -81,6 +81,7 @@ class Cancelling:
             call_back_by=now + self._settings.call_back_s if is_first else case.now.call_back_by,
             tell_at=now,
             stale_at=None,
+            quiet_since=None,
             assign_by=None,
             offers=(),
             proposal=None,

@@ -149,6 +149,8 @@ def broken_rule(incident: Incident) -> str | None:
         "an incident that nobody owns repeats": not nobody or incident.repeat_at is not None,
         "it widens up to the last level": not nobody or (incident.widen_at is None) == is_last,
         "exactly what is acknowledged can go stale": is_owned == (incident.stale_at is not None),
+        "only of those on the scene somebody asks how it goes": state is IncidentState.ON_SCENE
+        or incident.quiet_since is None,
         "exactly what nobody goes to must find somebody": (state is IncidentState.ACKNOWLEDGED)
         == (incident.assign_by is not None),
         "who has it in hand or is on the way is looked after": not incident.is_active

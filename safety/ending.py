@@ -85,7 +85,7 @@ class Ending:
         if first is not None and (first.who, first.disposition) == (said.who, said.disposition):
             raise SecondNeeded(said.who)
         case.step(Step.RESOLUTION_PROPOSED, said.who, now, said.disposition, proposal=said)
-        self._handling.touch(case, said.who, now)
+        self._handling.touch(case, said.who, now, is_ops=said.is_ops)
         case.update = Reason.SECOND_NEEDED
         return True
 

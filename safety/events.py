@@ -141,7 +141,7 @@ class ResponderAssigned:
 
 @dataclass(frozen=True, slots=True)
 class ArrivedOnScene:
-    """A responder says: I am there; or ops say it of ``responder``."""
+    """A responder says: I am there; or ops say it of ``responder``. Their own word needs a position that shows it."""
 
     who: Principal
     incident_id: IncidentId
@@ -218,6 +218,7 @@ class Reason(StrEnum):
     ASSIGNED = "assigned"
     NOBODY_COMES = "nobody_comes"
     ARRIVAL_SEEN = "arrival_seen"
+    ARRIVAL_CLAIMED = "arrival_claimed"
     ON_SCENE = "on_scene"
     STALLED = "stalled"
     MOVED_ON = "moved_on"
@@ -235,7 +236,7 @@ class Reason(StrEnum):
     CLOSED = "closed"
 
 
-PERSONAL: Final = frozenset({Reason.OFFERED, Reason.ASSIGNED, Reason.ARRIVAL_SEEN})
+PERSONAL: Final = frozenset({Reason.OFFERED, Reason.ASSIGNED, Reason.ARRIVAL_SEEN, Reason.ARRIVAL_CLAIMED})
 """Why single people are rung, whoever has the incident in hand; desks hear nothing of it."""
 UNHEARD: Final = frozenset({Reason.ACK_STALE, Reason.CALL_BACK_DUE, Reason.NOBODY_COMES, Reason.STALLED})
 """Why it rings although somebody has it in hand: whoever that is, their word alone is not enough any more."""

@@ -3,6 +3,7 @@
 from core.errors import Invalid
 from core.ids import UserId
 from core.principal import Principal
+from safety import access
 from safety.case import Case
 from safety.errors import AlreadyAcknowledged
 from safety.events import CallOutcome, CallTo, IncidentAcknowledged, NoteTaken, Reason
@@ -37,7 +38,11 @@ class Handling:
             return True
         if incident.owner != user:
             raise AlreadyAcknowledged(incident.owner)
-        renewed_by_s = now + self._settings.ack_stale_s - (incident.stale_at or now)
+        return self.confirm(case, user, now)
+
+    def confirm(self, case: Case, user: UserId, now: float) -> bool:
+        """Whoever has it in hand, or is there, still is; whether that is new."""
+        renewed_by_s = now + self._settings.ack_stale_s - (case.now.stale_at or now)
         if renewed_by_s < self._settings.ack_stale_s * CONFIRMED_AGAIN_SHARE:
             return False  # a button held down must not write a row each time
         case.step(Step.CONFIRMED, user, now)
@@ -71,10 +76,19 @@ class Handling:
         is_there = any(slot.state is SlotState.ON_SCENE for slot in case.now.slots)
         case.step(Step.STILL_THERE if is_there else Step.STILL_COMING, SYSTEM, now, assign_by=None)
 
-    def touch(self, case: Case, user: UserId, now: float) -> None:
-        """The owner did something: their acknowledgement holds for longer."""
-        if case.now.owner == user and case.now.stale_at is not None:
-            case.change(stale_at=now + self._settings.ack_stale_s)
+    def touch(self, case: Case, user: UserId, now: float, *, is_ops: bool = False) -> None:
+        """The owner did something: their acknowledgement holds for longer.
+
+        On the scene anybody who is there may be that one, and so may ops: they can ask.
+        """
+        incident = case.now
+        slot = incident.slot_of(user)
+        is_there = slot is not None and slot.state is SlotState.ON_SCENE
+        counts = incident.owner == user
+        if incident.state is IncidentState.ON_SCENE:
+            counts = counts or is_there or is_ops
+        if counts and incident.stale_at is not None:
+            case.change(stale_at=now + self._settings.ack_stale_s, quiet_since=None)
 
     def join(self, case: Case, who: Principal, now: float) -> bool:
         """Hear of all that becomes of it; whether they did not before."""
@@ -109,7 +123,7 @@ class Handling:
             case.change(
                 called_at=now, call_back_by=None, reached_at=now if is_reached else case.now.reached_at
             )  # fmt: skip
-        self.touch(case, user, now)
+        self.touch(case, user, now, is_ops=access.is_ops_of(case.now, event.who))
 
 
 def with_target(targets: tuple[Target, ...], user: UserId, why: str, level: int) -> tuple[Target, ...]:

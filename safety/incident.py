@@ -37,7 +37,7 @@ class Step(StrEnum):
     NOTED = "noted"
     CALLED = "called"
     WENT_STALE = "went_stale"
-    """The owner did nothing for too long."""
+    """The owner did nothing for too long; of those on the scene nobody said anything though they were asked."""
     OWNER_LOST = "owner_lost"
     """The owner's connection is gone."""
     OFFERED = "offered"
@@ -50,6 +50,8 @@ class Step(StrEnum):
     """It was acknowledged, and still nobody goes there."""
     ARRIVAL_SEEN = "arrival_seen"
     """A responder's position is at the place; whether they are there they say themselves."""
+    ARRIVAL_CLAIMED = "arrival_claimed"
+    """A responder says that they are there, and their position does not show it: ops have to confirm it."""
     ARRIVED = "arrived"
     STALLED = "stalled"
     """A responder does not come nearer, or their position is not known any more; others still come."""
@@ -75,7 +77,8 @@ _OWNED: Final = (_S.ACKNOWLEDGED, _S.RESPONDING, _S.ON_SCENE)
 
 _STAYS: Final = (
     Step.TAPPED, Step.LINKED, Step.WIDENED, Step.REPEATED, Step.JOINED, Step.NOTED, Step.CALLED, Step.OFFERED,
-    Step.DECLINED, Step.ARRIVAL_SEEN, Step.STALLED, Step.MOVED_ON, Step.PIN_WRONG, Step.RESOLUTION_PROPOSED,
+    Step.DECLINED, Step.ARRIVAL_SEEN, Step.ARRIVAL_CLAIMED, Step.STALLED, Step.MOVED_ON, Step.PIN_WRONG,
+    Step.RESOLUTION_PROPOSED,
 )  # fmt: skip
 """What leaves an active incident where it is."""
 
@@ -102,6 +105,7 @@ MOVES: Final[dict[tuple[IncidentState, Step], IncidentState]] = {
     (_S.CANCEL_PENDING, Step.ARRIVED): _S.CANCEL_PENDING,
     (_S.ACKNOWLEDGED, Step.WENT_STALE): _S.OPEN,
     (_S.RESPONDING, Step.WENT_STALE): _S.OPEN,
+    (_S.ON_SCENE, Step.WENT_STALE): _S.OPEN,
     (_S.ACKNOWLEDGED, Step.OWNER_LOST): _S.OPEN,
     (_S.RESPONDING, Step.OWNER_LOST): _S.OPEN,
     (_S.RESPONDING, Step.ALL_STALLED): _S.OPEN,

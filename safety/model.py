@@ -98,6 +98,8 @@ class IncidentFix:
     fixed_at: float
     """Server's estimate of when it was measured."""
     source: FixSource
+    is_made_up: bool = False
+    """The phone says that it is not where it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,9 @@ class Slot:
         nearer_at: When they last came clearly nearer (or were granted).
         seen_at: When their newest position was measured (or the grant, while there is none).
         suggested: Whether their position at the place was told already.
+        claimed_at: When they last said that they are there and their position did not show it; ops have to confirm it.
+        claimed_m: How far off their position was then; None when it or the place was not known.
+        is_silent: They were there and said nothing for too long: only their own word makes them count again.
     """
 
     user: UserId
@@ -251,6 +256,9 @@ class Slot:
     nearer_at: float = 0.0
     seen_at: float = 0.0
     suggested: bool = False
+    claimed_at: float | None = None
+    claimed_m: float | None = None
+    is_silent: bool = False
 
 
 class OfferState(StrEnum):
@@ -360,6 +368,8 @@ class Incident:
     proposal: Proposal | None = None
     resolved_at: float | None = None
     closed_by: UserId | None = None
+    quiet_since: float | None = None
+    """Since when ops are asked how it goes on the scene, because nobody there says a word; None while somebody does."""
     gentle_until: float | None = None
     """Until then only ops of the city are told; None for everyone of the level."""
     assign_by: float | None = None

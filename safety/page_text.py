@@ -9,7 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 from core.ids import IncidentId, TenantId
-from safety.events import UNHEARD
+from safety.events import UNHEARD, Reason
 from safety.model import CapStatus, Incident
 from safety.pages import Channel, Page, RecipientKind
 from safety.reach import Language
@@ -64,6 +64,7 @@ _WORDS: Final = {
         "ack_stale": "Whoever has it in hand has been quiet for too long. Please look at it.",
         "call_back_due": "The person has taken it back, and nobody has called them yet.",
         "stalled": "A responder on the way does not come nearer.",
+        "arrival_claimed": "A responder says that they are there; no position shows it. Please confirm it.",
     },
     Language.ZH: {
         "sos": "SOS 求助", "exercise": "演练", "test": "测试", "level": "{0} 级", "ended": "SOS 已结束",
@@ -76,6 +77,7 @@ _WORDS: Final = {
         "ack_stale": "处理人已长时间无动作,请查看。",
         "call_back_due": "当事人已撤回求助,尚无人回访。",
         "stalled": "一名前往的响应者未在靠近。",
+        "arrival_claimed": "一名响应者称已到场,但定位未能证实,请确认。",
     },
 }  # fmt: skip
 
@@ -155,7 +157,7 @@ def _lines(words: dict[str, str], incident: Incident, page: Page, now: float, na
         lines.append(words["silent"])
     if incident.owner is None and incident.is_active:
         lines.append(words["unacknowledged"])
-    elif incident.is_active and page.reason in UNHEARD:
+    elif incident.is_active and page.reason in (*UNHEARD, Reason.ARRIVAL_CLAIMED):
         lines.append(words[page.reason])
     if not details:
         return lines

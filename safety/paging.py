@@ -434,6 +434,8 @@ def _is_unheard(incident: Incident, page: Page) -> bool:
     match page.reason:
         case Reason.NOBODY_COMES:
             return not incident.coming
+        case Reason.ACK_STALE:
+            return incident.quiet_since is not None
         case Reason.CALL_BACK_DUE:
             return incident.call_back_by is not None
         case _:

@@ -22,6 +22,7 @@ NO_HANDS: Final[dict[str, Any]] = {
     "owner": None,
     "acknowledged_at": None,
     "stale_at": None,
+    "quiet_since": None,
     "assign_by": None,
     "owner_here": False,
     "owner_lost_at": None,
@@ -35,6 +36,7 @@ NO_TIMERS: Final[dict[str, Any]] = {
     "repeat_at": None,
     "widen_at": None,
     "stale_at": None,
+    "quiet_since": None,
     "assign_by": None,
     "look_at": None,
     "reopen_at": None,
@@ -91,10 +93,11 @@ class Ringing:
             targets=tuple(replace(t, told_at=now) if t.user in wanted else t for t in case.now.targets)
         )  # fmt: skip
 
-    def ring_ops(self, case: Case, now: float, reason: Reason) -> None:
-        """Tell those at the consoles and the owner; everyone, where there are none."""
-        ops = [t.user for t in case.now.targets if t.why in _OPS or t.user == case.now.owner]
-        self.ring(case, now, ops or [target.user for target in case.now.targets], reason)
+    def ring_ops(self, case: Case, now: float, reason: Reason, but: UserId | None = None) -> None:
+        """Tell those at the consoles and the owner; everyone, where there are none. ``but`` is whoever it is about."""
+        told = [target for target in case.now.targets if target.user != but]
+        ops = [t.user for t in told if t.why in _OPS or t.user == case.now.owner]
+        self.ring(case, now, ops or [target.user for target in told], reason)
 
     def start_again(
         self, case: Case, step: Step, who: str, now: float, reason: Reason, detail: str = "", *, louder: bool = True

@@ -101,7 +101,8 @@ class SafetySettings(Ranged):
     """Seconds after a tap in which only hops that cost money or cannot be taken back wait; people are told at once."""
 
     ack_stale_s: Annotated[float, Range(10, 3_600)] = 180.0
-    """Seconds after which an acknowledgement without any action of its owner no longer counts."""
+    """Seconds after which an acknowledgement without any action of its owner no longer counts; on the scene ops are
+    asked then, and after as long again without a word of anybody there or of ops it is open again."""
 
     gentle_s: Annotated[float, Range(0, 3_600)] = 300.0
     """Seconds in which only ops of the city are told of somebody's silence; then it is rung like a tap."""
@@ -135,6 +136,13 @@ class SafetySettings(Ranged):
 
     arrival_m: Annotated[float, Range(10, 2_000)] = 100.0
     """Metres from the subject within which a responder is asked whether they have arrived."""
+
+    arrival_believed_m: Annotated[float, Range("arrival_m", 5_000)] = 200.0
+    """Metres from the subject within which a responder's own word that they are there is enough; the 95 % radius of
+    either position is added, each up to this again. Else ops have to confirm it."""
+
+    arrival_fix_s: Annotated[float, Range(10, 600)] = 120.0
+    """Seconds after which a responder's last position no longer shows that they are there."""
 
     cancel_verify_s: Annotated[float, Range(30, 3_600)] = 300.0
     """Seconds until a cancel that ops have not verified no longer counts."""

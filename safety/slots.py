@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from core.errors import Conflict, Invalid
 from core.ids import UserId
+from safety import access
 from safety.case import Case
 from safety.errors import SlotTaken
 from safety.escalation import find_responders, merge_targets
@@ -18,6 +19,7 @@ from safety.model import Incident, IncidentState, OfferState, ResponderOffer, Sl
 from safety.ports import Surroundings
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
+from safety.whereabouts import distance_of
 
 SENT = "assigned"
 """Why somebody is told whom ops sent."""
@@ -113,6 +115,9 @@ class Slots:
     def arrive(self, case: Case, event: ArrivedOnScene, now: float) -> bool:
         """A responder is there, by their own word or that of ops; whether anything changed.
 
+        Their own word counts when their position shows it. Else it is a claim that somebody of ops has to confirm:
+        nothing else changes, and whatever was counting goes on.
+
         Raises:
             Conflict: ``no_slot``: they did not say that they go; ``old_fence``: their grant is over.
         """
@@ -123,14 +128,33 @@ class Slots:
         if event.fence is not None and event.fence != held.fence:
             raise Conflict("this grant is over", code="old_fence")
         if held.state is SlotState.ON_SCENE:
-            return False
-        self._put(case, replace(held, state=SlotState.ON_SCENE, suggested=True))
+            return case.now.stale_at is not None and self._handling.confirm(case, event.who.user, now)
+        if user == event.who.user:
+            settings = self._settings
+            away = distance_of(self._surroundings, case.now, user, case.alarms, now, settings.arrival_fix_s)
+            if away is None or not away.is_within(settings.arrival_believed_m):
+                return self._claim(case, held, away.metres if away is not None else None, now)
+        there = replace(
+            held, state=SlotState.ON_SCENE, suggested=True, claimed_at=None, claimed_m=None, is_silent=False
+        )
+        self._put(case, there)
         if case.now.owner is None and case.now.state is not IncidentState.CANCEL_PENDING:
             self._handling.own(case, user, now)
         self._handling.settle(case, now)
         case.step(Step.ARRIVED, event.who.user, now, user, offers=spared(case.now))
-        self._handling.touch(case, event.who.user, now)
+        self._handling.touch(case, event.who.user, now, is_ops=access.is_ops_of(case.now, event.who))
         case.update = Reason.ON_SCENE
+        return True
+
+    def _claim(self, case: Case, held: Slot, away_m: float | None, now: float) -> bool:
+        """They say that they are there, and nothing shows it; whether that is news."""
+        if held.claimed_at is not None and now - held.claimed_at < self._settings.repeat_s:
+            return False
+        self.replace_slot(case, replace(held, claimed_at=now, claimed_m=away_m))
+        where = "position unknown" if away_m is None else f"{away_m / 1_000:.1f} km away"
+        case.step(Step.ARRIVAL_CLAIMED, held.user, now, f"says they are there, {where}")
+        self._ringing.ring_ops(case, now, Reason.ARRIVAL_CLAIMED, but=held.user)
+        case.update = Reason.ARRIVAL_CLAIMED
         return True
 
     # -- asking ---------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from geo.distance import distance_m
 from geo.point import LatLng
 from safety.cancelling import Cancelling
 from safety.case import Case
-from safety.escalation import guarded, place_of
+from safety.escalation import guarded
 from safety.events import Reason
 from safety.handling import Handling
 from safety.incident import LEVEL_LAST, SYSTEM, Step
@@ -18,6 +18,7 @@ from safety.ports import Surroundings
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
 from safety.slots import Slots
+from safety.whereabouts import best_place
 
 NEARER_M = 20.0
 """Metres by which a responder must have come nearer to count as moving: less is the noise of a fix."""
@@ -72,11 +73,16 @@ class Watching:
         """The owner did nothing for too long: open again, one level higher, everyone is told."""
         owner = case.now.owner
         if case.now.state is IncidentState.ON_SCENE:
-            # Somebody is there: those who are not ask how it goes.
-            case.change(stale_at=now + self._settings.ack_stale_s)
-            case.step(Step.REPEATED, SYSTEM, now, "quiet on scene")
-            self._ringing.ring_ops(case, now, Reason.ACK_STALE)
-            return
+            if case.now.quiet_since is None:
+                # Somebody is there: those who are not ask how it goes.
+                case.change(stale_at=now + self._settings.ack_stale_s, quiet_since=now)
+                case.step(Step.REPEATED, SYSTEM, now, "quiet on scene")
+                self._ringing.ring_ops(case, now, Reason.ACK_STALE)
+                return
+            # Nobody knows what became of them either: others go.
+            for slot in case.now.slots:
+                if slot.state is SlotState.ON_SCENE:
+                    self._slots.replace_slot(case, replace(slot, state=SlotState.STALLED, is_silent=True))
         self._ringing.start_again(case, Step.WENT_STALE, SYSTEM, now, Reason.ACK_STALE, f"owner {owner}")
 
     def _look_for_owner(self, case: Case, now: float) -> bool:
@@ -114,23 +120,13 @@ class Watching:
             owner = case.now.owner
             self._ringing.start_again(case, Step.OWNER_LOST, SYSTEM, now, Reason.OWNER_LOST, f"owner {owner}")
             return
-        place = self._place_now(case, now)
+        best = best_place(self._surroundings, case.now, case.alarms, now)
         for slot in case.now.slots:
-            if slot.state is not SlotState.ON_SCENE:
-                self._look_at(case, slot, place, now)
+            if slot.state is not SlotState.ON_SCENE and not slot.is_silent:
+                self._look_at(case, slot, best.point if best is not None else None, now)
         if case.now.state is IncidentState.RESPONDING and not case.now.coming:
             case.alarms.append("responders_stalled")
             self._ringing.start_again(case, Step.ALL_STALLED, SYSTEM, now, Reason.STALLED)
-
-    def _place_now(self, case: Case, now: float) -> LatLng | None:
-        incident = case.now
-        live = guarded(
-            case.alarms,
-            "last_fix",
-            lambda: self._surroundings.last_fix(incident.tenant, incident.subject, now),
-            lambda: None,
-        )
-        return live[1].point if live is not None else place_of(incident)
 
     def _look_at(self, case: Case, slot: Slot, place: LatLng | None, now: float) -> None:
         seen = self._seen(case, slot, place, now)

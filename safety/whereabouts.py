@@ -5,8 +5,11 @@ from typing import Final
 
 from core.ids import CityId, UserId
 from core.principal import Principal
+from geo.distance import distance_m
+from geo.point import LatLng
 from safety.contacts import Contact
 from safety.escalation import guarded
+from safety.freshness import r95_m
 from safety.model import BookedPlace, Incident, IncidentFix, SosReport
 from safety.ports import Surroundings
 
@@ -74,3 +77,47 @@ def find_booking(surroundings: Surroundings, incident: Incident, failures: list[
         lambda: surroundings.booking(incident.tenant, incident.subject, incident.order_id),
         lambda: None,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the subject is by now, as well as anybody knows; ``within_m`` is the 95 % radius, 0 when not known."""
+
+    point: LatLng
+    within_m: float
+
+
+def best_place(surroundings: Surroundings, incident: Incident, failures: list[str], now: float) -> Place | None:
+    """The newest position of the subject, else the booked address, else None. Never raises."""
+    live = guarded(
+        failures, "last_fix", lambda: surroundings.last_fix(incident.tenant, incident.subject, now), lambda: None
+    )
+    fix = latest_fix(incident.fix, live[1] if live is not None else None)
+    if fix is not None:
+        return Place(fix.point, r95_m(fix.accuracy_m) or 0.0)
+    return Place(incident.booked.point, 0.0) if incident.booked is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """How far from the subject somebody is, and how much of it may be the error of either position."""
+
+    metres: float
+    place_within_m: float
+    own_within_m: float
+
+    def is_within(self, limit_m: float) -> bool:
+        """Whether they may be there; no position is so bad that it shows more than its share."""
+        return self.metres <= limit_m + min(self.place_within_m, limit_m) + min(self.own_within_m, limit_m)
+
+
+def distance_of(
+    surroundings: Surroundings, incident: Incident, user: UserId, failures: list[str], now: float, age_max_s: float
+) -> Distance | None:
+    """How far a responder is; None without a true and recent position of theirs, or any place of the subject."""
+    place = best_place(surroundings, incident, failures, now)
+    found = guarded(failures, "last_fix", lambda: surroundings.last_fix(incident.tenant, user, now), lambda: None)
+    fix = found[1] if found is not None else None
+    if place is None or fix is None or fix.is_made_up or now - fix.fixed_at > age_max_s:
+        return None
+    return Distance(distance_m(fix.point, place.point), place.within_m, r95_m(fix.accuracy_m) or 0.0)

@@ -1,5 +1,6 @@
 """What is known around a subject at the moment of an SOS, from memory: ``safety.ports.Surroundings``."""
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
@@ -68,7 +69,8 @@ class CitySurroundings:
         if part is None or live is None:
             return self._seen_last(tenant, user, now)
         accuracy_m = live.accuracy_m if live.accuracy_m is not None else ACCURACY_M_MAX
-        return part.shard.city, IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE)
+        is_made_up = live.seen_at <= _mocked_at(part.positions.index, user)
+        return part.shard.city, IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE, is_made_up)
 
     def _seen_last(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
         """After a restart, or once they are off duty; its age is shown with it."""
@@ -190,6 +192,12 @@ def _unplaced(
         for is_live in (True, False)
         for user in sorted(index.users(np.flatnonzero(is_wanted & (is_heard == is_live))))[: sought.limit]
     ]
+
+
+def _mocked_at(index: PositionIndex, user: UserId) -> float:
+    """When the phone last called its position made up; -inf when never."""
+    slot = index.slot(user)
+    return float(index.mocked_at[slot]) if slot is not None else -math.inf
 
 
 def _booked(jobs: Sequence[Order], user: UserId) -> BookedPlace:

@@ -18,7 +18,19 @@ from safety.events import ArrivedOnScene, IncidentAcknowledged, IncidentResolved
 from safety.incident import fold
 from safety.intake import decode_sos
 from safety.settings import SafetySettings
-from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_BJ, Neighbourhood, booked, person, town
+from tests.unit.safety.neighbourhood import (
+    ACME,
+    ANNA,
+    NEAR,
+    OPS,
+    OPS_BJ,
+    SH,
+    Neighbourhood,
+    booked,
+    fix_at,
+    person,
+    town,
+)
 from tests.unit.safety.safety_world import World
 
 Story = Callable[[World], Coroutine[Any, Any, None]]
@@ -69,6 +81,7 @@ def test_the_nearest_takes_it_helps_and_ends_it() -> None:
             await world.sleep(8)
             await world.ask(ResponseOffered(NEAR, which))
             await world.sleep(50)
+            world.place.live[NEAR.user] = (SH, fix_at(at=world.now()))
             await world.ask(ArrivedOnScene(NEAR, which))
             await world.sleep(100)
             await world.ask(IncidentAcknowledged(NEAR, which))

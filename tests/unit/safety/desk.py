@@ -1,6 +1,6 @@
 """Short ways to let people act on one incident, for the tests of what they do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.ids import IncidentId, UserId
@@ -113,10 +113,11 @@ class Desk:
     def close(self, who: Principal) -> list[Effect]:
         return self.do(IncidentClosed(who, self.which))
 
-    def stands(self, n: int, metres: float) -> None:
+    def stands(self, n: int, metres: float, accuracy_m: float = 10.0) -> None:
         """The nth responder was seen just now so far from the subject."""
         at = LatLng(HOME.lat_deg + metres / 111_195, HOME.lng_deg)
-        self.place.live[UserId(f"tec_{n:02d}")] = (SH, fix_at(at, self.now, FixSource.LIVE))
+        fix = replace(fix_at(at, self.now, FixSource.LIVE), accuracy_m=accuracy_m)
+        self.place.live[UserId(f"tec_{n:02d}")] = (SH, fix)
 
     def asked(self) -> list[str]:
         return [offer.user for offer in self.incident.offers if offer.state is OfferState.PENDING]

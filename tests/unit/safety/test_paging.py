@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from core.ids import UserId
 from core.principal import Role
 from safety.events import (
+    ArrivedOnScene,
     CallOutcome,
     CallTo,
     CancelAsked,
@@ -27,7 +28,7 @@ from safety.paging import LOST_AFTER_S, Paging
 from safety.reach import ReachSettings
 from safety.settings import SafetySettings
 from tests.unit.safety.calls import REACH, Calls, Person
-from tests.unit.safety.neighbourhood import NEAR, OPS, T0, Neighbourhood, person
+from tests.unit.safety.neighbourhood import NEAR, OPS, SH, T0, Neighbourhood, fix_at, person
 
 PERSON = "person:tec_00"
 
@@ -238,6 +239,41 @@ def test_nobody_calls_back_ops_and_supervisors_are_called_and_it_ends_with_the_f
     calls.tell(NoteTaken(OPS, incident.incident_id, "", CallTo.SUBJECT, CallOutcome.NO_ANSWER))
     calls.run(60)
     assert ("person:ops_1", "sms") not in calls.first()
+
+
+def test_one_silent_responder_who_says_that_they_are_there_stops_nothing() -> None:
+    """Their own phone is the last to say that something is wrong."""
+    calls = Calls(settings=SafetySettings(reach=REACH), online=set())
+    incident = calls.sos()
+    calls.run(5)
+    calls.tell(ResponseOffered(NEAR, incident.incident_id))
+    calls.run(55)
+    calls.place.live[NEAR.user] = (SH, fix_at(at=calls.now))
+    calls.tell(ArrivedOnScene(NEAR, incident.incident_id))
+    arrived, before = calls.now - T0, len(calls.sent)
+    calls.run(600)
+    others = [(at, who) for at, _, who in calls.calls()[before:] if who != PERSON and not who.startswith("robot")]
+    assert others[0][0] == arrived + 180
+    assert {who for _, who in others} >= {
+        "person:ops_0",
+        "supervisor:night",
+        "last_resort:last_resort",
+        "person:tec_07",
+    }
+    assert (calls.now_of(incident).state, calls.now_of(incident).level) == (IncidentState.OPEN, 3)
+
+
+def test_an_arrival_that_ops_have_to_confirm_calls_them() -> None:
+    calls = Calls(online={"ops_0"})
+    incident = calls.sos()
+    calls.run(1)
+    calls.tell(ResponseOffered(NEAR, incident.incident_id))
+    calls.run(10)
+    calls.tell(ArrivedOnScene(NEAR, incident.incident_id))
+    began = calls.now - T0
+    calls.run(35)
+    assert calls.first()["person:ops_0", "sms"] == began + 10
+    assert calls.page(incident, "person:ops_0").reason == "arrival_claimed"
 
 
 # -- nobody -------------------------------------------------------------------------------------------------

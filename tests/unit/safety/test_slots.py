@@ -1,16 +1,36 @@
 """Who goes there: asked nearest first, one winner a slot, nothing under an old number."""
 
+from dataclasses import replace
+
 import pytest
 
 from core.errors import Conflict, Forbidden, Invalid, NotFound
 from core.ids import UserId
 from core.principal import Role
+from core.units import ACCURACY_M_MAX
 from geo.point import LatLng
 from safety.errors import SlotTaken
 from safety.events import NotifyTargets, Reason, SosRaised
 from safety.model import IncidentState, SlotState, SosReport
-from tests.unit.safety.desk import desk, responder, rung, updates
-from tests.unit.safety.neighbourhood import ANNA, OPS, OPS_BJ, SH, booked, person, town
+from tests.unit.safety.desk import Desk, desk, responder, rung, updates
+from tests.unit.safety.neighbourhood import (
+    ANNA,
+    OPS,
+    OPS_BJ,
+    SH,
+    booked,
+    engine_in,
+    fix_at,
+    incident_id,
+    ladder,
+    person,
+    tap,
+    town,
+)
+
+
+def told(effect: NotifyTargets) -> list[str]:
+    return [target.user for target in effect.targets]
 
 
 def test_the_nearest_are_asked_at_once_and_the_next_when_nobody_answers() -> None:
@@ -148,12 +168,107 @@ def test_who_is_there_says_so_under_the_number_of_their_grant() -> None:
     with pytest.raises(Conflict) as caught:
         one.arrive(responder(0), fence=one.incident.slots[0].fence - 1)
     assert caught.value.code == "old_fence"
+    one.stands(0, 50)
     effects = one.arrive(responder(0), fence=one.incident.slots[0].fence)
     assert one.incident.state is IncidentState.ON_SCENE
     assert updates(effects) == [Reason.WITHDRAWN, Reason.ON_SCENE], "those who are not waited for, and all others"
     assert one.arrive(responder(0)) == []
     with pytest.raises(Conflict):
         one.decline(responder(0))
+
+
+@pytest.mark.parametrize(
+    ("metres", "own_m", "place_m", "is_believed"),
+    [
+        (180, 10, 10, True),
+        (260, 10, 10, False),
+        (260, 50, 10, True),  # their position may be wrong by so much
+        (260, 10, 50, True),
+        (599, 50_000, 50_000, True),  # and by no more than that
+        (601, 50_000, 50_000, False),
+        (260, ACCURACY_M_MAX, ACCURACY_M_MAX, False),  # who says nothing of it gains nothing
+    ],
+)
+def test_the_word_of_a_responder_counts_where_their_position_shows_it(
+    metres: float, own_m: float, place_m: float, is_believed: bool
+) -> None:
+    one = desk(arrival_m=100, arrival_believed_m=200)
+    one.go(responder(0))
+    one.stands(0, metres, own_m)
+    one.place.live[UserId("cus_anna")] = (SH, replace(fix_at(at=one.now), accuracy_m=place_m))
+    one.arrive(responder(0))
+    assert (one.incident.state is IncidentState.ON_SCENE) is is_believed
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("far", "4.2 km away"),
+        ("old", "position unknown"),
+        ("none", "position unknown"),
+        ("made up", "position unknown"),
+        ("nobody knows the place", "position unknown"),
+    ],
+)
+def test_else_it_is_a_claim_that_ops_hear_of_and_confirm_and_every_timer_goes_on(what: str, words: str) -> None:
+    one = desk(arrival_fix_s=120, ack_stale_s=3_600, stall_fix_s=600)
+    one.go(responder(0))
+    one.stands(0, 4_200 if what == "far" else 20)
+    user = UserId("tec_00")
+    match what:
+        case "old":
+            one.run(130)
+        case "none":
+            del one.place.live[user]
+        case "made up":
+            city, fix = one.place.live[user]
+            one.place.live[user] = (city, replace(fix, is_made_up=True))
+        case "nobody knows the place":
+            one.place.broken.add("last_fix")
+    before = one.incident
+    effects = one.arrive(responder(0))
+    incident = one.incident
+    assert (incident.state, incident.stale_at) == (IncidentState.RESPONDING, before.stale_at)
+    assert [(e.reason, told(e)) for e in effects if isinstance(e, NotifyTargets)] == [
+        (Reason.ARRIVAL_CLAIMED, ["ops_0", "ops_1"])
+    ]
+    assert updates(effects) == [Reason.ARRIVAL_CLAIMED]
+    assert one.engine.take_changes().events[-1].detail == f"says they are there, {words}"
+    slot = incident.slots[0]
+    assert slot.claimed_at == one.now
+    assert (slot.claimed_m is None) is (words == "position unknown")
+    assert one.arrive(responder(0)) == [], "said again at once it is no news"
+    one.arrive(OPS, "tec_00")
+    assert one.incident.state is IncidentState.ON_SCENE
+    assert one.incident.slots[0].claimed_at is None
+
+
+def test_nobody_confirms_their_own_word_ops_or_not() -> None:
+    one = desk()
+    both = person("tec_00", Role.OPS, Role.RESPONDER)
+    one.go(both)
+    one.arrive(both, "tec_00")
+    assert one.incident.state is IncidentState.RESPONDING
+
+
+def test_a_claim_whose_position_comes_in_later_is_believed_when_it_is_said_again() -> None:
+    one = desk()
+    one.go(responder(0))
+    one.arrive(responder(0))
+    one.stands(0, 40)
+    one.arrive(responder(0))
+    assert one.incident.state is IncidentState.ON_SCENE
+
+
+def test_the_booked_address_is_the_place_of_whom_no_position_is_known() -> None:
+    place = town()
+    place.bookings[UserId("cus_anna")] = booked(None)
+    engine = engine_in(place, ladder())
+    one = Desk(place, engine, incident_id(tap(engine)))
+    one.send("tec_00")
+    one.stands(0, 40)
+    one.arrive(responder(0))
+    assert one.incident.state is IncidentState.ON_SCENE
 
 
 def test_ops_may_say_it_of_somebody_and_others_may_not() -> None:

@@ -8,7 +8,7 @@ from core.ids import UserId
 from safety.events import CallOutcome, CallTo, Reason, SoundAlarm
 from safety.model import IncidentState, SlotState
 from tests.unit.safety.desk import Desk, desk, responder, rung
-from tests.unit.safety.neighbourhood import OPS, T0
+from tests.unit.safety.neighbourhood import OPS, OPS_2, T0
 
 
 def watched(**settings: Any) -> Desk:
@@ -149,13 +149,65 @@ def test_what_others_do_does_not_renew_it() -> None:
     assert one.incident.owner is None
 
 
-def test_quiet_on_the_scene_ops_ask_and_nobody_is_taken_off() -> None:
-    one = watched(ack_stale_s=60)
+def on_scene(**settings: Any) -> Desk:
+    one = watched(ack_stale_s=60, **settings)
     one.go(responder(0))
+    one.stands(0, 30)
     one.arrive(responder(0))
-    done = one.run(130)
-    assert [at for at, _ in rung(done, Reason.ACK_STALE)] == [62.0, 122.0]
     assert one.incident.state is IncidentState.ON_SCENE
+    return one
+
+
+def test_quiet_on_the_scene_ops_ask_first_and_then_it_is_open_again_and_others_go() -> None:
+    one = on_scene()
+    done = one.run(119)
+    assert rung(done, Reason.ACK_STALE) == [(62.0, ["tec_00", "ops_0", "ops_1"])]
+    assert one.incident.state is IncidentState.ON_SCENE
+    done = one.run(2)
+    ((at, users),) = rung(done, Reason.ACK_STALE)
+    assert at == 122.0
+    assert len(users) == 10, "everyone of the next level"
+    incident = one.incident
+    assert (incident.state, incident.level, incident.owner) == (IncidentState.OPEN, 1, None)
+    assert incident.slots[0].is_silent
+    assert one.asked(), "others are asked to go"
+    one.stands(0, 20)
+    one.run(60)
+    assert one.incident.slots[0].state is SlotState.STALLED, "a phone that lies there says nothing"
+    one.stands(0, 20)
+    one.arrive(responder(0))
+    assert one.incident.state is IncidentState.ON_SCENE
+    assert one.incident.quiet_since is None
+
+
+@pytest.mark.parametrize("who", ["there", "there again", "ops", "two"])
+def test_a_word_of_anybody_there_or_of_ops_counts(who: str) -> None:
+    one = on_scene()
+    one.run(100)
+    assert one.incident.quiet_since is not None
+    match who:
+        case "there":
+            one.note("talking to her", responder(0))
+        case "there again":
+            one.arrive(responder(0))
+        case "ops":
+            one.note("I hear them on the phone", OPS_2)
+        case _:
+            one.send("tec_03")
+            one.arrive(OPS, "tec_03")
+            one.note("I help", responder(3))
+    assert one.incident.quiet_since is None
+    one.run(55)
+    assert one.incident.state is IncidentState.ON_SCENE
+    assert one.incident.quiet_since is None
+
+
+def test_a_word_of_somebody_who_is_not_there_does_not_count() -> None:
+    one = on_scene()
+    one.run(100)
+    one.note("how is it?", responder(2))
+    one.run(30)
+    assert one.incident.state is IncidentState.OPEN
 
 
 def test_a_look_that_finds_nothing_new_says_nothing() -> None:
