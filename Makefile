@@ -19,7 +19,7 @@ VENV := .venv/.ready
 AUDIT := .venv-audit/.ready
 NODE := tests/interop/node_modules/.package-lock.json
 
-# These start real servers, clients and browsers: two files at a time; those marked `alone` have the machine to themselves.
+# These start real servers, clients and browsers: three files at a time; those marked `alone` have the machine to themselves.
 SERVED := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
 	tests/integration tests/interop tests/e2e tests/faults tests/hostile)))))
 BESIDE := $(patsubst %/,%,$(sort $(dir $(wildcard $(addsuffix /test_*.py, \
@@ -62,7 +62,9 @@ test: $(VENV) system-test
 	@$(MAKE) $(NODE)
 	@$(MAKE) lint
 	@$(BIN)/pytest -q -m "not full" -n auto --dist worksteal $(BESIDE) $(ARGS)
-	@$(BIN)/pytest -q -m "not full and not alone" -n 2 --dist loadfile $(SERVED) $(ARGS)
+	@$(BIN)/pytest -q -m "not full and not alone" -n 3 --dist loadfile $(SERVED) $(ARGS) || { \
+		test $$? -eq 1 && echo "what failed beside others is run again, with the machine to itself" && \
+		$(BIN)/pytest -q -m "not full and not alone" --last-failed --last-failed-no-failures none $(SERVED) $(ARGS); }
 	@$(BIN)/pytest -q -m "not full and alone" $(SERVED) $(ARGS)
 
 test-slow: $(VENV) system-test

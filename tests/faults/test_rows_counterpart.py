@@ -90,8 +90,9 @@ def positions(heard: Heard, start_s: float, end_s: float) -> list[float]:
 
 
 async def test_row_73_the_other_partys_stream_is_as_without_an_sos(tmp_path: Path) -> None:
-    plain = await journey(tmp_path / "plain", alarm=False)
-    alarmed = await journey(tmp_path / "alarmed", alarm=True)
+    plain, alarmed = await asyncio.gather(
+        journey(tmp_path / "plain", alarm=False), journey(tmp_path / "alarmed", alarm=True)
+    )
     start_s, end_s = QUIET_S + 0.3, QUIET_S + ALARM_S - 0.3
 
     def shapes(heard: Heard) -> set[tuple[str, ...]]:

@@ -151,6 +151,8 @@ async def served(
         "DOORSTEP__ADMIN__PORT": "0",
         "DOORSTEP__DATA_FOLDER": str(folder / "data"),
         "DOORSTEP__REALTIME__DRAIN__OVER_S": "0",
+        "DOORSTEP__REALTIME__POSITIONS__ACK_JOB_S": "0.2",
+        "DOORSTEP__REALTIME__POSITIONS__ACK_IDLE_S": "0.2",
         "DOORSTEP__SAFETY__JOURNAL__SIZE_MIB": "1",
         "DOORSTEP__SAFETY__JOURNAL__RESERVE_MIB": "1",
         "DOORSTEP__SAFETY__REACH__LAST_RESORT__LOG": "true",

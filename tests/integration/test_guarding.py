@@ -161,7 +161,7 @@ async def test_whoever_raises_an_sos_sets_nothing_but_what_they_saw(tmp_path: Pa
 
 
 async def test_foreign_and_absent_take_the_same_time(tmp_path: Path) -> None:
-    """Medians of interleaved requests: a look-up more or less is far below what a network blurs."""
+    """Interleaved requests: a look-up more or less is far below what a network blurs."""
     async with served(tmp_path, api__requests_burst="100000", api__requests_per_s="100000") as server:
         _, placed, _ = await server.call("POST", "/v1/orders", server.token("cus_1", "customer"), order())
         token = server.token("cus_2", "customer")
@@ -172,8 +172,9 @@ async def test_foreign_and_absent_take_the_same_time(tmp_path: Path) -> None:
                 status, _, _ = await server.call("GET", f"/v1/orders/{name}", token)
                 took[kind].append(time.perf_counter() - began)
                 assert status == 404
-        apart_s = abs(statistics.median(took["foreign"]) - statistics.median(took["absent"]))
-        assert apart_s < max(0.001, 0.25 * statistics.median(took["absent"])), took
+        # The quicker half of the requests: what waited for another process says nothing of the look-up.
+        foreign_s, absent_s = (statistics.median(sorted(times)[:75]) for times in took.values())
+        assert abs(foreign_s - absent_s) < max(0.001, 0.25 * absent_s), took
 
 
 async def test_a_way_is_shown_only_after_a_fresh_sign_in(tmp_path: Path) -> None:
