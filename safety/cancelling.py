@@ -55,7 +55,7 @@ class Cancelling:
             case.step(Step.PIN_WRONG, who.user, now)
             case.outcome = AnswerCancel(case.now, accepted=False)
             return case
-        case.change(shown=replace(before, ended=True))
+        case.change(shown=replace(before, ended=True), cancel_asked_at=now)  # all of it, whichever PIN it was
         case.outcome = AnswerCancel(case.now, accepted=True)
         return case
 
@@ -76,7 +76,6 @@ class Cancelling:
             Step.CANCEL_ASKED,
             case.now.subject,
             now,
-            cancel_asked_at=now,
             reopen_at=now + self._settings.cancel_verify_s if is_first else case.now.reopen_at,
             call_back_by=now + self._settings.call_back_s if is_first else case.now.call_back_by,
             tell_at=now,

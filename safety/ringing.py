@@ -139,7 +139,6 @@ class Ringing:
             silent=True,
             level=LEVEL_LAST,
             shown=case.now.seen_by_subject,
-            cancel_asked_at=now,
             provisional_until=None,
             gentle_until=None,
             resolved_by=None,

@@ -138,7 +138,9 @@ class Taps:
             taken_back_at = incident.cancel_asked_at
             is_over = not incident.is_active or (taken_back_at is not None and known.received_at <= taken_back_at)
             return not is_over and abs(event.received_at - known.received_at) <= KEY_MADE_REPEAT_S
-        return incident.is_active or event.received_at - known.received_at <= self._settings.key_repeat_s
+        # What they were told counts: under duress it is on all the same, and must not be told by this either.
+        is_on = not incident.seen_by_subject.ended
+        return is_on or event.received_at - known.received_at <= self._settings.key_repeat_s
 
     def _open(self, event: SosRaised, around: Whereabouts, now: float, earlier: Sequence[SosRaised]) -> Case:
         who, report, settings = event.who, event.report, self._settings
@@ -244,7 +246,9 @@ class Taps:
         shown = case.now.shown
         if shown is not None:
             level = min(LEVEL_LAST, shown.level + 1)
-            case.change(shown=SubjectView(level, shown.delivered, seen_since=event.received_at, ended=False))
+            # From now on nothing was taken back: else a repeat of this tap would count where they had been forced.
+            view = SubjectView(level, shown.delivered, seen_since=event.received_at, ended=False)
+            case.change(cancel_asked_at=None, shown=view)
 
     def _open_again(self, case: Case, event: SosRaised, now: float) -> None:
         """A tap after they took it back, or a short while after it ended: it is not over."""
