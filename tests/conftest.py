@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("doorstep", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("deep", settings.get_profile("doorstep"), max_examples=5_000)
 settings.load_profile("doorstep")
 
 

@@ -31,7 +31,7 @@ from safety import incident as incident_life
 from server.config_file import field_comments
 from server.metrics import METRICS
 from server.root import DERIVED, Settings
-from tools import fault_rows
+from tools import fault_rows, promises
 
 DOCS: Final = Path(__file__).resolve().parent.parent / "docs"
 _BLOCK: Final = re.compile(r"(<!-- generated:(?P<name>[a-z-]+) -->\n).*?(<!-- /generated -->)", re.DOTALL)
@@ -44,7 +44,7 @@ def rewrite(text: str) -> str:
 
 def pages() -> Iterator[tuple[Path, str, str]]:
     """Each page that has a generated block: its path, its text, and what its text should be."""
-    for path in (*sorted(DOCS.rglob("*.md")), fault_rows.FAULTS / "README.md"):
+    for path in (*sorted(DOCS.rglob("*.md")), fault_rows.FAULTS / "README.md", promises.FOLDER / "README.md"):
         text = path.read_text(encoding="utf-8")
         if _BLOCK.search(text):
             yield path, text, rewrite(text)
@@ -247,6 +247,7 @@ BLOCKS: Final[dict[str, Callable[[], str]]] = {
     "offer-states": lambda: _machine(offer_life.TABLE),
     "incident-states": lambda: _machine(incident_life.MOVES),
     "fault-rows": fault_rows.table,
+    "promises": promises.table,
 }
 
 
