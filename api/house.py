@@ -13,6 +13,7 @@ from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
 from api.drills import DrillDesk
 from api.emergency import Emergency
+from api.exports import IncidentExports
 from api.holds import EvidenceHolds
 from api.inbound import Inbound
 from api.incident_desk import IncidentDesk
@@ -49,6 +50,7 @@ from safety.looks import LookStore
 from safety.pin_desk import PinDesk
 from safety.ports import SafetyStore
 from safety.profiles import Profiles
+from safety.second_person import SecondPerson
 from safety.service import SafetyService
 
 
@@ -102,7 +104,8 @@ def build_api(parts: ApiParts) -> Api:
     exports = Exports(settings)
     people = People(parts.cities, store)
     picks = Picks(parts.token_key, settings.pick_token_life_s)
-    incidents = Incidents(parts.safety, parts.safety_store, parts.looks, settings.fresh_sign_in_s)
+    second = SecondPerson(settings.second_person_s)
+    incidents = Incidents(parts.safety, parts.safety_store, parts.looks, second, settings.fresh_sign_in_s)
     handlers = Handlers(
         orders=Orders(
             parts.cities,
@@ -124,6 +127,7 @@ def build_api(parts: ApiParts) -> Api:
         safety=Safety(incidents, parts.raisers, parts.safety_store, parts.inbound, frame, settings),
         looks=Looks(parts.look_store, parts.safety),
         holds=EvidenceHolds(incidents, parts.holds),
+        exports=IncidentExports(incidents, second, parts.look_store, settings.fresh_sign_in_s),
         reports=Reports(
             incidents,
             parts.safety,

@@ -9,6 +9,7 @@ from safety.access import is_ops_of, may_read, may_see
 from safety.looks import LookKind
 from safety.model import Incident
 from safety.ports import SafetyStore
+from safety.second_person import SecondPerson
 from safety.service import SafetyService
 
 
@@ -24,8 +25,11 @@ class Incidents:
         fresh_s: Seconds for which a sign-in is good for the way of an incident that is over.
     """
 
-    def __init__(self, service: SafetyService, store: SafetyStore, looks: Looks, fresh_s: float) -> None:
-        """Keep where they are, and who is told of each look."""
+    def __init__(
+        self, service: SafetyService, store: SafetyStore, looks: Looks, second: SecondPerson, fresh_s: float
+    ) -> None:
+        """Keep where they are, who is told of each look, and what a second person has allowed."""
+        self._second = second
         self._fresh_s = fresh_s
         self._looks = looks
         self._service = service
@@ -67,13 +71,15 @@ class Incidents:
     def check_way(self, who: Principal, incident: Incident, now: float) -> None:
         """Refuse the way of an incident that is over to who finds a console open.
 
-        While it is active nothing stands between a rescuer and the place, an old sign-in neither.
+        While it is active nothing stands between a rescuer and the place, an old sign-in neither. Of a duress nobody
+        takes it out of the house alone.
 
         Raises:
-            Forbidden: ``sign_in_again``.
+            Forbidden: ``sign_in_again``, ``second_person_needed``.
         """
         if not incident.is_active:
             check_signed_in_lately(who, now, self._fresh_s)
+            self._second.check(incident, who.user, now)
 
     def looked(self, who: Principal, incident: Incident) -> None:
         """Remember the look. Not waited for: nothing may stand between a rescuer and the place."""

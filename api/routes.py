@@ -13,6 +13,7 @@ from api.drills import DrillDesk
 from api.emergency import Emergency
 from api.errors import Problem as Problem
 from api.exchange import Access, Param, Route
+from api.exports import AllowExportIn, ExportIn, ExportList, ExportView, IncidentExports
 from api.holds import EvidenceHolds, HoldIn, HoldView
 from api.incident_desk import IncidentDesk
 from api.looks import Looks
@@ -76,6 +77,7 @@ class Handlers:
     looks: Looks
     reports: Reports
     holds: EvidenceHolds
+    exports: IncidentExports
     profiles: SafetyProfiles
     own_data: OwnData
     checkins: Checkins
@@ -99,7 +101,7 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *emergency_routes(handlers.emergency),
         *delivery_routes(handlers.deliveries),
         *look_routes(handlers.looks),
-        *report_routes(handlers.reports, handlers.holds),
+        *report_routes(handlers.reports, handlers.holds, handlers.exports),
         *people_routes(handlers.profiles, handlers.own_data, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
         *checkin_routes(handlers.checkins),
@@ -501,7 +503,7 @@ def people_routes(profiles: SafetyProfiles, own_data: OwnData, people_sos: Peopl
     ]  # fmt: skip
 
 
-def report_routes(reports: Reports, holds: EvidenceHolds) -> list[Route]:
+def report_routes(reports: Reports, holds: EvidenceHolds, exports: IncidentExports) -> list[Route]:
     """What remains of an incident."""
     ops = frozenset({OPS})
     scope = "ops: of their cities and without one, logged, of one that is over signed in lately"
@@ -519,6 +521,19 @@ def report_routes(reports: Reports, holds: EvidenceHolds) -> list[Route]:
             "incident_hold", "PUT", "/v1/incidents/{id}/hold", ops, scope,
             "Hold its evidence without an end, or let go of it once it has ended; with a reason.", holds.put,
             body=HoldIn, result=HoldView,
+        ),
+        Route(
+            "incident_export_list", "GET", "/v1/incidents/{id}/export", ops, scope,
+            "Who asks to export it, and who was allowed to.", exports.listing, result=ExportList,
+        ),
+        Route(
+            "incident_export_ask", "POST", "/v1/incidents/{id}/export", ops, scope,
+            "Ask to export it. Of a duress that is over, way, report and CAP need that another allows it.", exports.ask,
+            body=ExportIn, result=ExportView,
+        ),
+        Route(
+            "incident_export_allow", "POST", "/v1/incidents/{id}/export/allow", ops, scope,
+            "Allow somebody else the export that they asked for.", exports.allow, body=AllowExportIn, result=ExportView,
         ),
         Route(
             "incident_cap", "GET", "/v1/incidents/{id}/cap", ops, scope,

@@ -30,6 +30,8 @@ class ApiSettings(Ranged):
     fresh_sign_in_s: Annotated[float, Range(1, 86_400)] = 600.0
     """Seconds after a sign-in (`auth_time`, else `iat`) in which requests that need a fresh one are taken: the ways of
     technicians, orders and incidents that are over. Later `sign_in_again`."""
+    second_person_s: Annotated[float, Range(60, 86_400)] = 600.0
+    """Seconds for which the export of a duress that is over may be allowed by a second person of ops, and then read."""
     security_contact: str = ""
     """Where finders of a weakness write (`mailto:…`, `https://…`), told in `security.txt`; empty: nowhere."""
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, inspect
 
 from api import bodies, care_bodies, incident_bodies, safety_bodies
+from api.exports import AllowExportIn, ExportIn
 from api.holds import HoldIn
 from realtime import messages
 
@@ -199,6 +200,8 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("post", "/v1/incidents/{id}/on-scene"): (incident_bodies.OnSceneIn, {"responder": "tec_1", "fence": 1}),
     ("post", "/v1/incidents/{id}/reopen"): (incident_bodies.IncidentNoteIn, {"note": "not safe"}),
     ("post", "/v1/incidents/{id}/close"): (incident_bodies.IncidentNoteIn, {"note": "reviewed"}),
+    ("post", "/v1/incidents/{id}/export"): (ExportIn, {"reason": "asked for"}),
+    ("post", "/v1/incidents/{id}/export/allow"): (AllowExportIn, {"by": "ops_1"}),
     ("put", "/v1/incidents/{id}/hold"): (HoldIn, {"hold": True, "reason": "asked for"}),
     ("post", "/v1/incidents/{id}/resolve"): (bodies.ResolveIn, {"disposition": "false_test", "note": ""}),
     ("post", "/v1/positions"): (

@@ -1,7 +1,9 @@
 """What remains of an incident: the report as JSON and as a page, and the message for other centres."""
 
 import asyncio
+import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -76,3 +78,41 @@ async def test_the_way_of_an_incident_that_is_over_needs_a_fresh_sign_in_and_of_
             assert (status, told["code"]) == (403, "sign_in_again"), way
             assert (await server.call("GET", f"{path}/{way}", fresh))[0] == 200, way
         assert (await server.call("GET", path, stale))[0] == 200
+
+
+async def test_of_a_duress_that_is_over_nothing_is_exported_by_one_person(tmp_path: Path) -> None:
+    quick = {"safety__pins__memory_kib": "8", "safety__pins__answer_after_s": "0.05"}
+    async with served(tmp_path, **quick) as server:
+        own, one, two = server.token("cus_1", "customer"), server.token("ops_1", "ops"), server.token("ops_2", "ops")
+        await server.call("PUT", "/v1/me/safety", own, {"pins": {"pin": "482193", "duress_pin": "730568"}})
+        _, ack, _ = await server.call("POST", "/v1/sos", own, {"key": "k-1", "lat": LAT, "lng": LNG})
+        path = f"/v1/incidents/{ack['incident']}"
+        await server.call("POST", f"/v1/sos/{ack['incident']}/cancel", own, {"pin": "730568"})
+        await server.call("POST", f"{path}/ack", one)
+        for ops in (one, two):
+            assert (await server.call("GET", f"{path}/report", ops))[0] == 200, "nothing is in the way of help"
+            ending = {"disposition": "real_handled", "note": "seen"}
+            assert (await server.call("POST", f"{path}/resolve", ops, ending))[0] in (200, 409)
+        ways = ("trail", "report", "report.html", "cap")
+        for way in ways:
+            status, told, _ = await server.call("GET", f"{path}/{way}", one)
+            assert (status, told["code"]) == (403, "second_person_needed"), way
+        assert (await server.call("POST", f"{path}/export", one, {"reason": "asked by the police"}))[0] == 200
+        _, listed, _ = await server.call("GET", f"{path}/export", two)
+        assert [(ask["by"], ask["reason"]) for ask in listed["exports"]] == [("ops_1", "asked by the police")]
+        allow = f"{path}/export/allow"
+        assert (await server.call("POST", allow, one, {"by": "ops_1"}))[1]["code"] == "second_person_needed"
+        stale = server.token("ops_2", "ops", signed_in_at=time.time() - 700)
+        assert (await server.call("POST", allow, stale, {"by": "ops_1"}))[1]["code"] == "sign_in_again"
+        assert (await server.call("POST", allow, two, {"by": "ops_1"}))[1]["allowed_by"] == "ops_2"
+        assert [(await server.call("GET", f"{path}/{way}", one))[0] for way in ways] == [200] * 4
+        assert (await server.call("GET", f"{path}/cap", two))[0] == 403
+        # The person's own export never shows that it was one.
+        _, taken, _ = await server.call("GET", "/v1/me/safety/export", own)
+        assert "duress" not in str(taken)
+    with closing(sqlite3.connect(tmp_path / "data" / "safety.db")) as file:
+        steps = "SELECT actor, action, subject FROM audit WHERE action LIKE 'export.%' ORDER BY seq"
+        found = file.execute(steps).fetchall()
+    assert found == [
+        ("ops_1", "export.asked", ack["incident"]), ("ops_2", "export.allowed", ack["incident"]),
+    ]  # fmt: skip
