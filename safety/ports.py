@@ -1,6 +1,6 @@
 """What safety needs from others; filled in ``server/wiring.py``."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -92,19 +92,42 @@ class Journal(Protocol):
 
     Its twin without a disk is in ``store/memory_journal.py``. Bounded: it holds what the database has not got, and is
     cleared when that has everything.
+
+    Attributes:
+        share: How much of it is full, 0 to 1.
     """
+
+    @property
+    def share(self) -> float: ...  # noqa: D102
 
     async def read(self) -> JournalContent:
         """What it held when it was opened. Never raises: a journal that cannot be read is damage."""
         ...
 
-    def append(self, entry: JournalEntry, done: Callable[["JournalRefused | None"], None]) -> None:
+    def append(
+        self, entry: JournalEntry, done: Callable[["JournalRefused | None"], None], *, is_alarm: bool = True
+    ) -> None:
         """Queue one turn, behind everything that was queued before.
 
         Args:
             entry: Taken as it is now; it may change after the call.
             done: Told None once it is on the disk, else why nothing is promised: the journal is full, its disk fails,
                 or too much is waiting for it. Called on the loop, never before this call has returned.
+            is_alarm: Whether somebody called for help in it: such a turn may also fill what is kept for alarms.
+        """
+        ...
+
+    async def rewrite(self, entries: Iterable[JournalEntry]) -> bool:
+        """Hold ``entries`` and what is appended from now on, instead of what is held.
+
+        Args:
+            entries: Taken one by one, with other work of the loop between. They stand for everything that was
+                appended before the call.
+
+        Returns:
+            Whether it was done. If not, everything is held as before; it was cleared meanwhile, does not fit, or its
+            disk fails. Whatever happens, also to the process: nothing that was promised is let go before ``entries``
+            are on the disk.
         """
         ...
 

@@ -20,7 +20,6 @@ from core.principal import Principal
 from safety import synthetic
 from safety.call_plan import CallPlan
 from safety.engine import SafetyEngine
-from safety.errors import JournalRefused
 from safety.events import (
     AckRaiser,
     DeliveryReceived,
@@ -36,6 +35,7 @@ from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSo
 from safety.pages import Page
 from safety.paging import Paging
 from safety.ports import Journal, Outbound, Outside, RaiserLink, SafetyState, SafetyStore, Surroundings, Watchers
+from safety.promises import Promises
 from safety.settings import SafetySettings
 from safety.storing import CONFLICT, StoringService, wait_for
 from safety.tap_queue import Answer, Failed, TapQueue, TapsWaiting
@@ -88,8 +88,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         self._taps = TapQueue(settings.taps_waiting_max)
         self._unstored = Unstored()
         self._turns = 0
-        self._is_journal_late = False
-        self._journal_holds = False
+        self._promises = Promises(clock, journal, self._unstored, settings.journal, self._tell_promised)
         self._told_undurable: dict[IncidentId, TenantId] = {}
         """Incidents whose raisers were told that nothing is promised yet."""
         self._finished = False
@@ -242,6 +241,13 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         """Those of them that the journal does not hold either: lost if the process ends now."""
         return len(self._unstored.unpromised)
 
+    async def run(self) -> None:
+        """Handle events and deadlines until ``stop``, then ``finish``."""
+        async with asyncio.TaskGroup() as group:
+            rewriter = group.create_task(self._promises.rewrite_until_cancelled())
+            await super().run()
+            rewriter.cancel()
+
     # -- deciding -------------------------------------------------------------------------------------
 
     def decide(self, event: Event | PageSettled, now: float) -> list[Effect]:
@@ -349,33 +355,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         else:
             self.wake_writer()
         if batch.rows is None:
-            await self._keep_in_journal(batch, homes, now)
-
-    async def _keep_in_journal(self, turn: Batch, homes: Sequence[Batch], now: float) -> None:
-        """Write a turn to the journal and wait for it, but never longer than ``journal.wait_s``.
-
-        Args:
-            turn: What to write.
-            homes: The batches in which it waits for the database.
-            now: UTC epoch seconds.
-        """
-        answered = asyncio.Event()
-        numbers = frozenset(turn.unjournaled)
-
-        def done(refusal: JournalRefused | None) -> None:
-            answered.set()
-            self._is_journal_late = False
-            if refusal is not None:
-                _log.critical("the emergency journal did not take a turn", extra={"outcome": refusal.outcome})
-                return
-            for home in homes:
-                home.unjournaled -= numbers
-            self._tell_promised()
-
-        self._journal_holds = True
-        self._journal.append(turn.entry(now), done)
-        await wait_for(answered, self._settings.journal.wait_s / (10 if self._is_journal_late else 1))
-        self._is_journal_late = not answered.is_set()
+            await self._promises.keep(batch, homes, now)
 
     def _drafts(self, effects: Sequence[Effect], now: float) -> list[Draft]:
         """Messages of each effect by itself: one that cannot be built costs only itself."""
@@ -416,7 +396,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
             _log.critical("the emergency journal was damaged", extra={"damage": content.damage})
         if not content.entries:
             return
-        self._journal_holds = True
+        self._promises.held()
         versions = {incident.incident_id: incident.version for incident in state.incidents}
         for entry in content.entries:
             for incident in entry.changes.incidents.values():
@@ -443,7 +423,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         while unpromised := self._unstored.unpromised:
             _log.critical("cannot stop: neither the database nor the journal has it", extra={"turns": len(unpromised)})
             for batch in unpromised:
-                await self._keep_in_journal(batch, [batch], self._clock.now())
+                await self._promises.keep(batch, [batch], self._clock.now())
             await wait_for(self._all_stored, self._settings.retry_max_s)
         if self._unstored:
             _log.critical("stopped with changes that only the journal holds", extra={"turns": len(self._unstored)})
@@ -462,9 +442,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
 
     def stored_all(self) -> None:
         """The journal has nothing that the database has not."""
-        if self._journal_holds:
-            self._journal_holds = False
-            self._journal.clear()
+        self._promises.all_stored()
 
     async def write(self, batch: Batch) -> Sequence[OutboxRow]:
         """Store a batch, or find that an earlier attempt which failed had stored it."""

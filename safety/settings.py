@@ -40,8 +40,12 @@ class JournalSettings(Ranged):
     folder: str = ""
     """Folder of the journal; empty: the data folder. Name one on another disk: the first may be what fails."""
 
-    size_mib: Annotated[int, Range(1, 256)] = 16
-    """Size of the journal, MiB, taken from the disk at the first start; about 1,000 turns of safety fit into 16."""
+    size_mib: Annotated[int, Range(1, 256)] = 32
+    """Size of the journal, MiB, taken from the disk at the first start. One half is in use; once that is half full,
+    it is rewritten into the other in less space."""
+
+    alarms_share: Annotated[float, Range(0, 0.9)] = 0.25
+    """Share of the half in use that only new alarms and further taps may fill, not the calls and answers after them."""
 
     reserve_mib: Annotated[int, Range(0, 4_096)] = 64
     """Space in the data folder that is held back, MiB, and given to safety when the disk is full; positions are dropped

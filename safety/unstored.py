@@ -176,21 +176,24 @@ def to_replay(
     Returns:
         Batches of one incident each, in order, and the incidents of which a version was lost.
     """
-    merged: list[tuple[IncidentId, Batch]] = []
-    latest: dict[IncidentId, Batch] = {}
+    merged: dict[tuple[IncidentId, int], Batch] = {}
+    latest: dict[IncidentId, int] = {}
     for entry in entries:
         turn = Batch(entry.changes, [draft_of(incident_id, draft) for incident_id, draft in entry.drafts])
         for incident_id, part in parts_of(turn).items():
-            known, incident = latest.get(incident_id), part.changes.incidents.get(incident_id)
-            if known is not None and (incident is None or incident.version == _version(known)):
-                join(known, part)
+            incident = part.changes.incidents.get(incident_id)
+            # What was rewritten may say again what was said before: one version is one change, wherever it is said.
+            version = latest.get(incident_id, 0) if incident is None else incident.version
+            latest[incident_id] = max(version, latest.get(incident_id, 0))
+            known = merged.get((incident_id, version))
+            if known is None:
+                merged[incident_id, version] = part
             else:
-                latest[incident_id] = part
-                merged.append((incident_id, part))
+                join(known, part)
     versions = dict(stored)
     found: list[Batch] = []
     gaps: set[IncidentId] = set()
-    for incident_id, part in merged:
+    for (incident_id, _), part in merged.items():
         incident = part.changes.incidents.get(incident_id)
         if incident is not None:
             last_seq = max((event.seq for event in part.changes.events), default=None)
@@ -207,7 +210,3 @@ def to_replay(
             continue  # pages of an incident that is not there
         found.append(replace(part, attempts=1, sent_direct=True))
     return found, gaps
-
-
-def _version(batch: Batch) -> int:
-    return next((incident.version for incident in batch.changes.incidents.values()), 0)

@@ -104,6 +104,7 @@ METRICS: Final = (
         ("outcome",),
     ),
     MetricRow("doorstep_journal_bytes", "gauge", "bytes", "What the journal holds that the database has not taken."),
+    MetricRow("doorstep_journal_rewrites", "counter", "times", "It was half full and was rewritten in less space."),
     MetricRow(
         "doorstep_store_fenced", "gauge", "0 or 1", "A sync of this file failed: it is not written any more.", ("file",)
     ),

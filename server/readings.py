@@ -29,6 +29,7 @@ def connect_stores(metrics: Metrics, stores: Stores) -> None:
     )
     journal = stores.journal
     metrics.read("doorstep_journal_turns", lambda: {(what,): float(n) for what, n in journal.outcomes.items()})
+    metrics.read("doorstep_journal_rewrites", lambda: {(): float(journal.rewrites)})
     metrics.read("doorstep_journal_bytes", lambda: {(): float(journal.held_bytes)})
     metrics.read(
         "doorstep_store_fenced", lambda: {(name,): float(file.writer.is_fenced) for name, file in files.items()}

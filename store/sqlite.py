@@ -235,7 +235,8 @@ def open_stores(
     lock = FolderLock(folder)
     journal = journal or JournalSettings(size_mib=1, reserve_mib=0)
     try:
-        emergency = EmergencyJournal(Path(journal.folder) if journal.folder else folder, journal.size_mib, executor)
+        place = Path(journal.folder) if journal.folder else folder
+        emergency = EmergencyJournal(place, journal.size_mib, journal.alarms_share, executor)
         emergency.open()
         reserve = Reserve(folder, journal.reserve_mib)
         reserve.open()

@@ -13,6 +13,7 @@ from typing import Any
 from safety.events import DeliveryReceived, SosRaised
 from safety.service import SafetyService
 from server.system import SystemClock
+from store.journal_file import JournalFile
 
 STILL_S = 1.6
 HOUR_S = 3_600.0
@@ -62,6 +63,17 @@ def _widens(_: SafetyService, effects: Any, now: float) -> bool:
 _stood = False
 
 
+def _at_rewriting(step: str, *, after: bool = False) -> None:
+    real = getattr(JournalFile, step)
+
+    def patched(self: JournalFile, *args: Any) -> None:
+        if after:
+            real(self, *args)
+        _die()
+
+    setattr(JournalFile, step, patched)
+
+
 def _stand_still() -> None:
     global _stood
     if not _stood:
@@ -94,7 +106,10 @@ POINTS: dict[str, Callable[[], None]] = {
     "widening": lambda: _before("commit", _widens),
     "widened": lambda: _before("perform", _widens),
     "loading": lambda: _before("start"),
-    "replaying": lambda: _before("_write_all"),
+    "replaying": lambda: _before("write_all"),
+    "rewriting": lambda: _at_rewriting("rewrite", after=True),
+    "rewritten": lambda: _at_rewriting("rewrite_end"),
+    "flipped": lambda: _at_rewriting("rewrite_end", after=True),
     "replayed": lambda: _after_async("_replay"),
     "jumping_wall": _let_the_wall_clock_jump,
     "standing": lambda: _before("decide", lambda _, event, now: isinstance(event, SosRaised), _stand_still),

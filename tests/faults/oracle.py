@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from store.journal import ENTRY, FILE_NAME, JournalFile
+from store.journal import FILE_NAME, entry_of
+from store.journal_file import JournalFile
 from tests.faults.ledger import OUTBOXES
 
 
@@ -51,7 +52,7 @@ def look(folder: Path, scratch: Path, journal: Path | None = None) -> Stored:
         file.close()
         damage = file.damage
         for payload in file.payloads:
-            journaled.update({t.key: str(t.incident_id) for t in ENTRY.unpack(payload).changes.triggers})
+            journaled.update({t.key: str(t.incident_id) for t in entry_of(payload).changes.triggers})
     with closing(sqlite3.connect(scratch / "safety.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 

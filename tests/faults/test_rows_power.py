@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from store.journal import BLOCK_BYTES, FILE_NAME
+from store.journal import FILE_NAME
+from store.journal_file import BLOCK_BYTES
 from tests.faults.injected import traced, waited_s
 from tests.faults.oracle import Oracle, look
 from tests.faults.plant import Plant

@@ -358,3 +358,67 @@ def test_a_hit_of_both_in_turns_never_loses_what_was_promised() -> None:
                 assert all(json.loads(row.body)["type"] for row in rows)
 
     in_a_world(body, unstored_turns_max=3)
+
+
+def test_a_journal_that_fills_up_is_rewritten_with_what_waits_and_loses_nothing() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(DOWN)
+        world.journal.holds_max = 24
+        async with world.running_until_killed():
+            for n in range(6):
+                world.tap(f"k{n}", person(f"cus_{n}"))
+                await world.sleep(0.01)
+            await world.sleep(900)  # each is told to everybody again and again
+            assert world.journal.rewrites > 0
+            assert world.journal.outcomes["full"] == 0
+            assert world.service.unpromised == 0
+            world.tap("k6", person("cus_6"))
+            await world.sleep(0.1)
+        assert durables(world) == [True] * 7
+        world.store.faults.fail_commits(0)
+        async with world.running():
+            await world.sleep(1)
+            assert world.service.unstored == 0
+            assert len((await world.stored()).incidents) == 7
+            await same_as_stored(world)
+
+    in_a_world(body, unstored_turns_max=4)
+
+
+def test_what_a_full_journal_refused_is_promised_once_it_was_rewritten() -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(DOWN)
+        world.journal.delay_s = 0.1
+        async with world.running_until_killed():
+            world.journal.refuses = "full"
+            world.tap()
+            await world.sleep(0.15)
+            assert durables(world) == [False]
+            world.journal.refuses = ""  # the rewriting that began at the refusal makes room
+            await world.sleep(1)
+            assert durables(world) == [False, True]
+            assert (world.service.unpromised, world.journal.rewrites) == (0, 1)
+
+    in_a_world(body)
+
+
+def test_rewriting_that_breaks_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def body(world: World) -> None:
+        world.store.faults.fail_commits(DOWN)
+        world.journal.holds_max = 4
+
+        async def broken(entries: object) -> bool:
+            raise ValueError("a bug")
+
+        world.journal.rewrite = broken  # type: ignore[method-assign]
+        async with world.running():
+            for n in range(6):
+                world.tap(f"k{n}", person(f"cus_{n}"))
+                await world.sleep(0.1)
+            assert durables(world) == [True] * 4 + [False] * 2
+            world.store.faults.fail_commits(0)
+            await world.sleep(6)
+            assert world.service.unstored == 0
+
+    in_a_world(body)
+    assert "could not be rewritten" in caplog.text
