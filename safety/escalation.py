@@ -75,7 +75,9 @@ def find_targets(surroundings: Surroundings, settings: SafetySettings, incident:
     if level >= LEVEL_LAST:
         far = _everyone(surroundings, settings, incident, now, failures)
         targets += [_target(responder, Why.EVERYONE, level) for responder in far]
-    apart = who_is_kept_apart(surroundings, incident, {target.user for target in targets}, failures)
+    # Those in line have been asked about: the others are ops.
+    ops_users = {target.user for target in targets if target.approach is None}
+    apart = who_is_kept_apart(surroundings, incident, ops_users, failures)
     allowed = tuple(t for t in targets if _may_be_told(incident, t.user) and t.user not in apart)
     return Found(allowed, tuple(dict.fromkeys(failures)))
 

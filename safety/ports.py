@@ -211,7 +211,7 @@ class HelpSought:
         point: From where distances count, in the platform's frame; None when nobody knows.
         r95_m: Radius around it in which the person is with 95 %.
         speed_mps: How fast a responder comes.
-        limit: How many of those who are heard, and how many of those who are quiet, at least 1.
+        limit: How many of those who are heard, at least 1; as many of the quiet ones if there are no others, else some.
     """
 
     tenant: TenantId
@@ -246,7 +246,7 @@ class Surroundings(Protocol):
         ...
 
     def responders(self, sought: HelpSought, group: Group, now: float) -> Sequence[NearbyResponder]:
-        """Those of a group who are on duty, by ``ranking.place_in_line``: up to the limit of both kinds."""
+        """Those of a group who are on duty, by ``ranking.place_in_line``; of the quiet ones some beside a full line."""
         ...
 
     def kept_apart(self, tenant: TenantId, user: UserId, others: Collection[UserId]) -> Collection[UserId]:

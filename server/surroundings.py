@@ -1,7 +1,7 @@
 """What is known around a subject at the moment of an SOS, from memory: ``safety.ports.Surroundings``."""
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final
 
 import numpy as np
@@ -25,8 +25,11 @@ from safety.ports import Contacts, HelpSought, NearbyResponder
 from safety.ranking import ACCURACY_ASSUMED_M, QUIET_S, Group, pessimistic_eta_s, place_in_line
 from server.last_seen import LastSeen
 
-RANKED_MIN: Final = 64
-"""Nearest of a city who are ranked at least."""
+RANKED_MORE: Final = 64
+"""So many more of a city are ranked than are wanted: the nearest."""
+QUIET_MAX: Final = 64
+"""Most of those whose phone is quiet who are named beside a full line of others: more than the levels below the last
+ask for by default, and at the last nobody is told beside a full line."""
 _CONNECTED: Final = int(Flag.CONNECTED)
 _BITS: Final = {
     Group.STAFF: (int(Flag.RESPONDER), 0),
@@ -100,21 +103,19 @@ class CitySurroundings:
         """Those of a group who are on duty, in line."""
         one = self._cities.get(sought.tenant, sought.city) if sought.city is not None else None
         parts = [one] if one is not None else self._cities.of(sought.tenant)
-        found = [responder for part in parts for responder in in_line(part.positions.index, sought, group, now)]
+        found = in_line([part.positions.index for part in parts], sought, group, now)
         if group is Group.CONSENTING:
             found = [responder for responder in found if self._contacts.consents(sought.tenant, responder.user)]
-        found.sort(key=lambda r: place_in_line(r.user, r.distance_m, r.approach))
         return found
 
     def kept_apart(self, tenant: TenantId, user: UserId, others: Collection[UserId]) -> Collection[UserId]:
         """Those of ``others`` of whom one of the two has blocked the other, whichever is the customer."""
-        parts = self._cities.of(tenant)
-        own = [barred for part in parts if (barred := part.dispatch.barred(user))]
-        return {
-            other
-            for other in others
-            if any(other in barred for barred in own) or any(user in part.dispatch.barred(other) for part in parts)
-        }
+        apart: set[UserId] = set()
+        for part in self._cities.of(tenant):
+            barred = part.dispatch.barred
+            own = barred(user)
+            apart.update(other for other in others if other in own or user in barred(other))
+        return apart
 
     def unwilling(self, tenant: TenantId, users: Collection[UserId]) -> Collection[UserId]:
         """Those of some technicians who do not consent."""
@@ -133,65 +134,88 @@ class CitySurroundings:
         return found or self._staff.users(tenant, Role.OPS, None, now)
 
 
-def in_line(index: PositionIndex, sought: HelpSought, group: Group, now: float) -> list[NearbyResponder]:
-    """Those of a group in one city: up to the limit of those who are heard, and of the others.
+def in_line(indexes: Sequence[PositionIndex], sought: HelpSought, group: Group, now: float) -> list[NearbyResponder]:
+    """Those of a group in some cities, in line: up to the limit of those who are heard, and of the others.
 
-    Ranked are the nearest of each kind, four times as many as are wanted: somebody farther off would have to be known
-    much better than all of them. Cost: 0.1 to 0.3 ms with 10,000 people for a limit of 5.
+    Of these not more than fill the line up or ``QUIET_MAX``, whichever is more. Ranked are the nearest of each kind:
+    somebody farther off would have to be known better than each of so many. Cost: 0.2 ms with 10,000 people for a
+    limit of 5 (``bench.responders``).
     """
-    require, forbid = _BITS[group]
-    # Who reports a made-up place is told like somebody without one: nobody ranks themselves to the front.
-    is_placed = ~(index.seen_at <= index.mocked_at)
-    is_heard = (index.flags & _CONNECTED != 0) & (index.seen_at >= now - QUIET_S)
     found: list[NearbyResponder] = []
-    for is_live in (True, False):
+    rows = [_Rows(index, group, now) for index in indexes]
+    quiet_max = min(sought.limit, QUIET_MAX)
+    for is_live, most in ((True, sought.limit), (False, quiet_max)):
+        most = max(most, sought.limit - len(found))
         if sought.point is not None:
-            mask = is_placed & (is_heard == is_live)
-            most = max(RANKED_MIN, 4 * sought.limit)
-            slots, distances_m = index.nearest(sought.point, most, require=require, forbid=forbid, mask=mask)
-            found += _soonest(index, slots, distances_m, sought, group, now, is_live=is_live)
-    left = sought.limit - sum(1 for responder in found if responder.approach and not responder.approach.is_live)
-    return found + (_unplaced(index, sought, group, is_placed, is_heard, left) if left > 0 else [])
+            found += _soonest(rows, sought.point, most, sought, is_live=is_live)
+        else:
+            found += _without_place((row.anywhere(is_live=is_live) for row in rows), most, group, is_live=is_live)
+    quiet_len = sum(1 for responder in found if responder.approach and not responder.approach.is_live)
+    left = max(sought.limit - len(found), quiet_max - quiet_len)
+    if sought.point is not None and left > 0:
+        found += _without_place((row.unplaced() for row in rows), left, group, is_live=False)
+    return sorted(found, key=lambda r: place_in_line(r.user, r.distance_m, r.approach))
+
+
+class _Rows:
+    """What is asked of one city's columns for one group."""
+
+    def __init__(self, index: PositionIndex, group: Group, now: float) -> None:
+        self.index, self.group, self.now = index, group, now
+        self.require, self.forbid = _BITS[group]
+        # Who reports a made-up place is told like somebody without one: nobody ranks themselves to the front.
+        self._is_placed = ~(index.seen_at <= index.mocked_at)
+        self._is_heard = (index.flags & _CONNECTED != 0) & (index.seen_at >= now - QUIET_S)
+
+    def nearest(self, point: LatLng, most: int, *, is_live: bool) -> tuple[IntArray, FloatArray]:
+        """Slots and distances of those with a place who are heard, or of those who are not."""
+        mask = self._is_placed & (self._is_heard == is_live)
+        return self.index.nearest(point, most, require=self.require, forbid=self.forbid, mask=mask)
+
+    def unplaced(self) -> list[UserId]:
+        """Those without a place."""
+        return self._users(~self._is_placed)
+
+    def anywhere(self, *, is_live: bool) -> list[UserId]:
+        """Those who are heard, or those who are not, wherever they are."""
+        return self._users(self._is_heard == is_live)
+
+    def _users(self, mask: BoolArray) -> list[UserId]:
+        index = self.index
+        is_wanted = index.flags & (self.require | self.forbid) == self.require
+        return index.users(np.flatnonzero(is_wanted & mask))
 
 
 def _soonest(
-    index: PositionIndex,
-    slots: IntArray,
-    distances_m: FloatArray,
-    sought: HelpSought,
-    group: Group,
-    now: float,
-    *,
-    is_live: bool,
+    cities: Sequence[_Rows], point: LatLng, limit: int, sought: HelpSought, *, is_live: bool
 ) -> list[NearbyResponder]:
-    accuracy_m = index.accuracy_m[slots]
-    r95_m = R95_PER_R68 * np.where(accuracy_m < ACCURACY_M_MAX, accuracy_m, ACCURACY_ASSUMED_M)
-    age_s = np.maximum(0.0, now - index.seen_at[slots])
-    eta_s = pessimistic_eta_s(distances_m, r95_m, age_s, person_r95_m=sought.r95_m, speed_mps=sought.speed_mps)
-    first = np.argsort(eta_s, kind="stable")[: sought.limit]
-    columns = (column[first].tolist() for column in (slots, distances_m, eta_s, r95_m, age_s))
+    tables = []
+    for nth, rows in enumerate(cities):
+        index = rows.index
+        slots, distances_m = rows.nearest(point, limit + RANKED_MORE, is_live=is_live)
+        accuracy_m = index.accuracy_m[slots]
+        r95_m = R95_PER_R68 * np.where(accuracy_m < ACCURACY_M_MAX, accuracy_m, ACCURACY_ASSUMED_M)
+        age_s = np.maximum(0.0, rows.now - index.seen_at[slots])
+        eta_s = pessimistic_eta_s(distances_m, r95_m, age_s, person_r95_m=sought.r95_m, speed_mps=sought.speed_mps)
+        tables.append(np.column_stack((eta_s, np.full(len(slots), nth), slots, distances_m, r95_m, age_s)))
+    table = np.concatenate(tables) if tables else np.empty((0, 6))
+    first = table[np.argsort(table[:, 0], kind="stable")[:limit]]
+    # Whole numbers, written small: they are stored with each turn of the incident.
+    eta_s, (nths, slots, r95_m, age_s) = first[:, 0].round(1), first[:, (1, 2, 4, 5)].round().astype(np.int64).T
     return [
         NearbyResponder(
-            index.user(slot), metres, Approach(group.value, is_live, round(eta, 1), round(radius), round(age))
+            cities[nth].index.user(slot), metres, Approach(cities[nth].group.value, is_live, eta, radius, age)
         )
-        for slot, metres, eta, radius, age in zip(*columns, strict=True)
+        for nth, slot, metres, eta, radius, age in zip(
+            *(column.tolist() for column in (nths, slots, first[:, 3], eta_s, r95_m, age_s)), strict=True
+        )
     ]
 
 
-def _unplaced(
-    index: PositionIndex, sought: HelpSought, group: Group, is_placed: BoolArray, is_heard: BoolArray, most: int
-) -> list[NearbyResponder]:
-    """Those on duty of whom nobody knows where they are, by name; all, those who are heard first, without a point."""
-    require, forbid = _BITS[group]
-    is_wanted = index.flags & (require | forbid) == require
-    if sought.point is not None:
-        users = sorted(index.users(np.flatnonzero(is_wanted & ~is_placed)))
-        return [NearbyResponder(user, None, Approach(group.value, is_live=False)) for user in users[:most]]
-    return [
-        NearbyResponder(user, None, Approach(group.value, is_live=is_live))
-        for is_live in (True, False)
-        for user in sorted(index.users(np.flatnonzero(is_wanted & (is_heard == is_live))))[: sought.limit]
-    ]
+def _without_place(cities: Iterable[list[UserId]], most: int, group: Group, *, is_live: bool) -> list[NearbyResponder]:
+    approach = Approach(group.value, is_live)
+    users = sorted(user for users in cities for user in users)
+    return [NearbyResponder(user, None, approach) for user in users[:most]]
 
 
 def _mocked_at(index: PositionIndex, user: UserId) -> float:

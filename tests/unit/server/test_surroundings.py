@@ -12,7 +12,7 @@ from geo.point import LatLng
 from geo.position_index import Flag, PositionIndex
 from safety.ports import HelpSought
 from safety.ranking import Group
-from server.surroundings import CitySurroundings, in_line
+from server.surroundings import QUIET_MAX, CitySurroundings, in_line
 
 HERE = LatLng(31.0, 121.0)
 T0 = 1_800_000_000.0
@@ -42,7 +42,7 @@ class Street:
         return slot
 
     def line(self, group: Group = Group.STAFF, limit: int = 5, point: LatLng | None = HERE) -> list[str]:
-        return [r.user for r in in_line(self.index, HelpSought(ACME, SH, point, 16.2, 5.0, limit), group, T0)]
+        return [r.user for r in in_line([self.index], HelpSought(ACME, SH, point, 16.2, 5.0, limit), group, T0)]
 
     def asked(self, group: Group, limit: int = 5) -> list[str]:
         found = self.surroundings.responders(HelpSought(ACME, None, HERE, 16.2, 5.0, limit), group, T0)
@@ -77,7 +77,7 @@ def test_the_soonest_at_worst_come_first_and_each_says_why() -> None:
     street.put("old", 200.0, age_s=59.0)
     street.put("well known", 300.0)
     assert street.line() == ["well known", "old", "says nothing of it", "rough"]
-    first = in_line(street.index, HelpSought(ACME, SH, HERE, 16.2, 5.0, 5), Group.STAFF, T0)[0]
+    first = in_line([street.index], HelpSought(ACME, SH, HERE, 16.2, 5.0, 5), Group.STAFF, T0)[0]
     assert first.approach is not None
     assert (first.approach.is_live, first.approach.r95_m, first.approach.age_s) == (True, 16, 1)
     assert first.approach.eta_s == pytest.approx((300 + 16.2 + 16.2) / 5 + 1, abs=0.2)
@@ -93,6 +93,23 @@ def test_whose_phone_is_quiet_takes_no_place_of_one_who_is_heard_be_they_hundred
     assert line[1:] == ["quiet_001", "quiet_003", "quiet_005", "quiet_007", "quiet_009"]
     street.put("nowhere", None)
     assert "nowhere" in street.line(limit=400)
+    for nth in range(100):
+        street.put(f"heard_{nth:03d}", 6_000.0 + nth)
+    line = street.line(limit=100)
+    assert line[:100] == ["heard", *(f"heard_{nth:03d}" for nth in range(99))]
+    assert len(line) == 100 + QUIET_MAX, "some beside a full line"
+
+
+def test_of_several_cities_one_line_is_made() -> None:
+    here, there = Street(), Street()
+    here.put("first", 100.0)
+    here.put("third", 900.0)
+    there.put("second", 500.0)
+    there.put("nowhere", None)
+    sought = HelpSought(ACME, None, HERE, 16.2, 5.0, 5)
+    found = in_line([here.index, there.index], sought, Group.STAFF, T0)
+    assert [responder.user for responder in found] == ["first", "second", "third", "nowhere"]
+    assert in_line([], sought, Group.STAFF, T0) == []
 
 
 def test_technicians_are_asked_who_agreed_are_free_and_in_no_danger_themselves() -> None:
