@@ -150,8 +150,11 @@ class Paging:
         self._forget_at = now + FORGET_EVERY_S
         for incident_id, pages in list(self._pages.items()):
             if self._incident_of(next(iter(pages.values())).tenant, incident_id) is None:
-                del self._pages[incident_id]
-                self._deadlines.set(incident_id, None)
+                self._drop(incident_id)
+
+    def _drop(self, incident_id: IncidentId) -> None:
+        del self._pages[incident_id]
+        self._deadlines.set(incident_id, None)
 
     # -- what happened --------------------------------------------------------------------------------
 
@@ -240,6 +243,7 @@ class Paging:
         for page in self.pages(incident_id):
             incident = self._incident_of(page.tenant, incident_id)
             if incident is None:
+                self._drop(incident_id)  # nobody can be told of it: else it would be due for ever
                 return []
             for hop in page.hops:
                 if hop.state is HopState.SENDING and (_acts_at(hop) or now) <= now:

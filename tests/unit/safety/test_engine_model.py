@@ -82,6 +82,7 @@ from tests.unit.safety.neighbourhood import (
     person,
     town,
 )
+from tests.unit.safety.silence import Silence, silence_max_s
 
 SUBJECTS = [person("cus_anna"), person("cus_bea"), person("tec_02", Role.TECHNICIAN, Role.RESPONDER)]
 DEVICES = ["phone", "watch"]
@@ -111,6 +112,8 @@ class SafetyModel(RuleBasedStateMachine):
         self.ids = CountingIds()
         self.place: Neighbourhood = town()
         self.engine = self._fresh()
+        self.silence = Silence(SETTINGS)
+        self.silence.watch(self.engine)
         self.incidents: dict[IncidentId, Incident] = {}
         self.triggers: list[Trigger] = []
         self.events: dict[IncidentId, list[IncidentEvent]] = {}
@@ -203,6 +206,7 @@ class SafetyModel(RuleBasedStateMachine):
         before = {i.subject: i.incident_id for i in self.engine.active() if i.cap_status is CapStatus.ACTUAL}
         effects = self._handle(event)
         (ack,) = [e for e in effects if isinstance(e, AckRaiser) and e.answer]
+        self.silence.said(ack.incident.incident_id, self.now)
         key = (event.who.user, event.report.key)
         known = self.durable.get(key) or self.pending.get(key)
         incident = ack.incident
@@ -268,6 +272,16 @@ class SafetyModel(RuleBasedStateMachine):
     def arrive(self, who: Principal, nth: int, user: str | None) -> None:
         self._by_a_human(ArrivedOnScene(who, self._some(nth), UserId(user) if user else None))
 
+    @rule(nth=st.integers(0, 5), silence=st.booleans())
+    def somebody_is_there(self, nth: int, silence: bool) -> None:
+        """The whole way in one step, and then perhaps not a word: random steps seldom come so far."""
+        which = self._some(nth)
+        self.move(NEAR.user, 50.0)
+        self._by_a_human(ResponseOffered(NEAR, which))
+        self._by_a_human(ArrivedOnScene(NEAR, which))
+        if silence:
+            self.nobody_does_anything()
+
     @rule(who=st.sampled_from(HANDLERS), nth=st.integers(0, 5), outcome=st.sampled_from([None, *CallOutcome]))
     def note(self, who: Principal, nth: int, outcome: CallOutcome | None) -> None:
         call_to = CallTo.SUBJECT if outcome is not None else None
@@ -281,6 +295,7 @@ class SafetyModel(RuleBasedStateMachine):
     def move(self, user: str, metres: float) -> None:
         at = LatLng(HOME.lat_deg + metres / 111_195, HOME.lng_deg)
         self.place.live[UserId(user)] = (SH, fix_at(at, self.now, FixSource.LIVE))
+        self.silence.excuse(self.now)  # who moves is not silent
 
     @rule(user=st.sampled_from(["ops_0", "ops_1", "tec_00"]))
     def come_and_go(self, user: str) -> None:
@@ -294,6 +309,7 @@ class SafetyModel(RuleBasedStateMachine):
             assert self.engine.incident(ACME, event.incident_id) == incident, "a refusal changes nothing"
         else:
             assert incident is not None
+            self.silence.said(event.incident_id, self.now)
             assert event.who.user != incident.subject
             assert event.who.user not in incident.avoid
 
@@ -304,17 +320,31 @@ class SafetyModel(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.001, 1.0, 2.0, 5.0, 29.0, 31.0, 61.0, 181.0]))
     def wait(self, seconds: float) -> None:
         """Time passes and every timer runs at its time."""
-        until = self.now + seconds
-        while (at := self.engine.next_deadline()) is not None and at <= until:
+        self._run_until(self.now + seconds)
+
+    @rule()
+    def nobody_does_anything(self) -> None:
+        """Long enough for every silence to be noticed."""
+        self._run_until(self.now + 2 * silence_max_s(SETTINGS))
+
+    def _run_until(self, until: float) -> None:
+        while (at := self._next()) is not None and at <= until:
             self.now = max(self.now, at)
             self._watch(self.engine.on_deadline(self.now))
+            self.silence.check(self.now)
         self.now = until
+        self.silence.check(self.now)
+
+    def _next(self) -> float | None:
+        times = (self.engine.next_deadline(), self.silence.next_deadline())
+        return min((at for at in times if at is not None), default=None)
 
     @rule(seconds=st.sampled_from([10.0, 100.0, 1_000.0]))
     def oversleep(self, seconds: float) -> None:
         """Time passes and timers run when it is over: a stalled process, a machine that slept."""
         self.now += seconds
         self._watch(self.engine.on_deadline(self.now))
+        self.silence.excuse(self.now)
         deadline = self.engine.next_deadline()
         assert deadline is None or deadline > self.now, "P6: what was due is done"
 
@@ -353,6 +383,7 @@ class SafetyModel(RuleBasedStateMachine):
     @rule()
     def commit(self) -> None:
         changes = self.engine.take_changes()
+        self.silence.commit()
         for incident_id, incident in changes.incidents.items():
             stored = self.incidents.get(incident_id)
             assert incident.version == (stored.version if stored else 0) + 1, "one version a transaction"
@@ -372,6 +403,8 @@ class SafetyModel(RuleBasedStateMachine):
         seqs = {incident_id: len(events) for incident_id, events in self.events.items() if incident_id in ids}
         triggers = [trigger for trigger in self.triggers if trigger.incident_id in ids]
         self.engine.load(SafetyState(kept, triggers, seqs, (), list(self.subjects.values())))
+        self.silence.watch(self.engine)
+        self.silence.restart(self.now)
         self.pending.clear()
         self.fences.clear()
         self.levels = {i.incident_id: i.level for i in self.incidents.values()}
@@ -406,6 +439,7 @@ class SafetyModel(RuleBasedStateMachine):
                 if "booking" not in self.place.broken and isinstance(effect, NotifyTargets):
                     booking = self.place.bookings.get(incident.subject)
                     assert booking is None or booking.other_party not in users, "P14: as the booking is now"
+        self.silence.follow(effects, self.now)
         return list(effects)
 
     @invariant()
@@ -454,6 +488,27 @@ def run(examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+@pytest.mark.parametrize("state", [state for state in IncidentState if state.value not in ("resolved", "closed")])
+def test_in_no_state_does_a_silence_last(state: IncidentState) -> None:
+    model = SafetyModel()
+    model.tap(SUBJECTS[0], "phone", fix=True)
+    which = model._some(0)
+    match state:
+        case IncidentState.ACKNOWLEDGED:
+            model.acknowledge(OPS, 0)
+        case IncidentState.RESPONDING:
+            model.respond(NEAR, 0, None)
+        case IncidentState.ON_SCENE:
+            model.somebody_is_there(0, silence=False)
+        case IncidentState.CANCEL_PENDING:
+            model.acknowledge(OPS, 0)
+            model._handle(CancelAsked(SUBJECTS[0], which, PinVerdict.RIGHT))
+    assert model._now(which).state is state
+    for _ in range(3):
+        model.nobody_does_anything()
+    assert (model._now(which).state, model._now(which).level) == (IncidentState.OPEN, 3)
 
 
 @pytest.mark.slow

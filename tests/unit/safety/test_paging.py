@@ -25,6 +25,7 @@ from safety.events import (
 from safety.model import CapStatus, IncidentState, PinVerdict
 from safety.pages import HOP_MOVES, Address, Channel, HopState, HopStep, PageOutcome
 from safety.paging import LOST_AFTER_S, Paging
+from safety.ports import SafetyState
 from safety.reach import ReachSettings
 from safety.settings import SafetySettings
 from tests.unit.safety.calls import REACH, Calls, Person
@@ -490,6 +491,18 @@ def test_pages_are_let_go_with_their_incident() -> None:
     calls.sos("cus_berta")
     calls.paging.forget(calls.now)
     assert calls.paging.pages(incident.incident_id) == []
+
+
+def test_a_call_of_an_incident_that_nobody_knows_any_more_is_not_due_for_ever() -> None:
+    calls = Calls(answer=failing)
+    calls.sos()
+    calls.run(20)
+    calls.engine.load(SafetyState((), (), {}))
+    while (at := calls.paging.next_deadline()) is not None:
+        assert at <= calls.now + 60
+        calls.now = max(calls.now, at)
+        calls.turn()
+    assert calls.paging.overdue_s(calls.now + 3_600) == 0.0
 
 
 def test_a_broken_phonebook_costs_phones_and_not_the_call() -> None:

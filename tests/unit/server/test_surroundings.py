@@ -10,6 +10,8 @@ import pytest
 from core.ids import CityId, TenantId, UserId
 from geo.point import LatLng
 from geo.position_index import Flag, PositionIndex
+from geo.settings import PositionSettings
+from geo.shard_positions import ShardPositions
 from safety.ports import HelpSought
 from safety.ranking import Group
 from server.surroundings import QUIET_MAX, CitySurroundings, in_line
@@ -148,3 +150,19 @@ def test_a_block_keeps_apart_whichever_of_the_two_is_the_customer() -> None:
     around = street.surroundings
     assert around.kept_apart(ACME, UserId("anna"), [UserId("tec_1"), UserId("tec_2")]) == {"tec_1"}
     assert around.kept_apart(ACME, UserId("tec_1"), [UserId("anna"), UserId("ben")]) == {"anna"}
+
+
+@pytest.mark.parametrize(("mocked_after_s", "is_made_up"), [(None, False), (0.0, True), (-1.0, False)])
+def test_a_fix_that_the_phone_calls_made_up_is_marked(mocked_after_s: float | None, is_made_up: bool) -> None:
+    positions = ShardPositions(PositionSettings())
+    slot = positions.index.claim(UserId("tec"))
+    positions.index.move(np.array([slot]), [31.0], [121.0], fixed_at=T0, seen_at=T0, accuracy_m=10.0)
+    if mocked_after_s is not None:
+        positions.index.mocked_at[slot] = T0 + mocked_after_s
+    part = SimpleNamespace(positions=positions, shard=SimpleNamespace(city=SH))
+    cities, presence = SimpleNamespace(get=lambda *_: part), SimpleNamespace(shard_of=lambda *_: part.shard)
+    rest = cast(Any, None)
+    surroundings = CitySurroundings(cast(Any, cities), cast(Any, presence), rest, rest, rest, rest, rest)
+    found = surroundings.last_fix(ACME, UserId("tec"), T0)
+    assert found is not None
+    assert found[1].is_made_up is is_made_up
