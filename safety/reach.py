@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from core.ids import check_tenant
 from core.ranges import Range, check_ranges
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -71,6 +72,7 @@ class RobotSettings:
         """Check what one robot can tell."""
         if not self.tenant:
             raise ValueError("tenant must not be empty")
+        check_tenant(self.tenant)
         for mobile in self.mobiles:
             _check_phone(mobile)
         check_secret(self.secret_env, self.secret_file, is_needed=True)
@@ -120,6 +122,7 @@ class SafetyWebhookSettings:
         for name in ("tenant", "url"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        check_tenant(self.tenant)
         check_secret(self.secret_env, self.secret_file, is_needed=True)
 
 
@@ -166,6 +169,7 @@ class SupervisorSettings:
         """Somebody who can be reached."""
         if not self.tenant:
             raise ValueError("tenant must not be empty")
+        check_tenant(self.tenant)
         _check_phone(self.phone)
         _check_email(self.email)
         if not (self.phone or self.email):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 
+from core.ids import check_tenant
 from core.ranges import Range, check_ranges
 
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
@@ -44,6 +45,7 @@ class EndpointSettings:
         """Check what one endpoint can tell."""
         if not self.tenant:
             raise ValueError("tenant must not be empty")
+        check_tenant(self.tenant)
         if not self.events:
             raise ValueError("events must name at least one kind, or *")
         if bool(self.secret_env) == bool(self.secret_file):

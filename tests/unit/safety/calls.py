@@ -65,9 +65,9 @@ class Calls:
         del tenant
         return None if user in self.phoneless else self.people.get(user) or Person(user, "138")
 
-    def sos(self, name: str = "cus_anna", key: str = "k1", **more: Any) -> Incident:
+    def sos(self, name: str = "cus_anna", key: str = "k1", tenant: TenantId = ACME, **more: Any) -> Incident:
         report = SosReport(key=key, fix=fix_at(at=self.now))
-        effects = self.tell(SosRaised(person(name), report, self.now, **more))
+        effects = self.tell(SosRaised(person(name, tenant=tenant), report, self.now, **more))
         return effects[0].incident
 
     def tell(self, event: Event) -> list[Effect]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.ids import UserId
+from core.ids import TenantId, UserId
 from core.principal import Role
 from safety.events import (
     ArrivedOnScene,
@@ -26,7 +26,7 @@ from safety.model import CapStatus, IncidentState, PinVerdict
 from safety.pages import HOP_MOVES, Address, Channel, HopState, HopStep, PageOutcome
 from safety.paging import LOST_AFTER_S, Paging
 from safety.ports import SafetyState
-from safety.reach import ReachSettings
+from safety.reach import ReachSettings, SafetyWebhookSettings
 from safety.settings import SafetySettings
 from tests.unit.safety.calls import REACH, Calls, Person
 from tests.unit.safety.neighbourhood import NEAR, OPS, SH, T0, Neighbourhood, fix_at, person
@@ -90,6 +90,26 @@ def test_robots_of_the_city_and_of_headquarters_are_told_at_once_and_at_each_lev
     told = [(at, who) for at, _, who in calls.calls(Channel.ROBOT)]
     assert {who for _, who in told} == {"robot:hq", "robot:sh"}
     assert [at for at, who in told if who == "robot:hq"] == [0, 30, 60, 120]
+
+
+def test_what_is_named_for_one_tenant_never_carries_anothers_incident_whatever_its_level_or_city() -> None:
+    hook = SafetyWebhookSettings(tenant="rival", url="https://guards.example/", secret_env="X", external=True)
+    theirs = replace(REACH.supervisors["night"], tenant="rival")
+    reach = replace(
+        REACH,
+        webhooks={"rival": hook, "ours": replace(hook, tenant="acme")},
+        supervisors={**REACH.supervisors, "theirs": theirs},
+    )
+    calls = Calls(reach=reach, online=set())
+    for number in range(30):  # more than a robot's line takes in a minute
+        calls.sos(f"cus_{number}")
+        calls.sos(f"cus_{number}", tenant=TenantId("rival"))
+    calls.run(150)
+    named = {"rival": "rival", "theirs": "rival", "hq": "acme", "sh": "acme", "bj": "acme", "ours": "acme"}
+    told = {(e.pages[0].name, one.tenant) for _, e in calls.sent for one in e.incidents if e.pages[0].name in named}
+    assert max(len(effect.incidents) for _, effect in calls.sent) > 1
+    assert {(name, named[name]) for name, _ in told} == told, "also where a full line tells of several at once"
+    assert {name for name, _ in told} == {"rival", "theirs", "hq", "sh", "ours"}
 
 
 def test_supervisors_are_called_at_once_when_no_console_is_connected_and_else_from_level_2() -> None:

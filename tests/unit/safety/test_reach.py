@@ -11,6 +11,7 @@ from safety.reach import (
     ReachSettings,
     RobotKind,
     RobotSettings,
+    SafetyWebhookSettings,
     SupervisorSettings,
 )
 
@@ -59,3 +60,19 @@ def test_somebody_must_be_left_to_call() -> None:
     assert not ReachSettings().has_last_resort
     assert ReachSettings(last_resort=LastResortSettings(log=True)).has_last_resort
     assert ReachSettings(last_resort=LastResortSettings(phone="138"), sms=GATEWAY).has_last_resort
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda tenant: RobotSettings(tenant, secret_env="X"),
+        lambda tenant: SafetyWebhookSettings(tenant, url="https://guards.example/", secret_env="X"),
+        lambda tenant: SupervisorSettings(tenant, phone="138"),
+    ],
+    ids=["robot", "webhook", "supervisor"],
+)
+def test_nobody_is_told_of_the_servers_own_tenants_or_of_none(build: Any) -> None:
+    build("acme")
+    for tenant in ("", "_doorstep"):
+        with pytest.raises(ValueError, match="tenant must not"):
+            build(tenant)

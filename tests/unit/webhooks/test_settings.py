@@ -32,7 +32,7 @@ def test_a_name_stands_in_logs_and_labels_so_it_is_plain(name: str) -> None:
 
 
 def test_an_endpoint_needs_a_tenant_events_and_one_place_of_its_secret() -> None:
-    for wrong in ({"tenant": ""}, {"events": ()}, {"secret_env": ""}, {"secret_file": "x"}):
+    for wrong in ({"tenant": ""}, {"tenant": "_doorstep"}, {"events": ()}, {"secret_env": ""}, {"secret_file": "x"}):
         given = {"tenant": "demo", "url": "https://example.com", "secret_env": "X", **wrong}
-        with pytest.raises(ValueError):  # noqa: PT011 - four sentences
+        with pytest.raises(ValueError):  # noqa: PT011 - five sentences
             EndpointSettings(**given)  # type: ignore[arg-type]
