@@ -141,7 +141,9 @@ def build_api(parts: ApiParts) -> Api:
         emergency=Emergency(incidents, parts.raisers, parts.tracks, parts.cities, store, parts.profiles, frame),
         deliveries=IncidentDeliveries(incidents, parts.safety, parts.safety_store),
         checkins=Checkins(parts.care, parts.inbound),
-        profiles=SafetyProfiles(parts.profiles, parts.pins, people, parts.safety, parts.safety_store, parts.holds),
+        profiles=SafetyProfiles(
+            parts.profiles, parts.pins, people, parts.safety, parts.safety_store, parts.holds, parts.care
+        ),
         own_data=OwnData(parts.profiles, parts.safety, parts.safety_store, parts.look_store, parts.care),
         people_sos=PeopleSos(parts.safety, people, frame),
         phones=Phones(parts.hub, parts.safety, parts.tokens, frame, parts.hub_url),

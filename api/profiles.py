@@ -9,8 +9,9 @@ from api.safety_bodies import EmergencyContactView, OwnSafetyIn, PersonSafetyIn,
 from api.turns import Turns
 from api.views import stamp
 from core.errors import Conflict, Invalid
-from core.ids import IncidentId, TenantId, UserId
+from core.ids import IncidentId, OrderId, TenantId, UserId
 from core.principal import Principal
+from safety.care_service import CareService
 from safety.contacts import Contact, EmergencyContact
 from safety.holds import Holds
 from safety.pin_desk import PinDesk
@@ -30,6 +31,7 @@ class SafetyProfiles:
         safety: SafetyService,
         store: SafetyStore,
         holds: Holds,
+        care: CareService,
     ) -> None:
         """Keep what the handlers need."""
         self._profiles = profiles
@@ -38,6 +40,7 @@ class SafetyProfiles:
         self._safety = safety
         self._store = store
         self._holds = holds
+        self._care = care
         self._turns: Turns[tuple[TenantId, UserId]] = Turns()
 
     def read_own(self, who: Principal, request: Request) -> Response:
@@ -74,9 +77,14 @@ class SafetyProfiles:
         async with self._turns.taken((who.tenant, user)):
             found = [i.incident_id for i in await self._store.incidents_of(who.tenant, user)]
             held = [id_ for id_ in found if self._is_held(who.tenant, id_, request.now)]
-            if held or self._safety.raised_at(who.tenant, user) is not None:
+            jobs = self._holds.jobs(request.now)
+            if held or jobs is None or self._safety.raised_at(who.tenant, user) is not None:
                 raise Conflict("an incident of theirs is held as evidence, or ended just now", code="evidence_held")
-            await self._profiles.erase(who.tenant, user, found, who.user, request.now)
+            # First from memory: what is written after the disk has forgotten it would come back.
+            kept = frozenset(OrderId(name) for tenant, name in jobs if tenant == who.tenant)
+            await self._care.forget(who.tenant, user, kept)
+            self._safety.forget_subject(who.tenant, user)
+            await self._profiles.erase(who.tenant, user, found, jobs, who.user, request.now)
         return answer(Done({"user": user, "erased": True}))
 
     def _is_held(self, tenant: TenantId, incident_id: IncidentId, now: float) -> bool:

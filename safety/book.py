@@ -153,6 +153,10 @@ class Book:
             story.append(tell(event))
         return effects
 
+    def forget_subject(self, tenant: TenantId, user: UserId) -> None:
+        """Let go of what is kept of a person from one incident to the next."""
+        self._subjects.pop((tenant, user), None)
+
     def forget(self, now: float) -> None:
         """Let go of incidents that ended long ago; the store keeps them."""
         while self._resolved:

@@ -30,11 +30,21 @@ from safety.care_events import (
 )
 from safety.care_model import Alarm, Answer, Check, Job, JobState, Watch
 from safety.care_ports import Alarms, CareChanges, CareOutbound, CareState, CareStore, DrillAlarms, Jobs, Phones
-from safety.drills import DRILL_PREFIX, Drill, DrillEvent, DrillPassed, Drills, DutyBegan, ShowDrill
+from safety.drills import DRILL_PREFIX, Drill, DrillEvent, DrillForgotten, DrillPassed, Drills, DutyBegan, ShowDrill
 from safety.ports import RaiserLink
 from safety.settings import SafetySettings
 from safety.storing import StoringService, wait_for
-from safety.trips import Trip, TripEvent, TripId, TripOpened, TripRevoked, Trips, TripShared, TripViewed
+from safety.trips import (
+    SharerForgotten,
+    Trip,
+    TripEvent,
+    TripId,
+    TripOpened,
+    TripRevoked,
+    Trips,
+    TripShared,
+    TripViewed,
+)
 from safety.unstored import Storable
 
 _log = logging.getLogger(__name__)
@@ -225,6 +235,15 @@ class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
         with contextlib.suppress(Unavailable):  # too busy to count: the link shows what it has to all the same
             self.post(TripViewed(trip.trip_id, views))
         return trip
+
+    async def forget(self, tenant: TenantId, user: UserId, kept: frozenset[OrderId]) -> None:
+        """Let go of a person's links, but for those of ``kept`` orders, and of their drill; the store is not touched.
+
+        Raises:
+            Unavailable: Care is stopping.
+        """
+        await self.ask(SharerForgotten(tenant, user, kept), urgent=True)
+        await self.ask(DrillForgotten(tenant, user), urgent=True)
 
     def asked_of(self, tenant: TenantId, user: UserId) -> list[tuple[Watch, Check]]:
         """What somebody is asked now, by when it is due."""

@@ -63,7 +63,15 @@ class DrillPassed:
     round_trip_ms: float
 
 
-DrillEvent = DutyBegan | DrillPassed
+@dataclass(frozen=True, slots=True)
+class DrillForgotten:
+    """A person is to be forgotten: nothing is known of their drill."""
+
+    tenant: TenantId
+    user: UserId
+
+
+DrillEvent = DutyBegan | DrillPassed | DrillForgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,11 @@ class Drills:
     def handle(self, event: DrillEvent, now: float) -> list[ShowDrill]:
         """Decide about one event."""
         known = self._last.get((event.tenant, event.user))
+        if isinstance(event, DrillForgotten):
+            if known is not None:
+                del self._last[event.tenant, event.user]
+                self._drop(known)
+            return []
         if isinstance(event, DutyBegan):
             if not self._settings.ask or (known is not None and known.state is not DrillState.SKIPPED):
                 return []
@@ -144,7 +157,7 @@ class Drills:
                 self._drop(drill)
         return effects
 
-    def _new(self, event: DrillEvent, state: DrillState, now: float, until: float) -> Drill:
+    def _new(self, event: DutyBegan | DrillPassed, state: DrillState, now: float, until: float) -> Drill:
         drill_id = DrillId(self._ids.new(DRILL_PREFIX))
         return Drill(event.tenant, drill_id, event.user, event.city, state, now, until, version=0)
 

@@ -103,6 +103,10 @@ class SafetyEngine:
         times = [i.raised_at for i in self._book.active() if (i.tenant, i.subject) == (tenant, user)]
         return min(times, default=None)
 
+    def forget_subject(self, tenant: TenantId, user: UserId) -> None:
+        """Let go of what is kept of a person from one incident to the next."""
+        self._book.forget_subject(tenant, user)
+
     def active(self) -> list[Incident]:
         """All incidents that nobody has ended, oldest first. Cost: O(n log n)."""
         return self._book.active()

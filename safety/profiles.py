@@ -4,7 +4,7 @@
 together with a row of the audit that says who changed what, and never what it was or became.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
@@ -58,11 +58,20 @@ class ProfileStore(Protocol):
         """Store one over the one before, and what the audit remembers, fsynced, or neither. Raises ``Unavailable``."""
         ...
 
-    async def erase(self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], entry: AuditEntry) -> None:
+    async def erase(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        incidents: Sequence[IncidentId],
+        held: Collection[tuple[str, str]],
+        entry: AuditEntry,
+    ) -> None:
         """Remove what safety keeps of a person, in one transaction, and add what the audit remembers of that.
 
-        Their profile, who looked at them, these incidents of theirs with all that belongs to them, and what rows of
-        the audit speak of that have the person or one of these incidents as their subject. Idempotent.
+        Their profile, who looked at them, their drills, the count of their wrong PINs and false alarms, the links that
+        they shared but for orders that are ``held`` (tenant and name), these incidents of theirs with all that belongs
+        to them, and what rows of the audit speak of that have the person or one of these incidents as their subject.
+        Idempotent.
 
         Raises:
             Unavailable: Nothing is removed.
@@ -129,13 +138,20 @@ class Profiles:
         return stored
 
     async def erase(
-        self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], by: UserId, now: float
+        self,
+        tenant: TenantId,
+        user: UserId,
+        incidents: Sequence[IncidentId],
+        held: Collection[tuple[str, str]],
+        by: UserId,
+        now: float,
     ) -> None:
-        """Remove what safety keeps of a person; whoever calls has seen that none of it is held.
+        """Remove what safety keeps of a person; whoever calls has seen that none of these incidents is held.
 
         Callers change one person's profile one after the other. Raises ``Unavailable``: nothing changed.
         """
         facts = {"incidents": len(incidents)}
-        await self._store.erase(tenant, user, incidents, fact_entry(tenant, now, by, "person.erased", user, facts))
+        entry = fact_entry(tenant, now, by, "person.erased", user, facts)
+        await self._store.erase(tenant, user, incidents, held, entry)
         self._known.pop((tenant, user), None)
         self._consent(tenant, user, False)

@@ -203,6 +203,10 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         """An incident in memory: active, or resolved within ``resolved_kept_s``."""
         return self._engine.incident(tenant, incident_id)
 
+    def forget_subject(self, tenant: TenantId, user: UserId) -> None:
+        """Let go of the count of somebody's wrong PINs and false alarms; the store is not touched."""
+        self._engine.forget_subject(tenant, user)
+
     def raised_at(self, tenant: TenantId, user: UserId) -> float | None:
         """When the active incident of a user began; None without one."""
         return self._engine.raised_at(tenant, user)

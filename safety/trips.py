@@ -77,7 +77,16 @@ class TripViewed:
     views: int
 
 
-TripEvent = TripShared | TripRevoked | TripViewed
+@dataclass(frozen=True, slots=True)
+class SharerForgotten:
+    """A person is to be forgotten: their links are let go of, but for those of ``kept`` orders."""
+
+    tenant: TenantId
+    sharer: UserId
+    kept: frozenset[OrderId]
+
+
+TripEvent = TripShared | TripRevoked | TripViewed | SharerForgotten
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,10 @@ class Trips:
                 trip = self._trips.get(trip_id)
                 if trip is not None:
                     self._keep(replace(trip, views=trip.views + views, viewed_at=now))
+            case SharerForgotten(tenant, sharer, kept):
+                for shared in self.by(tenant, sharer):
+                    if shared.order_id not in kept:
+                        self._drop(shared)
         return []
 
     def _share(self, event: TripShared, now: float) -> TripOpened:
@@ -197,14 +210,17 @@ class Trips:
         """Forget links whose time is over, and say which; the store keeps them for a while."""
         over = self._deadlines.due(now)
         for trip_id in over:
-            trip = self._trips.pop(trip_id)
-            self._deadlines.set(trip_id, None)
-            del self._by_hash[trip.token_hash]
-            key = (trip.tenant, trip.sharer, trip.order_id)
-            self._of[key].pop(trip_id)
-            if not self._of[key]:
-                del self._of[key]
+            self._drop(self._trips[trip_id])
         return over
+
+    def _drop(self, trip: Trip) -> None:
+        del self._trips[trip.trip_id]
+        self._deadlines.set(trip.trip_id, None)
+        del self._by_hash[trip.token_hash]
+        key = (trip.tenant, trip.sharer, trip.order_id)
+        self._of[key].pop(trip.trip_id)
+        if not self._of[key]:
+            del self._of[key]
 
     def _keep(self, trip: Trip) -> Trip:
         if trip.trip_id not in self._changes:

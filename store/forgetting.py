@@ -10,7 +10,9 @@ from typing import Final
 from sqlalchemy import Connection, bindparam, delete, select, tuple_
 
 from core.ids import IncidentId, TenantId, UserId
+from safety.trips import Trip
 from store import schema
+from store.blobs import Blob
 from store.statements import Statement
 
 _a, _i, _l, _p, _pay = (
@@ -30,6 +32,19 @@ _DROP_TRIGGERS, _DROP_EVENTS, _DROP_PAGES, _DROP_MARK, _DROP_INCIDENT = (
 )
 _DROP_PROFILE: Final = Statement(delete(schema.profiles).where(_p.tenant == bindparam("t"), _p.user == bindparam("u")))
 _DROP_LOOKS: Final = Statement(delete(schema.looks).where(_l.tenant == bindparam("t"), _l.subject == bindparam("u")))
+_DROP_SUBJECT: Final = Statement(
+    delete(schema.sos_subjects).where(
+        schema.sos_subjects.c.tenant == bindparam("t"), schema.sos_subjects.c.subject == bindparam("u")
+    )
+)
+_DROP_DRILLS: Final = Statement(
+    delete(schema.drills).where(schema.drills.c.tenant == bindparam("t"), schema.drills.c.user == bindparam("u"))
+)
+_TRIP: Final = Blob(Trip)
+_TRIPS: Final = Statement(select(schema.trips.c.body).where(schema.trips.c.tenant == bindparam("t")))
+_DROP_TRIP: Final = Statement(
+    delete(schema.trips).where(schema.trips.c.tenant == bindparam("t"), schema.trips.c.trip_id == bindparam("i"))
+)
 _END: Final = (_i.settled_at, _i.tenant, _i.incident_id)
 # NULL is no time at all: what somebody must still act on is never found here.
 _OLD: Final = Statement(
@@ -43,12 +58,27 @@ End = tuple[float, str, str]
 FIRST: Final[End] = (0.0, "", "")
 
 
-def forget_person(connection: Connection, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId]) -> None:
-    """See ``safety.profiles.ProfileStore.erase``."""
+def forget_person(
+    connection: Connection,
+    tenant: TenantId,
+    user: UserId,
+    incidents: Sequence[IncidentId],
+    held: Collection[tuple[str, str]],
+) -> None:
+    """See ``safety.profiles.ProfileStore.erase``.
+
+    Cost:
+        A look at each drill and each link of the tenant that retention has left.
+    """
     for incident_id in incidents:
         forget_incident(connection, tenant, incident_id)
     _DROP_PROFILE.change(connection, tenant, user)
     _DROP_LOOKS.change(connection, tenant, user)
+    _DROP_SUBJECT.change(connection, tenant, user)
+    _DROP_DRILLS.change(connection, tenant, user)
+    shared = [trip for row in _TRIPS.all(connection, tenant) if (trip := _TRIP.unpack(row[0])).sharer == user]
+    gone = [(tenant, trip.trip_id) for trip in shared if (tenant, trip.order_id) not in held]
+    _DROP_TRIP.change_many(connection, gone)
     _erase_payloads(connection, tenant, user)
 
 

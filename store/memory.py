@@ -512,8 +512,15 @@ class MemoryProfileStore:
         if stored_anyway:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
 
-    async def erase(self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], entry: AuditEntry) -> None:
-        """See the port; looks and incidents lie in other twins."""
+    async def erase(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        incidents: Sequence[IncidentId],
+        held: Collection[tuple[str, str]],
+        entry: AuditEntry,
+    ) -> None:
+        """See the port; incidents, looks, drills and links lie in other twins."""
         await self.faults.before_commit()
         self._profiles.pop((tenant, user), None)
         self.entries.append(entry)

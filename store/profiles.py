@@ -1,6 +1,6 @@
 """Safety profiles in ``safety.db``: the SQL of ``safety.profiles.ProfileStore``."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, select
@@ -42,11 +42,18 @@ class SqlProfileStore:
 
         await self._database.write(work)
 
-    async def erase(self, tenant: TenantId, user: UserId, incidents: Sequence[IncidentId], entry: AuditEntry) -> None:
+    async def erase(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        incidents: Sequence[IncidentId],
+        held: Collection[tuple[str, str]],
+        entry: AuditEntry,
+    ) -> None:
         """See the port."""
 
         def work(connection: Connection) -> None:
-            forget_person(connection, tenant, user, incidents)
+            forget_person(connection, tenant, user, incidents, held)
             self._audit.append(connection, [entry])
 
         await self._database.write(work)

@@ -31,6 +31,6 @@ async def test_who_is_erased_is_gone_also_after_reopening_and_nobody_else(node: 
     for profile in (gone, other):
         await node.stores.profiles.put(profile, entry_of(profile))
     for _ in range(2):
-        await node.stores.profiles.erase(TENANT, gone.user, [], entry_of(gone))
+        await node.stores.profiles.erase(TENANT, gone.user, [], (), entry_of(gone))
     await node.reopen()
     assert await node.stores.profiles.load() == [other]

@@ -113,9 +113,11 @@ async def test_one_takes_all_that_is_kept_of_oneself_away_and_staff_erase_it(tmp
         stale = server.token("tec_1", "technician", signed_in_at=time.time() - 700)
         status, refused, _ = await server.call("GET", "/v1/me/safety/export", stale)
         assert (status, refused["code"]) == (403, "sign_in_again")
+        assert (await server.call("GET", "/v1/drills", own))[1]["own"]["state"] == "asked"
         path = "/v1/people/tec_1/safety"
         assert (await server.call("DELETE", path, server.token("ops_1", "ops", cities=("beijing",))))[0] == 404
         assert (await server.call("DELETE", path, ops))[0] == 200
+        assert (await server.call("GET", "/v1/drills", own))[1].get("own") is None
         status, told, _ = await server.call("GET", "/v1/me/safety/export", own)
         assert (told["profile"]["phone"], told["profile"]["pins_set"], told["looks"]) == ("", False, [])
 

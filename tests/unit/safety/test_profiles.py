@@ -61,9 +61,9 @@ async def test_who_is_erased_is_nobody_any_more_once_it_is_stored() -> None:
     await profiles.put(Profile(TENANT, Contact(USER, "Li"), consents=True), USER, 1.0)
     store.faults.fail_commits(1)
     with pytest.raises(Unavailable):
-        await profiles.erase(TENANT, USER, [], UserId("ops_1"), 2.0)
+        await profiles.erase(TENANT, USER, [], (), UserId("ops_1"), 2.0)
     assert profiles.consents(TENANT, USER)
-    await profiles.erase(TENANT, USER, [], UserId("ops_1"), 2.0)
+    await profiles.erase(TENANT, USER, [], (), UserId("ops_1"), 2.0)
     assert profiles.of(TENANT, USER) is None
     assert store.entries[-1] == fact_entry(TENANT, 2.0, "ops_1", "person.erased", USER, {"incidents": 0})
 
@@ -80,6 +80,6 @@ async def test_who_consents_is_told_of_at_the_start_and_at_each_change() -> None
     await Profiles(store, lambda *said: told.append(said)).load()
     await profiles.put(replace(profile, consents=False), USER, 2.0)
     await profiles.put(profile, USER, 3.0)
-    await profiles.erase(TENANT, USER, [], UserId("ops_1"), 4.0)
+    await profiles.erase(TENANT, USER, [], (), UserId("ops_1"), 4.0)
     assert [said[2] for said in told] == [True, True, False, True, False]
     assert {said[:2] for said in told} == {(TENANT, USER)}

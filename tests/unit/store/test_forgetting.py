@@ -7,12 +7,16 @@ from pathlib import Path
 from click.testing import CliRunner
 
 from cli.main import main
-from core.ids import IncidentId, UserId
+from core.ids import IncidentId, OrderId, UserId
 from safety.audit import AuditKeys, AuditPen, fact_entry
+from safety.care_ports import CareChanges
 from safety.contacts import Contact
+from safety.drills import Drill, DrillId, DrillState
 from safety.looks import Look, LookKind, audit_entry
-from safety.model import IncidentState
+from safety.model import IncidentState, SubjectRecord
+from safety.ports import SafetyChanges
 from safety.profiles import Profile
+from safety.trips import Trip, TripId
 from store.settings import RetentionSettings, StoreSettings
 from store.sqlite import Stores, open_stores
 from tests.contract.store_values import (
@@ -27,7 +31,7 @@ from tests.contract.store_values import (
 )
 
 SECRET = "an audit key of thirty-two bytes or more"
-TEC = UserId("tec_1")
+TEC, TEC_2 = UserId("tec_1"), UserId("tec_2")
 DAY_S = 86_400.0
 
 
@@ -48,6 +52,11 @@ async def ended(stores: Stores, name: str) -> IncidentId:
 
 def looked_at(subject: str) -> Look:
     return Look(TENANT, subject, UserId("ops_1"), "ops", LookKind.TRACK, "ord_1", NOW, NOW, reason="canary-reason")
+
+
+def a_trip(name: str, sharer: UserId) -> Trip:
+    order_id = OrderId(f"ord_{name}")
+    return Trip(TENANT, TripId(f"trp_{name}"), order_id, SHARD.city, sharer, True, name, "Mum", NOW, NOW + 600)
 
 
 def rows(folder: Path, table: str, where: str = "1 = 1") -> int:
@@ -128,9 +137,20 @@ async def test_of_who_is_erased_only_the_audits_rows_stay_and_they_are_sound(tmp
     await stores.profiles.put(profile, fact_entry(TENANT, NOW, TEC, "profile.changed", TEC, {"changed": ["contact"]}))
     for subject in (TEC, "tec_2"):
         await stores.looks.add([looked_at(subject)], [audit_entry(looked_at(subject))])
-    await stores.profiles.erase(
-        TENANT, TEC, [incident], fact_entry(TENANT, NOW, "ops_1", "person.erased", TEC, {"incidents": 1})
-    )
+    drills = [
+        Drill(TENANT, DrillId(f"drl_{user}"), user, SHARD.city, DrillState.PASSED, NOW, NOW) for user in (TEC, TEC_2)
+    ]
+    trips = [a_trip("1", TEC), a_trip("held", TEC), a_trip("2", TEC_2)]
+    care = CareChanges(trips={trip.trip_id: trip for trip in trips}, drills={drill.drill_id: drill for drill in drills})
+    await stores.care.commit(care, [], NOW)
+    subjects = SafetyChanges(subjects={(TENANT, user): SubjectRecord(TENANT, user, (NOW,)) for user in (TEC, TEC_2)})
+    await stores.safety.commit(subjects, [], NOW)
+    entry = fact_entry(TENANT, NOW, "ops_1", "person.erased", TEC, {"incidents": 1})
+    await stores.profiles.erase(TENANT, TEC, [incident], {(TENANT, "ord_held")}, entry)
+    left = await stores.care.load(NOW, drills_since=NOW)
+    assert [drill.user for drill in left.drills] == [TEC_2]
+    assert sorted(trip.order_id for trip in left.trips) == ["ord_2", "ord_held"], "what is held stays"
+    assert [record.user for record in (await stores.safety.load(settled_since=NOW)).subjects] == [TEC_2]
     assert [one.incident_id for one in await stores.safety.incidents(TENANT)] == [other]
     assert await stores.profiles.load() == []
     assert await stores.looks.of(TENANT, [TEC], before=NOW + 1, limit=9) == []

@@ -46,8 +46,9 @@ FILES: dict[str, tuple[object, ...]] = {
 SCANS = {"_LOAD_MARKS", "_LOAD_SUBJECTS", "_LIVING_DEVICES", "_FORGET_DEVICES", "forget", "_PRUNE"}
 # All technicians of a tenant are looked through for those of the city, and all blocks between people are needed in
 # each: once for each shard at its start.
+# Somebody is forgotten seldom, and of drills and links there is what retention has left.
 # The end of a tenant's audit is the first row of its index from behind.
-WHOLE_TENANT = {"_LOAD_TECHNICIANS", "_LOAD_BLOCKS", "_HEAD"}
+WHOLE_TENANT = {"_LOAD_TECHNICIANS", "_LOAD_BLOCKS", "_HEAD", "_DROP_DRILLS", "_TRIPS"}
 
 
 def statements(holder: object, prefix: str = "") -> Iterator[tuple[str, Statement]]:
