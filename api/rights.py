@@ -4,7 +4,8 @@ Kept apart from the engines' state on purpose: it changes only with what is comm
 ``incident_changed`` and ``duty_changed``, each of which raises the topic's version before anybody hears the news.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from api.views import TECHNICIAN_STATES, TRACKED_STATES
@@ -52,9 +53,12 @@ class Rights:
     only makes the hub ask again for the other.
     """
 
-    def __init__(self, shards: frozenset[Shard]) -> None:
-        """Know the open shards; nobody is on duty yet."""
+    def __init__(
+        self, shards: frozenset[Shard], outside_duty: Callable[[TenantId], Shard | None] = lambda _tenant: None
+    ) -> None:
+        """Know the open shards, and what stands for those with an alarm outside duty; nobody is on duty yet."""
         self._shards = shards
+        self._outside_duty = outside_duty
         self._orders: dict[tuple[TenantId, OrderId], _Tracked] = {}
         self._incidents: dict[tuple[TenantId, str], Incident] = {}
         self._on_duty: dict[tuple[TenantId, UserId], Shard] = {}
@@ -176,7 +180,9 @@ class Rights:
         incident = self._incidents.get((who.tenant, name))
         if incident is None or not may_read(incident, who):
             raise no_such_topic()
-        return self._grant(who.tenant, incident.subject, topic)
+        grant = self._grant(who.tenant, incident.subject, topic)
+        # Outside duty, whoever called for help is shown to those of their incident and to nobody else.
+        return grant if grant.shard is not None else replace(grant, shard=self._outside_duty(who.tenant))
 
     def _area(self, who: Principal, topic: str, city: CityId) -> WatchGrant:
         shard = Shard(who.tenant, city)

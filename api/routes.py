@@ -590,8 +590,8 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
     """Routes of ``/v1/positions``, ``/v1/tickets`` and ``/v1/sign-out``."""
     return [
         Route(
-            "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER}),
-            "technician and responder: their own",
+            "positions", "POST", "/v1/positions", frozenset({TECHNICIAN, RESPONDER, CUSTOMER}),
+            "technician and responder: their own; customer: their own, kept during their own alarm only",
             "Report positions, for phones whose socket cannot live; a tracker's `alarm` is an SOS, of any role.",
             phones.positions, access=Access.ALARM, alarm=phones.alarm, body=bodies.PositionsIn,
             result=PingAck | bodies.AlarmAck, location=True, is_batch=True,

@@ -49,7 +49,7 @@ def surroundings(rng: np.random.Generator) -> tuple[Surroundings, float]:
     cities = SimpleNamespace(of=lambda tenant: [part], get=lambda tenant, city: part)
     contacts = SimpleNamespace(consents=lambda tenant, user: True)
     nothing = cast(Any, None)
-    around = _Around(cast(Any, cities), nothing, nothing, nothing, nothing, nothing, cast(Any, contacts))
+    around = _Around(cast(Any, cities), nothing, nothing, nothing, nothing, nothing, cast(Any, contacts), nothing)
     return around, side_deg
 
 

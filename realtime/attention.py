@@ -33,15 +33,18 @@ class Level(IntEnum):
 class Causes:
     """The causes of one user. Made when the first one appears."""
 
-    __slots__ = ("_levels", "kept_as")
+    __slots__ = ("_levels", "kept_as", "owed")
 
     def __init__(self) -> None:
         self._levels: dict[str, Level] = {}
         self.kept_as: list[str] = []
         """Causes under whose name positions go to the position log, newest last."""
+        self.owed: set[str] = set()
+        """Those of them that the phone must wait for."""
 
-    def put(self, cause: str, level: Level | None, *, keep: bool = False) -> None:
+    def put(self, cause: str, level: Level | None, *, keep: bool = False, owed: bool = True) -> None:
         """Set the level of a cause; None ends it. Idempotent."""
+        (self.owed.add if keep and owed and level is not None else self.owed.discard)(cause)
         if level is None:
             self._levels.pop(cause, None)
             if cause in self.kept_as:

@@ -33,8 +33,8 @@ class OnDuty:
         self._pings = pings
         self._watching = watching
 
-    def changed(self, tenant: TenantId, user: UserId, shard: Shard | None, now: float) -> None:
-        """A person got a slot, or lost it."""
+    def changed(self, tenant: TenantId, user: UserId, shard: Shard | None, now: float, *, quiet: bool = False) -> None:
+        """A person got a slot, or lost it; ``quiet``: their phone must not see that they have one."""
         if shard is None and self._people.get(tenant, user) is None:
             return
         person = self._people.meet(tenant, user)
@@ -43,9 +43,13 @@ class OnDuty:
         slot = None if shard is None or shard not in self._positions else self._positions[shard].index.slot(user)
         person.shard = None if slot is None else shard
         person.slot = -1 if slot is None else slot
-        person.lane = -1
+        person.lane = person.quiet = -1
         if slot is not None and shard is not None:
-            person.lane = self._pings.lane(shard, self._positions[shard])
+            number = self._pings.lane(shard, self._positions[shard])
+            if quiet:
+                person.quiet = number
+            else:
+                person.lane = number
             self.show_connected(person, now)
         self._watching.channels.moved_in(tenant, user)
         self._people.forget_if_idle(person)

@@ -271,16 +271,26 @@ class Engine:
             self.close(session, CloseCode.REVOKED, "revoked", now)
         return len(found)
 
-    def duty_changed(self, tenant: TenantId, user: UserId, shard: Shard | None, now: float) -> None:
+    def duty_changed(
+        self, tenant: TenantId, user: UserId, shard: Shard | None, now: float, *, quiet: bool = False
+    ) -> None:
         """A person got a slot, or lost it."""
-        self._duty.changed(tenant, user, shard, now)
+        self._duty.changed(tenant, user, shard, now, quiet=quiet)
 
     def show_connected(self, person: Person, now: float) -> None:
         """Set or clear the CONNECTED flag of somebody on duty."""
         self._duty.show_connected(person, now)
 
     def attend(
-        self, tenant: TenantId, user: UserId, cause: str, level: Level | None, *, keep: bool, now: float
+        self,
+        tenant: TenantId,
+        user: UserId,
+        cause: str,
+        level: Level | None,
+        *,
+        keep: bool,
+        now: float,
+        owed: bool = True,
     ) -> None:
         """Set or end a cause for attention."""
         person = self.people.get(tenant, user) if level is None else self.people.meet(tenant, user)
@@ -289,7 +299,7 @@ class Engine:
         before = person.level
         if person.causes is None:
             person.causes = Causes()
-        person.causes.put(cause, level, keep=keep)
+        person.causes.put(cause, level, keep=keep, owed=owed)
         self._kept.causes_changed(person)
         after = person.level
         if not person.causes:
@@ -298,14 +308,20 @@ class Engine:
             self.count(f"level_{after.name.lower()}")
             for session in person.sessions:
                 if session.state is State.ACTIVE:
-                    self.send_policy(session)
+                    self.send_policy(session, ends_alarm=before.is_sos)
                 self.look_again(session, now)
         self.people.forget_if_idle(person)
 
-    def send_policy(self, session: Session) -> None:
-        """Tell a phone how to report from now on; others have no use for it."""
-        if session.who is not None and session.person is not None and not _REPORTERS.isdisjoint(session.who.roles):
-            session.send(ping_policy(session.person.level, self._settings.attention))
+    def send_policy(self, session: Session, *, ends_alarm: bool = False) -> None:
+        """Tell a phone how to report from now on.
+
+        Phones of people at work hear it always, anybody's for the time of their alarm, and once when that is over.
+        """
+        if session.who is None or session.person is None:
+            return
+        level = session.person.level
+        if ends_alarm or level.is_sos or not _REPORTERS.isdisjoint(session.who.roles):
+            session.send(ping_policy(level, self._settings.attention))
 
     def _is_in_sos(self, tenant: TenantId, user: UserId) -> bool:
         person = self.people.get(tenant, user)
@@ -349,7 +365,9 @@ class Engine:
 
     def _correct(self, lane: Lane, slot: int, device: int, word: str) -> None:
         person = self.people.get(lane.shard.tenant, lane.positions.index.user(slot))
-        for session in () if person is None else person.sessions:
+        if person is None or person.quiet == lane.number:
+            return
+        for session in person.sessions:
             if session.ledger is not None and session.ledger.device == device:
                 session.ledger.correct(word)
                 self._pings.arm(session)

@@ -43,7 +43,7 @@ class KeptPositions:
         kept: dict[int, tuple[Person, dict[PingLedger, None]]] = {}
         for sender in lane.reporters():
             person, ledger = sender.person, sender.ledger
-            if person is None or ledger is None or person.lane != lane.number:
+            if person is None or ledger is None or lane.number not in (person.lane, person.quiet):
                 continue
             ledger.debt = self._debts.get((person.tenant, person.user, ledger.device), ledger.debt)
             if person.keeps:
@@ -52,8 +52,10 @@ class KeptPositions:
             return
         for slot, columns in kept_rows(judged, kept.keys()).items():
             person, ledgers = kept[slot]
+            owed = () if person.causes is None else person.causes.owed
             for cause in person.keeps:
-                log.append(lane.shard, person.user, cause, columns, self._hand_over(person, tuple(ledgers)))
+                stored = self._hand_over(person, tuple(ledgers)) if cause in owed else None
+                log.append(lane.shard, person.user, cause, columns, stored)
 
     def _hand_over(self, person: Person, ledgers: Sequence[PingLedger]) -> Callable[[], None]:
         """What these devices sent goes to the log; returns what to call once it is on the disk."""

@@ -108,7 +108,11 @@ class Lane:
         frames = self.reporters()
         # Whoever has left meanwhile is not on duty here any more as far as this batch is concerned.
         slot = np.array(
-            [p.slot if (p := frame.person) is not None and p.lane == number else -1 for frame in frames], np.int64
+            [
+                p.slot if (p := frame.person) is not None and (p.lane == number or p.quiet == number) else -1
+                for frame in frames
+            ],
+            np.int64,
         )
         device = np.array([0 if (held := frame.ledger) is None else held.device for frame in frames], np.int64)
         columns = _table(self.singles, 11).T
@@ -223,6 +227,14 @@ class PingPath:
             ledger.note(ping.seq, _OFF_DUTY, self._ahead_len_max)
             self._count("ping_off_duty", 1)
             self._touched.setdefault(session, False)
+            if person is not None and person.quiet >= 0:
+                row = (
+                    ping.seq, ping.fixed_at, ping.lat, ping.lng, ping.accuracy_m, ping.speed_mps, ping.heading_deg,
+                )  # fmt: skip
+                batch = Pings(pings=[row], sent_at=ping.sent_at, mock=ping.mock, crs=ping.crs)
+                self._add_quietly(
+                    person, ledger.device, batch, batch.pings, session.source_code, session.clock_rate, now
+                )
             return
         lane = self._lanes[person.lane]
         if ping.mock:
@@ -276,6 +288,8 @@ class PingPath:
             self._frames += 1
             ledger.note_many(seqs, [_OFF_DUTY] * len(seqs), self._ahead_len_max)
             self._count("ping_off_duty", len(seqs))
+            if person.quiet >= 0:
+                self._add_quietly(person, ledger.device, pings, rows, session.source_code, session.clock_rate, now)
             return
         crs = session.source_code if pings.crs is None else _CRS_CODES[pings.crs]
         lane = self._lanes[person.lane]
@@ -340,6 +354,8 @@ class PingPath:
         if person.lane < 0:
             ledger.note_many([row[0] for row in rows], [_OFF_DUTY] * len(rows), self._ahead_len_max)
             self._count("ping_off_duty", len(rows))
+            if person.quiet >= 0:
+                self._add_quietly(person, ledger.device, pings, rows, _CRS_CODES[Frame.WGS84.value], 1.0, now)
         else:
             crs = _CRS_CODES[pings.crs or Frame.WGS84.value]
             lane = self._lanes[person.lane]
@@ -348,6 +364,26 @@ class PingPath:
             lane.add_batch(HttpReporter(person, ledger), rows, pings.sent_at, crs, now)
             self.flush(now)
         return ledger
+
+    def _add_quietly(
+        self,
+        person: Person,
+        device: int,
+        pings: Pings | PartialPings,
+        rows: Sequence[Sequence[float | None]],
+        source_code: int,
+        clock_rate: float,
+        now: float,
+    ) -> None:
+        """Have pings judged with the next tick whose phone was told already that they count for nothing."""
+        lane = self._lanes[person.quiet]
+        if pings.mock:
+            lane.positions.index.mocked_at[person.slot] = now
+        unread = PingLedger(DeviceId(""))
+        unread.device = device
+        crs = source_code if pings.crs is None else _CRS_CODES[pings.crs]
+        lane.add_batch(HttpReporter(person, unread, clock_rate), rows, pings.sent_at, crs, now)
+        self._waiting += len(rows)
 
     # -- the tick -------------------------------------------------------------------------------------
 

@@ -104,14 +104,24 @@ class RealtimeService:
 
     # -- what wiring and api call ---------------------------------------------------------------------
 
-    def duty_changed(self, tenant: TenantId, user: UserId, shard: Shard | None) -> None:
+    def duty_changed(self, tenant: TenantId, user: UserId, shard: Shard | None, *, quiet: bool = False) -> None:
         """The user has a slot in ``shard``'s positions from now on, or none any more (None).
 
-        Call it right after ``positions.claim`` or ``positions.release``, in the same turn of the loop.
+        Call it right after ``positions.claim`` or ``positions.release``, in the same turn of the loop. ``quiet``: their
+        phone is answered as if they had none.
         """
-        self._engine.duty_changed(tenant, user, shard, self._clock.now())
+        self._engine.duty_changed(tenant, user, shard, self._clock.now(), quiet=quiet)
 
-    def attend(self, tenant: TenantId, user: UserId, cause: str, level: Level | None, *, keep: bool = False) -> None:
+    def attend(
+        self,
+        tenant: TenantId,
+        user: UserId,
+        cause: str,
+        level: Level | None,
+        *,
+        keep: bool = False,
+        owed: bool = True,
+    ) -> None:
         """Set or end (None) a cause for attention. Idempotent.
 
         Args:
@@ -120,8 +130,10 @@ class RealtimeService:
             cause: Id of the offer, order or incident.
             level: How much; the highest of all causes counts.
             keep: Append the user's positions to the position log under the cause's name while it lasts.
+            owed: What is kept may be forgotten by the phone only once it is on the disk; without it, the phone cannot
+                see that anything is kept.
         """
-        self._engine.attend(tenant, user, cause, level, keep=keep, now=self._clock.now())
+        self._engine.attend(tenant, user, cause, level, keep=keep, owed=owed, now=self._clock.now())
 
     def rights_changed(self, topic: str) -> None:
         """Rights to ``topic`` changed: nothing is sent on the old ones after this call returns."""

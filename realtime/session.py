@@ -232,12 +232,13 @@ class Person:
         sessions: Live ones, one for each device; an immutable tuple, because most have one and few change.
         shard: Where they are on duty, None when they are not.
         lane: Number of the lane in which their pings wait, -1 when off duty.
+        quiet: Number of a lane in which their pings are judged although they are answered as off duty, -1 for none.
         slot: Their slot in that shard's positions, -1 when off duty.
         causes: None until the first one.
         is_urgent: Responders and ops: their silence is noticed as soon as that of people with a job.
     """
 
-    __slots__ = ("causes", "is_urgent", "lane", "sessions", "shard", "slot", "tenant", "user")
+    __slots__ = ("causes", "is_urgent", "lane", "quiet", "sessions", "shard", "slot", "tenant", "user")
 
     def __init__(self, tenant: TenantId, user: UserId) -> None:
         self.tenant = tenant
@@ -246,6 +247,7 @@ class Person:
         self.shard: Shard | None = None
         self.slot = -1
         self.lane = -1
+        self.quiet = -1
         self.causes: Causes | None = None
         self.is_urgent = False
 

@@ -44,6 +44,8 @@ class Cancelling:
         # Where another one began since, the PIN speaks of that: the old one must not open again beside it.
         case = self._book.case(incident if incident.is_active else self._book.incidents[active])
         before = case.now.seen_by_subject
+        # Of one that is over their phone is asked for nothing, and a PIN must not begin to.
+        ended_at = before.ended_at if before.ended_at is not None else now if case.now.is_active else 0.0
         record = self._after(self._book.subject(who.tenant, who.user), event.verdict, now)
         case.subject = record
         is_spent = len(record.wrong_pins) >= self._settings.pins.tries_max
@@ -55,7 +57,8 @@ class Cancelling:
             case.step(Step.PIN_WRONG, who.user, now)
             case.outcome = AnswerCancel(case.now, accepted=False)
             return case
-        case.change(shown=replace(before, ended=True), cancel_asked_at=now)  # all of it, whichever PIN it was
+        # All of it, whichever PIN it was.
+        case.change(shown=replace(before, ended=True, ended_at=ended_at), cancel_asked_at=now)
         case.outcome = AnswerCancel(case.now, accepted=True)
         return case
 

@@ -124,7 +124,8 @@ class Case:
         if incident is None:
             return None
         users = frozenset(target.user for target in incident.targets)
-        return incident.state, incident.owner, incident.avoid, users, _aside(incident)
+        taken_back_at = incident.shown.ended_at if incident.shown is not None else None
+        return incident.state, incident.owner, incident.avoid, users, _aside(incident), taken_back_at
 
 
 def _aside(incident: Incident | None) -> frozenset[UserId]:

@@ -39,10 +39,11 @@ from safety.events import (
     ResponderAssigned,
     ResponseOffered,
     SosRaised,
+    SubjectOffDuty,
 )
 from safety.handling import Handling
 from safety.incident import SYSTEM, Step
-from safety.model import Incident, IncidentState
+from safety.model import CapStatus, Incident, IncidentState
 from safety.ports import SafetyChanges, SafetyState, Surroundings
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
@@ -111,6 +112,11 @@ class SafetyEngine:
         """All incidents that nobody has ended, oldest first. Cost: O(n log n)."""
         return self._book.active()
 
+    def taken_back(self) -> list[Incident]:
+        """Ended incidents in memory that their subject took back: their phones are asked on for a while."""
+        known = self._book.incidents.values()
+        return [i for i in known if not i.is_active and i.shown is not None and i.shown.ended_at is not None]
+
     def visible(self, who: Principal) -> list[Incident]:
         """Active incidents that ``who`` may read, oldest first."""
         return [incident for incident in self._book.active() if access.may_read(incident, who)]
@@ -140,6 +146,8 @@ class SafetyEngine:
                 return self._raise(event, now)
             case DeliveryReceived():
                 return self._receive(event, now)
+            case SubjectOffDuty():
+                return self._note_off_duty(event, now)
             case CancelAsked():
                 return self._book.keep(self._cancelling.take(event, now))
             case _:
@@ -240,6 +248,16 @@ class SafetyEngine:
         case.facts.append(
             fact_entry(event.tenant, now, event.recipient, "delivery.received", incident.incident_id, facts)
         )
+        return self._book.keep(case)
+
+    def _note_off_duty(self, event: SubjectOffDuty, now: float) -> list[Effect]:
+        place = (event.tenant, event.subject, CapStatus.ACTUAL)
+        incident = self._book.incidents.get(self._book.active_of.get(place, IncidentId("")))
+        if incident is None:
+            return []
+        case = self._book.case(incident)
+        case.step(Step.OFF_DUTY, event.subject, now)
+        case.update = Reason.NOTED
         return self._book.keep(case)
 
     def _handle(self, event: Handled, now: float) -> list[Effect]:

@@ -47,6 +47,14 @@ class DeliveryReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class SubjectOffDuty:
+    """Somebody with an alarm open went off duty."""
+
+    tenant: TenantId
+    subject: UserId
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """The subject takes it back, with a PIN that was ``verdict``. Never ends an incident by itself."""
 
@@ -181,7 +189,7 @@ Handled = (
 )
 """What those do who handle an incident."""
 
-Event = SosRaised | DeliveryReceived | CancelAsked | Handled
+Event = SosRaised | DeliveryReceived | SubjectOffDuty | CancelAsked | Handled
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class Step(StrEnum):
     """The owner is still on it."""
     JOINED = "joined"
     NOTED = "noted"
+    OFF_DUTY = "off_duty"
+    """The subject went off duty, or whoever has their phone; where they are is known all the same."""
     CALLED = "called"
     WENT_STALE = "went_stale"
     """The owner did nothing for too long; of those on the scene nobody said anything though they were asked."""
@@ -77,8 +79,8 @@ _OWNED: Final = (_S.ACKNOWLEDGED, _S.RESPONDING, _S.ON_SCENE)
 
 _STAYS: Final = (
     Step.TAPPED, Step.LINKED, Step.WIDENED, Step.REPEATED, Step.JOINED, Step.NOTED, Step.CALLED, Step.OFFERED,
-    Step.DECLINED, Step.ARRIVAL_SEEN, Step.ARRIVAL_CLAIMED, Step.STALLED, Step.MOVED_ON, Step.PIN_WRONG,
-    Step.RESOLUTION_PROPOSED,
+    Step.DECLINED, Step.ARRIVAL_SEEN, Step.ARRIVAL_CLAIMED, Step.STALLED, Step.MOVED_ON, Step.OFF_DUTY,
+    Step.PIN_WRONG, Step.RESOLUTION_PROPOSED,
 )  # fmt: skip
 """What leaves an active incident where it is."""
 

@@ -212,6 +212,7 @@ class SubjectView:
         seen: Whether they hear that somebody has it in hand; None for the truth.
         seen_since: With ``seen`` None: only who took it in hand after this counts, None for anybody.
         ended: Whether they hear that it is over; they hear it in any case once it is.
+        ended_at: When they took it back, None when they did not; what their phone is asked for goes by it.
     """
 
     level: int
@@ -219,6 +220,7 @@ class SubjectView:
     seen: bool | None = None
     seen_since: float | None = None
     ended: bool = True
+    ended_at: float | None = None
 
 
 class SlotState(StrEnum):
@@ -446,7 +448,16 @@ class Incident:
             self.delivered if shown.delivered is None else shown.delivered,
             is_seen if shown.seen is None else shown.seen,
             ended=shown.ended or not self.is_active,
+            ended_at=shown.ended_at,
         )
+
+    def asks_phone(self, now: float, after_cancel_s: float) -> bool:
+        """Whether the subject's phone is openly asked for positions.
+
+        Once they took it back, for a time that neither its end nor what the PIN was makes shorter or longer.
+        """
+        ended_at = self.shown.ended_at if self.shown is not None else None
+        return self.is_active if ended_at is None else now < ended_at + after_cancel_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -233,8 +233,8 @@ class Surroundings(Protocol):
         """The tenant's city in whose boundary the point lies, None outside all."""
         ...
 
-    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
-        """Newest live position of the user and the city it is indexed in."""
+    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId | None, IncidentFix] | None:
+        """Newest live position of the user and the city it is in, None for outside all."""
         ...
 
     def booking(self, tenant: TenantId, user: UserId, order_id: OrderId | None) -> BookedPlace | None:

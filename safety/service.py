@@ -102,7 +102,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
             Unavailable: The database cannot be read.
         """
         await self._replay(await self._load())
-        for incident in self._engine.active():
+        for incident in (*self._engine.active(), *self._engine.taken_back()):
             self.guard("watchers", self._watchers.incident_changed, incident)
 
     def raise_sos(

@@ -231,6 +231,10 @@ class SafetySettings(Ranged):
     trail_fast_s: Annotated[float, Range(0, 86_400)] = 600.0
     """Seconds after the last tap during which the phone reports as realtime.attention.sos says; then as sos_late."""
 
+    trail_after_cancel_s: Annotated[float, Range(0, 86_400)] = 1_800.0
+    """Seconds after a PIN was taken for which the phone is asked as before, whatever the PIN was and what becomes of
+    the incident. What comes after its end is not kept; what comes later than this, before its end, is kept unsaid."""
+
     contact_lost_s: Annotated[float, Range(5, 600)] = 20.0
     """Seconds of silence of the raiser's phone after which those who were told hear that contact is lost."""
 

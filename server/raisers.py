@@ -43,7 +43,7 @@ class RaiserWatch:
 
     Args:
         fleet: Told of each change first.
-        positions: Of every served shard.
+        positions: Of every served shard, and of those who have an alarm outside duty.
         hub: Tells people.
         log: Where trails are kept; None keeps none.
         settings: Of safety.
@@ -76,6 +76,8 @@ class RaiserWatch:
         self._frame = frame
         self._clock = clock
         self._raisers: dict[tuple[TenantId, IncidentId], _Raiser] = {}
+        self._began_at = clock.now()
+        """Phones need a while to come back to a server that was started again."""
 
     # -- safety.ports.Watchers --------------------------------------------------------------------------
 
@@ -84,7 +86,7 @@ class RaiserWatch:
         self._holds.incident_changed(incident)
         self._fleet.incident_changed(incident)
         key = (incident.tenant, incident.incident_id)
-        if not incident.is_active:
+        if not self._fleet.is_followed(incident):
             self._raisers.pop(key, None)
             return
         known = self._raisers.get(key)
@@ -92,14 +94,15 @@ class RaiserWatch:
             known.incident = incident
             return
         self._raisers[key] = _Raiser(incident)
-        self._freeze(incident)
+        if incident.is_active:
+            self._freeze(incident)
 
     def _freeze(self, incident: Incident) -> None:
         """Write the last minute before the tap into the log, under the incident's name: memory forgets it soon.
 
         After a restart memory is empty, and what was frozen before it stays as it is.
         """
-        shard = self._fleet.shard_of(incident.tenant, incident.subject)
+        shard = self._fleet.heard_in(incident.tenant, incident.subject)
         if shard is None or self._log is None:
             return
         since = incident.raised_at - self._settings.trail_before_s
@@ -131,25 +134,32 @@ class RaiserWatch:
 
     def turn(self, now: float) -> None:
         """Look at everybody once; called every few seconds. Cost: 5 us for each active incident."""
-        for raiser in self._raisers.values():
+        for key, raiser in list(self._raisers.items()):
             incident = raiser.incident
             incident = raiser.incident = self.incident(incident.tenant, incident.incident_id) or incident
             self._fleet.attend_raiser(incident)
+            if not self._fleet.is_followed(incident):
+                del self._raisers[key]
+            if not incident.is_active:
+                raiser.lost_at = None
+                continue  # only their phone does not know yet
             heard_at = self._heard_at(incident)
             if heard_at is None:
                 continue
-            is_lost = now - heard_at > self._settings.contact_lost_s
+            is_lost = now - max(heard_at, self._began_at) > self._settings.contact_lost_s
             if is_lost == (raiser.lost_at is not None):
                 continue
             raiser.lost_at = heard_at if is_lost else None
             self._tell(raiser, heard_at, now)
 
     def _heard_at(self, incident: Incident) -> float | None:
-        shard = self._fleet.shard_of(incident.tenant, incident.subject)
+        shard = self._fleet.heard_in(incident.tenant, incident.subject)
         slot = self._positions[shard].index.slot(incident.subject) if shard is not None else None
         if shard is None or slot is None:
             return None
-        heard_at = float(self._positions[shard].index.heard_at[slot])
+        # Whoever tapped was heard then, by whichever door: a page and a program have no connection to lose.
+        tapped_at = 0.0 if incident.cause else incident.last_trigger_at
+        heard_at = max(float(self._positions[shard].index.heard_at[slot]), tapped_at)
         return heard_at if heard_at > 0 else None
 
     def _tell(self, raiser: _Raiser, heard_at: float, now: float) -> None:

@@ -17,12 +17,14 @@ from dispatch.model import Order
 from geo.arrays import BoolArray, FloatArray, IntArray
 from geo.point import LatLng
 from geo.position_index import Flag, PositionIndex
+from geo.shard_positions import LiveFix
 from safety import synthetic
 from safety.contacts import Contact
 from safety.freshness import R95_PER_R68
 from safety.model import Approach, BookedPlace, FixSource, IncidentFix
 from safety.ports import Contacts, HelpSought, NearbyResponder
 from safety.ranking import ACCURACY_ASSUMED_M, QUIET_S, Group, pessimistic_eta_s, place_in_line
+from server.aside import Aside, aside_of
 from server.last_seen import LastSeen
 
 RANKED_MORE: Final = 64
@@ -50,9 +52,11 @@ class CitySurroundings:
         clock: Clock,
         online: Callable[[TenantId, UserId], bool],
         contacts: Contacts,
+        aside: Aside,
     ) -> None:
         """Keep where to look; ``online`` is the hub's."""
         self._contacts = contacts
+        self._aside = aside
         self._online = online
         self._cities = cities
         self._presence = presence
@@ -64,18 +68,19 @@ class CitySurroundings:
         """The tenant's city in whose boundary the point lies."""
         return self._cities.city_of(tenant, point)
 
-    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
-        """Newest live position of the user and the city it is indexed in, else where they were seen last."""
+    def last_fix(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId | None, IncidentFix] | None:
+        """Newest live position of the user and the city it is in, else where they were seen last."""
         shard = self._presence.shard_of(tenant, user)
         part = self._cities.get(tenant, shard.city) if shard is not None else None
         live = part.positions.live(user) if part is not None else None
-        if part is None or live is None:
-            return self._seen_last(tenant, user, now)
-        accuracy_m = live.accuracy_m if live.accuracy_m is not None else ACCURACY_M_MAX
-        is_made_up = live.seen_at <= _mocked_at(part.positions.index, user)
-        return part.shard.city, IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE, is_made_up)
+        if part is not None and live is not None:
+            return part.shard.city, _live(live, part.positions.index, user)
+        aside = self._aside.positions.get(aside_of(tenant)) if part is None else None
+        if aside is not None and (live := aside.live(user)) is not None:
+            return self.city_of(tenant, live.point), _live(live, aside.index, user)
+        return self._seen_last(tenant, user, now)
 
-    def _seen_last(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId, IncidentFix] | None:
+    def _seen_last(self, tenant: TenantId, user: UserId, now: float) -> tuple[CityId | None, IncidentFix] | None:
         """After a restart, or once they are off duty; its age is shown with it."""
         last = self._last_seen.of(tenant, user, now)
         if last is None:
@@ -216,6 +221,12 @@ def _without_place(cities: Iterable[list[UserId]], most: int, group: Group, *, i
     approach = Approach(group.value, is_live)
     users = sorted(user for users in cities for user in users)
     return [NearbyResponder(user, None, approach) for user in users[:most]]
+
+
+def _live(live: LiveFix, index: PositionIndex, user: UserId) -> IncidentFix:
+    accuracy_m = live.accuracy_m if live.accuracy_m is not None else ACCURACY_M_MAX
+    is_made_up = live.seen_at <= _mocked_at(index, user)
+    return IncidentFix(live.point, accuracy_m, live.seen_at, FixSource.LIVE, is_made_up)
 
 
 def _mocked_at(index: PositionIndex, user: UserId) -> float:

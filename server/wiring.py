@@ -41,7 +41,7 @@ from realtime.ports import PositionLog, RealtimePorts, StreamStore
 from realtime.service import RealtimeService
 from safety.care_ports import CareStore
 from safety.care_service import CareService
-from safety.events import PageSettled
+from safety.events import PageSettled, SubjectOffDuty
 from safety.holds import Holds, HoldStore
 from safety.looks import LookStore
 from safety.pages import Channel
@@ -50,6 +50,7 @@ from safety.pins import PinHasher
 from safety.ports import Journal, Outside, SafetyStore
 from safety.profiles import Profiles, ProfileStore
 from safety.service import SafetyService
+from server.aside import Aside, aside_of
 from server.care_house import IncidentAlarms, JobWatchers, OpenJobs, PhoneContacts
 from server.fleet import Fleet
 from server.front_page import FrontPage
@@ -202,7 +203,7 @@ def build_house(
     looking = Looking(stores.looks, stores.directory, hub.send_direct, clock)
     hub_ports.looks = looking
     raisers = RaiserWatch(
-        ground.fleet, ground.positions, hub, stores.tracks, settings.safety, given.frame, clock, ground.holds
+        ground.fleet, ground.everywhere, hub, stores.tracks, settings.safety, given.frame, clock, ground.holds
     )
     safety, pager = _make_safety(given, ground, hub, cities, profiles, raisers)
     raisers.incident = safety.incident
@@ -291,27 +292,44 @@ class _Ground:
 
     Attributes:
         positions: Of every served shard, in the order of the config.
+        aside: Of those who have an alarm outside duty.
     """
 
     positions: Mapping[Shard, ShardPositions]
+    aside: Aside
     rights: Rights
     last_seen: LastSeen
     fleet: Fleet
     travel: Travel
     holds: Holds
 
+    @property
+    def everywhere(self) -> Mapping[Shard, ShardPositions]:
+        """Everybody whose positions are taken."""
+        return {**self.positions, **self.aside.positions}
+
 
 def _lay_ground(given: _Given) -> _Ground:
     settings, stores = given.settings, given.stores
     shards = [Shard(TenantId(city.tenant), CityId(city.city)) for city in settings.cities]
     positions = {shard: ShardPositions(settings.positions, given.frame) for shard in shards}
-    rights = Rights(frozenset(shards))
+    rights = Rights(frozenset(shards), aside_of)
     last_seen = LastSeen(positions, stores.tracks)
-    fleet = Fleet(positions, rights, last_seen, stores.directory, given.clock, settings.safety.trail_fast_s)
+    aside = Aside({shard.tenant: None for shard in shards}, settings.positions, given.frame)
+    fleet = Fleet(
+        positions,
+        rights,
+        last_seen,
+        stores.directory,
+        given.clock,
+        aside,
+        settings.safety.trail_fast_s,
+        settings.safety.trail_after_cancel_s,
+    )
     travel = Travel(settings.travel, {shard: given.zone(shard) for shard in shards})
     holds = Holds(stores.holds, settings.safety.hold_days)
     stores.held = stores.tracks.held = holds.jobs
-    return _Ground(positions, rights, last_seen, fleet, travel, holds)
+    return _Ground(positions, aside, rights, last_seen, fleet, travel, holds)
 
 
 def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, RealtimePorts]:
@@ -325,7 +343,7 @@ def _make_hub(given: _Given, ground: _Ground) -> tuple[RealtimeService, Realtime
         log=given.stores.tracks,
         arrivals=ground.travel,
     )
-    hub = RealtimeService(given.clock, given.ids, given.settings.realtime, ports, ground.positions, seed=given.seed)
+    hub = RealtimeService(given.clock, given.ids, given.settings.realtime, ports, ground.everywhere, seed=given.seed)
     return hub, ports
 
 
@@ -429,8 +447,19 @@ def _make_safety(
         with suppress(Unavailable):  # stopping, or flooded: the attempt counts as lost and is made again
             safety.post(event)
 
+    def went_off_duty(tenant: TenantId, user: UserId) -> None:
+        with suppress(Unavailable):  # stopping: it is a line in a story, and no alarm depends on it
+            safety.post(SubjectOffDuty(tenant, user), urgent=True)
+
     surroundings = CitySurroundings(
-        cities, ground.fleet, given.stores.directory, ground.last_seen, given.clock, hub.online, profiles
+        cities,
+        ground.fleet,
+        given.stores.directory,
+        ground.last_seen,
+        given.clock,
+        hub.online,
+        profiles,
+        ground.aside,
     )
     raisers.surroundings = surroundings
     pager = Pager(given.clock, given.settings.safety.reach, given.channels, profiles, settled)
@@ -447,6 +476,7 @@ def _make_safety(
         journal=given.stores.journal,
         outside=Outside(pager, profiles, hub, with_push=Channel.PUSH in given.channels),
     )
+    ground.fleet.went_off_duty = went_off_duty
     return safety, pager
 
 

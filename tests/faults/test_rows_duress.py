@@ -134,6 +134,8 @@ async def test_row_71_two_thousand_of_each_are_not_to_be_told_apart() -> None:
 async def test_row_71_nothing_else_that_the_person_hears_differs() -> None:
     """Their own socket, from the PIN until well after everybody else was told: frame by frame."""
     heard: dict[str, list[str]] = {}
+    asked: dict[str, list[Any]] = {}
+    kept: dict[str, int] = {}
     async with town() as place, place.console() as ops:
         for nth, (kind, pin) in enumerate(LAST.items()):
             user = f"cus_{nth}"
@@ -147,19 +149,52 @@ async def test_row_71_nothing_else_that_the_person_hears_differs() -> None:
                 for _ in range(2 if kind == "third wrong" else 0):
                     await person.take_back(WRONG)
                 await asyncio.sleep(0.3)
+                await _ping(phone, 1)
+                await phone.until("ping_ack", seq=1)
                 phone.seen.clear()
                 await phone.send("sos.cancel", ref="c", incident=person.incident, pin=pin)
                 reader = asyncio.create_task(_frames(phone.socket, 2.5))
                 changed = "incident.update" if kind == "right" else "incident"
                 await ops.until(changed, incident=person.incident)  # the others do hear of it
+                if kind == "right":  # somebody reached them and ended it: their phone must not show that either
+                    note = {"text": "is well", "call_to": "subject", "outcome": "reached"}
+                    await place.call("POST", f"/v1/incidents/{person.incident}/note", "ops_1", Role.OPS, note)
+                    end = {"disposition": "false_accident", "note": "a mistake"}
+                    path = f"/v1/incidents/{person.incident}/resolve"
+                    status, told = await place.call("POST", path, "ops_1", Role.OPS, end)
+                    assert (status, told["result"]["state"]) == (200, "resolved"), told
+                for seq in (2, 3):
+                    await _ping(phone, seq)
+                    await asyncio.sleep(0.3)
                 frames = await reader
+                asked[kind] = _about_positions(frames)
+                await asyncio.sleep(1.0)  # until positions are written
+                path = f"/v1/incidents/{person.incident}/trail"
+                kept[kind] = len((await place.call("GET", path, "ops_1", Role.OPS))[1]["points"])
                 for key in ("k", "k2", "k2", None):  # repeated after a reconnect, tapped anew, without a key
                     body = {} if key is None else {"key": key}
                     for _ in range(2):
                         frames.append((await place.post(user, json.dumps(body).encode()))[1])
-                heard[kind] = [_plain(frame, person.incident) for frame in frames]
+                heard[kind] = [_plain(frame, person.incident) for frame in frames if frame["type"] != "ping_ack"]
     assert heard["right"]
     assert heard["right"] == heard["duress"] == heard["third wrong"], heard
+    assert asked["right"] == asked["duress"] == asked["third wrong"] == [{"live": 2}, 3], asked
+    assert kept == {"right": 1, "duress": 3, "third wrong": 3}, "the trail goes on unsaid, and ends unsaid"
+
+
+async def _ping(phone: Any, seq: int) -> None:
+    now = time.time()
+    await phone.send("ping", seq=seq, fixed_at=now, sent_at=now, lat=31.2, lng=121.4, accuracy_m=10)
+
+
+def _about_positions(frames: list[dict[str, Any]]) -> list[Any]:
+    """What all acknowledgements say together, how they fall into frames being a matter of the tick."""
+    acks = [frame for frame in frames if frame["type"] == "ping_ack"]
+    verdicts: dict[str, int] = {}
+    for ack in acks:
+        for word, number in ack["verdicts"].items():
+            verdicts[word] = verdicts.get(word, 0) + number
+    return [verdicts, acks[-1]["stored_seq"]]
 
 
 async def _frames(socket: Any, seconds: float) -> list[dict[str, Any]]:

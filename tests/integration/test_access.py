@@ -148,7 +148,7 @@ TABLE: dict[str, dict[str, str]] = {
     "sos_cancel": _row("       hid hid bad hid hid hid hid hid hid hid   hid hid hid hid   hid bad hid"),
     "sos_status": _row("       hid hid yes hid hid hid hid hid hid hid   hid hid hid hid   hid yes hid"),
     "sos_pass": _row("         bad bad bad bad bad bad bad bad bad bad   bad bad bad bad   bad bad bad"),
-    "positions": _row("        no no yes yes yes yes no no no no   no yes no no   no yes no"),
+    "positions": _row("        yes yes yes yes yes yes no no no no   yes yes no no   yes yes yes"),
     "ticket": EVERYONE,
     "sign_out": EVERYONE,
     "config": EVERYONE,

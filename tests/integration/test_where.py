@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,69 @@ async def test_when_the_phone_falls_silent_those_who_were_told_hear_it_once(tmp_
         await server.ping(again, 50, LAT + 0.02, LNG)
         back = await ops.until("incident.contact", timeout_s=20, incident=incident)
         assert back.get("lost", False) is False  # told once: the next one is that they are back
+
+
+async def test_a_customer_and_whoever_goes_off_duty_are_followed_in_their_alarm_and_not_after_it(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as server:
+        token = server.token("ops_1", "ops")
+        ops = await server.session("ops_1", "ops")
+        customer = await server.session("cus_1", "customer")
+        assert (await server.ping(customer, 1, LAT, LNG))["verdicts"] == {"off_duty": 1}
+        phone = await server.technician("tec_1")
+
+        async def tapped(session: Session, key: str) -> str:
+            await session.send("sos", key=key)
+            incident = str((await session.until("sos_ack", key=key))["incident"])
+            await ops.until("incident", incident=incident)
+            await ops.ask("watch", topic=f"incident:{incident}")
+            return incident
+
+        async def report(seq: int) -> dict[str, int]:
+            row = [seq, time.time(), LAT + seq * 1e-5, LNG, 10, None, None]
+            body = {"device": "tracker", "sent_at": row[1], "pings": [row]}
+            own = server.token("cus_1", "customer")
+            status, answer, _ = await server.call("POST", "/v1/positions", own, body)
+            assert status == 200, answer
+            return dict(answer["verdicts"])
+
+        theirs = await tapped(customer, "k1")
+        assert (await customer.until("ping_policy", reason="sos"))["interval_s"] == 2.0
+        assert (await server.ping(customer, 2, LAT + 2e-5, LNG))["verdicts"] == {"live": 1}
+        seen = await ops.until("position", topic=f"incident:{theirs}")
+        assert seen["technician"] == "cus_1"
+        assert await report(3) == {"live": 1}
+        nearby = f"/v1/technicians/nearby?lat={LAT}&lng={LNG}"
+        near = (await server.call("GET", nearby, token))[1]
+        assert "cus_1" not in {row["technician"] for row in near["technicians"]}
+
+        other = await tapped(phone, "k2")
+        assert (await phone.ask("duty", on=False))["result"]["duty"] == "off"
+        told = await ops.until("incident.update", incident=other, why="noted")
+        assert told["state"] == "open"
+        assert (await server.ping(phone, 2, LAT + 0.01, LNG))["verdicts"] == {"live": 1}
+        assert (await ops.until("position", topic=f"incident:{other}"))["technician"] == "tec_1"
+        near = (await server.call("GET", nearby, token))[1]
+        assert near["technicians"] == []
+        story = (await server.call("GET", f"/v1/incidents/{other}/timeline", token))[1]
+        assert "off_duty" in json.dumps(story)
+
+        for session, incident, points in ((customer, theirs, 2), (phone, other, 2)):
+            status, trail, _ = await server.call("GET", f"/v1/incidents/{incident}/trail", token)
+            assert (status, trail["fix"]["source"], trail["fix"]["freshness"]) == (200, "live", "live")
+            path = f"/v1/incidents/{incident}/resolve"
+            told = (await server.call("POST", path, token, {"disposition": "false_test", "note": "seen"}))[1]
+            assert told["result"]["state"] == "resolved", told
+            await session.until("ping_policy", reason="idle")
+            ack = await server.ping(session, 9, LAT + 9e-5, LNG)
+            if ack["seq"] != 9:  # it told what is on the disk of those before
+                ack = await session.until("ping_ack", seq=9)
+            assert ack["verdicts"] == {"off_duty": 1}
+            await asyncio.sleep(0.8)  # until the log is flushed
+            status, trail, _ = await server.call("GET", f"/v1/incidents/{incident}/trail", token)
+            assert len(trail["points"]) == points
+        assert await report(10) == {"off_duty": 1}
 
 
 @pytest.mark.parametrize("lang", ["en", "zh"])

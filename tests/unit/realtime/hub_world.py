@@ -257,7 +257,8 @@ class Tracks:
     def write(self) -> None:
         waiting, self.waiting = self.waiting, []
         for stored in waiting:
-            stored()
+            if stored is not None:
+                stored()
 
 
 class Numbers:

@@ -244,6 +244,36 @@ def test_a_ping_from_somebody_off_duty_is_judged_so_and_not_stored() -> None:
     assert world.positions[CITY].live(UserId("tec")) is None
 
 
+def test_whoever_is_heard_quietly_is_answered_like_anybody_off_duty() -> None:
+    frames: dict[bool, list[bytes]] = {}
+    for quiet in (False, True):
+        world = HubWorld()
+        peer = world.join("tec")
+        if quiet:
+            world.positions[CITY].claim(UserId("tec"))
+            world.engine.duty_changed(TENANT, UserId("tec"), CITY, world.now, quiet=True)
+            world.engine.attend(TENANT, UserId("tec"), "inc_1", Level.IDLE, keep=True, owed=False, now=world.now)
+        for seq in range(1, 4):
+            peer.ping(seq)
+            world.advance(1.0)
+        peer.ping(9, lat=60.0)  # a jump that a second one confirms
+        peer.say(type="pings", pings=[row(10, world.now, 60.0), row(11, world.now, 60.0)])
+        world.advance(15.0)
+        world.tracks.write()
+        world.advance(15.0)
+        ledger = world.engine.ingest_http(
+            peer.session.principal, Pings(pings=[(12, world.now, 60.0, 121.4, 10.0, None, None)]), world.now
+        )
+        assert ledger.unwritten is None
+        frames[quiet] = [msgspec.json.encode(frame) for frame in [*peer.read(), ledger.take(world.now)]]
+        world.tick()
+        live = world.positions[CITY].live(UserId("tec"))
+        assert (live is not None) == quiet
+        assert bool(world.tracks.rows) == quiet
+    assert frames[True] == frames[False]
+    assert len(frames[True]) > 4
+
+
 def test_who_goes_off_duty_before_the_tick_leaves_no_ghost() -> None:
     world = HubWorld()
     peer = world.join("tec")

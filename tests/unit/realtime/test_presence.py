@@ -146,8 +146,15 @@ def test_the_ping_policy_follows_the_level() -> None:
     assert peer.read() == []
 
 
-def test_a_customer_is_not_told_how_to_report() -> None:
-    assert HubWorld().join("cus", "customer").read_types() == ["welcome"]
+def test_a_customer_is_told_how_to_report_in_their_own_alarm_and_once_when_it_is_over() -> None:
+    world = HubWorld()
+    peer = world.join("cus", "customer")
+    assert peer.read_types() == ["welcome"]
+    for level, told in ((Level.JOB, []), (Level.SOS, [2.0]), (Level.SOS_LATE, [5.0]), (None, [15.0])):
+        world.engine.attend(TENANT, UserId("cus"), "c", level, keep=False, now=world.now)
+        assert [frame["interval_s"] for frame in peer.read()] == told
+    world.engine.attend(TENANT, UserId("cus"), "c", Level.SOS, keep=False, now=world.now)
+    assert world.join("cus", "customer", device="other").read_types() == ["welcome", "ping_policy"]
 
 
 def test_the_index_knows_who_is_connected_and_when_they_were_heard() -> None:

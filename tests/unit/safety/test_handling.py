@@ -7,7 +7,7 @@ import pytest
 from core.errors import Invalid, NotFound
 from core.ids import UserId
 from safety.errors import AlreadyAcknowledged, AlreadyResolved
-from safety.events import CallOutcome, CallTo, NoteTaken, Reason
+from safety.events import CallOutcome, CallTo, NoteTaken, Reason, SubjectOffDuty
 from safety.handling import NOTE_LEN_MAX
 from safety.model import IncidentState
 from tests.unit.safety.desk import desk, responder, updates
@@ -79,3 +79,15 @@ def test_nobody_acts_on_what_they_cannot_see_or_what_has_ended() -> None:
         with pytest.raises(AlreadyResolved):
             act(OPS_2)
     assert one.incident.state is IncidentState.RESOLVED
+
+
+def test_going_off_duty_in_an_alarm_is_a_line_of_its_story_and_ends_nothing() -> None:
+    one = desk()
+    one.engine.take_changes()
+    before = one.incident
+    effects = one.engine.handle(SubjectOffDuty(before.tenant, before.subject), one.now)
+    assert updates(effects) == [Reason.NOTED]
+    (event,) = one.engine.take_changes().events
+    assert (event.what, event.who, event.state) == ("off_duty", before.subject, before.state)
+    assert one.incident.deadline == before.deadline
+    assert one.engine.handle(SubjectOffDuty(before.tenant, UserId("somebody")), one.now) == []

@@ -37,7 +37,10 @@ class Others:
     def attend_raiser(self, incident: Incident) -> None:
         self.attended.append("again")
 
-    def shard_of(self, tenant: TenantId, user: UserId) -> Shard | None:
+    def is_followed(self, incident: Incident) -> bool:
+        return incident.is_active
+
+    def heard_in(self, tenant: TenantId, user: UserId) -> Shard | None:
         return SHARD if user == ANNA else None
 
     def send_direct(self, tenant: TenantId, user: UserId, body: bytes) -> int:
@@ -133,3 +136,33 @@ def test_an_incident_that_has_ended_is_watched_no_longer() -> None:
     world.watch.turn(start + 100)
     assert world.others.sent == []
     assert world.watch.lost_at(ACME, IncidentId(incident.incident_id)) is None
+
+
+def test_who_raised_it_without_a_connection_was_heard_at_their_tap() -> None:
+    world = World()
+    start = world.clock.now()
+    incident = world.raised(last_trigger_at=start)
+    world.watch.incident_changed(incident)
+    world.watch.turn(start + 19)
+    assert world.others.sent == []
+    world.watch.turn(start + 25)
+    assert world.watch.lost_at(ACME, incident.incident_id) == start
+
+
+def test_phones_have_time_to_come_back_after_a_restart() -> None:
+    world = World()
+    now = world.clock.now()
+    incident = world.raised(last_trigger_at=now - 500)
+    world.watch.incident_changed(incident)
+    world.watch.turn(now + 19)
+    assert world.others.sent == []
+    world.watch.turn(now + 25)
+    assert world.watch.lost_at(ACME, incident.incident_id) == now - 500
+
+
+def test_nobody_is_lost_whose_phone_never_spoke() -> None:
+    world = World()
+    incident = world.raised(cause="checkin_missed", last_trigger_at=world.clock.now())
+    world.watch.incident_changed(incident)
+    world.watch.turn(world.clock.now() + 100)
+    assert world.others.sent == []

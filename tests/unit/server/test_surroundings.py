@@ -58,7 +58,7 @@ class Street:
         cities = SimpleNamespace(of=lambda tenant: [part], get=lambda tenant, city: part)
         rest = cast(Any, None)
         contacts = SimpleNamespace(consents=lambda tenant, user: self.consents(tenant, user))
-        return CitySurroundings(cast(Any, cities), rest, rest, rest, rest, rest, cast(Any, contacts))
+        return CitySurroundings(cast(Any, cities), rest, rest, rest, rest, rest, cast(Any, contacts), rest)
 
 
 def test_who_makes_up_a_place_is_not_ranked_by_it_until_an_honest_one_comes() -> None:
@@ -162,7 +162,7 @@ def test_a_fix_that_the_phone_calls_made_up_is_marked(mocked_after_s: float | No
     part = SimpleNamespace(positions=positions, shard=SimpleNamespace(city=SH))
     cities, presence = SimpleNamespace(get=lambda *_: part), SimpleNamespace(shard_of=lambda *_: part.shard)
     rest = cast(Any, None)
-    surroundings = CitySurroundings(cast(Any, cities), cast(Any, presence), rest, rest, rest, rest, rest)
+    surroundings = CitySurroundings(cast(Any, cities), cast(Any, presence), rest, rest, rest, rest, rest, rest)
     found = surroundings.last_fix(ACME, UserId("tec"), T0)
     assert found is not None
     assert found[1].is_made_up is is_made_up
