@@ -200,6 +200,9 @@ class Inbound:
 
     def _duty(self, who: Principal, on: bool, city: CityId | None, reply: Reply) -> None:
         _require(who, Role.TECHNICIAN, Role.RESPONDER)
+        begins = on and self._presence.shard_of(who.tenant, who.user) is None
+        if begins and self._care.needs_drill(who.tenant, who.user):
+            raise conflict("drill_needed", "try the alarm first: it must come through before you go on duty")
         if who.holds(Role.TECHNICIAN):
             self.set_duty(who.tenant, who.user, on, city, reply, allowed=who.cities)
             return

@@ -23,6 +23,7 @@ MEANINGS: Final[dict[str, str]] = {
     "conflict": "The thing is in another state by now.",
     "contact_needed": "The subject took it back: call or visit them first, and note what came of it.",
     "cursor_invalid": "The cursor is damaged, or belongs to a listing with other filters; begin again without it.",
+    "drill_needed": "Try the alarm first (`drill.tap`): nobody goes on duty here before it has come through.",
     "dwell_needed": "At the place, but not for long enough: repeat with a later position, or give a photo's reference.",
     "device_needed": "The token is bound to a device and has expired: the request must name the device.",
     "draining": "The server is stopping; connect again and ask there.",

@@ -30,7 +30,17 @@ from safety.care_events import (
 )
 from safety.care_model import Alarm, Answer, Check, Job, JobState, Watch
 from safety.care_ports import Alarms, CareChanges, CareOutbound, CareState, CareStore, DrillAlarms, Jobs, Phones
-from safety.drills import DRILL_PREFIX, Drill, DrillEvent, DrillForgotten, DrillPassed, Drills, DutyBegan, ShowDrill
+from safety.drills import (
+    DRILL_PREFIX,
+    Drill,
+    DrillEvent,
+    DrillForgotten,
+    DrillPassed,
+    Drills,
+    DrillState,
+    DutyBegan,
+    ShowDrill,
+)
 from safety.ports import RaiserLink
 from safety.settings import SafetySettings
 from safety.storing import StoringService, wait_for
@@ -197,6 +207,13 @@ class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
     def last_drill(self, tenant: TenantId, user: UserId) -> Drill | None:
         """Somebody's last drill, while it stands."""
         return self._drills.last(tenant, user)
+
+    def needs_drill(self, tenant: TenantId, user: UserId) -> bool:
+        """Whether somebody must try the alarm before they go on duty."""
+        if not self._settings.care.drill.required:
+            return False
+        last = self._drills.last(tenant, user)
+        return last is None or last.state is not DrillState.PASSED
 
     def drills_of(self, tenant: TenantId, cities: frozenset[CityId]) -> list[Drill]:
         """The last drills of these cities, the newest first."""

@@ -9,6 +9,8 @@ from core.ranges import Range, Ranged, check_range, check_ranges
 CHECK_IN_S_MIN: Final = 300.0
 """Shortest interval of check-ins: below it the reminder of one would come before the answer to the last."""
 CHECK_IN_S_MAX: Final = 86_400.0
+REQUIRED_VALID_S_MIN: Final = 60.0
+"""Shortest time for which a drill that is required must stand: duty begins with another message than the tap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,16 @@ class DrillSettings(Ranged):
 
     valid_s: Annotated[float, Range(0, 31_622_400)] = 28_800.0
     """Seconds during which a drill that worked stands for further starts of duty."""
+
+    required: bool = False
+    """Whether nobody goes on duty by their own word (`drill_needed`) before a drill of theirs has worked and stands. It
+    keeps people from work whose alarm does not come through; staff may put them on duty all the same."""
+
+    def __post_init__(self) -> None:
+        """What is required must stand for a while."""
+        check_ranges(self)
+        if self.required and self.valid_s < REQUIRED_VALID_S_MIN:
+            raise ValueError(f"valid_s must be at least {REQUIRED_VALID_S_MIN:g} when a drill is required")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The alarm tried by whoever begins to work: asked for, passed with its time, or skipped. Synchronous.
 
-Skipping is recorded and keeps nobody from work: a person who is late must not learn to tap without meaning it.
+Skipping is recorded and keeps nobody from work (unless the config says so): a person who is late must not learn to tap
+without meaning it.
 """
 
 from dataclasses import dataclass, replace

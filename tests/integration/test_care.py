@@ -98,6 +98,24 @@ async def test_a_link_shows_nothing_of_the_way_once_its_sharer_may_not_see_it(tm
         assert (status, refused["code"]) == (409, "conflict")
 
 
+async def test_where_a_drill_is_required_nobody_goes_on_duty_before_theirs_has_worked(tmp_path: Path) -> None:
+    async with served(tmp_path, safety__care__drill__required="true") as server:
+        responder = await server.session("res_1", "responder")
+        await responder.send("duty", on=True, city="shenzhen", ref="early")
+        assert (await responder.until("error", ref="early"))["code"] == "drill_needed"
+        await responder.ask("duty", on=False, city="shenzhen")
+        await responder.ask("drill.tap")
+        assert (await responder.ask("duty", on=True, city="shenzhen"))["result"]["duty"] == "on"
+        # A phone whose alarm does not come through is a matter for staff, who may decide otherwise.
+        body = {"name": "Li", "cities": ["shenzhen"], "skills": ["massage"], "verified": True}
+        staff = server.token("prog", "service")
+        assert (await server.call("PUT", "/v1/technicians/tec_2", staff, body))[0] in (200, 201)
+        path, on = "/v1/technicians/tec_2/duty", {"on": True, "city": "shenzhen"}
+        own = server.token("tec_2", "technician")
+        assert (await server.call("POST", path, own, on))[1]["code"] == "drill_needed"
+        assert (await server.call("POST", path, server.token("ops_1", "ops"), on))[0] == 200
+
+
 async def test_who_goes_on_duty_is_asked_for_a_drill_that_calls_nobody_out(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         ops = await server.session("ops_1", "ops")

@@ -1,5 +1,7 @@
 """Drills: asked once for a while, passed with a time, skipped by time, and never in anybody's way."""
 
+import pytest
+
 from core.ids import CityId, TenantId, UserId
 from safety.care_settings import DrillSettings
 from safety.drills import Drill, DrillPassed, Drills, DrillState, DutyBegan
@@ -60,3 +62,9 @@ def test_a_restart_knows_what_was_asked_and_skips_it_at_its_time() -> None:
     again.load(stored)
     again.adopt(after.take_changes())
     assert [d.state for d in again.of(ACME, frozenset({SH}))] == [DrillState.SKIPPED]
+
+
+def test_a_drill_that_is_required_must_stand_for_a_while() -> None:
+    DrillSettings(required=True)
+    with pytest.raises(ValueError, match="valid_s must be at least 60 when a drill is required"):
+        DrillSettings(required=True, valid_s=30)
