@@ -105,6 +105,14 @@ class Alarms(Protocol):
         """
         ...
 
+    def answered_late(self, tenant: TenantId, alarm: Alarm) -> None:
+        """The subject of a missed check answered after all that all is well: it is written into their incident.
+
+        Raises:
+            Unavailable: Safety is stopping.
+        """
+        ...
+
 
 class DrillAlarms(Protocol):
     """Raises the alarm of a drill (``server/care_house.py``): the way of a real one, up to the last hop."""

@@ -26,7 +26,9 @@ from safety.care_events import (
     CheckAnswered,
     JobChanged,
     JobsFound,
+    Line,
     RaiseAlarm,
+    TellConsole,
 )
 from safety.care_model import Alarm, Answer, Check, Job, JobState, Watch
 from safety.care_ports import Alarms, CareChanges, CareOutbound, CareState, CareStore, DrillAlarms, Jobs, Phones
@@ -333,6 +335,8 @@ class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
         for effect in effects:
             if isinstance(effect, RaiseAlarm):
                 self._raise(effect, now)
+            elif isinstance(effect, TellConsole) and effect.line is Line.ANSWERED_LATE and effect.check is not None:
+                self._tell_late(effect.watch, effect.check)
         batch = self._turn_batch = _Batch(self._take_changes(), self._drafts(effects, now))
         if not batch.changes and not batch.drafts:
             batch.rows = ()
@@ -362,6 +366,12 @@ class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
 
         role = "technician" if alarm.subject == watch.job.technician else "customer"
         self.guard("alarms", self._alarms.raise_alarm, watch.job.tenant, watch, alarm, role, now, stored)
+
+    def _tell_late(self, watch: Watch, check: Check) -> None:
+        """Whoever handles the incident of a missed check reads the answer there; a "no" has raised one of its own."""
+        raised = [a for a in watch.alarms if (a.check_id, a.subject) == (check.check_id, watch.job.technician)]
+        if raised and check.answer is Answer.OK:
+            self.guard("alarms", self._alarms.answered_late, watch.job.tenant, raised[-1])
 
     def _drafts(self, effects: Sequence[ServiceEffect], now: float) -> list[OutboxDraft]:
         drafts: list[OutboxDraft] = []

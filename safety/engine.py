@@ -39,6 +39,7 @@ from safety.events import (
     ResponderAssigned,
     ResponseOffered,
     SosRaised,
+    SubjectAnswered,
     SubjectOffDuty,
 )
 from safety.handling import Handling
@@ -148,6 +149,8 @@ class SafetyEngine:
                 return self._receive(event, now)
             case SubjectOffDuty():
                 return self._note_off_duty(event, now)
+            case SubjectAnswered():
+                return self._answered(event, now)
             case CancelAsked():
                 return self._book.keep(self._cancelling.take(event, now))
             case _:
@@ -229,6 +232,18 @@ class SafetyEngine:
                 case.update = Reason.LINKED
                 effects += self._book.keep(case)
         return effects
+
+    def _answered(self, event: SubjectAnswered, now: float) -> list[Effect]:
+        """They say that all is well, too late: whoever handles it reads so at once, and decides what it is worth."""
+        known = self._book.keys.get((event.tenant, event.user, event.key))
+        incident = self._book.incidents.get(known.incident_id) if known is not None else None
+        if incident is None or not incident.is_active:
+            return []
+        case = self._book.case(incident)
+        self._ringing.see_booking(case, now)
+        case.step(Step.NOTED, event.user, now, "answered late: ok")
+        case.update = Reason.NOTED
+        return self._book.keep(case)
 
     # -- humans ---------------------------------------------------------------------------------------
 

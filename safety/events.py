@@ -55,6 +55,15 @@ class SubjectOffDuty:
 
 
 @dataclass(frozen=True, slots=True)
+class SubjectAnswered:
+    """The subject answered that all is well, after their silence was raised under ``key``. Ends nothing."""
+
+    tenant: TenantId
+    user: UserId
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class CancelAsked:
     """The subject takes it back, with a PIN that was ``verdict``. Never ends an incident by itself."""
 
@@ -189,7 +198,7 @@ Handled = (
 )
 """What those do who handle an incident."""
 
-Event = SosRaised | DeliveryReceived | SubjectOffDuty | CancelAsked | Handled
+Event = SosRaised | SubjectAnswered | DeliveryReceived | SubjectOffDuty | CancelAsked | Handled
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dispatch.ports import Watchers
 from safety.care_model import Alarm, Cause, Contact, Gravity, Job, JobState, Watch
 from safety.care_ports import Stored
 from safety.care_service import CareService
-from safety.events import IncidentResolved
+from safety.events import IncidentResolved, SubjectAnswered
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.service import SafetyService
 
@@ -142,6 +142,10 @@ class IncidentAlarms:
             raised=made,
             failed=lambda error: raised(False),
         )
+
+    def answered_late(self, tenant: TenantId, alarm: Alarm) -> None:
+        """See the port."""
+        self._safety.post(SubjectAnswered(tenant, alarm.subject, alarm.key), urgent=True)
 
     def raise_alarm(
         self, tenant: TenantId, watch: Watch | None, alarm: Alarm, role: str, now: float, stored: Stored

@@ -40,6 +40,7 @@ class World:
         self.ids = SeededIds(7)
         self.jobs: list[Job] = []
         self.raised: list[tuple[float, Alarm, Stored]] = []
+        self.late: list[tuple[float, str]] = []
         self.keeps_alarms = True
         self.sent: list[tuple[float, str, UserId, str]] = []
         self.answers: list[str] = []
@@ -122,6 +123,9 @@ class World:
         if self.keeps_alarms:
             stored(IncidentId(f"inc_{alarm.key}"))
 
+    def answered_late(self, tenant: TenantId, alarm: Alarm) -> None:
+        self.late.append((round(self.clock.now() - self.began_at, 3), alarm.key))
+
     def raise_drill(self, who: Principal, city: CityId, key: str, now: float, raised: Callable[[bool], None]) -> None:
         asyncio.get_running_loop().call_later(0.012, raised, self.keeps_alarms)
 
@@ -195,6 +199,28 @@ def test_silence_is_raised_and_the_raised_incident_is_remembered() -> None:
     stored = sim.loop.run(world.store.load(0.0, drills_since=0.0)).watches[0]
     assert stored.alarms[0].incident == f"inc_{alarm.key}"
     assert world.care.counts["alarm_checkin_missed"] == 1
+
+
+@pytest.mark.parametrize(("answer", "tells"), [(Answer.OK, True), (Answer.NO, False), (Answer.HELP, False)])
+def test_a_late_ok_is_told_to_the_incident_though_the_disk_fails_and_a_late_cry_is_one_of_its_own(
+    answer: Answer, tells: bool
+) -> None:
+    async def body(world: World) -> None:
+        async with world.running():
+            world.job()
+            await world.until(2_050)
+            check = world.asked()
+            await world.until(2_150)
+            world.store.faults.hold()
+            world.tap(check, answer)
+            await world.until(2_151)
+            world.store.faults.release()
+            await world.until(2_152)
+
+    world = in_a_world(body)
+    missed = world.raised[0][1].key
+    assert [key for _, key in world.late] == ([missed] if tells else [])
+    assert len({alarm.key for _, alarm, _ in world.raised}) == (1 if tells else 2)
 
 
 @pytest.mark.parametrize("answer", [Answer.NO, Answer.HELP])

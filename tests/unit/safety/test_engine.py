@@ -26,11 +26,12 @@ from safety.events import (
     ReviseRights,
     SosRaised,
     SoundAlarm,
+    SubjectAnswered,
     UpdateTargets,
 )
 from safety.incident import fold
 from safety.intake import decode_sos
-from safety.model import Incident, IncidentState, SosReport
+from safety.model import Incident, IncidentKind, IncidentState, SosReport, TriggerSource
 from safety.ports import SafetyState
 from tests.unit.safety.neighbourhood import (
     ACME,
@@ -738,3 +739,40 @@ def test_who_is_kept_apart_from_the_person_during_the_incident_is_let_go() -> No
     place.broken = {"blocks", "consents"}
     tap(engine, T0 + 20, key="k3")
     assert not may_see(current(engine, which), NEAR), "what was found out once is not forgotten"
+
+
+@pytest.mark.parametrize("state", ["open", "acknowledged", "resolved"])
+def test_a_late_answer_is_read_at_once_by_those_who_handle_it_and_ends_nothing(state: str) -> None:
+    engine = engine_in(town())
+    silence = SosRaised(
+        ANNA, SosReport("chk_1"), T0, source=TriggerSource.SYSTEM, kind=IncidentKind.UNCONFIRMED, cause="checkin_missed"
+    )
+    which = incident_id(engine.handle(silence, T0))
+    if state != "open":
+        engine.handle(IncidentAcknowledged(OPS, which), T0 + 1)
+    if state == "resolved":
+        engine.handle(IncidentResolved(OPS, which, "false_test"), T0 + 2)
+    before = engine.incident(ACME, which)
+    engine.take_changes()
+    effects = engine.handle(SubjectAnswered(ACME, ANNA.user, "chk_1"), T0 + 100)
+    engine.check()
+    after = engine.incident(ACME, which)
+    assert before is not None
+    assert after is not None
+    assert (after.state, after.deadline, after.owner) == (before.state, before.deadline, before.owner)
+    told = [target.user for effect in effects if isinstance(effect, UpdateTargets) for target in effect.targets]
+    if state == "resolved":
+        assert effects == []
+        return
+    assert told == [target.user for target in after.targets]
+    (event,) = engine.take_changes().events
+    assert (event.what, event.who, event.detail) == ("noted", ANNA.user, "answered late: ok")
+
+
+def test_an_answer_to_what_nobody_raised_or_another_did_is_nothing() -> None:
+    engine = engine_in(town())
+    tap(engine, key="k1")
+    engine.take_changes()
+    for user, key in (("cus_anna", "k2"), ("cus_bea", "k1")):
+        assert engine.handle(SubjectAnswered(ACME, UserId(user), key), T0 + 1) == []
+    assert not engine.take_changes()

@@ -32,6 +32,7 @@ from safety.events import (
     ResponseOffered,
     SosRaised,
     SoundAlarm,
+    SubjectAnswered,
     SubjectOffDuty,
     UpdateTargets,
 )
@@ -141,7 +142,8 @@ def test_p04_the_state_is_what_the_history_folds_to_by_known_arrows_of_those_who
         if turn.refusal is not None:
             assert not turn.changes, "what was refused changed nothing"
         event = turn.event
-        if event is not None and not isinstance(event, SosRaised | CancelAsked | DeliveryReceived | SubjectOffDuty):
+        told = SosRaised | SubjectAnswered | CancelAsked | DeliveryReceived | SubjectOffDuty
+        if event is not None and not isinstance(event, told):
             before = turn.before[event.incident_id]
             assert turn.refusal is not None or may(event, before), "done by somebody who may not"
             for written in turn.changes.events:

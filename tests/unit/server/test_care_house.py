@@ -1,0 +1,31 @@
+"""Alarms of care as incidents."""
+
+import sim.loop
+from core.ids import UserId
+from safety.care_model import Alarm, Cause, Gravity
+from safety.model import IncidentState
+from server.care_house import IncidentAlarms
+from tests.unit.safety.neighbourhood import ACME, T0
+from tests.unit.safety.safety_world import World
+
+
+def test_a_late_ok_stands_in_the_story_of_the_incident_and_reaches_those_who_were_told() -> None:
+    async def story() -> None:
+        world = World()
+        alarm = Alarm("chk_1_u", "chk_1", UserId("tec_07"), Cause.CHECKIN_MISSED, Gravity.UNCONFIRMED, T0, T0)
+        async with world.running() as service:
+            alarms = IncidentAlarms(service)
+            alarms.raise_alarm(ACME, None, alarm, "technician", world.now(), lambda incident: None)
+            await world.sleep(1)
+            alarms.answered_late(ACME, alarm)
+            await world.sleep(1)
+            (incident,) = service._engine.active()
+            events = await world.store.events(ACME, incident.incident_id)
+        assert [(event.what, event.who, event.detail) for event in events][-1] == (
+            "noted", "tec_07", "answered late: ok",
+        )  # fmt: skip
+        assert incident.state is IncidentState.OPEN
+        updates = [user for _, how, user, m in world.post.sent if how == "row" and m["type"] == "incident.update"]
+        assert sorted(updates) == sorted(target.user for target in incident.targets)
+
+    sim.loop.run(story())
