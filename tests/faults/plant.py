@@ -99,11 +99,11 @@ class Plant:
             self._tokens[user] = self.node.token(user, role)
         return self._tokens[user]
 
-    async def tap_once(self, key: str, user: str = "cus_1") -> dict[str, Any] | None:
+    async def tap_once(self, key: str, user: str = "cus_1", note: str = "") -> dict[str, Any] | None:
         """One SOS over HTTP: the answer, None when there was none."""
         self.oracle.tap(key, user)
         headers = {"Authorization": f"Bearer {self.token(user)}"}
-        body = {"key": key, "lat": LAT, "lng": LNG, "accuracy_m": 10}
+        body = {"key": key, "lat": LAT, "lng": LNG, "accuracy_m": 10, "note": note}
         try:
             async with self.http.post(f"{self.node.http_url}/v1/sos", json=body, headers=headers) as answer:
                 if self.may_fail and answer.status >= 500:

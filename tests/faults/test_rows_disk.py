@@ -1,6 +1,7 @@
 """A disk that is full, a database that somebody else holds (rows 12 to 15 of the fault table)."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -63,9 +64,11 @@ async def test_row_13_with_disk_and_journal_full_it_is_told_as_not_durable_and_h
     async with on_a_small_disk(tmp_path, zygote, reserve_mib=0) as plant:
         filler = fill(plant.data)
         undurable: list[str] = []
+        rng = random.Random(13)
 
         async def one(n: int) -> None:
-            ack = await plant.tap_once(f"k{n}", f"cus_{n}")
+            note = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(400))  # the journal compresses what it can
+            ack = await plant.tap_once(f"k{n}", f"cus_{n}", note)
             assert ack is not None
             if not ack["durable"]:
                 undurable.append(ack["incident"])
@@ -80,7 +83,7 @@ async def test_row_13_with_disk_and_journal_full_it_is_told_as_not_durable_and_h
         for incident in undurable:
             await plant.heard(incident)
         filler.unlink()
-        await plant.until("doorstep_safety_unpromised", 0, 20)
+        await plant.until("doorstep_safety_unpromised", 0, 40)
         await plant.end()
 
 
