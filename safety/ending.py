@@ -113,11 +113,11 @@ class Ending:
         """It is not over: a resolved one is rung again, and so is one that its subject took back.
 
         Raises:
-            AlreadyResolved: It was closed, or ended too long ago.
+            AlreadyResolved: It was closed, ended too long ago, or was followed by another one that is active.
         """
         incident = case.now
         if incident.state is IncidentState.RESOLVED:
-            if not self.may_reopen(incident, now):
+            if not self.may_reopen(incident, now) or self._is_followed(incident):
                 raise AlreadyResolved
         elif incident.state is not IncidentState.CANCEL_PENDING:
             if incident.is_active:
@@ -126,6 +126,10 @@ class Ending:
         note = event.note[:NOTE_LEN_MAX]
         self._ringing.start_again(case, Step.REOPENED, event.who.user, now, Reason.REOPENED, note, louder=False)
         return True
+
+    def _is_followed(self, incident: Incident) -> bool:
+        """Whether the same person has a newer one, as after a drill: one at a time is active."""
+        return (incident.tenant, incident.subject, incident.cap_status) in self._book.active_of
 
     def may_reopen(self, incident: Incident, now: float) -> bool:
         """Whether a resolved incident is the same emergency still."""

@@ -5,9 +5,9 @@ import pytest
 from core.errors import Conflict, Forbidden
 from safety.errors import AlreadyResolved, SecondNeeded
 from safety.events import CancelAsked, NotifyTargets, Reason, SosRaised
-from safety.model import IncidentKind, IncidentState, PinVerdict, SosReport
+from safety.model import CapStatus, IncidentKind, IncidentState, PinVerdict, SosReport
 from tests.unit.safety.desk import Desk, desk, responder, updates
-from tests.unit.safety.neighbourhood import ANNA, NEAR, OPS, OPS_2, OPS_BJ
+from tests.unit.safety.neighbourhood import ANNA, NEAR, OPS, OPS_2, OPS_BJ, answer
 
 
 def end_another(one: Desk, how: str) -> None:
@@ -81,6 +81,19 @@ def test_ops_open_a_resolved_one_again_for_half_an_hour() -> None:
     one.run(1_801)
     with pytest.raises(AlreadyResolved):
         one.reopen()
+
+
+def test_a_drill_that_was_followed_by_another_is_not_opened_beside_it() -> None:
+    one = desk()
+    for key in ("d1", "d2"):
+        drill = SosRaised(ANNA, SosReport(key), one.now, cap_status=CapStatus.EXERCISE)
+        ack = answer(one.engine.handle(drill, one.now))
+        one.which = ack.incident.incident_id if key == "d1" else one.which
+        if key == "d1":
+            one.resolve("false_test")
+    with pytest.raises(AlreadyResolved):
+        one.reopen()
+    one.engine.check()
 
 
 def test_closing_is_for_another_than_who_resolved_it() -> None:

@@ -79,6 +79,20 @@ HANDLER_ACTS: Final = (
 )  # fmt: skip
 WORLD_ACTS: Final = ("receive", "receive", "move", "move", "leave", "break", "mend", "book", "go_home", "come_back")
 ALL_ACTS: Final = (*SYSTEM_ACTS, *SUBJECT_ACTS, *PIN_ACTS, *HANDLER_ACTS, *WORLD_ACTS)
+TIMER_ACTS: Final = ("tap", "ack", "ack", "respond", "move", "right_pin", "forced", "wait", "wait", "oversleep")
+ENDING_ACTS: Final = (
+    "tap",
+    "ack",
+    "call",
+    "right_pin",
+    "duress_pin",
+    "resolve",
+    "resolve",
+    "reopen",
+    "close",
+    "wait",
+    "wait",
+)
 
 
 def often(examples: int) -> settings:
@@ -114,8 +128,15 @@ def acts(*what: str) -> st.SearchStrategy[Act]:
 
 
 def histories(*what: str, longest: int = 25) -> st.SearchStrategy[list[Act]]:
-    """Histories that begin with a tap, and so are about something."""
-    return st.lists(acts(*what), max_size=longest).map(lambda later: [Act("tap"), *later])
+    """Histories of these kinds of acts, or any; they begin with a tap, and so are about something.
+
+    Of any three: one of everything, one of what makes timers and one of what begins and ends, for much of what is
+    promised needs several acts of one kind, and time between them.
+    """
+    chosen = [what] if what else [ALL_ACTS, TIMER_ACTS, ENDING_ACTS]
+    return st.one_of(
+        [st.lists(acts(*kinds), max_size=longest).map(lambda later: [Act("tap"), *later]) for kinds in chosen]
+    )
 
 
 @dataclass
@@ -203,8 +224,14 @@ class Life:
             targets = self.incidents[which].targets or ()
             user = targets[act.who % len(targets)].user if targets else UserId("nobody")
             return DeliveryReceived(ACME, user, which)
-        everybody = (*HANDLERS, *OUTSIDERS)
-        return self._handled(act, everybody[(act.who * 5 + act.n) % len(everybody)], which)
+        targets = self.incidents[which].targets
+        if act.what in ("respond", "decline", "arrive") and act.who % 2 and targets:
+            # Most words of responders count only from whom it was sent to.
+            asked = targets[act.n % len(targets)].user
+            return self._handled(act, person(asked, Role.RESPONDER), which)
+        is_known = act.who < len(HANDLERS)
+        who = HANDLERS[act.who] if is_known else OUTSIDERS[(act.who + act.n) % len(OUTSIDERS)]
+        return self._handled(act, who, which)
 
     def _tap_of(self, act: Act) -> SosRaised:
         who = SUBJECTS[act.who % len(SUBJECTS)]

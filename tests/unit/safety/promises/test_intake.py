@@ -84,11 +84,11 @@ COORDINATES = st.one_of(
 )
 
 
-@often(150)
+@often(200)
 @given(
-    lat=COORDINATES,
-    lng=COORDINATES,
-    accuracy_m=COORDINATES,
+    lat=st.one_of(st.floats(-90, 90), COORDINATES),
+    lng=st.one_of(st.floats(-180, 180), COORDINATES),
+    accuracy_m=st.one_of(st.floats(0, 99), st.sampled_from([math.nan, math.inf, -1]), COORDINATES),
     fixed_at=st.one_of(COORDINATES, st.floats(0, 4e9)),
     sent_at=st.one_of(COORDINATES, st.floats(0, 4e9)),
     crs=st.sampled_from(["wgs84", "gcj02", "bd09", "mars", 7, None]),
