@@ -13,7 +13,7 @@ from safety.case import Case
 from safety.errors import AlreadyResolved
 from safety.events import AnswerCancel, CancelAsked, Reason
 from safety.incident import SYSTEM, Step
-from safety.model import IncidentKind, IncidentState, PinVerdict, SubjectRecord
+from safety.model import CapStatus, IncidentKind, IncidentState, PinVerdict, SubjectRecord
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
 
@@ -49,9 +49,14 @@ class Cancelling:
         record = self._after(self._book.subject(who.tenant, who.user), event.verdict, now)
         case.subject = record
         is_spent = len(record.wrong_pins) >= self._settings.pins.tries_max
-        if event.verdict is PinVerdict.RIGHT:
+        is_forced = event.verdict is PinVerdict.DURESS or is_spent
+        if is_forced and case.now.cap_status is not CapStatus.ACTUAL:
+            # A drill calls nobody: it goes on as with the right PIN, and a real one begins beside it.
+            case.forced = who
             self._take_back(case, now)
-        elif event.verdict is PinVerdict.DURESS or is_spent:
+        elif event.verdict is PinVerdict.RIGHT:
+            self._take_back(case, now)
+        elif is_forced:
             self._cry_for_help(case, now)
         else:
             case.step(Step.PIN_WRONG, who.user, now)

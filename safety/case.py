@@ -5,8 +5,10 @@ Also what must hold for every incident that is kept.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from core.ids import UserId
+from core.principal import Principal
 from safety.access import told_the_end
 from safety.audit import AuditEntry
 from safety.events import (
@@ -14,13 +16,28 @@ from safety.events import (
     AnswerCancel,
     Effect,
     NotifyTargets,
+    RaiseForReal,
     Reason,
     ReviseRights,
     SoundAlarm,
     UpdateTargets,
 )
 from safety.incident import LEVEL_LAST, Step, advance
-from safety.model import Incident, IncidentEvent, IncidentState, SlotState, SubjectRecord, Target, Trigger
+from safety.model import (
+    BookedPlace,
+    Incident,
+    IncidentEvent,
+    IncidentState,
+    SlotState,
+    SubjectRecord,
+    Target,
+    Trigger,
+)
+
+ORDERS_MAX: Final = 32
+"""Orders of one incident that are held."""
+ORDERS_NOT_HELD: Final = "orders_not_held"
+"""The alarm of an incident that has to do with more orders than it holds."""
 
 
 @dataclass(slots=True)
@@ -38,6 +55,7 @@ class Case:
         alarms: What operators of the platform must hear of.
         facts: What the audit remembers beside the events.
         outcome: The reply to a PIN.
+        forced: Who gave a PIN for a drill which says that they are forced.
         subject: What is kept of the person from now on, None for what was kept before.
     """
 
@@ -53,11 +71,20 @@ class Case:
     alarms: list[str] = field(default_factory=list)
     facts: list[AuditEntry] = field(default_factory=list)
     outcome: AnswerCancel | None = None
+    forced: Principal | None = None
     subject: SubjectRecord | None = None
 
     def change(self, **changes: object) -> None:
         """Replace fields of the incident."""
         self.now = replace(self.now, **changes)  # type: ignore[arg-type]  # a wrong name raises at once
+
+    def keep_orders(self, booked: BookedPlace | None) -> None:
+        """Remember the orders that it has to do with; beyond ``ORDERS_MAX`` only that of the last tap is held."""
+        orders = tuple(dict.fromkeys((*self.now.orders, *(booked.orders if booked is not None else ()))))
+        if len(orders) > ORDERS_MAX:
+            self.alarms.append(ORDERS_NOT_HELD)
+        if orders[:ORDERS_MAX] != self.now.orders:
+            self.change(orders=orders[:ORDERS_MAX])
 
     def step(self, step: Step, who: str, at: float, detail: str = "", **changes: object) -> None:
         """Follow an arrow, replace fields and write it down. Raises ``ImpossibleStep``."""
@@ -112,6 +139,8 @@ class Case:
             effects.append(replace(self.answer, incident=incident))
         if self.outcome is not None:
             effects.append(replace(self.outcome, incident=incident))
+        if self.forced is not None:
+            effects.append(RaiseForReal(incident, self.forced))
         effects.extend(SoundAlarm(incident, what) for what in dict.fromkeys(self.alarms))
         return effects
 

@@ -100,6 +100,10 @@ class SafetyEngine:
         """An incident in memory."""
         return self._book.incident(tenant, incident_id)
 
+    def knows(self, tap: SosRaised) -> bool:
+        """Whether the key of a tap is one of an incident in memory."""
+        return (tap.who.tenant, tap.who.user, tap.report.key) in self._book.keys
+
     def raised_at(self, tenant: TenantId, user: UserId) -> float | None:
         """When the oldest active incident of a user began; None without one."""
         times = [i.raised_at for i in self._book.active() if (i.tenant, i.subject) == (tenant, user)]

@@ -337,4 +337,12 @@ class SendPage:
         return self.incidents[0]
 
 
-Effect = NotifyTargets | UpdateTargets | AckRaiser | AnswerCancel | ReviseRights | SoundAlarm | SendPage
+@dataclass(frozen=True, slots=True)
+class RaiseForReal:
+    """Somebody said by their PIN for a drill that they are forced: a real incident begins, in a turn of its own."""
+
+    incident: Incident
+    who: Principal
+
+
+Effect = NotifyTargets | UpdateTargets | AckRaiser | AnswerCancel | ReviseRights | SoundAlarm | SendPage | RaiseForReal

@@ -1,7 +1,8 @@
 """Evidence that is held: what belongs to an incident is not deleted, and its order does not go on by itself.
 
-An incident holds its own tracks and those of its order while it is active and for some time after its end. Ops can hold
-it for longer, and let go of it once it has ended, with a reason each. Pure; all answers come from memory.
+An incident holds its own tracks and those of every order that it had to do with while it is active and for some time
+after its end. Ops can hold it for longer, and let go of it once it has ended, with a reason each. Pure; all answers
+come from memory.
 """
 
 from collections.abc import Sequence
@@ -28,13 +29,20 @@ class HoldMark:
     by: UserId
     reason: str
     at: float
+    other_orders: tuple[OrderId, ...] = ()
+    """All further orders that the incident had to do with."""
+
+    @property
+    def orders(self) -> tuple[OrderId, ...]:
+        """Every order whose evidence it speaks of."""
+        return self.other_orders if self.order_id is None else (self.order_id, *self.other_orders)
 
 
 class HoldStore(Protocol):
     """Marks in ``safety.db`` (``store/holds.py``; twin ``store/memory.py``)."""
 
     async def load(self, *, settled_since: float) -> tuple[Sequence[Incident], Sequence[HoldMark]]:
-        """Incidents that are active or ended since then, and all marks. Raises ``Unavailable``."""
+        """Real incidents that are active or ended since then, and all marks. Raises ``Unavailable``."""
         ...
 
     async def put(self, mark: HoldMark, entry: AuditEntry) -> None:
@@ -44,7 +52,7 @@ class HoldStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    order_id: OrderId | None
+    orders: tuple[OrderId, ...]
     until: float
     """``inf`` while the incident is active."""
 
@@ -71,7 +79,7 @@ class Holds:
         incidents, marks = await self._store.load(settled_since=now - self._hold_s)
         self._marks = {(mark.tenant, mark.incident_id): mark for mark in marks}
         for mark in marks:
-            self._note_order(mark.tenant, mark.incident_id, mark.order_id)
+            self._note_orders(mark.tenant, mark.incident_id, mark.orders)
         for incident in incidents:
             self.incident_changed(incident)
         self.is_loaded = True
@@ -81,11 +89,11 @@ class Holds:
         if incident.cap_status is not CapStatus.ACTUAL:
             return
         until = inf if incident.is_active else incident.changed_at + self._hold_s
-        self._cases[incident.tenant, incident.incident_id] = _Case(incident.order_id, until)
-        self._note_order(incident.tenant, incident.incident_id, incident.order_id)
+        self._cases[incident.tenant, incident.incident_id] = _Case(incident.orders_held, until)
+        self._note_orders(incident.tenant, incident.incident_id, incident.orders_held)
 
-    def _note_order(self, tenant: TenantId, incident_id: IncidentId, order_id: OrderId | None) -> None:
-        if order_id is not None:
+    def _note_orders(self, tenant: TenantId, incident_id: IncidentId, orders: Sequence[OrderId]) -> None:
+        for order_id in orders:
             self._of_order.setdefault((tenant, order_id), set()).add(incident_id)
 
     async def mark(self, incident: Incident, by: UserId, reason: str, now: float, *, hold: bool) -> float | None:
@@ -100,11 +108,12 @@ class Holds:
         """
         if not hold and incident.is_active:
             raise Invalid("the incident has not ended: its evidence is held", code="incident_active", field="hold")
-        mark = HoldMark(incident.tenant, incident.incident_id, incident.order_id, hold, by, reason, now)
+        others = tuple(order_id for order_id in incident.orders_held if order_id != incident.order_id)
+        mark = HoldMark(incident.tenant, incident.incident_id, incident.order_id, hold, by, reason, now, others)
         action = "evidence.held" if hold else "evidence.released"
         await self._store.put(mark, fact_entry(mark.tenant, now, by, action, mark.incident_id, {"reason": reason}))
         self._marks[mark.tenant, mark.incident_id] = mark
-        self._note_order(mark.tenant, mark.incident_id, mark.order_id)
+        self._note_orders(mark.tenant, mark.incident_id, mark.orders)
         return self.until(mark.tenant, mark.incident_id, now)
 
     def until(self, tenant: TenantId, incident_id: IncidentId, now: float) -> float | None:
@@ -140,8 +149,8 @@ class Holds:
         over = [key for key, case in self._cases.items() if case.until <= now and key not in self._marks]
         for key in over:
             case = self._cases.pop(key)
-            if case.order_id is not None:
-                incidents = self._of_order[key[0], case.order_id]
+            for order_id in case.orders:
+                incidents = self._of_order[key[0], order_id]
                 incidents.discard(key[1])
                 if not incidents:
-                    del self._of_order[key[0], case.order_id]
+                    del self._of_order[key[0], order_id]

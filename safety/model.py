@@ -116,12 +116,19 @@ class BookedPlace:
     """The booking's other side. Must never learn of the incident."""
     others: tuple[UserId, ...] = ()
     """Other sides of all that the subject has under way besides: nor must they."""
+    other_orders: tuple[OrderId, ...] = ()
+    """All that the subject has under way or named besides ``order_id``."""
 
     @property
     def kept_out(self) -> tuple[UserId, ...]:
         """Everybody who must never learn of the incident."""
         first = () if self.other_party is None else (self.other_party,)
         return (*first, *(user for user in self.others if user not in first))
+
+    @property
+    def orders(self) -> tuple[OrderId, ...]:
+        """Every order that it speaks of."""
+        return (self.order_id, *self.other_orders)
 
 
 @dataclass(frozen=True, slots=True)
@@ -391,6 +398,14 @@ class Incident:
     contact: Contact | None = None
     """How the subject and theirs are reached, as it was at the tap: whoever holds the phone now may have changed it
     since. None when it was not known then: what is known now counts."""
+    orders: tuple[OrderId, ...] = ()
+    """Every order of the subject that had to do with it so far; ``order_id`` is the one of the last tap."""
+
+    @property
+    def orders_held(self) -> tuple[OrderId, ...]:
+        """Every order whose evidence it holds, each once."""
+        named = () if self.order_id is None else (self.order_id,)
+        return tuple(dict.fromkeys((*self.orders, *named)))
 
     @property
     def is_active(self) -> bool:

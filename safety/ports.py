@@ -180,6 +180,15 @@ class SafetyStore(Protocol):
         """All incidents of one person, by when they were raised. Raises ``Unavailable``."""
         ...
 
+    async def known_tap(
+        self, tenant: TenantId, subject: UserId, key: str, *, since: float
+    ) -> tuple[Incident, Trigger] | None:
+        """The first tap of a person with this key that was received since then, and its incident, also a closed one.
+
+        Raises ``Unavailable``. Of each incident the first 1,000 taps since then are looked at.
+        """
+        ...
+
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
         """An incident's history in order."""
         ...

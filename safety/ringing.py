@@ -225,6 +225,7 @@ class Ringing:
             targets=tuple(target for target in case.now.targets if target.user not in unwilling),
             offers=tuple(offer for offer in case.now.offers if offer.user not in unwilling),
         )
+        case.keep_orders(booked)
         self.let_go(case, now)
 
     def _look_up(self, case: Case, now: float) -> None:

@@ -26,12 +26,14 @@ from safety.events import (
     Effect,
     Event,
     PageSettled,
+    RaiseForReal,
     ReviseRights,
     SendPage,
     SosRaised,
     SoundAlarm,
 )
-from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
+from safety.model import KEY_MADE_PREFIX, CapStatus, Incident, IncidentKind, SosReport, Trigger, TriggerSource
+from safety.old_taps import OldTaps
 from safety.pages import Page
 from safety.paging import Paging
 from safety.ports import Journal, Outbound, Outside, RaiserLink, SafetyState, SafetyStore, Surroundings, Watchers
@@ -47,6 +49,8 @@ Send = Callable[[bytes], None]
 
 _ENGINE_FAULT_WAIT_S: Final = 5.0
 """An incident whose timer hit a fault of ours is tried again after this; the others go on."""
+FORCED_IN_DRILL: Final = "forced_in_drill"
+"""Why an incident was raised whose subject gave their other PIN for a drill."""
 _FAULTS_MAX: Final = 2
 """A timer that fails this often in a row will not mend itself."""
 
@@ -86,6 +90,7 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
             )
             self._paging = Paging(settings.reach, plan, self._engine.incident)
         self._taps = TapQueue(settings.taps_waiting_max)
+        self._old_taps = OldTaps(clock, store)
         self._unstored = Unstored()
         self._turns = 0
         self._promises = Promises(clock, journal, self._unstored, settings.journal, self._tell_promised)
@@ -170,6 +175,39 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         self._take(tap, lambda ack: None if raised is None else raised(ack.incident), failed)
 
     def _take(self, tap: SosRaised, answer: Answer, failed: Failed | None) -> None:
+        if not self._is_offered_again(tap):
+            self._raise(tap, answer, failed)
+            return
+
+        def told(known: tuple[Incident, Trigger] | None) -> None:
+            if known is None:
+                self.guard("old tap", self._raise, tap, answer, failed)
+                return
+            incident, trigger = known
+            report = tap.report
+            ack = AckRaiser(incident, report.key, tap.who.device, report.ignored, trigger.received_at, answer=True)
+            self.guard("answer", answer, ack)
+
+        self._old_taps.look_up(tap, told)
+
+    def _is_offered_again(self, tap: SosRaised) -> bool:
+        """Whether a tap may have been stored long ago; while stopping nobody waits for the answer."""
+        is_old = tap.report.age_s > self._settings.key_repeat_s and not tap.report.key.startswith(KEY_MADE_PREFIX)
+        return is_old and not self._stopping and not self._engine.knows(tap)
+
+    async def run(self) -> None:
+        """See the base; old taps are looked up meanwhile."""
+        async with asyncio.TaskGroup() as group:
+            looking = group.create_task(self._old_taps.run())
+            await super().run()
+            looking.cancel()
+
+    def stop(self) -> None:
+        """See the base; what waits to be looked up rings."""
+        self._old_taps.give_up()
+        super().stop()
+
+    def _raise(self, tap: SosRaised, answer: Answer, failed: Failed | None) -> None:
         if self._finished:
             raise Unavailable("safety has stopped", code="draining")
 
@@ -239,6 +277,10 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
     def unstored(self) -> int:
         """Batches of changes that the store has not taken yet; above 0 the database has a fault."""
         return len(self._unstored)
+
+    def is_promised(self, incident_id: IncidentId) -> bool:
+        """Whether all that is known of an incident survives the process: the database has it, or the journal."""
+        return self._unstored.is_promised(incident_id)
 
     @property
     def unpromised(self) -> int:
@@ -490,6 +532,8 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         for effect in effects:
             if isinstance(effect, SendPage) and self._outside is not None:
                 self.guard("pager", self._outside.pager.send, effect)
+            elif isinstance(effect, RaiseForReal):
+                self.guard("raise", self._raise_for_real, effect, now)
             elif isinstance(effect, AckRaiser) and not effect.answer:
                 latest[effect.incident.incident_id, effect.key] = effect
             elif isinstance(effect, SoundAlarm):
@@ -499,6 +543,16 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
                 )
         for ack in latest.values():
             self.guard("sos_ack", self._send_ack, ack)
+
+    def _raise_for_real(self, effect: RaiseForReal, now: float) -> None:
+        self.raise_for(
+            effect.who,
+            SosReport(key=f"{FORCED_IN_DRILL}:{effect.incident.incident_id}:{now:.3f}", silent=True),
+            now,
+            source=TriggerSource.SYSTEM,
+            kind=IncidentKind.DURESS,
+            cause=FORCED_IN_DRILL,
+        )
 
     def _answer(self, ack: AckRaiser, send: Send) -> None:
         incident_id = ack.incident.incident_id

@@ -191,7 +191,10 @@ class SafetySettings(Ranged):
     """Taps of one incident that are kept one by one; further ones are only counted."""
 
     key_repeat_s: Annotated[float, Range(0, 86_400)] = 600.0
-    """Seconds after a tap during which its key still finds its incident when that has ended; later it is a new SOS."""
+    """Seconds after a tap during which its key finds its incident when that has ended; later it is a new SOS.
+
+    Unless it says by `tapped_at` that it is the same tap, offered again.
+    """
 
     resolved_kept_s: Annotated[float, Range(60, 31_622_400)] = 86_400.0
     """Seconds after its end during which an incident is kept in memory."""

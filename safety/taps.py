@@ -31,6 +31,8 @@ _OWN_HANDS: Final = frozenset({TriggerSource.HUB, TriggerSource.HTTP, TriggerSou
 """Doors by which a subject taps who can take it back."""
 KEY_MADE_REPEAT_S: Final = 5.0
 """The same bytes without a key within this time are one tap sent twice."""
+SAME_TAP_S: Final = 5.0
+"""A tap that was made this long after its key was received, and not later, is the tap that was received."""
 CLOCK_OFF_S: Final = 60.0
 """A phone's clock that is further off than this when a tap is sent is told to whoever reads the history."""
 
@@ -38,6 +40,12 @@ CLOCK_OFF_S: Final = 60.0
 def _is_silence(tap: SosRaised) -> bool:
     """Whether nobody called for help: somebody who should have answered did not."""
     return tap.kind is IncidentKind.UNCONFIRMED and tap.source is TriggerSource.SYSTEM
+
+
+def is_same_tap(known: Trigger, event: SosRaised) -> bool:
+    """Whether a tap with the key of a known one says of itself that it is that tap, offered again."""
+    age_s = event.report.age_s
+    return age_s > 0 and event.received_at - age_s <= known.received_at + SAME_TAP_S
 
 
 def gravest(kinds: Iterable[IncidentKind]) -> IncidentKind:
@@ -128,7 +136,8 @@ class Taps:
         """Whether a tap with a key that is known is the same tap again, and not somebody who needs help again.
 
         A made key is the same for every tap without one, and some clients reuse theirs: nobody would hear of the
-        next emergency.
+        next emergency. A client that offers its last taps again, to a server that may have been restored, says when it
+        made them.
         """
         incident = self._book.incidents.get(known.incident_id)
         if incident is None or incident.cap_status is not event.cap_status:
@@ -138,9 +147,12 @@ class Taps:
             taken_back_at = incident.cancel_asked_at
             is_over = not incident.is_active or (taken_back_at is not None and known.received_at <= taken_back_at)
             return not is_over and abs(event.received_at - known.received_at) <= KEY_MADE_REPEAT_S
+        if event.cause and event.cap_status is CapStatus.ACTUAL:
+            return True  # named by the server: there is no other occasion with this key
         # What they were told counts: under duress it is on all the same, and must not be told by this either.
         is_on = not incident.seen_by_subject.ended
-        return is_on or event.received_at - known.received_at <= self._settings.key_repeat_s
+        is_lately = event.received_at - known.received_at <= self._settings.key_repeat_s
+        return is_on or is_lately or is_same_tap(known, event)
 
     def _open(self, event: SosRaised, around: Whereabouts, now: float, earlier: Sequence[SosRaised]) -> Case:
         who, report, settings = event.who, event.report, self._settings
@@ -183,6 +195,7 @@ class Taps:
         )
         case = Case(None, incident, last_seq=0, story=())
         case.alarms.extend(around.failures)
+        case.keep_orders(around.booked)
         case.step(Step.RAISED, event.raised_by or who.user, now, _how(event))
         case.triggers.append(self._trigger(case, event))
         if incident.kind is IncidentKind.DURESS:
@@ -209,6 +222,7 @@ class Taps:
             avoid=with_users(old.avoid, around.kept_out),
             changed_at=now,
         )
+        case.keep_orders(around.booked)
         self._ringing.let_go(case, now)
         is_forced = any(tap.kind is IncidentKind.DURESS for tap in (event, *earlier))
         if is_forced and not (old.is_active and old.kind is IncidentKind.DURESS):

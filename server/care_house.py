@@ -120,7 +120,7 @@ class IncidentAlarms:
         """See the port of drills. The desk ends it at once: nobody is to come, and nobody to look after it."""
 
         def made(incident: Incident) -> None:
-            raised(not self._safety.unstored)
+            raised(self._safety.is_promised(incident.incident_id))
             desk = Principal(
                 tenant=who.tenant,
                 user=DRILL_DESK,
@@ -150,7 +150,7 @@ class IncidentAlarms:
     def raise_alarm(
         self, tenant: TenantId, watch: Watch | None, alarm: Alarm, role: str, now: float, stored: Stored
     ) -> None:
-        """See the port. While safety has turns that are not stored it is not said to be: it is raised again then."""
+        """See the port. While nothing holds the incident it is not said to be stored: it is raised again then."""
         is_tap = alarm.cause in (Cause.CHECKIN_NO, Cause.CHECKIN_HELP)
         subject = Principal(
             tenant=tenant,
@@ -168,7 +168,7 @@ class IncidentAlarms:
         )
 
         def raised(incident: Incident) -> None:
-            if not self._safety.unstored:
+            if self._safety.is_promised(incident.incident_id):
                 stored(incident.incident_id)
 
         self._safety.raise_for(

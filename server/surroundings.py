@@ -248,6 +248,7 @@ def _booked(jobs: Sequence[Order], user: UserId) -> BookedPlace:
         entrance_note=site.entrance_note,
         other_party=_other_side(order, user),
         others=tuple(dict.fromkeys(other for other in others if other is not None)),
+        other_orders=tuple(job.order_id for job in jobs[1:]),
     )
 
 

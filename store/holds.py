@@ -7,7 +7,7 @@ from sqlalchemy import Connection, bindparam, or_, select
 
 from safety.audit import AuditEntry
 from safety.holds import HoldMark
-from safety.model import Incident
+from safety.model import CapStatus, Incident
 from store import schema
 from store.audit import AuditTable
 from store.blobs import Blob
@@ -17,7 +17,12 @@ from store.statements import Statement, upsert
 _INCIDENT: Final = Blob(Incident)
 _MARK: Final = Blob(HoldMark)
 _i, _h = schema.incidents.c, schema.holds.c
-_HOLDING: Final = Statement(select(_i.body).where(or_(_i.settled_at.is_(None), _i.settled_at >= bindparam("since"))))
+# Of drills and tests nothing is evidence, and there is one of those each minute.
+_HOLDING: Final = Statement(
+    select(_i.body).where(
+        _i.cap_status == CapStatus.ACTUAL.value, or_(_i.settled_at.is_(None), _i.settled_at >= bindparam("since"))
+    )
+)
 _LOAD_MARKS: Final = Statement(select(_h.body).order_by(_h.tenant, _h.incident_id))
 _PUT_MARK: Final = upsert(schema.holds)
 

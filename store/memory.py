@@ -406,6 +406,18 @@ class MemorySafetyStore:
             raise Unavailable("the outcome of the commit is unknown", code="store_unavailable")
         return rows
 
+    async def known_tap(
+        self, tenant: TenantId, subject: UserId, key: str, *, since: float
+    ) -> tuple[Incident, Trigger] | None:
+        """See the port."""
+        self.faults.before_read()
+        for trigger in sorted(self._triggers.values(), key=lambda t: t.received_at):
+            incident = self._incidents.get((tenant, trigger.incident_id))
+            is_theirs = incident is not None and incident.subject == subject
+            if incident is not None and is_theirs and trigger.key == key and trigger.received_at >= since:
+                return incident, trigger
+        return None
+
     @property
     def stored(self) -> Mapping[tuple[TenantId, IncidentId], Incident]:
         """All incidents."""

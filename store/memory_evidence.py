@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from core.ids import IncidentId, TenantId
 from safety.audit import AuditEntry
 from safety.holds import HoldMark
-from safety.model import Incident
+from safety.model import CapStatus, Incident
 from store.memory_outbox import Faults
 
 
@@ -24,7 +24,8 @@ class MemoryHoldStore:
     async def load(self, *, settled_since: float) -> tuple[Sequence[Incident], Sequence[HoldMark]]:
         """See the port."""
         self.faults.before_read()
-        found = [i for _, i in sorted(self._incidents().items()) if i.is_active or i.changed_at >= settled_since]
+        real = [i for _, i in sorted(self._incidents().items()) if i.cap_status is CapStatus.ACTUAL]
+        found = [i for i in real if i.is_active or i.changed_at >= settled_since]
         return found, [mark for _, mark in sorted(self._marks.items())]
 
     async def put(self, mark: HoldMark, entry: AuditEntry) -> None:

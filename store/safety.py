@@ -40,6 +40,14 @@ _BY_ID: Final = Statement(select(_i.body).where(_i.tenant == bindparam("t"), _i.
 _OF_SUBJECT: Final = Statement(
     select(_i.body).where(_i.tenant == bindparam("t"), _i.subject == bindparam("s")).order_by(_i.raised_at)
 )
+TAPS_SEARCHED: Final = 1_000
+"""Taps of one incident that are looked through for a key."""
+_TAPS_SINCE: Final = Statement(
+    select(_t.body)
+    .where(_t.tenant == bindparam("t"), _t.incident_id == bindparam("i"), _t.received_at >= bindparam("since"))
+    .order_by(_t.received_at)
+    .limit(TAPS_SEARCHED)
+)
 _EVENTS: Final = Statement(
     select(_e.body).where(_e.tenant == bindparam("t"), _e.incident_id == bindparam("i")).order_by(_e.seq)
 )
@@ -140,6 +148,24 @@ class SqlSafetyStore:
         rows = await self._database.read(lambda c: _OF_SUBJECT.all(c, tenant, subject))
         return [_INCIDENT.unpack(row[0]) for row in rows]
 
+    async def known_tap(
+        self, tenant: TenantId, subject: UserId, key: str, *, since: float
+    ) -> tuple[Incident, Trigger] | None:
+        """See the port."""
+
+        def query(connection: Connection) -> tuple[Incident, Trigger] | None:
+            for row in _OF_SUBJECT.all(connection, tenant, subject):
+                incident = _INCIDENT.unpack(row[0])
+                if not incident.is_active and incident.changed_at < since:
+                    continue
+                for tap in _TAPS_SINCE.all(connection, tenant, incident.incident_id, since):
+                    trigger = _TRIGGER.unpack(tap[0])
+                    if trigger.key == key:
+                        return incident, trigger
+            return None
+
+        return await self._database.read(query)
+
     async def events(self, tenant: TenantId, incident_id: IncidentId) -> Sequence[IncidentEvent]:
         """See the port."""
         rows = await self._database.read(lambda c: _EVENTS.all(c, tenant, incident_id))
@@ -178,6 +204,7 @@ def _write(connection: Connection, changes: SafetyChanges) -> None:
             None if incident.is_active else incident.changed_at,
             incident.version,
             _INCIDENT.pack(incident),
+            incident.cap_status.value,
         )
     for trigger in changes.triggers:
         incident_id = trigger.incident_id

@@ -257,7 +257,9 @@ incidents: Final = Table(
     _real("settled_at", nullable=True),  # NULL while somebody must still act
     _integer("version"),
     _body(),
+    Column("cap_status", Text, nullable=False, server_default="actual"),
     Index("incidents_unsettled", "settled_at"),
+    Index("incidents_by_status", "cap_status", "settled_at"),
     Index("incidents_by_time", "tenant", "raised_at", "incident_id"),
     Index("incidents_by_subject", "tenant", "subject", "raised_at"),
 )

@@ -6,7 +6,7 @@ import pytest
 from core.errors import Unavailable
 from core.ids import CityId, IncidentId, UserId
 from core.outbox import Stream
-from safety.model import IncidentState, SubjectRecord
+from safety.model import CapStatus, IncidentState, SubjectRecord
 from tests.contract.conftest import Node
 from tests.contract.store_values import (
     CITY,
@@ -82,6 +82,36 @@ async def test_closed_incidents_are_not_loaded_but_can_be_read(node: Node) -> No
     assert (list(state.incidents), list(state.triggers), state.event_seqs) == ([], [], {})
     assert await node.stores.safety.incident(TENANT, incident.incident_id) == closed
     assert await node.stores.safety.incident(OTHER_TENANT, incident.incident_id) is None
+
+
+async def test_a_tap_is_found_by_its_person_and_key_also_when_its_incident_is_closed(node: Node) -> None:
+    store, incident, trigger = node.stores.safety, make_incident(), make_trigger()
+    await store.commit(safety_changes(incident, trigger), [], NOW)
+    closed = replace(incident, version=2, state=IncidentState.CLOSED)
+    await store.commit(safety_changes(closed), [], NOW)
+    who, at = incident.subject, trigger.received_at
+    for _ in range(2):
+        assert await node.stores.safety.known_tap(TENANT, who, trigger.key, since=at) == (closed, trigger)
+        assert await node.stores.safety.known_tap(TENANT, who, trigger.key, since=at + 1) is None
+        assert await node.stores.safety.known_tap(TENANT, who, "other", since=at) is None
+        assert await node.stores.safety.known_tap(TENANT, UserId("cus_other"), trigger.key, since=at) is None
+        assert await node.stores.safety.known_tap(OTHER_TENANT, who, trigger.key, since=at) is None
+        await node.reopen()
+
+
+async def test_what_may_hold_evidence_is_real_and_active_or_ended_lately(node: Node) -> None:
+    for n, (status, at) in enumerate(
+        ((CapStatus.ACTUAL, NOW), (CapStatus.TEST, NOW), (CapStatus.EXERCISE, NOW), (CapStatus.ACTUAL, NOW - 2))
+    ):
+        incident = make_incident(str(n), cap_status=status)
+        await node.stores.safety.commit(safety_changes(incident), [], NOW)
+        ended = replace(incident, version=2, state=IncidentState.CLOSED, changed_at=at)
+        await node.stores.safety.commit(safety_changes(ended), [], NOW)
+    await node.stores.safety.commit(safety_changes(make_incident("4")), [], NOW)
+    for _ in range(2):
+        found, _ = await node.stores.holds.load(settled_since=NOW - 1)
+        assert sorted(incident.incident_id for incident in found) == ["inc_0", "inc_4"]
+        await node.reopen()
 
 
 async def test_what_is_loaded_does_not_grow_with_what_was_resolved_long_ago(node: Node) -> None:

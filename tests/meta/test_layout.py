@@ -74,6 +74,7 @@ def test_every_domain_is_pure_by_contract() -> None:
         "*.service -> asyncio",
         "safety.storing -> asyncio",
         "safety.promises -> asyncio",
+        "safety.old_taps -> asyncio",
     ]
 
 

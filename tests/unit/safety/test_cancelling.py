@@ -22,12 +22,14 @@ from safety.events import (
     IncidentResolved,
     NoteTaken,
     NotifyTargets,
+    RaiseForReal,
     Reason,
     ReviseRights,
+    SosRaised,
     UpdateTargets,
 )
 from safety.incident import LEVEL_LAST
-from safety.model import Incident, IncidentKind, IncidentState, PinVerdict, SubjectView
+from safety.model import CapStatus, Incident, IncidentKind, IncidentState, PinVerdict, SosReport, SubjectView
 from safety.ports import SafetyState
 from tests.unit.safety.neighbourhood import (
     ACME,
@@ -308,3 +310,31 @@ def test_a_pin_for_an_old_incident_speaks_of_the_one_that_is_active(verdict: Pin
     assert is_duress == (verdict is PinVerdict.DURESS)
     assert current(engine, new).seen_by_subject.ended
     assert current(engine, old).state is IncidentState.RESOLVED
+
+
+@pytest.mark.parametrize("ends_first", [False, True])
+@pytest.mark.parametrize("verdicts", [[PinVerdict.DURESS], [PinVerdict.WRONG] * 3])
+def test_whoever_is_forced_in_a_drill_gets_real_help_and_the_drill_looks_like_any_other(
+    verdicts: list[PinVerdict], ends_first: bool
+) -> None:
+    def drill() -> tuple[SafetyEngine, IncidentId]:
+        engine = engine_in(town())
+        tried = SosRaised(ANNA, SosReport("d"), T0, cap_status=CapStatus.EXERCISE, cause="drill")
+        which = answer(engine.handle(tried, T0)).incident.incident_id
+        if ends_first:
+            engine.handle(IncidentAcknowledged(OPS, which), T0 + 1)
+            engine.handle(IncidentResolved(OPS, which, "false_test"), T0 + 1)
+        return engine, which
+
+    (forced, which), (honest, other) = drill(), drill()
+    cancel(honest, other, PinVerdict.RIGHT)
+    *wrong, last = verdicts
+    for verdict in wrong:
+        assert not accepted(cancel(forced, which, verdict))
+    effects = cancel(forced, which, last)
+    assert accepted(effects)
+    (real,) = [effect for effect in effects if isinstance(effect, RaiseForReal)]
+    assert (real.who, real.incident.incident_id) == (ANNA, which)
+    drilled = replace(current(forced, which), version=0)
+    assert drilled == replace(current(honest, other), version=0)
+    assert drilled.kind is IncidentKind.PANIC

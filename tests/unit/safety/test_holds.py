@@ -91,3 +91,16 @@ async def test_a_drill_or_a_test_holds_nothing(cap_status: CapStatus) -> None:
     found.incident_changed(replace(active(), cap_status=cap_status))
     assert found.jobs(NOW) == frozenset()
     assert not found.is_held(TENANT, ORDER, NOW)
+
+
+async def test_every_order_that_an_incident_had_to_do_with_is_held_also_after_a_restart() -> None:
+    incident = replace(active(), order_id=OrderId("ord_2"), orders=(ORDER, OrderId("ord_3")))
+    store = MemoryHoldStore(lambda: {(TENANT, incident.incident_id): incident})
+    for found in (await holds(store), await holds(store)):
+        assert all(found.is_held(TENANT, OrderId(order), NOW + DAY_S) for order in ("ord_1", "ord_2", "ord_3"))
+    over = replace(incident, state=IncidentState.RESOLVED, changed_at=NOW)
+    found.incident_changed(over)
+    await found.mark(over, OPS, "court", NOW, hold=True)
+    again = Holds(store, 0.0)
+    await again.load(NOW + DAY_S)
+    assert all(again.is_held(TENANT, OrderId(order), NOW + DAY_S) for order in ("ord_1", "ord_2", "ord_3"))

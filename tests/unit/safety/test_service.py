@@ -11,9 +11,10 @@ from core.errors import Unavailable
 from core.ids import IncidentId
 from safety.engine import SafetyEngine
 from safety.errors import AlreadyAcknowledged
-from safety.events import IncidentAcknowledged, IncidentResolved, NotifyTargets, SosRaised
+from safety.events import CancelAsked, IncidentAcknowledged, IncidentClosed, IncidentResolved, NotifyTargets, SosRaised
 from safety.incident import fold
-from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
+from safety.model import CapStatus, Incident, IncidentKind, PinVerdict, SosReport, TriggerSource
+from safety.old_taps import WAITING_MAX
 from tests.unit.safety.neighbourhood import ACME, ANNA, NEAR, OPS, OPS_2, fix_at, ladder, person, town
 from tests.unit.safety.safety_world import World
 
@@ -177,6 +178,88 @@ def test_the_newest_of_many_waiting_taps_tells_where_its_person_is() -> None:
             await world.sleep(0.1)
             (incident,) = (await world.stored()).incidents
             assert (incident.note, incident.triggers) == ("floor 19", 20)
+
+    in_a_world(body)
+
+
+# -- what is offered again -------------------------------------------------------------------------------
+
+
+def offered_again(world: World, tapped_at: float, key: str = "k1") -> None:
+    """A client offers a tap that it made then."""
+    world.tap(report=SosReport(key=key, sent_at=world.now(), age_s=world.now() - tapped_at))
+
+
+async def ended_and_forgotten(world: World) -> tuple[IncidentId, float]:
+    """An incident that is in no memory: it was closed, and the server started anew."""
+    async with world.running():
+        world.tap()
+        tapped_at = world.now()
+        await world.sleep(0.1)
+        which = world.post.rights[0].incident_id
+        await world.ask(IncidentAcknowledged(OPS, which))
+        await world.ask(IncidentResolved(OPS, which, "real_handled"))
+        await world.ask(IncidentClosed(OPS_2, which))
+    world.post.sent.clear()
+    await world.sleep(3_600)
+    return which, tapped_at
+
+
+def test_a_tap_that_was_stored_long_ago_rings_nobody_when_it_is_offered_again() -> None:
+    async def body(world: World) -> None:
+        which, tapped_at = await ended_and_forgotten(world)
+        async with world.running() as service:
+            for _ in range(3):
+                offered_again(world, tapped_at)
+            await world.sleep(0.1)
+            assert service.visible(OPS) == []
+            (ack, *_) = acks = world.post.of("sos_ack", "answer")
+            assert len(acks) == 3
+            assert (ack["key"], ack["incident"], ack["durable"]) == ("k1", which, True)
+            assert world.post.users("row") == []
+            # The same key without an age, or of a later tap, is somebody who needs help again.
+            offered_again(world, tapped_at + 60)
+            await world.sleep(0.1)
+            (incident,) = service.visible(OPS)
+            assert incident.incident_id != which
+
+    in_a_world(body)
+
+
+def test_an_old_tap_that_nobody_knows_or_can_look_up_rings() -> None:
+    async def body(world: World) -> None:
+        _, tapped_at = await ended_and_forgotten(world)
+        async with world.running() as service:
+            offered_again(world, tapped_at - 7_200, key="k0")
+            await world.sleep(0.1)
+            assert len(service.visible(OPS)) == 1
+            world.store.faults.fail_reads(1)
+            offered_again(world, tapped_at)
+            await world.sleep(0.1)
+            assert service.visible(OPS)[0].triggers == 2
+
+    in_a_world(body)
+
+
+def test_an_old_tap_waits_for_a_hanging_database_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def body(world: World) -> None:
+        async def hang(*_: object, **__: object) -> None:
+            await world.sleep(1_000)
+
+        monkeypatch.setattr(world.store, "known_tap", hang)
+        async with world.running():
+            began = world.now()
+            for n in range(300):
+                offered_again(world, began - 7_200, key=f"old-{n}")
+            world.tap("k9", person("cus_bea"))
+            await world.sleep(0.1)
+            answered = [ack["key"] for ack in world.post.of("sos_ack", "answer")]
+            assert "k9" in answered
+            assert len(answered) == 1 + 300 - WAITING_MAX
+            await world.sleep(0.5)
+            assert len(world.post.of("sos_ack", "answer")) == 301
+            offered_again(world, began - 7_200, key="last")
+        assert world.post.of("sos_ack", "answer")[-1]["key"] == "last", "a server that stops lets it ring"
 
     in_a_world(body)
 
@@ -556,6 +639,31 @@ def test_what_the_subject_did_not_tap_is_taken_stored_and_told_like_a_tap() -> N
 
     assert in_a_world(body).post.users("row")
     assert [incident.incident_id for incident in found] == [found[0].incident_id] * 2
+
+
+def test_the_other_pin_in_a_drill_raises_a_real_incident_that_says_nothing_to_its_subject() -> None:
+    async def body(world: World) -> None:
+        async with world.running() as service:
+            service.raise_for(
+                ANNA,
+                SosReport("d"),
+                world.now(),
+                source=TriggerSource.HUB,
+                cap_status=CapStatus.EXERCISE,
+                cause="drill",
+            )
+            await world.sleep(0.1)
+            which = world.post.rights[0].incident_id
+            world.post.sent.clear()
+            await world.ask(CancelAsked(ANNA, which, PinVerdict.DURESS))
+            await world.sleep(0.1)
+            (real,) = [i for i in (await world.stored()).incidents if i.cap_status is CapStatus.ACTUAL]
+            assert (real.kind, real.level, real.silent, real.cause) == (IncidentKind.DURESS, 3, True, "forced_in_drill")
+            assert len(world.post.users("row")) >= len(real.targets) > 0
+            assert world.post.of("sos_ack") == []
+            assert not {user for _, _, user, _ in world.post.sent} & {ANNA.user}
+
+    in_a_world(body)
 
 
 def test_a_drill_and_an_emergency_never_wait_as_one() -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.ids import IncidentId, UserId
+from core.ids import IncidentId, OrderId, UserId
+from safety.case import ORDERS_MAX, ORDERS_NOT_HELD
 from safety.contacts import Contact, EmergencyContact
 from safety.engine import SafetyEngine
 from safety.events import (
@@ -14,6 +15,7 @@ from safety.events import (
     NotifyTargets,
     Reason,
     SosRaised,
+    SoundAlarm,
     UpdateTargets,
 )
 from safety.model import (
@@ -104,6 +106,60 @@ def test_the_same_occasion_noticed_again_is_one_trigger() -> None:
     first = raised(engine, missed)
     again = raised(engine, replace(missed, received_at=T0 + 1))
     assert (again.incident_id, again.triggers) == (first.incident_id, 1)
+
+
+def test_a_key_after_the_end_is_the_same_tap_only_if_it_says_so() -> None:
+    def after_an_hour(made_at: float | None) -> tuple[SafetyEngine, Incident, Incident]:
+        engine = engine_in(town())
+        first = raised(engine, a_tap())
+        engine.handle(IncidentAcknowledged(OPS, first.incident_id), T0 + 5)
+        engine.handle(IncidentResolved(OPS, first.incident_id, "real_handled"), T0 + 6)
+        at = T0 + 3_600
+        report = SosReport("k1", age_s=0.0 if made_at is None else at - made_at)
+        return engine, first, raised(engine, replace(a_tap(at=at), report=report))
+
+    for made_at in (T0 - 30, T0, T0 + 4):
+        engine, first, again = after_an_hour(made_at)
+        assert again.incident_id == first.incident_id
+        assert engine.active() == []
+    for later_at in (None, T0 + 6, T0 + 1_800, T0 + 3_590):
+        _, first, again = after_an_hour(later_at)
+        assert again.incident_id != first.incident_id
+        assert again.is_active
+
+
+def test_an_occasion_that_the_server_noticed_is_never_a_second_one() -> None:
+    engine = engine_in(town())
+    missed = a_tap("chk_1_panic", source=TriggerSource.SYSTEM, cause="checkin_missed")
+    first = raised(engine, missed)
+    engine.handle(IncidentAcknowledged(OPS, first.incident_id), T0 + 5)
+    engine.handle(IncidentResolved(OPS, first.incident_id, "real_handled"), T0 + 6)
+    for seconds in (700, 705, 3_600):
+        again = raised(engine, replace(missed, received_at=T0 + seconds))
+        assert (again.incident_id, again.is_active) == (first.incident_id, False)
+
+
+def test_an_incident_keeps_every_order_that_it_had_to_do_with() -> None:
+    place = town()
+    place.bookings[ANNA.user] = replace(booked(), other_orders=(OrderId("ord_9"),))
+    engine = engine_in(place)
+    first = raised(engine, a_tap())
+    assert (first.order_id, first.orders) == ("ord_1", ("ord_1", "ord_9"))
+    place.bookings[ANNA.user] = replace(booked(), order_id=OrderId("ord_2"))
+    again = raised(engine, a_tap("k2", T0 + 1))
+    assert (again.order_id, again.orders) == ("ord_2", ("ord_1", "ord_9", "ord_2"))
+    # One that begins meanwhile is evidence as well; the address that is read out stays that of the last tap.
+    place.bookings[ANNA.user] = replace(booked(), order_id=OrderId("ord_3"))
+    engine.on_deadline(T0 + 70)
+    later = current(engine, first.incident_id)
+    assert (later.order_id, later.orders_held) == ("ord_2", ("ord_1", "ord_9", "ord_2", "ord_3"))
+    for n in range(4, 60):
+        place.bookings[ANNA.user] = replace(booked(), order_id=OrderId(f"ord_n{n}"))
+        engine.handle(a_tap(f"k{n}", T0 + 70 + n), T0 + 70 + n)
+    effects = engine.handle(a_tap("k60", T0 + 130), T0 + 130)
+    assert len(answer(effects).incident.orders) == ORDERS_MAX
+    assert "ord_n59" in answer(effects).incident.orders_held
+    assert ORDERS_NOT_HELD in [effect.what for effect in effects if isinstance(effect, SoundAlarm)]
 
 
 def test_an_incident_has_the_gravest_kind_of_its_triggers() -> None:

@@ -14,7 +14,7 @@ from geo.settings import PositionSettings
 from geo.shard_positions import ShardPositions
 from safety.ports import HelpSought
 from safety.ranking import Group
-from server.surroundings import QUIET_MAX, CitySurroundings, in_line
+from server.surroundings import QUIET_MAX, CitySurroundings, _booked, in_line
 
 HERE = LatLng(31.0, 121.0)
 T0 = 1_800_000_000.0
@@ -166,3 +166,13 @@ def test_a_fix_that_the_phone_calls_made_up_is_marked(mocked_after_s: float | No
     found = surroundings.last_fix(ACME, UserId("tec"), T0)
     assert found is not None
     assert found[1].is_made_up is is_made_up
+
+
+def test_an_address_that_is_read_out_comes_with_all_other_orders_and_people_of_its_person() -> None:
+    def order(name: str, technician: str) -> Any:
+        site = SimpleNamespace(point=HERE, address="1 Long Lane", unit="", entrance_note="")
+        return SimpleNamespace(order_id=name, city="sh", customer="cus_1", technician=technician, site=site)
+
+    place = _booked([order("ord_1", "tec_1"), order("ord_2", "tec_2"), order("ord_3", "tec_1")], UserId("cus_1"))
+    assert place.orders == ("ord_1", "ord_2", "ord_3")
+    assert place.kept_out == ("tec_1", "tec_2")
