@@ -195,13 +195,6 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         is_old = tap.report.age_s > self._settings.key_repeat_s and not tap.report.key.startswith(KEY_MADE_PREFIX)
         return is_old and not self._stopping and not self._engine.knows(tap)
 
-    async def run(self) -> None:
-        """See the base; old taps are looked up meanwhile."""
-        async with asyncio.TaskGroup() as group:
-            looking = group.create_task(self._old_taps.run())
-            await super().run()
-            looking.cancel()
-
     def stop(self) -> None:
         """See the base; what waits to be looked up rings."""
         self._old_taps.give_up()
@@ -291,8 +284,10 @@ class SafetyService(StoringService[Event | PageSettled, Effect, Batch]):
         """Handle events and deadlines until ``stop``, then ``finish``."""
         async with asyncio.TaskGroup() as group:
             rewriter = group.create_task(self._promises.rewrite_until_cancelled())
+            looking = group.create_task(self._old_taps.run())
             await super().run()
             rewriter.cancel()
+            looking.cancel()
 
     # -- deciding -------------------------------------------------------------------------------------
 
