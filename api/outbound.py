@@ -25,6 +25,7 @@ from geo.point import Frame
 from realtime.messages import OfferClosed, SosAck
 from safety import events as safety_events
 from safety.access import told_the_end
+from safety.drills import DRILL_CAUSE
 from safety.model import CapStatus
 
 _encode = msgspec.json.Encoder().encode
@@ -165,6 +166,6 @@ class SafetyOutbound:
                     is_end = target.user in ended
                     said = _encode(incident_end(incident, target.user, effect.reason.value)) if is_end else body
                     built.append((incident.tenant, target.user, said, ""))
-            if incident.cap_status is not CapStatus.EXERCISE:
-                found += built  # a drill comes as far as here: nobody is called out
+            if incident.cap_status is not CapStatus.EXERCISE or incident.cause != DRILL_CAUSE:
+                found += built  # who tries the alarm as they go on duty calls nobody out; an exercise of all rings
         return found

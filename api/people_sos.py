@@ -14,7 +14,7 @@ from core.ids import DeviceId
 from core.principal import Principal, Role
 from geo.point import Frame
 from safety.intake import NOTE_LEN_MAX, decode_sos
-from safety.model import Incident, SosReport, TriggerSource
+from safety.model import CapStatus, Incident, SosReport, TriggerSource
 from safety.service import SafetyService
 
 
@@ -47,6 +47,7 @@ class PeopleSos:
             self._report(who, body, request.now),
             request.now,
             source=TriggerSource.OPS,
+            cap_status=CapStatus.EXERCISE if body.exercise else CapStatus.ACTUAL,
             raised_by=who.user,
             raised=made,
             failed=failed,
@@ -60,6 +61,7 @@ class PeopleSos:
         key = "ops_" + hashlib.sha256(f"{who.user}\0{body.key}".encode()).hexdigest()[:32]
         note = f"{body.note}\n{body.reason}".strip()[:NOTE_LEN_MAX]
         said = {**msgspec.structs.asdict(body), "key": key, "note": note}
+        del said["exercise"]  # no word of a tap: a tap is always meant
         return decode_sos(msgspec.json.encode(said), True, now, self._frame)
 
 

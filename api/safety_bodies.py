@@ -82,6 +82,8 @@ class PersonSosIn(Struct, frozen=True):
     lng: Lng | None = None
     accuracy_m: AccuracyM | None = None
     crs: Crs = "wgs84"
+    exercise: bool = False
+    """Consoles and responders are rung over the hub, told that it is one (`cap_status`); nobody outside it is."""
 
 
 class SafetyProfileView(Struct, frozen=True):

@@ -14,6 +14,8 @@ from safety.deadlines import Deadlines
 
 DrillId = NewType("DrillId", str)
 DRILL_PREFIX: Final = "drl_"
+DRILL_CAUSE: Final = "drill"
+"""Cause of the exercise that a drill is: it ends before anybody is called, over the hub too."""
 
 
 class DrillState(StrEnum):

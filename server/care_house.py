@@ -13,6 +13,7 @@ from dispatch.ports import Watchers
 from safety.care_model import Alarm, Cause, Contact, Gravity, Job, JobState, Watch
 from safety.care_ports import Stored
 from safety.care_service import CareService
+from safety.drills import DRILL_CAUSE
 from safety.events import IncidentResolved, SubjectAnswered
 from safety.model import CapStatus, Incident, IncidentKind, SosReport, TriggerSource
 from safety.service import SafetyService
@@ -138,7 +139,7 @@ class IncidentAlarms:
             now,
             source=TriggerSource.HUB,
             cap_status=CapStatus.EXERCISE,
-            cause="drill",
+            cause=DRILL_CAUSE,
             raised=made,
             failed=lambda error: raised(False),
         )

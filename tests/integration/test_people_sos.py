@@ -45,6 +45,12 @@ async def test_ops_raise_for_somebody_and_a_repeat_is_the_same_sos(tmp_path: Pat
         assert ack["incident"] == first["result"]["incident"]
         _, customers, _ = await server.call("POST", "/v1/people/cus_1/sos", token, body)
         assert (await ops.until("incident", incident=customers["result"]["incident"]))["subject_role"] == "customer"
+        # An exercise is one of its own, and rings by its name.
+        tried = {**body, "key": "call-2", "exercise": True}
+        _, exercise, _ = await server.call("POST", "/v1/people/cus_1/sos", token, tried)
+        told = await ops.until("incident", incident=exercise["result"]["incident"])
+        assert (told["cap_status"], told["subject"]) == ("exercise", "cus_1")
+        assert exercise != customers
 
 
 async def test_on_behalf_needs_a_reason_and_a_person_of_ones_own(tmp_path: Path) -> None:

@@ -17,7 +17,17 @@ from dispatch.model import Fallback, Gender, Mode, Offer, OfferState, Order, Ord
 from geo.point import Frame, LatLng
 from realtime.messages import OrderView, ReliableMessage, SosAck
 from safety import events as safety_events
-from safety.model import BookedPlace, FixSource, Incident, IncidentFix, IncidentState, SubjectView, Target
+from safety.drills import DRILL_CAUSE
+from safety.model import (
+    BookedPlace,
+    CapStatus,
+    FixSource,
+    Incident,
+    IncidentFix,
+    IncidentState,
+    SubjectView,
+    Target,
+)
 
 NOW = 1.8e9
 TENANT, CITY = TenantId("acme"), CityId("shenzhen")
@@ -129,6 +139,18 @@ def test_each_target_gets_the_case_with_their_own_distance_and_reason() -> None:
     for draft, (tenant, user, body) in zip(drafts, outbound.direct([effect], NOW), strict=True):
         assert (draft.tenant, draft.recipient, draft.body) == (tenant, user, body)
         msgspec.json.decode(body, type=ReliableMessage)
+
+
+@pytest.mark.parametrize(("cause", "told"), [("", ["res_1", "ops_1"]), (DRILL_CAUSE, [])])
+def test_an_exercise_rings_people_by_its_name_and_who_tries_the_alarm_calls_nobody(cause: str, told: list[str]) -> None:
+    incident = replace(INCIDENT, cap_status=CapStatus.EXERCISE, cause=cause)
+    effects: list[safety_events.Effect] = [
+        safety_events.NotifyTargets(incident, incident.targets, safety_events.Reason.RAISED),
+        safety_events.UpdateTargets(incident, incident.targets, safety_events.Reason.NOTED),
+    ]
+    drafts = SafetyOutbound(Frame.GCJ02).drafts(effects, NOW)
+    assert [draft.recipient for draft in drafts] == 2 * told
+    assert all(json.loads(draft.body)["cap_status"] == "exercise" for draft in drafts if draft.receipt)
 
 
 def test_the_ack_says_how_far_the_tap_has_come() -> None:
