@@ -13,7 +13,7 @@ from safety.case import Case
 from safety.errors import AlreadyResolved
 from safety.events import AnswerCancel, CancelAsked, Reason
 from safety.incident import SYSTEM, Step
-from safety.model import CapStatus, IncidentKind, IncidentState, PinVerdict, SubjectRecord
+from safety.model import CapStatus, Incident, IncidentKind, IncidentState, PinVerdict, SubjectRecord
 from safety.ringing import Ringing
 from safety.settings import SafetySettings
 
@@ -40,9 +40,7 @@ class Cancelling:
         if incident.state is IncidentState.CLOSED:
             raise AlreadyResolved
 
-        active = self._book.active_of.get((who.tenant, who.user, incident.cap_status), incident.incident_id)
-        # Where another one began since, the PIN speaks of that: the old one must not open again beside it.
-        case = self._book.case(incident if incident.is_active else self._book.incidents[active])
+        case = self._book.case(incident if incident.is_active else self._latest(incident))
         before = case.now.seen_by_subject
         # Of one that is over their phone is asked for nothing, and a PIN must not begin to.
         ended_at = before.ended_at if before.ended_at is not None else now if case.now.is_active else 0.0
@@ -66,6 +64,13 @@ class Cancelling:
         case.change(shown=replace(before, ended=True, ended_at=ended_at), cancel_asked_at=now)
         case.outcome = AnswerCancel(case.now, accepted=True)
         return case
+
+    def _latest(self, incident: Incident) -> Incident:
+        """Where another one began since, a PIN speaks of that: the old one must not open again beside it."""
+        place = (incident.tenant, incident.subject, incident.cap_status)
+        which = self._book.active_of.get(place) or self._book.ended_of.get(place, incident.incident_id)
+        latest = self._book.incidents[which]
+        return incident if latest.state is IncidentState.CLOSED else latest
 
     def _after(self, record: SubjectRecord, verdict: PinVerdict, now: float) -> SubjectRecord:
         """Wrong PINs add up over incidents and restarts; the duress PIN clears them as the right one does."""

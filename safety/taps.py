@@ -121,7 +121,9 @@ class Taps:
         if ended is None or ended.state is not IncidentState.RESOLVED:
             return None
         ended_at = ended.resolved_at or ended.changed_at
-        return ended.incident_id if now <= ended_at + self._settings.reopen_s else None
+        # A PIN after the end opened it again if they were forced; if not, a tap opens the same one all the same.
+        is_spoken_of = ended.cancel_asked_at is not None and ended.cancel_asked_at >= ended_at
+        return ended.incident_id if is_spoken_of or now <= ended_at + self._settings.reopen_s else None
 
     def _new_taps(self, event: SosRaised) -> list[SosRaised]:
         """The taps of an event that are not repeats, each key once, oldest first."""

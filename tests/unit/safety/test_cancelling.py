@@ -312,6 +312,19 @@ def test_a_pin_for_an_old_incident_speaks_of_the_one_that_is_active(verdict: Pin
     assert current(engine, old).state is IncidentState.RESOLVED
 
 
+@pytest.mark.parametrize("verdict", [PinVerdict.RIGHT, PinVerdict.DURESS])
+def test_a_tap_after_a_pin_for_one_that_is_over_is_of_the_same_incident(verdict: PinVerdict) -> None:
+    engine, older = raised()
+    engine.handle(IncidentResolved(OPS, older, "false_accident"), T0 + 5)
+    which = incident_id(tap(engine, T0 + 2_000, key="k2"))
+    engine.handle(IncidentResolved(OPS, which, "false_accident"), T0 + 2_005)
+    assert accepted(cancel(engine, older, verdict, T0 + 2_010))
+    late = T0 + 2_010 + 1_860.0
+    run_until(engine, late)
+    assert incident_id(tap(engine, late, key="k3")) == which != older
+    assert [incident.incident_id for incident in engine.active()] == [which]
+
+
 @pytest.mark.parametrize("ends_first", [False, True])
 @pytest.mark.parametrize("verdicts", [[PinVerdict.DURESS], [PinVerdict.WRONG] * 3])
 def test_whoever_is_forced_in_a_drill_gets_real_help_and_the_drill_looks_like_any_other(

@@ -44,6 +44,7 @@ from safety.events import (
     NoteTaken,
     NotifyTargets,
     OfferDeclined,
+    RaiseForReal,
     ResponderAssigned,
     ResponseOffered,
     SosRaised,
@@ -174,11 +175,19 @@ class SafetyModel(RuleBasedStateMachine):
             return
         who = person(incident.subject)
         self._compare_twins(CancelAsked(who, which, PinVerdict.RIGHT))
-        (outcome,) = [e for e in self._handle(CancelAsked(who, which, verdict)) if isinstance(e, AnswerCancel)]
+        effects = self._handle(CancelAsked(who, which, verdict))
+        (outcome,) = [e for e in effects if isinstance(e, AnswerCancel)]
         assert outcome.accepted or verdict is PinVerdict.WRONG
         assert incident.is_active == self._now(which).is_active or verdict is not PinVerdict.RIGHT, "it ends nothing"
         if outcome.accepted and verdict is not PinVerdict.RIGHT:
-            assert self._now(which).kind is IncidentKind.DURESS
+            spoken_of = outcome.incident
+            if spoken_of.cap_status is CapStatus.ACTUAL:
+                assert self._now(spoken_of.incident_id).kind is IncidentKind.DURESS
+                return
+            (forced,) = [e for e in effects if isinstance(e, RaiseForReal)]
+            self.notice(forced.who, IncidentKind.DURESS)
+            (real,) = [i for i in self.engine.active() if i.subject == who.user and i.cap_status is CapStatus.ACTUAL]
+            assert real.kind is IncidentKind.DURESS
 
     def _compare_twins(self, honest: CancelAsked) -> None:
         """P13: the same moment with the other PIN; the subject is answered, told and shown the same."""
