@@ -221,7 +221,7 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         safety_bodies.PersonSosIn,
         {
             "key": "k", "reason": "called", "note": "x", "order": None, "lat": 22.5, "lng": 114.0, "accuracy_m": 5.0,
-            "crs": "wgs84",
+            "crs": "wgs84", "exercise": False,
         },
     ),
     ("put", "/v1/people/{id}/safety"): (

@@ -114,11 +114,11 @@ async def test_an_alarm_is_taken_from_a_damaged_body_an_old_token_and_any_role(t
         assert answer["refused"] == "malformed"
         stale = server.token("tec_2", "technician", life_s=-60.0)
         assert (await alarm(server, stale, body))["refused"] == "token_expired"
-        assert (await alarm(server, server.token("cus_1", "customer"), body))["refused"] == "forbidden"
+        assert (await alarm(server, server.token("ops_9", "ops"), body))["refused"] == "forbidden"
         # Without an alarm all of that is refused as before.
         plain = {"device": "T", "pings": [row()], "alarm": False}
         assert (await server.call("POST", "/v1/positions", stale, plain))[0] == 401
-        assert (await server.call("POST", "/v1/positions", server.token("cus_1", "customer"), plain))[0] == 403
+        assert (await server.call("POST", "/v1/positions", server.token("ops_9", "ops"), plain))[0] == 403
 
 
 async def test_no_limit_refuses_an_alarm(tmp_path: Path) -> None:
