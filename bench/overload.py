@@ -251,7 +251,7 @@ def main() -> dict[str, Any]:
         verdicts: Counter[str] = Counter()
         for found in bench.loads:
             verdicts.update(found.verdicts)
-            assert len(found.sos_ack_s) == STREAMING_TAPS_A_PHASE, "an SOS on a streaming connection was not acknowledged"
+            assert len(found.sos_ack_s) == STREAMING_TAPS_A_PHASE, "an SOS of a streaming phone was not acknowledged"
             for took_s in found.sos_ack_s:
                 bench.tally.took("sos_ack_streaming", took_s)
         return {

@@ -5,7 +5,6 @@ leaves the book as it was.
 """
 
 from collections import deque
-from dataclasses import replace
 from typing import Final
 
 from core.ids import IncidentId, TenantId, UserId
@@ -78,7 +77,7 @@ class Book:
 
     def number_as(self, incident_id: IncidentId, version: int) -> Incident:
         """Give an incident an earlier version: what became of it is stored together with that one."""
-        renumbered = self.incidents[incident_id] = replace(self.incidents[incident_id], version=version)
+        renumbered = self.incidents[incident_id] = self.incidents[incident_id].with_changes(version=version)
         return renumbered
 
     def take_changes(self) -> SafetyChanges:
@@ -124,7 +123,7 @@ class Book:
         is_changed = incident.incident_id in self._changes.incidents
         return Case(
             before=incident,
-            now=incident if is_changed else replace(incident, version=incident.version + 1),
+            now=incident if is_changed else incident.with_changes(version=incident.version + 1),
             last_seq=self._event_seqs[incident.incident_id],
             story=self.story(incident.incident_id),
         )
@@ -135,7 +134,7 @@ class Book:
         effects = case.effects()
         if case.is_news:
             effects.extend(self.news(incident))
-        if before is not None and replace(incident, version=before.version) == before and not case.events:
+        if before is not None and not case.events and incident.with_changes(version=before.version) == before:
             return effects  # a repeated key that taught nothing
         self._put(incident)
         self._changes.incidents[incident.incident_id] = incident

@@ -76,7 +76,7 @@ class Case:
 
     def change(self, **changes: object) -> None:
         """Replace fields of the incident."""
-        self.now = replace(self.now, **changes)  # type: ignore[arg-type]  # a wrong name raises at once
+        self.now = self.now.with_changes(**changes)
 
     def keep_orders(self, booked: BookedPlace | None) -> None:
         """Remember the orders that it has to do with; beyond ``ORDERS_MAX`` only that of the last tap is held."""

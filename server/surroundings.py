@@ -171,10 +171,13 @@ class _Rows:
         # Who reports a made-up place is told like somebody without one: nobody ranks themselves to the front.
         self._is_placed = ~(index.seen_at <= index.mocked_at)
         self._is_heard = (index.flags & _CONNECTED != 0) & (index.seen_at >= now - QUIET_S)
+        self._is_wanted = index.flags & (self.require | self.forbid) == self.require
 
     def nearest(self, point: LatLng, most: int, *, is_live: bool) -> tuple[IntArray, FloatArray]:
         """Slots and distances of those with a place who are heard, or of those who are not."""
-        mask = self._is_placed & (self._is_heard == is_live)
+        mask = self._is_wanted & self._is_placed & (self._is_heard == is_live)
+        if not mask.any():  # often: nobody is quiet, nobody agreed to be asked; a search would look everywhere
+            return np.empty(0, dtype=np.int64), np.empty(0)
         return self.index.nearest(point, most, require=self.require, forbid=self.forbid, mask=mask)
 
     def unplaced(self) -> list[UserId]:
@@ -186,9 +189,7 @@ class _Rows:
         return self._users(self._is_heard == is_live)
 
     def _users(self, mask: BoolArray) -> list[UserId]:
-        index = self.index
-        is_wanted = index.flags & (self.require | self.forbid) == self.require
-        return index.users(np.flatnonzero(is_wanted & mask))
+        return self.index.users(np.flatnonzero(self._is_wanted & mask))
 
 
 def _soonest(
