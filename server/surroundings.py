@@ -199,12 +199,16 @@ def _soonest(
     for nth, rows in enumerate(cities):
         index = rows.index
         slots, distances_m = rows.nearest(point, limit + RANKED_MORE, is_live=is_live)
+        if not len(slots):
+            continue
         accuracy_m = index.accuracy_m[slots]
         r95_m = R95_PER_R68 * np.where(accuracy_m < ACCURACY_M_MAX, accuracy_m, ACCURACY_ASSUMED_M)
         age_s = np.maximum(0.0, rows.now - index.seen_at[slots])
         eta_s = pessimistic_eta_s(distances_m, r95_m, age_s, person_r95_m=sought.r95_m, speed_mps=sought.speed_mps)
         tables.append(np.column_stack((eta_s, np.full(len(slots), nth), slots, distances_m, r95_m, age_s)))
-    table = np.concatenate(tables) if tables else np.empty((0, 6))
+    if not tables:
+        return []
+    table = np.concatenate(tables)
     first = table[np.argsort(table[:, 0], kind="stable")[:limit]]
     # Whole numbers, written small: they are stored with each turn of the incident.
     eta_s, (nths, slots, r95_m, age_s) = first[:, 0].round(1), first[:, (1, 2, 4, 5)].round().astype(np.int64).T
