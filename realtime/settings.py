@@ -143,7 +143,7 @@ class PositionSettings(Ranged):
     pings are a fifth of the work or more; then more of them above half of it, fewer below a quarter, milliseconds."""
     shed_ticks: Annotated[int, Range(1, 1_000)] = 5
     """Ticks in a row that must lag before shedding begins."""
-    shed_rest_ms: Annotated[float, Range(0, 1_000)] = 200.0
+    shed_rest_ms: Annotated[float, Range(0, 1_000)] = 350.0
     """A phone that sends more often than this while its pings are shed is read about once in this time, so that whoever
     was silent finds a short queue; 0 reads everybody whenever there is something, milliseconds."""
     ack_job_s: Annotated[float, Range(0.05, 60)] = 1.0

@@ -10,6 +10,11 @@ TICK_S = 0.02
 REST_S = 0.2
 
 
+def resting_world(tick_s: float = TICK_S) -> HubWorld:
+    positions = PositionSettings(shed_rest_ms=REST_S * 1000, tick_ms=tick_s * 1000)
+    return HubWorld(RealtimeSettings(frame=Frame.WGS84, positions=positions))
+
+
 def overloaded(world: HubWorld) -> None:
     world.engine.shedding.taken = 0.0
     tick(world)
@@ -40,7 +45,7 @@ def paused(peers: list[Peer]) -> int:
 
 
 def test_a_phone_that_goes_on_while_its_pings_are_shed_is_not_read_for_a_moment() -> None:
-    world = HubWorld()
+    world = resting_world()
     (peer,) = phones(world, 1)
     overloaded(world)
     tick(world, passed_s=1.0)
@@ -57,7 +62,7 @@ def test_a_phone_that_goes_on_while_its_pings_are_shed_is_not_read_for_a_moment(
 
 
 def test_a_phone_that_keeps_to_its_interval_is_read_at_once_every_time() -> None:
-    world = HubWorld()
+    world = resting_world()
     (peer,) = phones(world, 1)
     overloaded(world)
     for seq in range(1, 20):
@@ -67,7 +72,7 @@ def test_a_phone_that_keeps_to_its_interval_is_read_at_once_every_time() -> None
 
 
 def test_nobody_is_paused_while_nothing_is_shed() -> None:
-    world = HubWorld()
+    world = resting_world()
     peers = phones(world, 3)
     tick(world, lag_s=0.0)
     chat(world, peers)
@@ -75,7 +80,7 @@ def test_nobody_is_paused_while_nothing_is_shed() -> None:
 
 
 def test_those_who_rest_come_back_evenly_and_each_after_about_one_rest() -> None:
-    world = HubWorld()
+    world = resting_world()
     peers = phones(world, 300)
     overloaded(world)
     seq = 1
@@ -97,7 +102,7 @@ def test_those_who_rest_come_back_evenly_and_each_after_about_one_rest() -> None
 
 
 def test_a_long_stall_does_not_bring_all_back_in_one_turn() -> None:
-    world = HubWorld()
+    world = resting_world()
     peers = phones(world, 100)
     overloaded(world)
     chat(world, peers)
@@ -107,7 +112,7 @@ def test_a_long_stall_does_not_bring_all_back_in_one_turn() -> None:
 
 
 def test_a_clock_that_goes_back_ends_no_rest_for_ever() -> None:
-    world = HubWorld()
+    world = resting_world()
     peers = phones(world, 3)
     overloaded(world)
     chat(world, peers)
@@ -118,7 +123,7 @@ def test_a_clock_that_goes_back_ends_no_rest_for_ever() -> None:
 
 
 def test_who_is_gone_is_forgotten() -> None:
-    world = HubWorld()
+    world = resting_world()
     (peer,) = phones(world, 1)
     overloaded(world)
     chat(world, [peer])
@@ -127,7 +132,7 @@ def test_who_is_gone_is_forgotten() -> None:
 
 
 def test_at_the_end_everybody_is_read_again() -> None:
-    world = HubWorld()
+    world = resting_world()
     peers = phones(world, 5)
     overloaded(world)
     chat(world, peers)
@@ -150,7 +155,7 @@ def test_without_a_rest_everybody_is_always_read() -> None:
 
 @pytest.mark.parametrize(("tick_s", "within_s"), [(0.02, 0.42), (0.1, 0.62), (0.5, 1.1)])
 def test_when_the_flood_ebbs_nobody_rests_for_long(tick_s: float, within_s: float) -> None:
-    world = HubWorld(RealtimeSettings(frame=Frame.WGS84, positions=PositionSettings(tick_ms=tick_s * 1000)))
+    world = resting_world(tick_s)
     peers = phones(world, 1_000)
     overloaded(world)
     chat(world, peers)
