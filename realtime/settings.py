@@ -140,7 +140,8 @@ class PositionSettings(Ranged):
     """Pings that are judged at once without waiting for the tick: about 2 ms in which nothing else is done."""
     shed_lag_ms: Annotated[float, Range(1, 10_000)] = 20.0
     """Time that received bytes wait to be read, above which ping frames begin to be answered ``shed`` undecoded, if
-    pings are a fifth of the work or more; then more of them above half of it, fewer below a quarter, milliseconds."""
+    pings are a fifth of the work or more; then more of them above a quarter of it, fewer below an eighth,
+    milliseconds."""
     shed_ticks: Annotated[int, Range(1, 1_000)] = 5
     """Ticks in a row that must lag before shedding begins."""
     shed_rest_ms: Annotated[float, Range(0, 1_000)] = 350.0

@@ -2,8 +2,8 @@
 
 All or nothing would swing: with every ping shed the lag is gone at once, with every ping judged it is back as fast,
 and an SOS waits behind each swing. So it begins above the limit of the lag, and from then on the share is halved while
-the lag is above half the limit and grows in small steps while it is well below (additive increase, multiplicative
-decrease, as TCP's congestion control, RFC 5681).
+the lag is above a quarter of the limit and grows in small steps while it is well below (additive increase,
+multiplicative decrease, as TCP's congestion control, RFC 5681).
 
 The share is one of phones, not of frames, and changes hands every few seconds. A phone may forget its pings only up to
 the first that was shed, and sends the rest again: a fifth of each phone's frames shed at random makes all phones repeat
@@ -15,8 +15,10 @@ none is shed: it would help nobody.
 from typing import Final
 
 _GROWTH: Final = 0.02
-_HELD: Final = 0.5
+_HELD: Final = 0.25
 """Part of the limit above which the share is halved once it is below 1: what waits longest is an SOS."""
+_CALM: Final = 0.125
+"""Part of the limit below which the share grows again."""
 _SMALLEST: Final = 0.05
 _SEVERE: Final = 5.0
 """Above so many times the limit batches are shed as well."""
@@ -95,7 +97,7 @@ class Shedding:
                     self.taken = 0.0
             return
         self._lags = 0
-        if lag_s < self._lag_s / 4:
+        if lag_s < self._lag_s * _CALM:
             self.taken = min(self.taken + _GROWTH, 1.0)
 
     def takes(self, lot: int) -> bool:

@@ -23,22 +23,22 @@ def test_a_little_lag_halves_the_share_and_much_ends_it() -> None:
     shedding.measure(0.03, MANY, 0.0)
     shedding.measure(0.03, MANY, 0.0)
     assert shedding.taken == 0.5
-    shedding.measure(0.011, MANY, 0.0)  # once it has begun, half the limit counts
+    shedding.measure(0.006, MANY, 0.0)  # once it has begun, a quarter of the limit counts
     assert shedding.taken == 0.25
-    shedding.measure(0.021, MANY, 0.0)
+    shedding.measure(0.011, MANY, 0.0)
     assert shedding.taken == 0.0
     assert not any(shedding.takes(shedding.draw()) for _ in range(100))
 
 
-def test_between_a_quarter_of_the_limit_and_half_of_it_the_share_stays() -> None:
+def test_between_an_eighth_of_the_limit_and_a_quarter_of_it_the_share_stays() -> None:
     shedding = Shedding(lag_ms=20, ticks=1)
     shedding.measure(0.03, MANY, 0.0)
     shedding.measure(0.03, MANY, 0.0)
     assert shedding.taken == 0.0
     shedding.measure(0.002, MANY, 0.0)
     share = shedding.taken
-    shedding.measure(0.006, MANY, 0.0)
-    shedding.measure(0.01, MANY, 0.0)
+    shedding.measure(0.003, MANY, 0.0)
+    shedding.measure(0.005, MANY, 0.0)
     assert shedding.taken == share > 0.0
 
 
@@ -58,7 +58,7 @@ def test_the_share_is_one_of_phones_and_each_has_its_turn(phones: int, taken: fl
     lots = [shedding.draw() for _ in range(phones)]
     served = [0] * phones
     for turn in range(1, 61):
-        shedding.measure(0.009, MANY, 5.0 * turn)  # the share stays
+        shedding.measure(0.004, MANY, 5.0 * turn)  # the share stays
         taken_now = [shedding.takes(lot) for lot in lots]
         assert abs(sum(taken_now) / phones - taken) < 0.03
         assert taken_now == [shedding.takes(lot) for lot in lots], "a phone's frames are all looked at or none"
