@@ -5,9 +5,10 @@ What is decided is in ``engine.py``. Here: when it is called, and the few reads 
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 
 from core.clock import Clock
@@ -20,7 +21,8 @@ from core.shard import Shard
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.engine import AttachStreams, Engine, Job, ReadRows
-from realtime.messages import Ping, PingAck, Pings
+from realtime.ledger import DiskDebt
+from realtime.messages import Ping, PingAck, PingPolicy, Pings
 from realtime.ports import Connection, ConnectionHandler, RealtimePorts
 from realtime.session import Session
 from realtime.settings import RealtimeSettings
@@ -38,6 +40,19 @@ _COMPLAIN_AGAIN_S = 10.0
 
 _LOOK_AGAIN_S = 0.05
 """How often a drain looks whether everybody was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the positions of one request.
+
+    Attributes:
+        verdicts: How many got which word.
+        is_stored: Whether all that is kept of them is on the disk; of none kept it is.
+    """
+
+    verdicts: Mapping[str, int]
+    is_stored: bool
 
 
 class RealtimeService:
@@ -186,6 +201,33 @@ class RealtimeService:
                 await asyncio.wait_for(written.wait(), WRITTEN_WAIT_S)
             debt.wait_no_longer(written.set)
         return ledger.take(self._clock.now())
+
+    async def ingest_device(self, who: Principal, batches: Sequence[Pings]) -> Taken:
+        """Judge positions of a phone that cannot count: its numbers have gaps, and their order is no promise.
+
+        ``stored_seq`` says nothing of such numbers. Instead everything that was ever handed to the log for the device
+        is waited for, with the first copies of what it repeats among it. Between two batches the loop may turn.
+        """
+        verdicts: Counter[str] = Counter()
+        debt: DiskDebt | None = None
+        for place, pings in enumerate(batches):
+            if place:
+                await pause(0.0)
+            ledger = self._engine.ingest_http(who, pings, self._clock.now())
+            debt = ledger.debt or debt
+            verdicts.update(ledger.take(self._clock.now()).verdicts)
+        if debt is None or not debt.is_open:
+            return Taken(verdicts, is_stored=True)
+        written = asyncio.Event()
+        debt.when_on_disk(written.set)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(written.wait(), WRITTEN_WAIT_S)
+        debt.wait_no_longer(written.set)
+        return Taken(verdicts, is_stored=written.is_set())
+
+    def policy(self, tenant: TenantId, user: UserId) -> PingPolicy:
+        """How the phone of somebody is to report now; for phones that cannot be told over the hub."""
+        return self._engine.policy(tenant, user)
 
     def counts(self) -> dict[str, int]:
         """Named outcomes since the start, and gauges ``sessions``, ``people`` and ``topics``."""
