@@ -5,6 +5,7 @@ that what is worth keeping is on the disk, and that nothing of the rest would ev
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -42,6 +43,7 @@ from trackers.settings import TrackerSettings
 from trackers.steering import NOTHING, Goal, overland_answer, owntracks_answer
 from trackers.traccar import read_traccar
 
+_log = logging.getLogger(__name__)
 ROWS_AT_ONCE: Final = 128
 """Positions that are judged in one turn of the loop: out of order they cost 40 us each."""
 ASIDE_BYTES: Final = 32_768
@@ -240,20 +242,29 @@ def _begins_at(order: Order) -> tuple[float, str]:
 
 def _read(app: App, request: Request, points_max: int) -> Report:
     """What a request says. Never raises."""
-    query, body, now = request.raw_query, request.body, request.now
-    match app:
-        case App.OWNTRACKS:
-            report = read_owntracks(body, now, points_max)
-        case App.OVERLAND:
-            report = read_overland(body, now, points_max)
-        case App.GPSLOGGER:
-            report = read_gpslogger(query, body, now, points_max)
-        case _:  # either of the two may have been typed into either version of the app
-            as_json = is_json(body)
-            report = read_traccar(body, now, points_max) if as_json else read_osmand(query, body, now, points_max)
+    body = request.body
+    try:
+        report = _parsed(app, request.raw_query, body, request.now, points_max)
+    except Exception:  # noqa: BLE001 - see below
+        # An edge: a defect in a parser must not block the phone's queue behind what it met, nor cost an alarm.
+        _log.exception("a tracker's message could not be read", extra={"app": app.value})
+        report = Report()
+        report.poison[Poison.UNREADABLE] += 1
     if report.poison[Poison.UNREADABLE] and not report.alarms and has_alarm(body):
         return replace(report, alarms=(Alarm("unreadable", {}),))
     return report
+
+
+def _parsed(app: App, query: str, body: bytes, now: float, points_max: int) -> Report:
+    match app:
+        case App.OWNTRACKS:
+            return read_owntracks(body, now, points_max)
+        case App.OVERLAND:
+            return read_overland(body, now, points_max)
+        case App.GPSLOGGER:
+            return read_gpslogger(query, body, now, points_max)
+        case _:  # either of the two may have been typed into either version of the app
+            return read_traccar(body, now, points_max) if is_json(body) else read_osmand(query, body, now, points_max)
 
 
 def _batches(readings: tuple[Reading, ...]) -> list[Pings]:

@@ -35,6 +35,10 @@ _READS_MAX = 64
 WRITTEN_WAIT_S = 3.0
 """Seconds that an answer over HTTP waits for kept positions to be on the disk; these are written once a second."""
 
+WRITE_SOON_S = 0.05
+"""An app that sends point by point waits for each: its points are written this soon, together with all others' of that
+time, so that the disk is asked 20 times a second at most."""
+
 _COMPLAIN_AGAIN_S = 10.0
 """A tick that breaks each time says so this often."""
 
@@ -91,6 +95,7 @@ class RealtimeService:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._complained_at = -inf
+        self._write_soon: asyncio.TimerHandle | None = None
         self.read_lag: Callable[[], float] | None = None
         """Seconds that bytes wait until they are read; None takes how late the tick runs. Asked in each tick."""
         self._engine = Engine(settings, ids, ports, positions, start=self._start, seed=seed)
@@ -220,10 +225,17 @@ class RealtimeService:
             return Taken(verdicts, is_stored=True)
         written = asyncio.Event()
         debt.when_on_disk(written.set)
+        if self._write_soon is None:
+            self._write_soon = asyncio.get_running_loop().call_later(WRITE_SOON_S, self._hurry_log)
         with suppress(TimeoutError):
             await asyncio.wait_for(written.wait(), WRITTEN_WAIT_S)
         debt.wait_no_longer(written.set)
         return Taken(verdicts, is_stored=written.is_set())
+
+    def _hurry_log(self) -> None:
+        self._write_soon = None
+        if self._ports.log is not None:
+            self._ports.log.hurry()
 
     def policy(self, tenant: TenantId, user: UserId) -> PingPolicy:
         """How the phone of somebody is to report now; for phones that cannot be told over the hub."""
@@ -243,8 +255,9 @@ class RealtimeService:
             self._pump()
             await self._stopped.wait()
             self._group = None
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._write_soon):
+                if timer is not None:
+                    timer.cancel()
 
     def stop(self) -> None:
         """Let ``run`` return; open connections are closed with 4403 at once. Idempotent."""

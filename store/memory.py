@@ -627,6 +627,9 @@ class MemoryPositionLog:
         if stored is not None:
             stored()
 
+    def hurry(self) -> None:
+        """Nothing waits here."""
+
     def note_last(self, position: LastPosition) -> None:
         """Keep the newest position of a technician."""
         self._last[position.tenant, position.technician] = position

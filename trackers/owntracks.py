@@ -8,7 +8,7 @@ from trackers.model import Poison, Report
 from trackers.numbers import number, within
 from trackers.points import Point, report_of
 
-_WITH_A_PLACE: Final = frozenset({"location", "transition"})
+_WITH_A_PLACE: Final = ("location", "transition")
 """Entering and leaving a region tells where the phone was, and when."""
 
 
@@ -23,7 +23,7 @@ def read_owntracks(body: bytes, received_at: float, points_max: int) -> Report:
     rows = found if isinstance(found, list) else [found]
     points: list[Point] = []
     poison: list[Poison] = []
-    for row in rows[: 2 * points_max]:
+    for row in rows:
         if row is UNREADABLE or not isinstance(row, dict):
             poison.append(Poison.UNREADABLE)
         elif row.get("_type") in _WITH_A_PLACE or "alarm" in row:
