@@ -40,6 +40,11 @@ def may_see(who: Principal, record: Technician) -> bool:
     """Staff of one of their cities, and they themselves."""
     if who.holds(Role.TECHNICIAN) and who.user == record.technician:
         return True
+    return is_staff_of(who, record)
+
+
+def is_staff_of(who: Principal, record: Technician) -> bool:
+    """Staff of one of the technician's cities; whatever else they are opens no door here."""
     everywhere = who.holds(Role.SERVICE) and not who.cities
     return who.holds(Role.OPS, Role.SERVICE) and (everywhere or bool(set(record.cities) & who.cities))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from api.bodies import Done
 from api.exchange import Request, Response, answer
-from api.technicians import Technicians
+from api.technicians import Technicians, is_staff_of, no_such_technician
 from api.tracker_bodies import TrackerAdded, TrackerIn, TrackerList, TrackerView
 from core.errors import DoorstepError
 from core.ids import DeviceId, IdSource, UserId
@@ -50,7 +50,7 @@ class TrackerDevices:
         """POST /v1/technicians/{id}/trackers: its secret is in this answer and nowhere else."""
         body: TrackerIn = request.data
         technician = UserId(request.path["id"])
-        await self._technicians.visible(who, technician)
+        await self._check_staff(who, technician)
         self._registry.check_room(who.tenant, technician)
         secret = self._ids.new(SECRET_PREFIX)
         device = Device(
@@ -79,13 +79,13 @@ class TrackerDevices:
     async def listing(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}/trackers."""
         technician = UserId(request.path["id"])
-        await self._technicians.visible(who, technician)
+        await self._check_staff(who, technician)
         return answer(TrackerList([self._view(device) for device in self._registry.of(who.tenant, technician)]))
 
     async def remove(self, who: Principal, request: Request) -> Response:
         """DELETE /v1/technicians/{id}/trackers/{tracker}: known no more once this is answered."""
         technician = UserId(request.path["id"])
-        await self._technicians.visible(who, technician)
+        await self._check_staff(who, technician)
         named = request.path["tracker"]
         owned = self._registry.of(who.tenant, technician)
         device = next((device for device in owned if device.device == named), None)
@@ -98,6 +98,11 @@ class TrackerDevices:
                 raise
             _log.info("tracker removed", extra={"device": device.device, "app": device.app.value})
         return answer(Done({"removed": device is not None}))
+
+    async def _check_staff(self, who: Principal, technician: UserId) -> None:
+        """Raise ``NotFound`` for whoever is not staff of the technician's cities."""
+        if not is_staff_of(who, await self._technicians.visible(who, technician)):
+            raise no_such_technician()
 
     def _view(self, device: Device) -> TrackerView:
         heard_at = self._registry.heard_at(device)
