@@ -26,8 +26,10 @@ def read_overland(body: bytes, received_at: float, points_max: int) -> Report:
 
 
 def _is_point(row: Any) -> bool:
-    """Whether it is a point; trips and visits, which stand among them, are lines or have an action."""
+    """Whether it is a fix; trips and visits stand among them, with a place but the time of their end."""
     if not isinstance(row, dict) or not isinstance(row.get("properties"), dict):
+        return False
+    if row["properties"].get("type") == "trip" or row["properties"].get("action") == "visit":
         return False
     geometry = row.get("geometry")
     return not isinstance(geometry, dict) or geometry.get("type", "Point") == "Point"

@@ -329,3 +329,17 @@ async def test_registrations_outlive_a_restart_and_an_old_place_is_taken_from_th
 async def test_without_trackers_their_paths_do_not_exist(tmp_path: Path) -> None:
     async with served(tmp_path, trackers__enabled="false") as server:
         assert (await server.call("GET", "/in/osmand?id=x"))[0] == 404
+
+
+async def test_no_secret_is_ever_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    async with on_duty(tmp_path) as server:
+        phones = [await registered(server, app) for app in App]
+        for phone in phones:
+            for at in (time.time(), 0.0):
+                await phone.point(LAT, LNG, at, alarm="sos")
+            await phone.send(body=b"{" * 70_000)
+            await phone.send(query=f"id={phone.secret}&" + "x" * 20_000, method="GET")
+    assert "request answered" in caplog.text
+    told = [str(vars(record)) for record in caplog.records if not record.name.startswith(("aiohttp.client", "tests"))]
+    assert [line for line in told if any(phone.secret in line for phone in phones)] == []

@@ -46,9 +46,10 @@ def test_of_too_many_points_the_newest_are_taken() -> None:
 
 def test_trips_and_places_that_ios_disclaims_are_counted_beside_the_rest() -> None:
     trip = {"type": "Feature", "geometry": {"type": "LineString"}, "properties": {"type": "trip"}}
-    report = read({"locations": [feature(), trip, feature(horizontal_accuracy=-1), None]})
+    rows = [feature(), trip, feature(type="trip"), feature(action="visit"), feature(horizontal_accuracy=-1), None]
+    report = read({"locations": rows})
     assert len(report.readings) == 1
-    assert dict(report.poison) == {Poison.NO_POSITION: 2, Poison.BAD_PLACE: 1}
+    assert dict(report.poison) == {Poison.NO_POSITION: 4, Poison.BAD_PLACE: 1}
 
 
 def test_a_slip_in_one_point_costs_that_point() -> None:
