@@ -323,16 +323,16 @@ class _Bodies:
         received = bytearray()
         bytes_max = route.body_bytes_max or self._bytes_max
         try:
-            return await self._whole(http, received, bytes_max)
+            return await self._whole(http, received, bytes_max, route.body_timeout_s or self._timeout_s)
         except DoorstepError:
             if _MAY_BE_ALARM[route.access](received):
                 return bytes(received[:bytes_max])
             raise
 
-    async def _whole(self, http: web.Request, received: bytearray, bytes_max: int) -> bytes:
+    async def _whole(self, http: web.Request, received: bytearray, bytes_max: int, timeout_s: float) -> bytes:
         """The body. Raises ``DoorstepError`` for one that is too long, late or broken; ``received`` has what came."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 async for chunk in http.content.iter_any():
                     received += chunk
                     if len(received) > bytes_max:

@@ -137,6 +137,8 @@ class Route:
     """Says who asks; only with ``Access.TRACKER``."""
     body_bytes_max: int | None = None
     """Largest body where it is not the listener's ``http.body_bytes_max``."""
+    body_timeout_s: float | None = None
+    """Seconds for the body where they are not those of the listener; only where the head tells who asks."""
     is_listing: bool = False
     """Whether it also answers as CSV."""
     fresh: bool = False

@@ -35,6 +35,7 @@ def tracker_routes(trackers: Trackers) -> list[Route]:
             f"in_{app.value}_{method.lower()}", method, PATH.format(app=app.value), frozenset(), "everyone",
             _SUMMARY[app], trackers.handler(app), access=Access.TRACKER, caller=trackers.caller(app), location=True,
             body_bytes_max=settings.batch_bytes_max if app is App.OVERLAND else settings.point_bytes_max,
+            body_timeout_s=settings.batch_timeout_s if app is App.OVERLAND else None,
         )
         for app, methods in _METHODS.items()
         for method in methods

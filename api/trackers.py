@@ -98,8 +98,6 @@ class Trackers:
         self._guesses = Buckets(settings.guesses_per_s, settings.guesses_burst)
         self._frame = frame
         self._began_at = began_at
-        self._told: dict[bytes, tuple[str, float]] = {}
-        """Region last told to a device (by its secret's hash), and when; at most one entry for each."""
 
     # -- who it is --------------------------------------------------------------------------------------
 
@@ -212,14 +210,15 @@ class Trackers:
 
     def _is_news(self, device: Device, goal: Goal | None, now: float) -> bool:
         """Whether the device is to be told of a region, or that there is none any more."""
-        told = self._told.get(device.secret_hash)
+        known = self._registry.told
+        told = known.get(device.secret_hash)
         if goal is None:
-            self._told[device.secret_hash] = ("", now)
+            known[device.secret_hash] = ("", now)
             # What stood in the phone when the server ended is not known: a customer's place must not stay there.
             return told[0] != "" if told is not None else device.added_at < self._began_at
         if told is not None and told[0] == goal.ref and now - told[1] < TELL_AGAIN_S:
             return False
-        self._told[device.secret_hash] = (goal.ref, now)
+        known[device.secret_hash] = (goal.ref, now)
         return True
 
     def _goal(self, device: Device) -> Goal | None:

@@ -18,6 +18,8 @@ class Registry:
         self._by_hash: dict[bytes, Device] = {}
         self._by_owner: dict[tuple[TenantId, UserId], dict[DeviceId, Device]] = {}
         self._heard_at: dict[bytes, float] = {}
+        self.told: dict[bytes, tuple[str, float]] = {}
+        """Region last told to a device (by its secret's hash), and when."""
 
     def __len__(self) -> int:
         """Devices registered."""
@@ -45,6 +47,7 @@ class Registry:
         """It is nobody's from now on. Idempotent."""
         self._by_hash.pop(device.secret_hash, None)
         self._heard_at.pop(device.secret_hash, None)
+        self.told.pop(device.secret_hash, None)
         owned = self._by_owner.get((device.tenant, device.technician), {})
         owned.pop(device.device, None)
         if not owned:

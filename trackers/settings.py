@@ -18,6 +18,8 @@ class TrackerSettings(Ranged):
     """Largest body of an app that sends one point at a time, in bytes; larger ones are refused as `too_large`."""
     batch_bytes_max: Annotated[int, Range(65_536, 16_777_216)] = 2_097_152
     """Largest body of Overland, in bytes; its largest batch of 1,000 points is about 600,000."""
+    batch_timeout_s: Annotated[float, Range(1, 600)] = 60.0
+    """Seconds for such a body to arrive: only of a registered device, and from the edge of a network."""
     points_max: Annotated[int, Range(50, 10_000)] = 2_000
     """Points of one body that are taken, the newest; those beyond are counted as `over_limit`."""
     devices_max: Annotated[int, Range(1, 1_000_000)] = 100_000

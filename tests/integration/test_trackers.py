@@ -1,5 +1,6 @@
 """Phone trackers on a real server: every recorded payload, the exact answers, alarms, registration."""
 
+import asyncio
 import base64
 import json
 import re
@@ -221,6 +222,23 @@ async def test_a_body_beyond_its_bound_is_refused_by_name(tmp_path: Path) -> Non
         rows = [(LAT + place / 1e6, LNG, time.time() - 2_100 + place) for place in range(2_100)]
         assert (await phone.send(body=batch(rows)))[0] == 200
         assert counted(server) == {"accepted": 2_000, "poison over_limit": 100}
+
+
+async def test_a_batch_may_take_longer_to_arrive_than_other_bodies(tmp_path: Path) -> None:
+    async with on_duty(tmp_path, http__header_timeout_s="0.2", trackers__steer="false") as server:
+        phone = await registered(server, App.OVERLAND)
+        whole = batch([(LAT, LNG, time.time())])
+
+        async def slowly() -> AsyncIterator[bytes]:
+            yield whole[:50]
+            await asyncio.sleep(0.5)
+            yield whole[50:]
+
+        headers = {"Authorization": f"Bearer {phone.secret}"}
+        async with server.http.post("/in/overland", data=slowly(), headers=headers) as answer:
+            assert (answer.status, await answer.read()) == (200, b'{"result":"ok"}')
+        async with server.http.post(f"/in/osmand?id={phone.secret}", data=slowly()) as answer:
+            assert answer.status == 503
 
 
 # -- alarms -----------------------------------------------------------------------------------------------
