@@ -125,6 +125,9 @@ class Api:
         if route.access is Access.PUBLIC:
             self._limits.unknown(request.peer, request.now)
             return None
+        if route.access is Access.TRACKER:
+            assert route.caller is not None  # noqa: S101 - of the table
+            return route.caller(request)
         try:
             who = authenticate(route, request.headers, self._tokens, request.now)
         except Refused:
@@ -136,7 +139,7 @@ class Api:
 
     async def _answer(self, route: Route, request: Request) -> Response:
         who = self.admit(route, request)
-        if who is None:
+        if who is None or route.access is Access.TRACKER:
             return await _awaited(cast(PublicHandler, route.handler)(request))
         if route.access is Access.ALARM:
             assert route.alarm is not None  # noqa: S101 - of the table
@@ -237,6 +240,7 @@ def _wrapped(
             request_id=request_id,
             path=dict(http.match_info),
             query=dict(http.query),
+            raw_query=http.raw_path.partition("?")[2],
             repeated=_repeated(http.query.items()),
             headers={name.lower(): value for name, value in http.headers.items()},
             peer=peer_of(http),
@@ -295,6 +299,15 @@ SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""
 
 
+_MAY_BE_ALARM: Final[dict[Access, Callable[[bytearray], bool]]] = {
+    **dict.fromkeys(Access, lambda _: False),
+    Access.ALARM: has_alarm,
+    # Their forms are many, and what follows reads them with more care.
+    Access.TRACKER: lambda body: b"alarm" in body,
+}
+"""Whether what came of a body that cannot be taken whole is to be handled all the same."""
+
+
 class _Bodies:
     """Reads bodies of requests, bounded in bytes and time."""
 
@@ -308,28 +321,29 @@ class _Bodies:
         if route.raw_body:
             return await self.salvaged(http)
         received = bytearray()
+        bytes_max = route.body_bytes_max or self._bytes_max
         try:
-            return await self._whole(http, received)
+            return await self._whole(http, received, bytes_max, route.body_timeout_s or self._timeout_s)
         except DoorstepError:
-            if route.access is Access.ALARM and has_alarm(received):
-                return bytes(received[: self._bytes_max])
+            if _MAY_BE_ALARM[route.access](received):
+                return bytes(received[:bytes_max])
             raise
 
-    async def _whole(self, http: web.Request, received: bytearray) -> bytes:
+    async def _whole(self, http: web.Request, received: bytearray, bytes_max: int, timeout_s: float) -> bytes:
         """The body. Raises ``DoorstepError`` for one that is too long, late or broken; ``received`` has what came."""
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(timeout_s):
                 async for chunk in http.content.iter_any():
                     received += chunk
-                    if len(received) > self._bytes_max:
-                        raise Refused(f"the body is larger than {self._bytes_max} bytes", code="too_large")
+                    if len(received) > bytes_max:
+                        raise Refused(f"the body is larger than {bytes_max} bytes", code="too_large")
         except TimeoutError:
             raise Unavailable("the body did not arrive in time", code="body_timeout") from None
         except (web.RequestPayloadError, ConnectionError):
             raise Invalid("the body broke off", code="malformed") from None
         if self._torn(http) is not None:
             raise Invalid("the body is broken", code="malformed")
-        return decoded(bytes(received), _coding(http), self._bytes_max)
+        return decoded(bytes(received), _coding(http), bytes_max)
 
     async def salvaged(self, http: web.Request) -> bytes:
         """Whatever came of an SOS, readable or not, as far as the limits go. Nothing in it may refuse the alarm.

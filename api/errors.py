@@ -15,6 +15,7 @@ _BY_CODE: Final[dict[str, int]] = {
     "token_invalid": 401,
     "token_expired": 401,
     "token_revoked": 401,
+    "tracker_unknown": 401,
     "token_restricted": 403,
     "malformed": 400,
     "method_not_allowed": 405,

@@ -26,6 +26,7 @@ class Request:
         request_id: Told in the answer and in every log line about it.
         path: Variable parts of the path.
         query: Query parameters, each with its first value.
+        raw_query: The query as it came.
         repeated: Names of those that were given more than once.
         headers: Header fields by lower-case name.
         body: The raw body.
@@ -37,6 +38,7 @@ class Request:
     request_id: str = ""
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, str] = field(default_factory=dict)
+    raw_query: str = ""
     repeated: tuple[str, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
@@ -70,6 +72,8 @@ Handler = Callable[[Principal, Request], Awaitable[Response] | Response]
 AlarmHandler = Callable[[Principal, Request, Callable[[], Awaitable[Response]]], Awaitable[Response]]
 """Raises the alarms of a body, then calls the third argument for what the route does without them."""
 PublicHandler = Callable[[Request], Awaitable[Response] | Response]
+Caller = Callable[[Request], Principal | None]
+"""Who asks, by the head alone; None where only the body may tell. Raises ``DoorstepError`` for nobody."""
 
 
 class Access(Enum):
@@ -80,6 +84,8 @@ class Access(Enum):
     """A genuine token that expired recently is enough, and no limit refuses: SOS, and answers to check-ins."""
     ALARM = "alarm"
     """As ``TOKEN``; but a body that carries a tracker's alarm is taken as ``LENIENT``, of every role."""
+    TRACKER = "tracker"
+    """An app of others, known by its device's secret in whatever form its protocol has (``Route.caller``)."""
     PUBLIC = "public"
 
 
@@ -127,6 +133,12 @@ class Route:
     """Whether the body is a batch of positions, which is not searched for members given twice."""
     alarm: AlarmHandler | None = None
     """Who takes a body with an alarm; only with ``Access.ALARM``."""
+    caller: Caller | None = None
+    """Says who asks; only with ``Access.TRACKER``."""
+    body_bytes_max: int | None = None
+    """Largest body where it is not the listener's ``http.body_bytes_max``."""
+    body_timeout_s: float | None = None
+    """Seconds for the body where they are not those of the listener; only where the head tells who asks."""
     is_listing: bool = False
     """Whether it also answers as CSV."""
     fresh: bool = False

@@ -13,6 +13,7 @@ from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
 from api.drills import DrillDesk
 from api.emergency import Emergency
+from api.exchange import Access
 from api.exports import IncidentExports
 from api.holds import EvidenceHolds
 from api.inbound import Inbound
@@ -38,6 +39,8 @@ from api.safety import Safety
 from api.settings import ApiSettings
 from api.sign_out import SignOut
 from api.technicians import Technicians
+from api.tracker_devices import TrackerDevices
+from api.trackers import Trackers
 from api.trips import SharedTrips
 from core.clock import Clock
 from core.ids import IdSource
@@ -52,6 +55,10 @@ from safety.ports import SafetyStore
 from safety.profiles import Profiles
 from safety.second_person import SecondPerson
 from safety.service import SafetyService
+from trackers.counts import Counts
+from trackers.ports import DeviceStore
+from trackers.registry import Registry
+from trackers.settings import TrackerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,11 @@ class ApiParts:
     token_key: bytes
     version: str
     hub_url: Callable[[], str]
+    http_url: Callable[[], str]
+    tracker_registry: Registry
+    tracker_store: DeviceStore
+    tracker_settings: TrackerSettings
+    tracker_counts: Counts
     page: Callable[[], str]
     style: str
     report_page: Callable[[dict[str, Any]], str]
@@ -106,6 +118,8 @@ def build_api(parts: ApiParts) -> Api:
     picks = Picks(parts.token_key, settings.pick_token_life_s)
     second = SecondPerson(settings.second_person_s)
     incidents = Incidents(parts.safety, parts.safety_store, parts.looks, second, settings.fresh_sign_in_s)
+    limits = RequestLimits(settings)
+    technicians = Technicians(parts.cities, store, parts.tracks, parts.inbound, frame, parts.looks)
     handlers = Handlers(
         orders=Orders(
             parts.cities,
@@ -119,7 +133,7 @@ def build_api(parts: ApiParts) -> Api:
             parts.looks,
         ),
         offers=Offers(offer_listing(parts.listings, exports, settings)),
-        technicians=Technicians(parts.cities, store, parts.tracks, parts.inbound, frame, parts.looks),
+        technicians=technicians,
         nearby=NearbyTechnicians(parts.cities, frame, settings, picks, parts.looks),
         calendars=Calendars(parts.cities, parts.inbound),
         blocks=Blocks(parts.cities, store, parts.listings, parts.inbound, settings),
@@ -147,11 +161,26 @@ def build_api(parts: ApiParts) -> Api:
         own_data=OwnData(parts.profiles, parts.safety, parts.safety_store, parts.look_store, parts.care),
         people_sos=PeopleSos(parts.safety, people, frame),
         phones=Phones(parts.hub, parts.safety, parts.tokens, frame, parts.hub_url),
+        trackers=Trackers(
+            parts.tracker_registry,
+            parts.hub,
+            parts.safety,
+            parts.cities,
+            limits,
+            frame,
+            parts.tracker_settings,
+            parts.tracker_counts,
+            parts.clock.now(),
+        ),
+        tracker_devices=TrackerDevices(
+            parts.tracker_registry, parts.tracker_store, technicians, parts.ids, parts.http_url
+        ),
         trips=SharedTrips(parts.cities, parts.care, frame),
         drills=DrillDesk(parts.care, parts.inbound),
         sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),
         documents=documents,
     )
-    routes = all_routes(handlers)
+    is_open = parts.tracker_settings.enabled
+    routes = [route for route in all_routes(handlers) if is_open or route.access is not Access.TRACKER]
     documents.routes = routes
-    return Api(routes, parts.tokens, parts.clock, parts.ids, RequestLimits(settings), settings.fresh_sign_in_s)
+    return Api(routes, parts.tokens, parts.clock, parts.ids, limits, settings.fresh_sign_in_s)

@@ -36,6 +36,15 @@ SOS_SCHEMA: Final[dict[str, Any]] = {
 """What an SOS may hold. Written by hand because nothing decodes it strictly (``safety/intake.py``)."""
 
 
+_SCHEMES: Final = {
+    "token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    "tracker": {"type": "apiKey", "in": "query", "name": "id"},
+    "tracker_basic": {"type": "http", "scheme": "basic"},
+    "tracker_bearer": {"type": "http", "scheme": "bearer"},
+}
+"""The secret of a tracker's device is sent in the way that its app has."""
+
+
 def openapi_document(routes: Sequence[Route], version: str) -> dict[str, Any]:
     """The whole document."""
     types = [kind for route in routes for kind in (route.body, route.result) if kind is not None]
@@ -55,7 +64,7 @@ def openapi_document(routes: Sequence[Route], version: str) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+            "securitySchemes": _SCHEMES,
         },
     }
 
@@ -68,7 +77,11 @@ def _operation(route: Route) -> dict[str, Any]:
         "parameters": _parameters(route),
         "responses": {str(route.status): _success(route)},
     }
-    if route.access is not Access.PUBLIC:
+    if route.access is Access.TRACKER:
+        operation["security"] = [{"tracker": []}, {"tracker_basic": []}, {"tracker_bearer": []}]
+        operation["responses"]["401"] = {"description": "No registered device."}
+        operation["responses"]["503"] = {"description": "To be sent again."}
+    elif route.access is not Access.PUBLIC:
         operation["security"] = [{"token": []}]
         for status, about in _ERRORS.items():
             schema = {"$ref": _REF.format(name="Problem")}

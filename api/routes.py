@@ -28,6 +28,9 @@ from api.reports import IncidentReport, Reports
 from api.safety import IncidentPage, Safety
 from api.sign_out import SignOut
 from api.technicians import Technicians
+from api.tracker_devices import TrackerDevices
+from api.tracker_routes import tracker_device_routes, tracker_routes
+from api.trackers import Trackers
 from api.trips import SharedTrips
 from core.principal import Role
 from realtime.messages import CancellationView, IncidentUpdate, IncidentView, OrderView, PingAck, SosAck
@@ -85,6 +88,8 @@ class Handlers:
     trips: SharedTrips
     drills: DrillDesk
     phones: Phones
+    trackers: Trackers
+    tracker_devices: TrackerDevices
     sign_out: SignOut
     documents: Documents
 
@@ -104,6 +109,8 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *report_routes(handlers.reports, handlers.holds, handlers.exports),
         *people_routes(handlers.profiles, handlers.own_data, handlers.people_sos),
         *phone_routes(handlers.phones, handlers.sign_out),
+        *tracker_routes(handlers.trackers),
+        *tracker_device_routes(handlers.tracker_devices),
         *checkin_routes(handlers.checkins),
         *trip_routes(handlers.trips),
         *drill_routes(handlers.drills),

@@ -40,6 +40,11 @@ def may_see(who: Principal, record: Technician) -> bool:
     """Staff of one of their cities, and they themselves."""
     if who.holds(Role.TECHNICIAN) and who.user == record.technician:
         return True
+    return is_staff_of(who, record)
+
+
+def is_staff_of(who: Principal, record: Technician) -> bool:
+    """Staff of one of the technician's cities; whatever else they are opens no door here."""
     everywhere = who.holds(Role.SERVICE) and not who.cities
     return who.holds(Role.OPS, Role.SERVICE) and (everywhere or bool(set(record.cities) & who.cities))
 
@@ -132,7 +137,7 @@ class Technicians:
 
     async def read(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}."""
-        record = await self._visible(who, UserId(request.path["id"]))
+        record = await self.visible(who, UserId(request.path["id"]))
         found = self._cities.technician(who.tenant, record.technician)
         rating = found[0].dispatch.rating(record.technician, request.now) if found is not None else None
         return answer(self._view(record, rating))
@@ -141,7 +146,7 @@ class Technicians:
         """POST /v1/technicians/{id}/duty."""
         body: DutyIn = request.data
         technician = UserId(request.path["id"])
-        await self._visible(who, technician)
+        await self.visible(who, technician)
         city = CityId(body.city) if body.city is not None else None
         if who.holds(Role.TECHNICIAN) and who.user == technician:
             return answer(Done(await self._inbound.ask(who, Duty(body.on, city), request.now)))
@@ -149,7 +154,7 @@ class Technicians:
 
     async def track(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}/track?from&to: kept positions of jobs and incidents; who asked is logged."""
-        record = await self._visible(who, UserId(request.path["id"]))
+        record = await self.visible(who, UserId(request.path["id"]))
         if not (who.holds(Role.OPS) and set(record.cities) & who.cities):
             raise no_such_technician()  # another role in the token lets them read the record, not the track
         end = number(request, "to", 0, EPOCH_S_MAX, request.now)
@@ -164,7 +169,7 @@ class Technicians:
 
     async def why_no_offers(self, who: Principal, request: Request) -> Response:
         """GET /v1/technicians/{id}/why-no-offers?from&to: stored rounds from their side, recomputed, page by page."""
-        record = await self._visible(who, UserId(request.path["id"]))
+        record = await self.visible(who, UserId(request.path["id"]))
         cities = [city for city in record.cities if who.holds(Role.OPS) and city in who.cities]
         if not cities:
             raise no_such_technician()
@@ -195,7 +200,8 @@ class Technicians:
             )
         )
 
-    async def _visible(self, who: Principal, technician: UserId) -> Technician:
+    async def visible(self, who: Principal, technician: UserId) -> Technician:
+        """A technician whom the caller may know. Raises ``NotFound``."""
         found = self._cities.technician(who.tenant, technician)
         record = found[1] if found is not None else await self._store.technician(who.tenant, technician)
         if record is None:

@@ -15,3 +15,5 @@ SEQ_MAX: Final = 2**53 - 1
 """Largest integer that every JSON reader keeps exactly (RFC 8259 section 6)."""
 
 KMH_PER_MPS: Final = 3.6
+MPS_PER_KNOT: Final = 1_852 / 3_600
+"""A knot is a nautical mile (1,852 m) an hour."""

@@ -29,7 +29,7 @@ from realtime.errors import CloseCode
 from realtime.frames import Frames
 from realtime.kept_positions import KeptPositions
 from realtime.ledger import PingLedger
-from realtime.messages import Ping, Pings
+from realtime.messages import Ping, PingPolicy, Pings
 from realtime.pacing import ReadPacing
 from realtime.people import People
 from realtime.pings import Lane, PingPath
@@ -322,6 +322,11 @@ class Engine:
         level = session.person.level
         if ends_alarm or level.is_sos or not _REPORTERS.isdisjoint(session.who.roles):
             session.send(ping_policy(level, self._settings.attention))
+
+    def policy(self, tenant: TenantId, user: UserId) -> PingPolicy:
+        """How somebody's phone is to report now."""
+        person = self.people.get(tenant, user)
+        return ping_policy(Level.IDLE if person is None else person.level, self._settings.attention)
 
     def _is_in_sos(self, tenant: TenantId, user: UserId) -> bool:
         person = self.people.get(tenant, user)

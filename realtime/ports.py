@@ -302,6 +302,10 @@ class PositionLog(Protocol):
         beyond its bound the oldest rows are dropped and counted. ``stored`` is called once they are on disk."""
         ...
 
+    def hurry(self) -> None:
+        """Somebody waits for the disk: begin to write what is queued. Never blocks."""
+        ...
+
 
 class Arrivals(Protocol):
     """Guesses when somebody arrives (``server/wiring.py`` over ``geo.travel_time``). From memory, at once."""

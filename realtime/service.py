@@ -5,9 +5,10 @@ What is decided is in ``engine.py``. Here: when it is called, and the few reads 
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from math import inf
 
 from core.clock import Clock
@@ -20,7 +21,8 @@ from core.shard import Shard
 from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.engine import AttachStreams, Engine, Job, ReadRows
-from realtime.messages import Ping, PingAck, Pings
+from realtime.ledger import DiskDebt
+from realtime.messages import Ping, PingAck, PingPolicy, Pings
 from realtime.ports import Connection, ConnectionHandler, RealtimePorts
 from realtime.session import Session
 from realtime.settings import RealtimeSettings
@@ -33,11 +35,28 @@ _READS_MAX = 64
 WRITTEN_WAIT_S = 3.0
 """Seconds that an answer over HTTP waits for kept positions to be on the disk; these are written once a second."""
 
+WRITE_SOON_S = 0.05
+"""An app that sends point by point waits for each: its points are written this soon, together with all others' of that
+time, so that the disk is asked 20 times a second at most."""
+
 _COMPLAIN_AGAIN_S = 10.0
 """A tick that breaks each time says so this often."""
 
 _LOOK_AGAIN_S = 0.05
 """How often a drain looks whether everybody was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of the positions of one request.
+
+    Attributes:
+        verdicts: How many got which word.
+        is_stored: Whether all that is kept of them is on the disk; of none kept it is.
+    """
+
+    verdicts: Mapping[str, int]
+    is_stored: bool
 
 
 class RealtimeService:
@@ -76,6 +95,7 @@ class RealtimeService:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_due = 0.0
         self._complained_at = -inf
+        self._write_soon: asyncio.TimerHandle | None = None
         self.read_lag: Callable[[], float] | None = None
         """Seconds that bytes wait until they are read; None takes how late the tick runs. Asked in each tick."""
         self._engine = Engine(settings, ids, ports, positions, start=self._start, seed=seed)
@@ -187,6 +207,40 @@ class RealtimeService:
             debt.wait_no_longer(written.set)
         return ledger.take(self._clock.now())
 
+    async def ingest_device(self, who: Principal, batches: Sequence[Pings]) -> Taken:
+        """Judge positions of a phone that cannot count: its numbers have gaps, and their order is no promise.
+
+        ``stored_seq`` says nothing of such numbers. Instead everything that was ever handed to the log for the device
+        is waited for, with the first copies of what it repeats among it. Between two batches the loop may turn.
+        """
+        verdicts: Counter[str] = Counter()
+        debt: DiskDebt | None = None
+        for place, pings in enumerate(batches):
+            if place:
+                await pause(0.0)
+            ledger = self._engine.ingest_http(who, pings, self._clock.now())
+            debt = ledger.debt or debt
+            verdicts.update(ledger.take(self._clock.now()).verdicts)
+        if debt is None or not debt.is_open:
+            return Taken(verdicts, is_stored=True)
+        written = asyncio.Event()
+        debt.when_on_disk(written.set)
+        if self._write_soon is None:
+            self._write_soon = asyncio.get_running_loop().call_later(WRITE_SOON_S, self._hurry_log)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(written.wait(), WRITTEN_WAIT_S)
+        debt.wait_no_longer(written.set)
+        return Taken(verdicts, is_stored=written.is_set())
+
+    def _hurry_log(self) -> None:
+        self._write_soon = None
+        if self._ports.log is not None:
+            self._ports.log.hurry()
+
+    def policy(self, tenant: TenantId, user: UserId) -> PingPolicy:
+        """How the phone of somebody is to report now; for phones that cannot be told over the hub."""
+        return self._engine.policy(tenant, user)
+
     def counts(self) -> dict[str, int]:
         """Named outcomes since the start, and gauges ``sessions``, ``people`` and ``topics``."""
         return self._engine.counts()
@@ -201,8 +255,9 @@ class RealtimeService:
             self._pump()
             await self._stopped.wait()
             self._group = None
-            if self._timer is not None:
-                self._timer.cancel()
+            for timer in (self._timer, self._write_soon):
+                if timer is not None:
+                    timer.cancel()
 
     def stop(self) -> None:
         """Let ``run`` return; open connections are closed with 4403 at once. Idempotent."""

@@ -32,6 +32,7 @@ from server.last_seen import LastSeen
 from server.looking import Looking
 from server.raisers import RaiserWatch
 from server.safety_watch import SafetyWatch
+from server.tracker_book import TrackerBook
 from server.travel import SpeedLearner, Travel
 from transport.pager import Pager
 from webhooks.service import WebhookService
@@ -87,6 +88,7 @@ class House:
         last_seen: LastSeen,
         travel: Travel,
         learner: SpeedLearner,
+        trackers: TrackerBook,
         addresses: Addresses,
     ) -> None:
         """Keep the parts."""
@@ -116,8 +118,10 @@ class House:
         self._last_seen = last_seen
         self.travel = travel
         self._learner = learner
+        self.trackers = trackers
         self._looking: asyncio.Task[None] | None = None
         self._learning: asyncio.Task[None] | None = None
+        self._reading_trackers: asyncio.Task[None] | None = None
         self._expiry: asyncio.TimerHandle | None = None
         self._closed: dict[Shard, asyncio.Task[None] | None] = {}
         """Cities that are not open yet, each with what tries to open it."""
@@ -137,6 +141,7 @@ class House:
         except Unavailable:
             # An SOS must not wait for it; whoever stole a phone meanwhile is the smaller harm.
             _log.critical("who has signed out cannot be read: their tokens are taken until the next start")
+        await self.trackers.load()
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))
@@ -180,6 +185,7 @@ class House:
             group.create_task(self.webhooks.run(), name="webhooks")
         self._looking = group.create_task(self.looking.run(), name="looks")
         self._learning = group.create_task(self._learner.run(), name="speeds")
+        self._reading_trackers = group.create_task(self.trackers.run(), name="trackers")
         for part in self.cities.all():
             is_closed = part.shard in self._closed
             work = self._open_and_run(part) if is_closed else part.dispatch.run()
@@ -214,7 +220,7 @@ class House:
         if self._expiry is not None:
             self._expiry.cancel()
             self._expiry = None
-        for task in (*self._closed.values(), self._learning, self._looking, self._watching):
+        for task in (*self._closed.values(), self._reading_trackers, self._learning, self._looking, self._watching):
             if task is not None:
                 task.cancel()
         for part in self.cities.all():

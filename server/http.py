@@ -120,8 +120,9 @@ class _Handler(RequestHandler):
         if status >= 500:
             _log.error("request failed outside its handler", exc_info=exc)
         else:
-            # Anybody can send these without end: no line each in the log.
-            _log.debug("not a request", exc_info=exc)
+            # Anybody can send these without end: no line each in the log. The parser's own text holds what was sent,
+            # and a tracker's secret may stand in that.
+            _log.debug("not a request", extra={"reason": type(exc).__name__})
         answer = refusal(request, exc)
         answer.force_close()
         return answer

@@ -90,6 +90,10 @@ def connect_readings(metrics: Metrics, house: House, listener: WebSocketListener
     metrics.read(
         "doorstep_orders_open", lambda: {part.shard: float(len(part.dispatch.open_orders())) for part in cities.all()}
     )
+    trackers = house.trackers
+    metrics.read("doorstep_tracker_points", lambda: _floats(trackers.counts.points))
+    metrics.read("doorstep_tracker_alarms", lambda: _floats(trackers.counts.alarms))
+    metrics.read("doorstep_tracker_devices", lambda: {(): float(trackers.devices)})
     metrics.read("doorstep_travel_trips_learned", house.travel.trips_learned)
     webhooks = house.webhooks
     counters = webhooks.counters if webhooks is not None else WebhookCounters()

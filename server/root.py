@@ -21,6 +21,7 @@ from server.settings import (
     is_loopback,
 )
 from store.settings import StoreSettings
+from trackers.settings import TrackerSettings
 from transport.settings import WebSocketSettings
 from webhooks.settings import EVERY_EVENT, PushSettings, WebhookSettings, check_url
 
@@ -87,6 +88,8 @@ class Settings:
     """How an incident spreads until a human takes it."""
     api: ApiSettings = field(default_factory=ApiSettings)
     """Requests of apps and programs."""
+    trackers: TrackerSettings = field(default_factory=TrackerSettings)
+    """Phone apps of others that report positions: OsmAnd, Traccar Client, OwnTracks, Overland, GPSLogger."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where data is kept and for how long."""
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)

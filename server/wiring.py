@@ -63,8 +63,12 @@ from server.root import Settings, derived
 from server.safety_watch import SafetyWatch
 from server.settings import is_loopback
 from server.surroundings import CitySurroundings
+from server.tracker_book import TrackerBook
 from server.travel import SpeedLearner, Travel
 from server.version import version
+from trackers.counts import Counts
+from trackers.ports import DeviceStore
+from trackers.registry import Registry
 from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
 from web.page import STYLE
@@ -101,6 +105,8 @@ class StoreSet(Protocol):
     def webhooks(self) -> DeliveryQueue: ...  # noqa: D102
     @property
     def sign_outs(self) -> SignOuts: ...  # noqa: D102
+    @property
+    def tracker_devices(self) -> DeviceStore: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -213,6 +219,7 @@ def build_house(
     inbound = Inbound(cities, safety, cancels, care, ground.fleet, given.frame)
     _complete_hub(hub_ports, given.frame, inbound, cities, safety, care)
     addresses = Addresses()
+    trackers = Registry(settings.trackers), Counts()
     page = _make_page(given, hub, cities, addresses)
     return House(
         clock=clock,
@@ -230,8 +237,22 @@ def build_house(
         rights=ground.rights,
         inbound=inbound,
         api=_make_api(
-            given, hub, cities, safety, care, profiles, raisers, looking, ground.holds, pins, inbound, addresses, page
+            given,
+            hub,
+            cities,
+            safety,
+            care,
+            profiles,
+            raisers,
+            looking,
+            ground.holds,
+            pins,
+            inbound,
+            addresses,
+            page,
+            *trackers,
         ),
+        trackers=TrackerBook(trackers[0], stores.tracker_devices, trackers[1]),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
@@ -524,6 +545,8 @@ def _make_api(
     inbound: Inbound,
     addresses: Addresses,
     page: FrontPage,
+    registry: Registry,
+    tracker_counts: Counts,
 ) -> Api:
     return build_api(
         ApiParts(
@@ -551,6 +574,11 @@ def _make_api(
             token_key=given.pick_key,
             version=version(),
             hub_url=lambda: addresses.hub_url,
+            http_url=lambda: addresses.http_url,
+            tracker_registry=registry,
+            tracker_store=given.stores.tracker_devices,
+            tracker_settings=given.settings.trackers,
+            tracker_counts=tracker_counts,
             page=page.text,
             style=STYLE,
             report_page=report_page,

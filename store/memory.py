@@ -35,6 +35,7 @@ from safety.ports import SafetyChanges, SafetyState
 from safety.profiles import Profile
 from store.directory import Directory
 from store.memory_care import MemoryCareStore
+from store.memory_devices import MemoryDeviceStore
 from store.memory_evidence import MemoryHoldStore
 from store.memory_journal import MemoryJournal
 from store.memory_outbox import Faults, MemoryOutbox
@@ -626,6 +627,9 @@ class MemoryPositionLog:
         if stored is not None:
             stored()
 
+    def hurry(self) -> None:
+        """Nothing waits here."""
+
     def note_last(self, position: LastPosition) -> None:
         """Keep the newest position of a technician."""
         self._last[position.tenant, position.technician] = position
@@ -672,6 +676,7 @@ class MemoryStores:
         self.listings = MemoryListings(self.dispatch)
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
         self.sign_outs = MemorySignOuts()
+        self.tracker_devices = MemoryDeviceStore()
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()

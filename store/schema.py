@@ -223,6 +223,20 @@ sign_outs: Final = Table(
     Index("sign_outs_by_time", "until_at"),
 )
 
+tracker_devices: Final = Table(
+    "tracker_devices",
+    MAIN,
+    _key("tenant"),
+    _key("device"),
+    _text("technician"),
+    _text("app"),
+    _text("name"),
+    Column("secret_hash", LargeBinary, nullable=False),
+    _real("added_at"),
+    _text("added_by"),
+    Index("tracker_devices_by_secret", "secret_hash", unique=True),
+)
+
 webhook_events: Final = Table(
     "webhook_events",
     MAIN,

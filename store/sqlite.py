@@ -36,6 +36,7 @@ from store.settings import StoreSettings
 from store.sign_outs import SqlSignOuts, forget_sign_outs
 from store.statements import Statement
 from store.streams import SqlStreamStore, main_stream, safety_stream
+from store.tracker_devices import SqlDeviceStore
 from store.tracks import Held, SqlPositionLog
 from store.webhooks import SqlDeliveryQueue, forget_dead
 
@@ -74,6 +75,7 @@ class Stores:
         listings: ``dispatch.ports.Listings``.
         webhooks: ``webhooks.ports.DeliveryQueue``.
         sign_outs: ``api.ports.SignOuts``.
+        tracker_devices: ``trackers.ports.DeviceStore``.
         safety: ``safety.ports.SafetyStore``.
         care: ``safety.care_ports.CareStore``.
         profiles: ``safety.profiles.ProfileStore``.
@@ -112,6 +114,7 @@ class Stores:
         self.listings = SqlListings(self._main)
         self.webhooks = SqlDeliveryQueue(self._main)
         self.sign_outs = SqlSignOuts(self._main)
+        self.tracker_devices = SqlDeviceStore(self._main)
         audit = AuditTable(pen)
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.care = SqlCareStore(self._safety, safety_outbox)

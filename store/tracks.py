@@ -150,6 +150,11 @@ class SqlPositionLog:
         else:
             self._flusher.arm()
 
+    def hurry(self) -> None:
+        """Write what waits now; after a failure the pause is kept."""
+        if self._chunks:
+            self._flusher.hurry()
+
     def _drop_overflow(self) -> None:
         while self._waiting_rows > self._settings.buffer_rows_max:
             dropped = len(self._chunks.popleft().rows)

@@ -195,9 +195,12 @@ def _config() -> str:
 
 
 class _Unwired:
-    """Stands in for the handlers and their methods: the table is read, nothing is called."""
+    """Stands in for the handlers and their methods: the table is read, and nothing behind it is called."""
 
     def __getattr__(self, name: str) -> "_Unwired":
+        return self
+
+    def __call__(self, *_args: object) -> "_Unwired":
         return self
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, inspect
 
-from api import bodies, care_bodies, incident_bodies, safety_bodies
+from api import bodies, care_bodies, incident_bodies, safety_bodies, tracker_bodies
 from api.exports import AllowExportIn, ExportIn
 from api.holds import HoldIn
 from realtime import messages
@@ -208,6 +208,9 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
         bodies.PositionsIn,
         {"device": "phone", "pings": [PING_ROW], "sent_at": NOW, "mock": False, "crs": "wgs84", "alarm": False},
     ),
+    # Of devices that nobody has registered; what those may send that are is in test_hostile_http.py.
+    **{("post", f"/in/{app}"): (None, {}) for app in ("osmand", "traccar", "owntracks", "overland", "gpslogger")},
+    ("post", "/v1/technicians/{id}/trackers"): (tracker_bodies.TrackerIn, {"app": "overland", "name": "hers"}),
     ("post", "/v1/sos/{id}/cancel"): (safety_bodies.CancelSosIn, {"pin": "482193"}),
     ("put", "/v1/me/safety"): (
         safety_bodies.OwnSafetyIn,

@@ -187,3 +187,23 @@ async def test_a_body_that_breaks_off_or_never_comes_holds_nobody(target: Target
                 assert b" 400 " in await reader.readline()
         writer.close()
         await writer.wait_closed()
+
+
+@pytest.mark.parametrize("app", ["osmand", "traccar", "owntracks", "overland", "gpslogger"])
+async def test_a_registered_tracker_is_answered_with_success_whatever_it_sends(target: Target, app: str) -> None:
+    put_technician(target, "tec_http")
+    service = {"Authorization": f"Bearer {target.server.token('program', Role.SERVICE)}"}
+    async with aiohttp.ClientSession(target.server.http_url) as http:
+        registered = "/v1/technicians/tec_http/trackers"
+        async with http.post(registered, json={"app": app}, headers=service) as answer:
+            added = await answer.json()
+
+        async def one_body(item: tuple[str, bytes]) -> None:
+            url, headers = f"/in/{app}?id={added['secret']}", {"Content-Type": "application/json"}
+            async with http.post(url, data=item[1], headers=headers) as answer:
+                wanted = {"owntracks": b"[", "overland": b'{"result":"ok"'}.get(app, b"")
+                assert answer.status == (413 if len(item[1]) > 65_536 and app != "overland" else 200), item[0]
+                assert answer.status != 200 or (await answer.read()).startswith(wanted), item[0]
+
+        await each(malformed_files().items(), one_body)
+        await http.delete(f"{registered}/{added['device']}", headers=service)

@@ -61,7 +61,7 @@ def impure() -> Iterator[Violation]:
         for nth, forbidden in enumerate(CONTRACTS[contract]["forbidden_modules"]):
             yield breaks(contract, sources[nth % len(sources)], forbidden)
     # asyncio belongs into `service.py` alone, and nothing hides behind TYPE_CHECKING.
-    for domain in ("geo", "realtime", "dispatch", "safety", "webhooks"):
+    for domain in ("geo", "realtime", "dispatch", "safety", "webhooks", "trackers"):
         yield breaks("purity", domain, "asyncio")
         yield breaks("purity", domain, "redis", "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import {}")
 

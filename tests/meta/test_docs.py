@@ -18,7 +18,20 @@ from tools import generate_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = list(generate_docs.pages())
-PACKAGES = ("core", "geo", "realtime", "dispatch", "safety", "webhooks", "store", "transport", "api", "web", "server")
+PACKAGES = (
+    "core",
+    "geo",
+    "realtime",
+    "dispatch",
+    "safety",
+    "webhooks",
+    "trackers",
+    "store",
+    "transport",
+    "api",
+    "web",
+    "server",
+)
 
 
 @pytest.mark.parametrize(("text", "wanted"), [page[1:] for page in PAGES], ids=[page[0].name for page in PAGES])

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CONTRACTS: dict[str, dict[str, Any]] = {c["id"]: c for c in PYPROJECT["tool"]["importlinter"]["contracts"]}
 PACKAGES: list[str] = PYPROJECT["tool"]["importlinter"]["root_packages"]
-DOMAINS = {"core", "geo", "realtime", "dispatch", "safety", "webhooks"}
+DOMAINS = {"core", "geo", "realtime", "dispatch", "safety", "webhooks", "trackers"}
 WORKSHOP = {"bench", "tests", "tools"}
 """Top-level folders of Python that are not part of the product."""
 

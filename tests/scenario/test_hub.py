@@ -17,12 +17,13 @@ from geo.shard_positions import ShardPositions
 from realtime.attention import Level
 from realtime.messages import PingAck, PingRow, Pings
 from realtime.ports import Connection, RealtimePorts
-from realtime.service import WRITTEN_WAIT_S, RealtimeService
+from realtime.service import WRITTEN_WAIT_S, RealtimeService, Taken
 from realtime.settings import RealtimeSettings, StreamSettings
 from sim.clock import START_AT, SeededIds, VirtualClock
 from sim.loop import run
 from store.memory import MemoryStores
 from tests.unit.realtime.hub_world import Domains, Open, Rights, Tokens, Tracks
+from trackers.numbers import seq_of
 from transport.memory import MemoryConnection, connect
 
 TENANT = TenantId("t1")
@@ -406,5 +407,55 @@ def test_kept_positions_over_http_are_answered_when_they_are_on_the_disk_and_not
         house.hub.attend(TENANT, user, "ord_1", None)
         ack, took_s = await report(6)
         assert (ack.stored_seq, took_s) == (6, 0.0)
+
+    scenario(story)
+
+
+def test_a_device_that_cannot_count_is_answered_when_all_of_it_is_on_the_disk_in_whatever_order_it_came() -> None:
+    async def story(house: House) -> None:
+        tracks = house.hub._ports.log = Tracks()
+        user = UserId("tec")
+        house.positions[SHANGHAI].claim(user)
+        house.hub.duty_changed(TENANT, user, SHANGHAI)
+        house.hub.attend(TENANT, user, "ord_1", Level.JOB, keep=True)
+        who = DeadlineTokens().verify("tec:technician:1e6", device=DeviceId("d1"), now=house.clock.now())
+        began = house.clock.now()
+
+        async def report(*ages_s: float) -> Taken:
+            rows: list[PingRow] = [
+                (seq_of(began - age_s, 31.2, 121.4), began - age_s, 31.2, 121.4, 5.0, None, None) for age_s in ages_s
+            ]
+            return await house.hub.ingest_device(who, [Pings([row]) for row in rows])
+
+        new = asyncio.create_task(report(2, 1))
+        await house.wait(0.2)
+        assert tracks.hurried == 1, "the disk is not left to its own time"
+        # Older points come while the newer ones are being written: the numbers of those say nothing of these.
+        old, repeat = asyncio.create_task(report(60, 50)), asyncio.create_task(report(2, 1))
+        await house.wait(0.2)
+        written, tracks.waiting = tracks.waiting[:2], tracks.waiting[2:]
+        for stored in written:
+            stored()
+        await house.wait(0.2)
+        assert new.done()
+        assert not old.done()
+        assert not repeat.done(), "a repeat is answered with all that is owed to the device: no sooner than needed"
+        tracks.write()
+        taken = [await new, await old, await repeat]
+        assert [told.verdicts for told in taken] == [{"live": 2}, {"late": 2}, {"duplicate": 2}]
+        assert all(told.is_stored for told in taken)
+        assert not (await report(0)).is_stored, "the disk does not answer"
+        house.hub.attend(TENANT, user, "ord_1", None)
+
+    scenario(story)
+
+
+def test_of_a_device_nothing_is_waited_for_that_is_not_kept() -> None:
+    async def story(house: House) -> None:
+        who = DeadlineTokens().verify("tec:technician:1e6", device=DeviceId("d1"), now=house.clock.now())
+        now = house.clock.now()
+        taken = await house.hub.ingest_device(who, [Pings([(1, now, 31.2, 121.4, 5.0, None, None)])])
+        assert (taken.verdicts, taken.is_stored, house.clock.now()) == ({"off_duty": 1}, True, now)
+        assert house.hub.policy(TENANT, UserId("tec")).reason == "idle"
 
     scenario(story)

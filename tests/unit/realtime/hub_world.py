@@ -247,6 +247,10 @@ class Tracks:
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, Mapping[str, Sequence[float]]]] = []
         self.waiting: list[Any] = []
+        self.hurried = 0
+
+    def hurry(self) -> None:
+        self.hurried += 1
 
     def append(
         self, shard: Shard, technician: UserId, order: str, columns: Mapping[str, Sequence[float]], stored: Any = None
