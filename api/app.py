@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from api.auth import authenticate, check_fresh, check_route
+from api.auth import authenticate, check_fresh, check_route, check_scope
 from api.content_coding import decoded
 from api.errors import MESSAGE_LEN_MAX, problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
@@ -131,12 +131,15 @@ class Api:
             if route.access is not Access.LENIENT:
                 self._limits.unknown(request.peer, request.now)
             raise
+        check_scope(route, who, request.path)
         check_fresh(route, who, request.now, self._fresh_s)
         return who
 
     async def _answer(self, route: Route, request: Request) -> Response:
         who = self.admit(route, request)
         if who is None:
+            if route.body is not None:
+                request = replace(request, data=self._decode(route, request.body))
             return await _awaited(cast(PublicHandler, route.handler)(request))
         if route.access is Access.ALARM:
             assert route.alarm is not None  # noqa: S101 - of the table
@@ -201,7 +204,9 @@ def make_app(
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
         handle = _wrapped(api, route, bodies, peer_of, observe, keeping, stream_timeout_s)
-        app.router.add_route(route.method, route.path, handle)
+        app.router.add_route(route.method, route.path.replace("{path}", "{path:.+}"), handle)
+        if route.path.endswith("/") and route.path != "/":
+            app.router.add_route(route.method, route.path.rstrip("/"), _moved(route.path))
         if route.access is Access.LENIENT:
             app.router.add_route(route.method, f"{route.path}/", handle)  # nobody in need looks for a slash too many
     return app
@@ -244,7 +249,7 @@ def _wrapped(
         try:
             # By the headers alone: nobody's body is waited for before we know who they are.
             with keeping(http) if is_private and api.admit(route, request) is not None else nullcontext():
-                if is_private:
+                if is_private or route.body is not None:
                     body = await bodies.of(http, route)
                     request = replace(request, now=api.now(), body=body)
                 response = await api.answer(route, request)
@@ -259,6 +264,16 @@ def _wrapped(
             extra={"route": route.name, "status": response.status, "request_id": request_id, "took_ms": took_s * 1000},
         )
         return answered or _response(response, request_id)
+
+    return handle
+
+
+def _moved(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Whoever types a page's address leaves the last slash out; its files lie below it."""
+
+    async def handle(http: web.Request) -> web.StreamResponse:
+        del http
+        return web.Response(status=308, headers={**_SECURITY, "Location": path})
 
     return handle
 
@@ -291,6 +306,8 @@ async def _streamed(http: web.Request, response: Response, request_id: str, time
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LOOKED_AT_BYTES_MAX: Final = 16_384
 """A longer body is not asked whether it is whole: each asking reads all of it, and a body may come byte by byte."""
+PUBLIC_BODY_BYTES_MAX: Final = 4_096
+"""Longest body of somebody who is nobody yet: a code or a link's token."""
 SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""
 
@@ -309,27 +326,28 @@ class _Bodies:
             return await self.salvaged(http)
         received = bytearray()
         try:
-            return await self._whole(http, received)
+            limit = PUBLIC_BODY_BYTES_MAX if route.access is Access.PUBLIC else self._bytes_max
+            return await self._whole(http, received, min(limit, self._bytes_max))
         except DoorstepError:
             if route.access is Access.ALARM and has_alarm(received):
                 return bytes(received[: self._bytes_max])
             raise
 
-    async def _whole(self, http: web.Request, received: bytearray) -> bytes:
+    async def _whole(self, http: web.Request, received: bytearray, bytes_max: int) -> bytes:
         """The body. Raises ``DoorstepError`` for one that is too long, late or broken; ``received`` has what came."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 async for chunk in http.content.iter_any():
                     received += chunk
-                    if len(received) > self._bytes_max:
-                        raise Refused(f"the body is larger than {self._bytes_max} bytes", code="too_large")
+                    if len(received) > bytes_max:
+                        raise Refused(f"the body is larger than {bytes_max} bytes", code="too_large")
         except TimeoutError:
             raise Unavailable("the body did not arrive in time", code="body_timeout") from None
         except (web.RequestPayloadError, ConnectionError):
             raise Invalid("the body broke off", code="malformed") from None
         if self._torn(http) is not None:
             raise Invalid("the body is broken", code="malformed")
-        return decoded(bytes(received), _coding(http), self._bytes_max)
+        return decoded(bytes(received), _coding(http), bytes_max)
 
     async def salvaged(self, http: web.Request) -> bytes:
         """Whatever came of an SOS, readable or not, as far as the limits go. Nothing in it may refuse the alarm.

@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from api.app import Api
+from api.browser_sessions import BrowserSessions
 from api.cancels import Cancels
 from api.care import CareOutbound
 from api.cities import Cities, ShardParts
@@ -22,7 +23,7 @@ from api.house import ApiParts, build_api
 from api.inbound import Inbound
 from api.notices import OrderNotices
 from api.outbound import DispatchOutbound, SafetyOutbound
-from api.ports import SignOuts, Staff, Tickets, Tracks
+from api.ports import BrowserSessionStore, SignOuts, Staff, Tickets, Tracks
 from api.replay import ReplayedRows
 from api.rights import Rights
 from api.snapshots import OpenThings
@@ -61,12 +62,12 @@ from server.raisers import RaiserWatch
 from server.roads import Roads
 from server.root import Settings, derived
 from server.safety_watch import SafetyWatch
-from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from server.travel import SpeedLearner, Travel
 from server.version import version
 from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
+from web.files import page_files
 from web.page import STYLE
 from web.report_page import HEADERS, report_page
 from web.sos_page import sos_page
@@ -101,6 +102,8 @@ class StoreSet(Protocol):
     def webhooks(self) -> DeliveryQueue: ...  # noqa: D102
     @property
     def sign_outs(self) -> SignOuts: ...  # noqa: D102
+    @property
+    def browser_sessions(self) -> BrowserSessionStore: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -214,6 +217,7 @@ def build_house(
     _complete_hub(hub_ports, given.frame, inbound, cities, safety, care)
     addresses = Addresses()
     page = _make_page(given, hub, cities, addresses)
+    browsers = BrowserSessions(settings.sign_in, ids)
     return House(
         clock=clock,
         cities=cities,
@@ -230,12 +234,27 @@ def build_house(
         rights=ground.rights,
         inbound=inbound,
         api=_make_api(
-            given, hub, cities, safety, care, profiles, raisers, looking, ground.holds, pins, inbound, addresses, page
+            given,
+            hub,
+            cities,
+            safety,
+            care,
+            profiles,
+            raisers,
+            looking,
+            ground.holds,
+            pins,
+            inbound,
+            addresses,
+            page,
+            browsers,
         ),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
         sign_outs=stores.sign_outs,
+        browser_store=stores.browser_sessions,
+        browsers=browsers,
         webhooks=webhooks,
         wakes=wakes,
         last_seen=ground.last_seen,
@@ -506,7 +525,7 @@ def _make_page(given: _Given, hub: RealtimeService, cities: Cities, addresses: A
         hub=hub,
         addresses=addresses,
         frame=given.frame.value,
-        is_local=is_loopback(settings.http.host) and not settings.trusted_proxies and not settings.http.public_url,
+        is_local=settings.is_local,
     )
 
 
@@ -524,14 +543,19 @@ def _make_api(
     inbound: Inbound,
     addresses: Addresses,
     page: FrontPage,
+    browsers: BrowserSessions,
 ) -> Api:
+    files = page_files()
     return build_api(
         ApiParts(
             clock=given.clock,
             ids=given.ids,
             tokens=given.tokens,
             sign_outs=given.stores.sign_outs,
+            browser_store=given.stores.browser_sessions,
+            browsers=browsers,
             cities=cities,
+            maps=given.maps,
             hub=hub,
             safety=safety,
             care=care,
@@ -548,9 +572,15 @@ def _make_api(
             holds=holds,
             frame=given.frame,
             settings=given.settings.api,
+            sign_in=given.settings.sign_in,
+            web=given.settings.web,
+            public_url=given.settings.http.public_url,
+            is_secure=given.settings.is_secure,
+            files=page_files if given.settings.web.reload else lambda: files,
             token_key=given.pick_key,
             version=version(),
             hub_url=lambda: addresses.hub_url,
+            http_url=lambda: addresses.http_url,
             page=page.text,
             style=STYLE,
             report_page=report_page,

@@ -223,6 +223,16 @@ sign_outs: Final = Table(
     Index("sign_outs_by_time", "until_at"),
 )
 
+browser_sessions: Final = Table(
+    "browser_sessions",
+    MAIN,
+    _key("tenant"),
+    _key("session_id"),
+    _real("expires_at"),
+    _body(),
+    Index("browser_sessions_by_end", "expires_at"),
+)
+
 webhook_events: Final = Table(
     "webhook_events",
     MAIN,

@@ -289,7 +289,7 @@ def test_one_user_cannot_take_all_tickets() -> None:
     tokens.redeem(used, device=PHONE, now=NOW)
     tokens.issue_ticket(who, PHONE, NOW + 1)
     tokens.issue_ticket(who, PHONE, NOW + 31)  # the unused ones are too old by now
-    assert tokens._tickets_of == {("acme", "tec_1"): 1}
+    assert tokens._tickets_of == {("acme", "tec_1", None): 1}
 
 
 def test_a_sign_in_that_is_over_takes_its_renewed_tokens_with_it_and_nobody_elses() -> None:
