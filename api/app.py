@@ -306,7 +306,7 @@ async def _streamed(http: web.Request, response: Response, request_id: str, time
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LOOKED_AT_BYTES_MAX: Final = 16_384
 """A longer body is not asked whether it is whole: each asking reads all of it, and a body may come byte by byte."""
-PUBLIC_BODY_BYTES_MAX: Final = 4_096
+PUBLIC_BODY_BYTES_MAX: Final = 16_384
 """Longest body of somebody who is nobody yet: a code or a link's token."""
 SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""

@@ -698,29 +698,20 @@ def map_routes(maps: CityMaps) -> list[Route]:
 
 def site_routes(site: Site) -> list[Route]:
     """The pages for browsers, and their files."""
-    pages = (
-        ("page_app", "/app/", "app", "The technician app."),
-        ("page_arrival", "/t/{token}", "arrival", "The arrival page of a link."),
-        ("page_order", "/order/", "order", "The order page."),
-        ("page_console", "/console/", "console", "The console of ops."),
+    rows = (
+        ("page_app", "/app/", "The technician app.", site.app),
+        ("page_arrival", "/t/{token}", "The arrival page of a link.", site.arrival),
+        ("page_order", "/order/", "The order page.", site.order),
+        ("page_console", "/console/", "The console of ops.", site.console),
+        ("files_app", "/app/{path}", "Files of the technician app.", site.app_files),
+        ("files_arrival", "/arrival/{path}", "Files of the arrival page.", site.arrival_files),
+        ("files_order", "/order/{path}", "Files of the order page.", site.order_files),
+        ("files_console", "/console/{path}", "Files of the console.", site.console_files),
+        ("assets", "/assets/{path}", "Files that pages share: styles, the client, the map.", site.assets),
     )
-    files = (
-        ("files_app", "/app/{path}", "app"),
-        ("files_arrival", "/arrival/{path}", "arrival"),
-        ("files_order", "/order/{path}", "order"),
-        ("files_console", "/console/{path}", "console"),
-        ("assets", "/assets/{path}", "assets"),
-    )
-    nobody: frozenset[Role] = frozenset()
     return [
-        *(
-            Route(name, "GET", path, nobody, "everyone", about, site.page(folder), access=Access.PUBLIC)
-            for name, path, folder, about in pages
-        ),
-        *(
-            Route(name, "GET", path, nobody, "everyone", "Their files.", site.file(folder), access=Access.PUBLIC)
-            for name, path, folder in files
-        ),
+        Route(name, "GET", path, frozenset(), "everyone", about, handler, access=Access.PUBLIC)
+        for name, path, about, handler in rows
     ]
 
 

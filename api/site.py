@@ -43,8 +43,13 @@ class Site:
         self._files = files
         self._tiles = origin_of(settings.tile_url)
         self._hub_url = hub_url
+        self.app, self.app_files = self._page("app"), self._files_of("app")
+        self.arrival, self.arrival_files = self._page("arrival"), self._files_of("arrival")
+        self.order, self.order_files = self._page("order"), self._files_of("order")
+        self.console, self.console_files = self._page("console"), self._files_of("console")
+        self.assets = self._files_of("assets")
 
-    def page(self, folder: str) -> Callable[[Request], Response]:
+    def _page(self, folder: str) -> Callable[[Request], Response]:
         """The handler of one page."""
         private = {"X-Robots-Tag": "noindex, nofollow"} if folder == "arrival" else {}
 
@@ -59,7 +64,7 @@ class Site:
 
         return handle
 
-    def file(self, folder: str) -> Callable[[Request], Response]:
+    def _files_of(self, folder: str) -> Callable[[Request], Response]:
         """The handler of the files of one folder; ``path`` is looked up, never opened."""
 
         def handle(request: Request) -> Response:

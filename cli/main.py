@@ -14,6 +14,7 @@ import click
 
 from cli.config import config_option, errors, read_settings, settings_of, stop_for
 from cli.options import FiniteRange
+from cli.signing import cities_of, signing_key, tenant_of, token_keys
 from core.errors import Refused
 from core.ids import DeviceId
 from core.principal import Role
@@ -24,7 +25,7 @@ from server.config import ConfigError
 from server.config_file import render
 from server.geography import load_maps
 from server.interleaving_loop import run
-from server.keys import Key, load_keys
+from server.keys import load_keys
 from server.logs import set_up_logs
 from server.outgoing_secrets import OutgoingSecrets, load_outgoing_secrets
 from server.preflight import check_start
@@ -40,10 +41,11 @@ _LAZY: Final = {
     "audit": "Check that nobody has changed what safety remembers.",
     "dispatch": "Look at stored matching rounds: replay them, compare a shadow policy.",
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
+    "sign-in": "Make a one-time code by which somebody signs in on a page.",
     "replay": "Stream recorded GPS traces to a server as phones.",
     "sim": "Compare matching policies in simulated cities.",
 }
-"""Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`."""
+"""Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`, `_` for `-`."""
 
 
 class Commands(click.Group):
@@ -58,6 +60,7 @@ class Commands(click.Group):
             "dispatch",
             "audit",
             "sim",
+            "sign-in",
             "token",
             "check-config",
             "print-config",
@@ -67,7 +70,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""
         if cmd_name in _LAZY:
-            command: click.Command = getattr(importlib.import_module(f"cli.{cmd_name}"), cmd_name)
+            name = cmd_name.replace("-", "_")
+            command: click.Command = getattr(importlib.import_module(f"cli.{name}"), name)
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -100,7 +104,7 @@ def serve(config_file: Path | None) -> None:
     event is lost. SIGHUP reads token keys, webhooks' secrets and the file of revoked tokens again.
     """
     settings, folder = settings_of(config_file)
-    keys, secrets = _keys(settings, folder), _outgoing_secrets(settings, folder)
+    keys, secrets = token_keys(settings, folder), _outgoing_secrets(settings, folder)
     audit = _audit_keys(settings, folder)
     set_up_logs(settings.log)
     app = App(
@@ -146,23 +150,18 @@ def token(
     Programs of the platform sign their own tokens with the same key.
     """
     settings, folder = settings_of(config_file)
-    keys = _keys(settings, folder)
-    chosen_tenant = _tenant(settings, tenant)
-    all_cities = [city.city for city in settings.cities if city.tenant == chosen_tenant]
-    for city in cities:
-        if city not in all_cities:
-            known = ", ".join(all_cities) or "none"
-            raise click.UsageError(f"the config has no city {city!r} of tenant {chosen_tenant!r}; known: {known}")
+    keys = token_keys(settings, folder)
+    chosen_tenant = tenant_of(settings, tenant)
     clock, ids = SystemClock(), SystemIds()
     signed = issue(
-        _signing_key(keys, kid),
+        signing_key(keys, kid),
         settings.auth,
         clock,
         ids,
         user=user,
         role=Role(role),
         tenant=chosen_tenant,
-        cities=cities or all_cities,
+        cities=cities_of(settings, chosen_tenant, cities),
         roles=[Role(name) for name in also],
         device=device,
         life_s=life_s,
@@ -181,7 +180,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     """Say whether the server would start with this config; exit 2 with every problem if not."""
     settings, folder = settings_of(config_file)
     if not without_secrets:
-        _keys(settings, folder)
+        token_keys(settings, folder)
         _outgoing_secrets(settings, folder)
         _audit_keys(settings, folder)
     try:
@@ -224,14 +223,6 @@ def _fresh_secrets(config_file: Path | None) -> FreshSecrets:
     return FreshSecrets(load_keys(settings.auth, os.environ, folder), outgoing)
 
 
-def _keys(settings: Settings, folder: Path) -> dict[str, Key]:
-    try:
-        return load_keys(settings.auth, os.environ, folder)
-    except ConfigError as error:
-        stop_for(error)
-        raise
-
-
 def _outgoing_secrets(settings: Settings, folder: Path) -> OutgoingSecrets:
     try:
         return load_outgoing_secrets(settings.webhooks, settings.push, settings.safety.reach, os.environ, folder)
@@ -246,27 +237,6 @@ def _audit_keys(settings: Settings, folder: Path) -> AuditKeys:
     except ConfigError as error:
         stop_for(error)
         raise
-
-
-def _tenant(settings: Settings, named: str | None) -> str:
-    """The tenant of a token: the named one, when the config has a city of it, or the first city's."""
-    known = list(dict.fromkeys(city.tenant for city in settings.cities))
-    if named is None:
-        if not known:
-            raise click.UsageError("name a tenant: the config has no city")
-        return known[0]
-    if known and named not in known:
-        raise click.UsageError(f"the config has no tenant {named!r}; known: {', '.join(known)}")
-    return named
-
-
-def _signing_key(keys: dict[str, Key], kid: str | None) -> Key:
-    if kid is not None and kid not in keys:
-        raise click.UsageError(f"there is no key {kid!r}; known: {', '.join(keys)}")
-    for key in keys.values():
-        if key.signing is not None and kid in (None, key.kid):
-            return key
-    raise click.UsageError("no key can sign: the config names public keys only")
 
 
 if __name__ == "__main__":

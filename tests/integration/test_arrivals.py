@@ -113,7 +113,9 @@ async def test_every_route_that_is_not_made_for_a_link_refuses_it(tmp_path: Path
                 path = route.path.format(id=town.other)
                 status, told, _ = await server.call(route.method, path, token, good)
                 assert (status, told["code"]) == (404, "not_found"), route.name
-                assert (await server.call("GET", f"/v1/orders/{town.other}", server.token("cus_1", "customer")))[0] == 200
+                assert (await server.call("GET", f"/v1/orders/{town.other}", server.token("cus_1", "customer")))[
+                    0
+                ] == 200
             asked.add(route.name)
         assert asked >= MAY
         assert (await server.call("GET", "/v1/map/shenzhen", token))[0] == 200
@@ -126,7 +128,7 @@ async def test_on_the_hub_a_link_hears_of_its_order_alone_and_may_say_little(tmp
     async with served(tmp_path) as server:
         town = await furnished(server)
         page = await town.hub(await town.arrive())
-        refused = {
+        refused: dict[str, list[dict[str, Any]]] = {
             "watch": [{"topic": t} for t in (f"order:{town.other}", "technician:tec_1", "area:shenzhen")],
             "ping": [{"seq": 1, "fixed_at": 1.0, "lat": LAT, "lng": LNG, "accuracy_m": 5, "sent_at": 1.0}],
             "duty": [{"on": True, "city": "shenzhen"}],
@@ -161,7 +163,8 @@ async def test_a_link_that_is_taken_back_is_cut_off_at_once_and_opens_nothing_mo
         mine = await server.session("cus_1", "customer")
         link = f"{town.path}/arrival-link"
         for name, role, claims in (
-            ("cus_2", "customer", {}), ("ops_2", "ops", {"cities": ("beijing",)}), ("cus_1", "customer", {"tenant": "other"}),
+            ("cus_2", "customer", {}), ("ops_2", "ops", {"cities": ("beijing",)}),
+            ("cus_1", "customer", {"tenant": "other"}),
         ):  # fmt: skip
             token = server.token(name, role, **claims)
             assert (await server.call("DELETE", f"{link}/{town.link['link_id']}", token))[0] == 404

@@ -238,5 +238,5 @@ async def test_behind_tls_the_cookie_is_of_this_host_alone(tmp_path: Path) -> No
 
 
 async def test_what_nobody_knows_may_be_sent_is_short(server: Served) -> None:
-    status, told, _ = await post(server, "/v1/sign-in", b'{"code":"' + b"x" * 5_000 + b'"}')
+    status, told, _ = await post(server, "/v1/sign-in", b'{"code":"' + b"x" * 20_000 + b'"}')
     assert (status, told["code"]) == (413, "too_large")
