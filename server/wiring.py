@@ -67,7 +67,7 @@ from server.travel import SpeedLearner, Travel
 from server.version import version
 from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
-from web.files import page_files
+from web.files import page_files, shipped_files
 from web.page import STYLE
 from web.report_page import HEADERS, report_page
 from web.sos_page import sos_page
@@ -545,7 +545,8 @@ def _make_api(
     page: FrontPage,
     browsers: BrowserSessions,
 ) -> Api:
-    files = page_files()
+    files = page_files if given.settings.web.reload else shipped_files
+    files()  # now, so that no request waits for it
     return build_api(
         ApiParts(
             clock=given.clock,
@@ -576,7 +577,7 @@ def _make_api(
             web=given.settings.web,
             public_url=given.settings.http.public_url,
             is_secure=given.settings.is_secure,
-            files=page_files if given.settings.web.reload else lambda: files,
+            files=files,
             token_key=given.pick_key,
             version=version(),
             hub_url=lambda: addresses.hub_url,

@@ -7,7 +7,7 @@ repository and nothing is loaded from elsewhere.
 import gzip
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,6 +74,12 @@ def page_files() -> dict[str, PageFile]:
     for file in found.values():
         _ = file.etag, file.packed  # made now, so that no request pays for it
     return found
+
+
+@cache
+def shipped_files() -> Mapping[str, PageFile]:
+    """``page_files`` as they were when they were first asked for: simulations build many servers in one process."""
+    return page_files()
 
 
 def _folder(folder: Path) -> Iterator[tuple[str, PageFile]]:

@@ -1,7 +1,9 @@
 """Signing in on a page of a real server: codes, cookies, tokens, and everything that must not work."""
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -240,3 +242,30 @@ async def test_behind_tls_the_cookie_is_of_this_host_alone(tmp_path: Path) -> No
 async def test_what_nobody_knows_may_be_sent_is_short(server: Served) -> None:
     status, told, _ = await post(server, "/v1/sign-in", b'{"code":"' + b"x" * 20_000 + b'"}')
     assert (status, told["code"]) == (413, "too_large")
+
+
+async def test_the_command_prints_a_link_that_signs_in(tmp_path: Path) -> None:
+    secret, server = "a test secret of more than thirty-two bytes", served(tmp_path)
+    async with server as running:
+
+        async def asked(*words: str) -> tuple[int, str, str]:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "cli.main", "sign-in", "--tenant", "demo",
+                "--server", running.app.http_url, *words,
+                env={**os.environ, "DOORSTEP_JWT_SECRET": secret}, cwd=Path(__file__).parents[2],
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            )  # fmt: skip
+            out, error = await process.communicate()
+            return process.returncode or 0, out.decode(), error.decode()
+
+        for role, page in (("ops", "console"), ("customer", "order")):
+            status, out, error = await asked("--user", f"{role}_1", "--role", role, "--name", "Li")
+            assert status == 0, error
+            link = re.search(rf"{running.app.http_url}/{page}/#code=(\S+)", out)
+            assert link is not None
+            body = {"code": link[1], "page": page, "device": "d"}
+            status, told, _ = await post(running, "/v1/sign-in", body)
+            assert (status, told["role"], told["name"]) == (201, role, "Li")
+        status, _, error = await asked("--user", "tec_none", "--role", "technician")
+        assert status == 1
+        assert "not_found" in error

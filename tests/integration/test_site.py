@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.served import Served, served
+from web.files import shipped_files
 
 pytestmark = pytest.mark.slow
 PAGES = {"/app/": "app", "/order/": "order", "/console/": "console", "/t/some-token": "arrival"}
@@ -134,6 +135,9 @@ async def test_files_are_read_anew_only_for_who_writes_them(tmp_path: Path, monk
     monkeypatch.setattr("web.files._CLIENT", tmp_path / "web" / "client")
     for reload, seen in (("true", b"two"), ("false", b"one")):
         page.write_bytes(b"one")
+        shipped_files.cache_clear()
+        shipped_files()
         async with served(tmp_path, web__reload=reload) as server:
             page.write_bytes(b"two")
             assert (await raw(server, "/app/"))[1] == seen
+    shipped_files.cache_clear()
