@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
-from api.auth import authenticate, check_fresh, check_route
+from api.auth import authenticate, check_fresh, check_route, check_scope
 from api.content_coding import decoded
 from api.errors import MESSAGE_LEN_MAX, problem, undecodable
 from api.exchange import Access, Handler, PublicHandler, Request, Response, Route, check_query
@@ -134,12 +134,15 @@ class Api:
             if route.access is not Access.LENIENT:
                 self._limits.unknown(request.peer, request.now)
             raise
+        check_scope(route, who, request.path)
         check_fresh(route, who, request.now, self._fresh_s)
         return who
 
     async def _answer(self, route: Route, request: Request) -> Response:
         who = self.admit(route, request)
         if who is None or route.access is Access.TRACKER:
+            if route.body is not None:
+                request = replace(request, data=self._decode(route, request.body))
             return await _awaited(cast(PublicHandler, route.handler)(request))
         if route.access is Access.ALARM:
             assert route.alarm is not None  # noqa: S101 - of the table
@@ -204,7 +207,9 @@ def make_app(
     app = web.Application(client_max_size=body_bytes_max, middlewares=[_problems(api)])
     for route in sorted(api.routes, key=lambda route: "{" in route.path):
         handle = _wrapped(api, route, bodies, peer_of, observe, keeping, stream_timeout_s)
-        app.router.add_route(route.method, route.path, handle)
+        app.router.add_route(route.method, route.path.replace("{path}", "{path:.+}"), handle)
+        if route.path.endswith("/") and route.path != "/":
+            app.router.add_route(route.method, route.path.rstrip("/"), _moved(route.path))
         if route.access is Access.LENIENT:
             app.router.add_route(route.method, f"{route.path}/", handle)  # nobody in need looks for a slash too many
     return app
@@ -248,7 +253,7 @@ def _wrapped(
         try:
             # By the headers alone: nobody's body is waited for before we know who they are.
             with keeping(http) if is_private and api.admit(route, request) is not None else nullcontext():
-                if is_private:
+                if is_private or route.body is not None:
                     body = await bodies.of(http, route)
                     request = replace(request, now=api.now(), body=body)
                 response = await api.answer(route, request)
@@ -263,6 +268,16 @@ def _wrapped(
             extra={"route": route.name, "status": response.status, "request_id": request_id, "took_ms": took_s * 1000},
         )
         return answered or _response(response, request_id)
+
+    return handle
+
+
+def _moved(path: str) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """Whoever types a page's address leaves the last slash out; its files lie below it."""
+
+    async def handle(http: web.Request) -> web.StreamResponse:
+        del http
+        return web.Response(status=308, headers={**_SECURITY, "Location": path})
 
     return handle
 
@@ -295,6 +310,8 @@ async def _streamed(http: web.Request, response: Response, request_id: str, time
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _LOOKED_AT_BYTES_MAX: Final = 16_384
 """A longer body is not asked whether it is whole: each asking reads all of it, and a body may come byte by byte."""
+PUBLIC_BODY_BYTES_MAX: Final = 16_384
+"""Longest body of somebody who is nobody yet: a code or a link's token."""
 SOS_BODY_WAIT_S: Final = 2.0
 """Longest wait for the rest of an SOS's body; what has come by then is the report."""
 
@@ -323,6 +340,8 @@ class _Bodies:
         received = bytearray()
         bytes_max = route.body_bytes_max or self._bytes_max
         try:
+            if route.access is Access.PUBLIC:
+                bytes_max = min(bytes_max, PUBLIC_BODY_BYTES_MAX)
             return await self._whole(http, received, bytes_max, route.body_timeout_s or self._timeout_s)
         except DoorstepError:
             if _MAY_BE_ALARM[route.access](received):

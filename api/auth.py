@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from api.exchange import Access, Route
-from core.errors import Forbidden, Refused
+from core.errors import Forbidden, NotFound, Refused
 from core.ids import DeviceId
 from core.principal import Principal
 from realtime.ports import Authenticator
 
 _SCHEME: Final = "bearer"
+_ORDERS: Final = "/v1/orders/"
 DEVICE_HEADER: Final = "doorstep-device"
 """Which device asks; needed of a bound token that has expired."""
 
@@ -38,6 +39,21 @@ def check_route(route: Route, who: Principal) -> None:
         raise Refused("the token has expired; only SOS still works", code="token_expired")
     if not who.holds(*route.who):
         raise Forbidden("your role may not do this")
+
+
+def check_scope(route: Route, who: Principal, path: Mapping[str, str]) -> None:
+    """Refuse whoever holds a token of one order everything but that order's own routes: the one place that says so.
+
+    Raises:
+        Forbidden: The route is not for them.
+        NotFound: It is, but they name another order.
+    """
+    if not who.order:
+        return
+    if not route.for_order:
+        raise Forbidden("this link is for one order, and not for this")
+    if route.path.startswith(_ORDERS) and path.get("id") != who.order:
+        raise NotFound("there is no such order")
 
 
 def check_fresh(route: Route, who: Principal, now: float, fresh_s: float) -> None:

@@ -580,6 +580,27 @@ class Ticket(Struct, frozen=True):
     """Path of the SOS page with the ticket in its fragment; for kind ``sos``."""
 
 
+class MapTiles(Struct, frozen=True):
+    """Tiles of a map from elsewhere."""
+
+    url: Annotated[str, Meta(max_length=2_048)]
+    """With {z}, {x} and {y}."""
+    crs: Crs
+    """Frame in which they are drawn: positions in another are converted first."""
+    attribution: Text
+    zoom_max: Annotated[int, Meta(ge=0, le=24)]
+
+
+class ServedCity(Struct, frozen=True):
+    """An open city, as anybody may know it."""
+
+    city: Id
+    name: Text
+    timezone: Word
+    bbox: tuple[Lng, Lat, Lng, Lat]
+    """West, south, east, north, in the platform's frame."""
+
+
 class ClientConfig(Struct, frozen=True):
     """What clients must know before they connect."""
 
@@ -589,6 +610,13 @@ class ClientConfig(Struct, frozen=True):
     version: Word
     server_at: EpochS
     message_bytes_max: Count
+    locale: Literal["en", "zh-CN"] = "en"
+    """Of somebody whose browser speaks none of ours."""
+    emergency_number: Word = ""
+    tiles: MapTiles | None = None
+    """Absent: the pages draw the city by themselves (`GET /v1/map/{city}`)."""
+    cities: Annotated[list[ServedCity], Meta(max_length=10_000)] = []
+    """Where there is service."""
 
 
 class BlockIn(Struct, frozen=True):

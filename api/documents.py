@@ -1,23 +1,22 @@
 """What the server tells about itself without a token: config for clients, API documents, the first page."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
 from api.asyncapi import asyncapi_document
-from api.bodies import ClientConfig
+from api.bodies import ClientConfig, MapTiles, ServedCity
 from api.exchange import Request, Response, answer
 from api.openapi import openapi_document
+from api.web_settings import WebSettings
 from core.errors import NotFound
 from geo.point import Frame
 from realtime.messages import MESSAGE_BYTES_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from api.exchange import Route
 
 SUBPROTOCOLS = ("doorstep.v1.json", "doorstep.v1.msgpack")
@@ -55,6 +54,9 @@ class Documents:
         style: str,
         security_contact: str,
         sos_page: PageFiles,
+        web: WebSettings,
+        emergency_number: str,
+        cities: Callable[[], Sequence[ServedCity]],
     ) -> None:
         """``page`` is asked at each request, so that it can tell what runs now."""
         self._security_contact = security_contact
@@ -65,6 +67,9 @@ class Documents:
         self._page = page
         self._style = style
         self._sos = sos_page
+        self._web = web
+        self._emergency_number = emergency_number
+        self._cities = cities
 
     def config(self, request: Request) -> Response:
         """GET /config.json."""
@@ -76,6 +81,10 @@ class Documents:
                 version=self._version,
                 server_at=round(request.now, 3),
                 message_bytes_max=MESSAGE_BYTES_MAX,
+                locale=cast(Any, self._web.locale),
+                emergency_number=self._emergency_number,
+                tiles=_tiles(self._web),
+                cities=list(self._cities()),
             ),
             cache_control="no-cache",
         )
@@ -136,6 +145,12 @@ class Documents:
     @cached_property
     def _asyncapi(self) -> bytes:
         return msgspec.json.encode(asyncapi_document(self._version))
+
+
+def _tiles(web: WebSettings) -> MapTiles | None:
+    if not web.tile_url:
+        return None
+    return MapTiles(web.tile_url, cast(Any, web.tile_crs), web.tile_attribution, web.tile_zoom_max)
 
 
 def _file(body: bytes, kind: str, headers: Mapping[str, str] = {}) -> Response:

@@ -112,6 +112,7 @@ class Route:
         result: Struct that the answer holds, for the documents.
         fresh: Whether the caller must have signed in lately: who finds a console open must not take away where people
             have been.
+        for_order: Whether a token of one order (``Principal.order``) may call it; below ``/v1/orders`` for that order.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Route:
     is_listing: bool = False
     """Whether it also answers as CSV."""
     fresh: bool = False
+    for_order: bool = False
 
 
 def number(request: Request, name: str, low: float, high: float, default: float | None = None) -> float:

@@ -1,14 +1,19 @@
 """Builds the route table from what wiring gives: the one list of handlers and what each of them needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from api.app import Api
+from api.arrivals import Arrivals
 from api.blocks import Blocks
+from api.bodies import ServedCity
+from api.browser_sessions import BrowserSessions
+from api.browser_sign_in import BrowserSignIn
 from api.calendars import Calendars
 from api.checkins import Checkins
 from api.cities import Cities
+from api.city_maps import CityMaps
 from api.deliveries import IncidentDeliveries
 from api.documents import Documents, PageFiles
 from api.drills import DrillDesk
@@ -25,26 +30,32 @@ from api.looks import Looks
 from api.nearby import NearbyTechnicians
 from api.offers import Offers
 from api.orders import Orders
+from api.origins import Origins
 from api.own_data import OwnData
 from api.people import People
 from api.people_sos import PeopleSos
 from api.phones import Phones
 from api.picks import Picks
+from api.ports import BrowserSessionStore, Raisers, SignOuts, Tickets, Tracks
 from api.ports import Looks as LooksPort
-from api.ports import Raisers, SignOuts, Tickets, Tracks
 from api.profiles import SafetyProfiles
 from api.reports import Reports
 from api.routes import Handlers, all_routes
 from api.safety import Safety
-from api.settings import ApiSettings
+from api.session_cookies import SessionCookies
+from api.settings import ApiSettings, SignInSettings
+from api.sign_in_codes import SignInCodes
 from api.sign_out import SignOut
+from api.site import Files, Site
 from api.technicians import Technicians
 from api.tracker_devices import TrackerDevices
 from api.trackers import Trackers
 from api.trips import SharedTrips
+from api.web_settings import WebSettings
 from core.clock import Clock
-from core.ids import IdSource
+from core.ids import IdSource, TenantId
 from dispatch.ports import DispatchStore, Listings
+from geo.city import CityMap
 from geo.point import Frame
 from realtime.service import RealtimeService
 from safety.care_service import CareService
@@ -69,7 +80,10 @@ class ApiParts:
     ids: IdSource
     tokens: Tickets
     sign_outs: SignOuts
+    browser_store: BrowserSessionStore
+    browsers: BrowserSessions
     cities: Cities
+    maps: Mapping[TenantId, CityMap]
     hub: RealtimeService
     safety: SafetyService
     care: CareService
@@ -86,6 +100,12 @@ class ApiParts:
     holds: Holds
     frame: Frame
     settings: ApiSettings
+    sign_in: SignInSettings
+    web: WebSettings
+    public_url: str
+    is_secure: bool
+    """Whether browsers reach the pages by TLS."""
+    files: Files
     token_key: bytes
     version: str
     hub_url: Callable[[], str]
@@ -111,6 +131,9 @@ def build_api(parts: ApiParts) -> Api:
         style=parts.style,
         security_contact=parts.settings.security_contact,
         sos_page=parts.sos_page,
+        web=parts.web,
+        emergency_number=parts.settings.emergency_number,
+        cities=lambda: served_cities(parts.cities, parts.maps),
     )
     store, frame, settings = parts.dispatch_store, parts.frame, parts.settings
     exports = Exports(settings)
@@ -120,6 +143,21 @@ def build_api(parts: ApiParts) -> Api:
     incidents = Incidents(parts.safety, parts.safety_store, parts.looks, second, settings.fresh_sign_in_s)
     limits = RequestLimits(settings)
     technicians = Technicians(parts.cities, store, parts.tracks, parts.inbound, frame, parts.looks)
+    browsers = BrowserSignIn(
+        SignInCodes(parts.sign_in, parts.ids),
+        parts.browsers,
+        parts.browser_store,
+        parts.sign_outs,
+        parts.tokens,
+        parts.hub,
+        people,
+        parts.cities,
+        Origins(parts.public_url, parts.web.origins),
+        SessionCookies(is_secure=parts.is_secure),
+        parts.sign_in,
+        settings,
+        parts.http_url,
+    )
     handlers = Handlers(
         orders=Orders(
             parts.cities,
@@ -177,10 +215,29 @@ def build_api(parts: ApiParts) -> Api:
         ),
         trips=SharedTrips(parts.cities, parts.care, frame),
         drills=DrillDesk(parts.care, parts.inbound),
-        sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs),
+        sign_out=SignOut(parts.hub, parts.tokens, parts.sign_outs, browsers),
+        browsers=browsers,
+        arrivals=Arrivals(
+            parts.cities, parts.care, parts.tokens, parts.sign_outs, parts.hub, parts.sign_in, parts.http_url
+        ),
+        maps=CityMaps(parts.maps, frame),
+        site=Site(parts.files, parts.web, parts.hub_url),
         documents=documents,
     )
     is_open = parts.tracker_settings.enabled
     routes = [route for route in all_routes(handlers) if is_open or route.access is not Access.TRACKER]
     documents.routes = routes
     return Api(routes, parts.tokens, parts.clock, parts.ids, limits, settings.fresh_sign_in_s)
+
+
+def served_cities(cities: Cities, maps: Mapping[TenantId, CityMap]) -> list[ServedCity]:
+    """Open cities, once each: whose tenants they are is nobody's business who has not signed in."""
+    found: dict[str, ServedCity] = {}
+    for part in cities.all():
+        city = maps[part.shard.tenant].city(part.shard.city)
+        if city.is_open:
+            west, south, east, north = (round(edge, 6) for edge in city.box)
+            found.setdefault(
+                city.city_id, ServedCity(city.city_id, city.name, part.timezone, (west, south, east, north))
+            )
+    return [found[city_id] for city_id in sorted(found)]

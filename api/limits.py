@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Final
 
-from api.settings import ApiSettings
+from api.settings import ApiSettings, SignInSettings
 from core.errors import Unavailable
 from core.principal import Principal, Role
 
@@ -26,14 +26,51 @@ class Buckets:
 
     def take(self, key: Hashable, now: float) -> None:
         """Count one request. Raises ``Unavailable`` (``rate_limited``) when the bucket is empty."""
-        left, at = self._buckets.pop(key, (self._burst, now))
-        left = min(self._burst, left + max(now - at, 0.0) * self._per_s)
+        left = self._left(key, now)
+        self._buckets.pop(key, None)
         is_allowed = left >= 1.0
         self._buckets[key] = (left - 1.0 if is_allowed else left, now)
         if len(self._buckets) > BUCKETS_MAX:
             self._buckets.popitem(last=False)
         if not is_allowed:
-            raise Unavailable("more requests than one caller may make", code="rate_limited")
+            raise _too_many()
+
+    def check(self, key: Hashable, now: float) -> None:
+        """Raise what ``take`` would raise; count nothing."""
+        if self._left(key, now) < 1.0:
+            raise _too_many()
+
+    def _left(self, key: Hashable, now: float) -> float:
+        left, at = self._buckets.get(key, (self._burst, now))
+        return min(self._burst, left + max(now - at, 0.0) * self._per_s)
+
+
+def _too_many() -> Unavailable:
+    return Unavailable("more requests than one caller may make", code="rate_limited")
+
+
+class Guesses:
+    """How often somebody may be wrong: only wrong tries are counted, and with none left right ones are refused too.
+
+    Bounds: as ``Buckets``; beside it all tries together are bounded, from however many addresses they come.
+    """
+
+    def __init__(self, settings: SignInSettings) -> None:
+        """Nobody was wrong yet."""
+        self._address = Buckets(settings.guesses_per_address / settings.guess_window_s, settings.guesses_per_address)
+        self._all = Buckets(settings.guesses_max / settings.guess_window_s, settings.guesses_max)
+
+    def check(self, peer: str, now: float) -> None:
+        """Raise ``Unavailable`` (``rate_limited``) when no try is left; ``""`` (no network) is bounded with all."""
+        self._all.check("", now)
+        if peer:
+            self._address.check(peer, now)
+
+    def wrong(self, peer: str, now: float) -> None:
+        """Count a wrong try; call ``check`` before."""
+        self._all.take("", now)
+        if peer:
+            self._address.take(peer, now)
 
 
 class RequestLimits:
@@ -48,7 +85,8 @@ class RequestLimits:
     def known(self, who: Principal, now: float) -> None:
         """Count a request of somebody with a token. Raises ``Unavailable``."""
         buckets = self._programs if who.role is Role.SERVICE else self._people
-        buckets.take((who.tenant, who.user), now)
+        # Whoever was given a link must not use up what its customer has.
+        buckets.take((who.tenant, who.user, who.order), now)
 
     def unknown(self, peer: str, now: float) -> None:
         """Count a request without a good token; ``""`` (no network) is free. Raises ``Unavailable``."""

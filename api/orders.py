@@ -435,6 +435,8 @@ def _sides(who: Principal, order: Order) -> set[UserId]:
 
 
 def _reader(who: Principal, order: Order) -> Reader:
+    if who.order:
+        return Reader.LINK
     if _is_staff(who, order):
         return Reader.STAFF
     return Reader.CUSTOMER if who.holds(Role.CUSTOMER) and order.customer == who.user else Reader.TECHNICIAN

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from core.browser_session import BrowserSession
 from core.ids import CityId, DeviceId, IncidentId, TenantId, UserId
 from core.principal import Principal, Role
 from core.shard import Shard
@@ -33,6 +34,10 @@ class Tickets(Authenticator, Protocol):
         """Use up a ticket of the SOS page: its pass on this device, and when it ends. Raises ``Refused``."""
         ...
 
+    def mint(self, who: Principal, now: float) -> str:
+        """A token of our own for this principal, on their device, good until ``who.expires_at``."""
+        ...
+
     def end(self, tenant: TenantId, sign_in: str, now: float) -> float:
         """Take no token of this sign-in from now on; returns until when that must be remembered."""
         ...
@@ -55,6 +60,22 @@ class SignOuts(Protocol):
 
     async def put(self, tenant: TenantId, sign_in: str, until_at: float) -> None:
         """Keep one, on the disk when this returns. Idempotent. Raises ``Unavailable``."""
+        ...
+
+
+class BrowserSessionStore(Protocol):
+    """Keeps the sessions of browsers."""
+
+    async def load(self, now: float) -> Sequence[BrowserSession]:
+        """Those whose time has not come. Raises ``Unavailable``."""
+        ...
+
+    async def put(self, session: BrowserSession) -> None:
+        """Keep one as it is now, on the disk when this returns. Raises ``Unavailable``."""
+        ...
+
+    async def remove(self, tenant: TenantId, session_id: str) -> None:
+        """Forget one. Idempotent. Raises ``Unavailable``."""
         ...
 
 

@@ -25,6 +25,8 @@ _OF_STAFF: Final = frozenset({"customer", "technician"})
 """Fields of an order that its technician never sees."""
 _AT_THE_DOOR: Final = frozenset({"contact_name", "contact_phone", "location", "eta_s"})
 """Fields of an order that its technician sees while they have the job."""
+_NOT_FOR_LINKS: Final = frozenset({"contact_name", "contact_phone", "location", "said", "said_by"})
+"""Fields of an order that whoever holds an arrival link is not told on the hub (``views.Reader.LINK``)."""
 _SAID: Final = frozenset({"said", "said_by"})
 """Fields of an order for staff and for who wrote it."""
 _REASONS: Final = frozenset(OrderReason)
@@ -48,6 +50,15 @@ class ReplayedRows:
         if body.startswith((_INCIDENT, _INCIDENT_UPDATE)):
             return self._incident(who, body)
         return body
+
+    def of_order(self, who: Principal, body: bytes) -> bytes | None:
+        """What of a message concerns the one order of ``who``, without what their link does not show."""
+        if not body.startswith(_ORDER):
+            return None
+        fields: dict[str, Any] = msgspec.json.decode(body)
+        if fields["order"] != who.order or fields.get("customer") != who.user:
+            return None
+        return msgspec.json.encode({name: value for name, value in fields.items() if name not in _NOT_FOR_LINKS})
 
     def _order(self, who: Principal, body: bytes) -> bytes:
         fields: dict[str, Any] = msgspec.json.decode(body)

@@ -147,7 +147,7 @@ class Rights:
     def grant(self, who: Principal, topic: str, now: float) -> WatchGrant:
         """The right of ``who`` to ``topic``. Raises ``NotFound``."""
         kind, _, name = topic.partition(":")
-        if not name or who.restricted:
+        if not name or who.restricted or (who.order and topic != f"{ORDER_TOPIC}:{who.order}"):
             raise no_such_topic()
         if kind == ORDER_TOPIC:
             return self._order(who, topic, OrderId(name))

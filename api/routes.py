@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from typing import Final
 
-from api import bodies, care_bodies, incident_bodies, safety_bodies
+from api import bodies, care_bodies, incident_bodies, safety_bodies, sign_in_bodies
+from api.arrivals import Arrivals
 from api.blocks import Blocks
+from api.browser_sign_in import BrowserSignIn
 from api.calendars import Calendars
 from api.checkins import Checkins
+from api.city_maps import CityMaps
 from api.deliveries import Deliveries, IncidentDeliveries
 from api.documents import Documents
 from api.drills import DrillDesk
@@ -27,6 +30,7 @@ from api.profiles import SafetyProfiles
 from api.reports import IncidentReport, Reports
 from api.safety import IncidentPage, Safety
 from api.sign_out import SignOut
+from api.site import Site
 from api.technicians import Technicians
 from api.tracker_devices import TrackerDevices
 from api.tracker_routes import tracker_device_routes, tracker_routes
@@ -91,6 +95,10 @@ class Handlers:
     trackers: Trackers
     tracker_devices: TrackerDevices
     sign_out: SignOut
+    browsers: BrowserSignIn
+    arrivals: Arrivals
+    maps: CityMaps
+    site: Site
     documents: Documents
 
 
@@ -111,9 +119,13 @@ def all_routes(handlers: Handlers) -> list[Route]:
         *phone_routes(handlers.phones, handlers.sign_out),
         *tracker_routes(handlers.trackers),
         *tracker_device_routes(handlers.tracker_devices),
+        *sign_in_routes(handlers.browsers),
+        *arrival_routes(handlers.arrivals),
         *checkin_routes(handlers.checkins),
         *trip_routes(handlers.trips),
         *drill_routes(handlers.drills),
+        *map_routes(handlers.maps),
+        *site_routes(handlers.site),
         *public_routes(handlers.documents),
     ]
 
@@ -134,16 +146,17 @@ def order_routes(orders: Orders) -> list[Route]:
         ),
         Route(
             "order_read", "GET", "/v1/orders/{id}", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}), _OWN_ORDERS,
-            "Read an order.", orders.read, result=OrderView, location=True,
+            "Read an order.", orders.read, result=OrderView, location=True, for_order=True,
         ),
         Route(
             "order_cancel", "POST", "/v1/orders/{id}/cancel", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
             "Call an order off. Idempotent.", orders.cancel, body=bodies.CancelIn, result=OrderView, location=True,
+            for_order=True,
         ),
         Route(
             "order_cancellation", "GET", "/v1/orders/{id}/cancellation", frozenset({CUSTOMER, SERVICE, OPS}),
             _CUSTOMERS_ORDERS, "What calling the order off would cost now; refused as `cancel` would be.",
-            orders.cancellation, result=CancellationView,
+            orders.cancellation, result=CancellationView, for_order=True,
         ),
         Route(
             "order_add_time", "POST", "/v1/orders/{id}/add-time", frozenset({CUSTOMER, TECHNICIAN, SERVICE, OPS}),
@@ -185,10 +198,11 @@ def order_routes(orders: Orders) -> list[Route]:
         Route(
             "order_confirm", "POST", "/v1/orders/{id}/confirm", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
             "Agree that the job was done. Idempotent.", orders.confirm, result=OrderView, location=True,
+            for_order=True,
         ),
         Route(
             "order_rating", "POST", "/v1/orders/{id}/rating", frozenset({CUSTOMER, SERVICE, OPS}), _CUSTOMERS_ORDERS,
-            "Rate a finished job, once.", orders.rate, body=bodies.RatingIn, result=bodies.Done,
+            "Rate a finished job, once.", orders.rate, body=bodies.RatingIn, result=bodies.Done, for_order=True,
         ),
         Route(
             "order_step", "POST", "/v1/orders/{id}/step", frozenset({TECHNICIAN, SERVICE, OPS}),
@@ -327,17 +341,17 @@ def safety_routes(safety: Safety) -> list[Route]:
         Route(
             "sos", "POST", "/v1/sos", ANYONE, "everyone: also with a token that expired within a day",
             "Raise an SOS. Only `key` is needed; what cannot be read is dropped and listed.", safety.sos,
-            access=Access.LENIENT, result=SosAck, location=True, raw_body=True,
+            access=Access.LENIENT, result=SosAck, location=True, raw_body=True, for_order=True,
         ),
         Route(
             "sos_status", "GET", "/v1/sos/{id}", ANYONE, "everyone: their own, also with a token that has expired",
             "How far one's own alarm has come.", safety.status, access=Access.LENIENT, result=safety_bodies.SosStatus,
-            location=True,
+            location=True, for_order=True,
         ),
         Route(
             "sos_cancel", "POST", "/v1/sos/{id}/cancel", ANYONE, "everyone: their own",
             "Take one's alarm back with one's PIN; somebody asks whether it is true. Ends nothing by itself.",
-            safety.cancel, body=safety_bodies.CancelSosIn, result=bodies.Done, location=True,
+            safety.cancel, body=safety_bodies.CancelSosIn, result=bodies.Done, location=True, for_order=True,
         ),
         Route(
             "incident_list", "GET", "/v1/incidents", frozenset({OPS}), "ops: of their cities and without one",
@@ -611,7 +625,7 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
         Route(
             "ticket", "POST", "/v1/tickets", ANYONE, "everyone: for themselves",
             "Get a one-time ticket for the hub or the SOS page.", phones.ticket, body=bodies.TicketIn,
-            result=bodies.Ticket, status=201, location=True,
+            result=bodies.Ticket, status=201, location=True, for_order=True,
         ),
         Route(
             "sign_out", "POST", "/v1/sign-out", ANYONE, "everyone: their own sign-in",
@@ -619,6 +633,93 @@ def phone_routes(phones: Phones, leaving: SignOut) -> list[Route]:
             result=bodies.Done,
         ),
     ]  # fmt: skip
+
+
+def sign_in_routes(browsers: BrowserSignIn) -> list[Route]:
+    """Routes of signing in on a page: ``/v1/sign-in``, ``/v1/session`` and ``/v1/sessions``."""
+    return [
+        Route(
+            "sign_in_code", "POST", "/v1/sign-in/codes", frozenset({OPS, SERVICE}),
+            "ops and service: technicians of their cities, customers, responders; ops: themselves, signed in lately",
+            "Make a one-time code by which somebody signs in on a page.", browsers.make_code,
+            body=sign_in_bodies.CodeIn, result=sign_in_bodies.CodeOut, status=201,
+        ),
+        Route(
+            "sign_in", "POST", "/v1/sign-in", frozenset(), "everyone",
+            "Use up a code: sets the session's cookie, for pages of this server alone.", browsers.sign_in,
+            access=Access.PUBLIC, body=sign_in_bodies.SignInIn, result=sign_in_bodies.Signed, status=201,
+        ),
+        Route(
+            "session_token", "POST", "/v1/session/token", frozenset(), "everyone",
+            "Get the next token of minutes for the session of the cookie, for pages of this server alone.",
+            browsers.token, access=Access.PUBLIC, body=sign_in_bodies.SessionTokenIn, result=sign_in_bodies.Signed,
+        ),
+        Route(
+            "session_list", "GET", "/v1/sessions", ANYONE, "everyone: their own, staff others of their cities",
+            "List the browsers in which somebody is signed in.", browsers.listing, result=sign_in_bodies.SessionList,
+            query=(Param("user", "string", "Whose; without it the caller's own."),),
+        ),
+        Route(
+            "session_end", "DELETE", "/v1/sessions/{id}", ANYONE, "everyone: their own, staff others of their cities",
+            "End a session: its cookie, its tokens and its connections.", browsers.end, result=bodies.Done,
+        ),
+    ]  # fmt: skip
+
+
+def arrival_routes(arrivals: Arrivals) -> list[Route]:
+    """Routes of arrival links."""
+    who = frozenset({CUSTOMER, OPS, SERVICE})
+    return [
+        Route(
+            "arrival_link_make", "POST", "/v1/orders/{id}/arrival-link", who, _CUSTOMERS_ORDERS,
+            "Make a link for whoever receives the technician; its token is told this once.", arrivals.make,
+            body=sign_in_bodies.ArrivalLinkIn, result=sign_in_bodies.ArrivalLink, status=201,
+        ),
+        Route(
+            "arrival_link_list", "GET", "/v1/orders/{id}/arrival-link", who, _CUSTOMERS_ORDERS,
+            "List the arrival links of an order that have not expired.", arrivals.listing,
+            result=sign_in_bodies.ArrivalLinks,
+        ),
+        Route(
+            "arrival_link_revoke", "DELETE", "/v1/orders/{id}/arrival-link/{link}", who, _CUSTOMERS_ORDERS,
+            "Take an arrival link back: pages that have it open are cut off. Idempotent.", arrivals.revoke,
+            result=bodies.Done,
+        ),
+        Route(
+            "arrive", "POST", "/v1/arrivals", frozenset(), "everyone",
+            "Turn an arrival link's token into one of minutes, good for its order alone.", arrivals.arrive,
+            access=Access.PUBLIC, body=sign_in_bodies.ArrivalIn, result=sign_in_bodies.Arrived,
+        ),
+    ]  # fmt: skip
+
+
+def map_routes(maps: CityMaps) -> list[Route]:
+    """What the pages draw of a city."""
+    return [
+        Route(
+            "city_map", "GET", "/v1/map/{city}", ANYONE, "everyone: cities of their token, zones for who works there",
+            "The outlines of a city as GeoJSON, in the platform's frame.", maps.read, for_order=True,
+        ),
+    ]  # fmt: skip
+
+
+def site_routes(site: Site) -> list[Route]:
+    """The pages for browsers, and their files."""
+    rows = (
+        ("page_app", "/app/", "The technician app.", site.app),
+        ("page_arrival", "/t/{token}", "The arrival page of a link.", site.arrival),
+        ("page_order", "/order/", "The order page.", site.order),
+        ("page_console", "/console/", "The console of ops.", site.console),
+        ("files_app", "/app/{path}", "Files of the technician app.", site.app_files),
+        ("files_arrival", "/arrival/{path}", "Files of the arrival page.", site.arrival_files),
+        ("files_order", "/order/{path}", "Files of the order page.", site.order_files),
+        ("files_console", "/console/{path}", "Files of the console.", site.console_files),
+        ("assets", "/assets/{path}", "Files that pages share: styles, the client, the map.", site.assets),
+    )
+    return [
+        Route(name, "GET", path, frozenset(), "everyone", about, handler, access=Access.PUBLIC)
+        for name, path, about, handler in rows
+    ]
 
 
 def public_routes(documents: Documents) -> list[Route]:

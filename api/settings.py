@@ -44,3 +44,33 @@ class ApiSettings(Ranged):
     """HTTP requests a second of one program of the platform (role service); five times as many at once."""
     emergency_number: str = "110"
     """Number to call that stands on the SOS page."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignInSettings(Ranged):
+    """How people sign in on the pages for browsers."""
+
+    code_life_s: Annotated[float, Range(30, 3_600)] = 600.0
+    """Seconds in which a one-time code must be used."""
+    codes_max: Annotated[int, Range(1, 1_000_000)] = 10_000
+    """Unused codes at once; beyond it new ones are refused with `overloaded`. Of one person only the newest is good."""
+    guesses_per_address: Annotated[int, Range(1, 1_000)] = 20
+    """Wrong codes from one address (an IPv6 /64) within `guess_window_s`; then `rate_limited`, for right ones too."""
+    guesses_max: Annotated[int, Range(1, 1_000_000)] = 5_000
+    """Wrong codes from all addresses together within `guess_window_s`; then nobody signs in until it is less."""
+    guess_window_s: Annotated[float, Range(1, 86_400)] = 600.0
+    """Seconds for which a wrong code counts."""
+    token_life_s: Annotated[float, Range(60, 3_600)] = 600.0
+    """Seconds that a page's token is good; the page asks for the next one with its cookie."""
+    idle_s: Annotated[float, Range(600, 31_622_400)] = 1_209_600.0
+    """Seconds without a request for a token after which a session is over; of ops `ops_idle_s`."""
+    life_s: Annotated[float, Range(600, 31_622_400)] = 7_776_000.0
+    """Seconds after the sign-in at which a session is over in any case; of ops `ops_life_s`."""
+    ops_idle_s: Annotated[float, Range(600, 31_622_400)] = 14_400.0
+    """The same for a session that holds the role ops."""
+    ops_life_s: Annotated[float, Range(600, 31_622_400)] = 57_600.0
+    """The same for a session that holds the role ops."""
+    sessions_per_user_max: Annotated[int, Range(1, 100)] = 5
+    """Sessions of one person; one more ends the oldest."""
+    sessions_max: Annotated[int, Range(1, 10_000_000)] = 200_000
+    """Sessions of all people; one more is refused with `overloaded`."""

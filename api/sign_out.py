@@ -1,6 +1,9 @@
 """Leaving: the tokens of a sign-in are taken no more, and its open sessions end."""
 
+from dataclasses import replace
+
 from api.bodies import Done
+from api.browser_sign_in import BrowserSignIn
 from api.exchange import Request, Response, answer
 from api.ports import SignOuts, Tickets
 from core.principal import Principal
@@ -10,8 +13,9 @@ from realtime.service import RealtimeService
 class SignOut:
     """Handler of ``/v1/sign-out``."""
 
-    def __init__(self, hub: RealtimeService, tokens: Tickets, kept: SignOuts) -> None:
-        """``kept`` remembers it over restarts."""
+    def __init__(self, hub: RealtimeService, tokens: Tickets, kept: SignOuts, browsers: BrowserSignIn) -> None:
+        """``kept`` remembers it over restarts; a sign-in of ``browsers`` loses its session with it."""
+        self._browsers = browsers
         self._hub = hub
         self._tokens = tokens
         self._kept = kept
@@ -21,4 +25,6 @@ class SignOut:
         until_at = self._tokens.end(who.tenant, who.sign_in, request.now)
         closed = self._hub.revoke(who.tenant, who.user, self._tokens.revoked)
         await self._kept.put(who.tenant, who.sign_in, until_at)
-        return answer(Done({"sessions_closed": closed}))
+        cookie = await self._browsers.signed_out(who.tenant, who.sign_in)
+        done = answer(Done({"sessions_closed": closed}))
+        return replace(done, headers={"Set-Cookie": cookie}) if cookie else done

@@ -42,6 +42,8 @@ class Reader(StrEnum):
     STAFF = "staff"
     CUSTOMER = "customer"
     TECHNICIAN = "technician"
+    LINK = "link"
+    """Whoever holds an arrival link acts for the customer, who may not be they: no name, phone, address and words."""
 
 
 def is_staff_of(who: Principal, city: CityId) -> bool:
@@ -65,10 +67,14 @@ def order_view(
         frame: The platform's frame, in which ``order.site.point`` is.
         technician: The order's technician where known, for the card; ``rating`` is their mean.
     """
-    whole = reader in (Reader.STAFF, Reader.CUSTOMER)
-    at_door = whole or needs_address(order)
+    whole = reader in (Reader.STAFF, Reader.CUSTOMER, Reader.LINK)
+    at_door = reader is not Reader.LINK and (whole or needs_address(order))
     why = reason_of(order)
-    reads_said = bool(order.said) and (reader is Reader.STAFF or order.said_by == _user(order, reader))
+    reads_said = (
+        bool(order.said)
+        and reader is not Reader.LINK
+        and (reader is Reader.STAFF or order.said_by == _user(order, reader))
+    )
     card: messages.TechnicianCard | UnsetType = UNSET
     if technician is not None and whole:
         card = messages.TechnicianCard(
@@ -88,7 +94,7 @@ def order_view(
         customer=order.customer if reader is not Reader.TECHNICIAN else UNSET,
         contact_name=order.contact_name if at_door else UNSET,
         contact_phone=order.contact_phone if at_door else UNSET,
-        location=_place(order, frame) if at_door else UNSET,
+        location=_place(order, frame) if at_door else link_place(order, frame) if reader is Reader.LINK else UNSET,
         technician=card,
         duration_s=order.duration_s,
         scheduled_for=stamp(order.scheduled_for) if order.scheduled_for is not None else UNSET,
@@ -114,7 +120,7 @@ def order_view(
 
 def _user(order: Order, reader: Reader) -> UserId | None:
     """Whom one of the order's two sides is."""
-    return order.customer if reader is Reader.CUSTOMER else order.technician
+    return order.technician if reader is Reader.TECHNICIAN else order.customer
 
 
 def _time_request(request: TimeRequest) -> messages.TimeRequestView:
@@ -135,7 +141,7 @@ def cancellation_view(cancellation: Cancellation, reader: Reader) -> messages.Ca
         fee_fen=cancellation.fee_fen,
         refund_fen=cancellation.refund_fen,
         is_waived=cancellation.is_waived,
-        technician_fen=cancellation.technician_fen if reader is not Reader.CUSTOMER else UNSET,
+        technician_fen=cancellation.technician_fen if reader in (Reader.STAFF, Reader.TECHNICIAN) else UNSET,
         rises_at=stamp(cancellation.rises_at) if cancellation.rises_at is not None else UNSET,
     )
 
@@ -318,6 +324,12 @@ def _place(order: Order, frame: Frame) -> messages.Place:
         unit=site.unit or UNSET,
         entrance_note=site.entrance_note or UNSET,
     )
+
+
+def link_place(order: Order, frame: Frame) -> messages.Place:
+    """Where the map of an arrival link has its middle: the point, without what is written on the door."""
+    point = order.site.point
+    return messages.Place(lat=round(point.lat_deg, 7), lng=round(point.lng_deg, 7), crs=crs_of(frame))
 
 
 def _booked(incident: Incident, frame: Frame) -> messages.Place | None:

@@ -1,5 +1,6 @@
 """``doorstep demo``: a city at work on this machine, to look at."""
 
+import asyncio
 from typing import Final
 
 import click
@@ -10,7 +11,7 @@ from rich.table import Table
 from cli.options import FiniteRange
 from geo.pings import MEANINGS, Verdict
 from sim import fast_loop
-from sim.demo import Demo, DemoPlan, DemoState, demo_server
+from sim.demo import Demo, DemoPlan, DemoState, demo_server, sign_in_links
 from sim.local_server import LocalServer, ServerFailed
 
 SECONDS_MAX: Final = 86_400
@@ -44,6 +45,7 @@ def demo(seconds: float | None, technicians: int, http_port: int, hub_port: int)
     try:
         with demo_server(http_port, hub_port) as server:
             _say_where(console, server, http_port, hub_port)
+            _say_who_may_sign_in(console, server)
             state = _run(console, Demo(server, plan), seconds)
             print_summary(console, state)
     except ServerFailed as error:
@@ -60,6 +62,12 @@ def _say_where(console: Console, server: LocalServer, http_port: int, hub_port: 
             console.print(f"port {wanted} is taken; {name} listens on {got}")
     console.print(f"What is running, and where: [bold]{server.http_url}/[/bold]", highlight=False)
     console.print(f"hub {server.hub_url}  metrics {server.admin_url}/metrics", highlight=False)
+
+
+def _say_who_may_sign_in(console: Console, server: LocalServer) -> None:
+    """Links for whoever wants to be one of the people of the demo; each is good once."""
+    for about, link in asyncio.run(sign_in_links(server)).items():
+        console.print(f"{about:<12} {link}", highlight=False, soft_wrap=True)
 
 
 def _run(console: Console, running: Demo, seconds: float | None) -> DemoState:

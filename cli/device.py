@@ -14,7 +14,7 @@ import segno
 from doorstep_client.http import Api, ApiError
 
 from cli.config import config_option, settings_of
-from cli.signing import keys_of, signing_key, tenant_of
+from cli.signing import signing_key, tenant_of, token_keys
 from core.principal import Role
 from server.root import Settings
 from server.system import SystemClock, SystemIds
@@ -80,7 +80,7 @@ def _at_a_server(command: Callable[..., None]) -> Callable[..., None]:
     def with_server(config_file: Path | None, url: str | None, tenant: str | None, **given: Any) -> None:
         settings, folder = settings_of(config_file)
         token = issue(
-            signing_key(keys_of(settings, folder), None),
+            signing_key(token_keys(settings, folder), None),
             settings.auth,
             SystemClock(),
             SystemIds(),

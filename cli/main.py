@@ -14,7 +14,7 @@ import click
 
 from cli.config import config_option, errors, read_settings, settings_of, stop_for
 from cli.options import FiniteRange
-from cli.signing import keys_of, signing_key, tenant_of
+from cli.signing import cities_of, signing_key, tenant_of, token_keys
 from core.errors import Refused
 from core.ids import DeviceId
 from core.principal import Role
@@ -42,10 +42,11 @@ _LAZY: Final = {
     "device": "Register phones' apps of others that report positions; shows a QR to scan.",
     "dispatch": "Look at stored matching rounds: replay them, compare a shadow policy.",
     "demo": "Run a whole city on this machine: server, technicians, orders, one SOS.",
+    "sign-in": "Make a one-time code by which somebody signs in on a page.",
     "replay": "Stream recorded GPS traces to a server as phones.",
     "sim": "Compare matching policies in simulated cities.",
 }
-"""Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`."""
+"""Commands whose modules are loaded only when they are used: function `<name>` of module `cli.<name>`, `_` for `-`."""
 
 
 class Commands(click.Group):
@@ -61,6 +62,7 @@ class Commands(click.Group):
             "device",
             "audit",
             "sim",
+            "sign-in",
             "token",
             "check-config",
             "print-config",
@@ -70,7 +72,8 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command; a lazy one is imported now."""
         if cmd_name in _LAZY:
-            command: click.Command = getattr(importlib.import_module(f"cli.{cmd_name}"), cmd_name)
+            name = cmd_name.replace("-", "_")
+            command: click.Command = getattr(importlib.import_module(f"cli.{name}"), name)
             return command
         return super().get_command(ctx, cmd_name)
 
@@ -103,7 +106,7 @@ def serve(config_file: Path | None) -> None:
     event is lost. SIGHUP reads token keys, webhooks' secrets and the file of revoked tokens again.
     """
     settings, folder = settings_of(config_file)
-    keys, secrets = keys_of(settings, folder), _outgoing_secrets(settings, folder)
+    keys, secrets = token_keys(settings, folder), _outgoing_secrets(settings, folder)
     audit = _audit_keys(settings, folder)
     set_up_logs(settings.log)
     app = App(
@@ -149,13 +152,8 @@ def token(
     Programs of the platform sign their own tokens with the same key.
     """
     settings, folder = settings_of(config_file)
-    keys = keys_of(settings, folder)
+    keys = token_keys(settings, folder)
     chosen_tenant = tenant_of(settings, tenant)
-    all_cities = [city.city for city in settings.cities if city.tenant == chosen_tenant]
-    for city in cities:
-        if city not in all_cities:
-            known = ", ".join(all_cities) or "none"
-            raise click.UsageError(f"the config has no city {city!r} of tenant {chosen_tenant!r}; known: {known}")
     clock, ids = SystemClock(), SystemIds()
     signed = issue(
         signing_key(keys, kid),
@@ -165,7 +163,7 @@ def token(
         user=user,
         role=Role(role),
         tenant=chosen_tenant,
-        cities=cities or all_cities,
+        cities=cities_of(settings, chosen_tenant, cities),
         roles=[Role(name) for name in also],
         device=device,
         life_s=life_s,
@@ -184,7 +182,7 @@ def check_config(config_file: Path | None, without_secrets: bool) -> None:
     """Say whether the server would start with this config; exit 2 with every problem if not."""
     settings, folder = settings_of(config_file)
     if not without_secrets:
-        keys_of(settings, folder)
+        token_keys(settings, folder)
         _outgoing_secrets(settings, folder)
         _audit_keys(settings, folder)
     try:

@@ -1,6 +1,7 @@
-"""Whom a command speaks as: keys of the config, the tenant, and tokens signed with them."""
+"""With which key, for which tenant and for which cities a command signs tokens."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -11,8 +12,8 @@ from server.keys import Key, load_keys
 from server.root import Settings
 
 
-def keys_of(settings: Settings, folder: Path) -> dict[str, Key]:
-    """The keys that tokens are signed with; tells what is wrong and exits with 2."""
+def token_keys(settings: Settings, folder: Path) -> dict[str, Key]:
+    """The keys of the config; tells what is wrong and exits with 2."""
     try:
         return load_keys(settings.auth, os.environ, folder)
     except ConfigError as error:
@@ -32,8 +33,19 @@ def tenant_of(settings: Settings, named: str | None) -> str:
     return named
 
 
-def signing_key(keys: dict[str, Key], kid: str | None) -> Key:
-    """The key to sign with: the named one, or the first that can."""
+def cities_of(settings: Settings, tenant: str, named: Sequence[str]) -> list[str]:
+    """Cities of a token: the named ones, or all of the tenant's."""
+    known = [city.city for city in settings.cities if city.tenant == tenant]
+    for city in named:
+        if city not in known:
+            raise click.UsageError(
+                f"the config has no city {city!r} of tenant {tenant!r}; known: {', '.join(known) or 'none'}"
+            )
+    return list(named) or known
+
+
+def signing_key(keys: Mapping[str, Key], kid: str | None) -> Key:
+    """The named key, or the first that can sign."""
     if kid is not None and kid not in keys:
         raise click.UsageError(f"there is no key {kid!r}; known: {', '.join(keys)}")
     for key in keys.values():

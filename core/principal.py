@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from core.ids import CityId, DeviceId, TenantId, UserId
+from core.ids import CityId, DeviceId, OrderId, TenantId, UserId
 
 SOS_PASS_PREFIX: Final = "sop_"  # noqa: S105 - how one begins
 """How a pass of the SOS page begins, and the ``token_id`` of its principal."""
@@ -39,6 +39,8 @@ class Principal:
             from others; ``""`` where nothing was signed in.
         issued_at: UTC epoch seconds of the sign-in (``auth_time``), as far as the token tells, else of the token's
             beginning; what needs a recent sign-in asks for it.
+        order: The only order that they may do anything about, on routes and topics made for it; None for all
+            that is theirs.
     """
 
     tenant: TenantId
@@ -52,6 +54,7 @@ class Principal:
     token_id: str = ""
     sign_in: str = ""
     issued_at: float = 0.0
+    order: OrderId | None = None
 
     @property
     def is_on_page(self) -> bool:

@@ -151,6 +151,10 @@ class Admission:
                 session.step(Event.GREETED_RESTRICTED, self._story)
                 self._hub.count("greeted_restricted")
                 self._welcome(session, {}, now)
+            elif who.order:
+                session.step(Event.GREETED_FOR_ORDER, self._story)
+                self._hub.count("greeted_for_order")
+                self._welcome(session, {}, now)
             else:
                 session.step(Event.GREETED, self._story)
                 self._attach(session)
@@ -200,7 +204,9 @@ class Admission:
 
     def _no_place(self, person: Person, who: Principal) -> str:
         """Why one more device of a person finds no place; empty when it does."""
-        if len(person.sessions) >= self._limits.sessions_per_user_max:
+        # Whoever was given a link to one order must not keep its customer out.
+        alike = [other for other in person.sessions if bool(other.principal.order) == bool(who.order)]
+        if len(alike) >= self._limits.sessions_per_user_max:
             return "too many devices of this user"
         if self._of_tenant[who.tenant] >= self._limits.sessions_per_tenant_max:
             return "too many sessions of this tenant"
@@ -296,7 +302,7 @@ class Admission:
         who = session.principal
         try:
             renewed = self._ports.authenticator.verify(refresh.token, device=who.device, now=now)
-            if (renewed.tenant, renewed.user) != (who.tenant, who.user):
+            if (renewed.tenant, renewed.user, renewed.order) != (who.tenant, who.user, who.order):
                 raise Refused("the token is somebody else's", code="token_invalid")
             if renewed.restricted:
                 raise Refused("the token has expired", code="token_expired")
@@ -309,8 +315,10 @@ class Admission:
         self._hub.count("refreshed")
         session.send(Ok(ref=refresh.ref))
         was_restricted = session.state is State.RESTRICTED
-        session.step(Event.REFRESHED, self._story)
-        if was_restricted:
+        session.step(Event.REFRESHED_FOR_ORDER if renewed.order else Event.REFRESHED, self._story)
+        if renewed.order:
+            pass  # nothing was attached, and nobody was told that they are here
+        elif was_restricted:
             session.opened_at = now
             self._attach(session)
         else:
@@ -364,7 +372,7 @@ class Admission:
         session.step(Event.EXPIRED_IN_SOS, self._story)
         session.who = Principal(
             tenant=who.tenant, user=who.user, role=who.role, roles=who.roles, cities=who.cities, device=who.device,
-            expires_at=who.expires_at, restricted=True, token_id=who.token_id, sign_in=who.sign_in,
+            expires_at=who.expires_at, restricted=True, token_id=who.token_id, sign_in=who.sign_in, order=who.order,
         )  # fmt: skip
         session.attempt += 1
         session.main = session.safety = None

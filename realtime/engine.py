@@ -42,6 +42,8 @@ from realtime.watching import Watching
 
 __all__ = ["AttachStreams", "Engine", "Job", "ReadRows"]
 
+_ALARMED: Final = frozenset({State.RESTRICTED, State.FOR_ORDER})
+"""States without streams in which somebody may have called for help, and hears what became of that."""
 _ACTIVE: Final = State.ACTIVE  # looking a member up costs as much as decoding a small frame
 _REPORTERS: Final = frozenset({"technician", "responder"})
 
@@ -239,7 +241,7 @@ class Engine:
             return 0
         sent = 0
         for session in person.sessions:
-            if session.takes_rows or (restricted and session.state is State.RESTRICTED):
+            if session.takes_rows or (restricted and session.state in _ALARMED):
                 payload = transcode(body, to_json=session.codec.is_json, crs=session.target)
                 sent += session.queue.send_safety(payload)
         return sent
@@ -247,9 +249,9 @@ class Engine:
     # -- people ---------------------------------------------------------------------------------------
 
     def online(self, tenant: TenantId, user: UserId) -> bool:
-        """Whether any device has a session."""
+        """Whether any device has a session; a link to one order is none of theirs."""
         person = self.people.get(tenant, user)
-        return person is not None and bool(person.sessions)
+        return person is not None and any(session.state is not State.FOR_ORDER for session in person.sessions)
 
     def revoke(self, tenant: TenantId, user: UserId, revoked: Callable[[Principal], bool], now: float) -> int:
         """Close those sessions of a user whose principal was revoked."""

@@ -8,7 +8,7 @@ here (``engine.py``); what becomes of pings is in ``pings.py``.
 from collections.abc import Callable
 from typing import Final, get_args
 
-from core.errors import DoorstepError, Unavailable
+from core.errors import DoorstepError, Forbidden, Unavailable
 from realtime.admission import Admission
 from realtime.codec import DECODE_ERRORS, Encoding, SosIn, transcode
 from realtime.errors import CloseCode, Unreadable
@@ -23,6 +23,7 @@ from realtime.messages import (
     Ok,
     Pings,
     Refresh,
+    SosCancel,
     Unwatch,
     Watch,
 )
@@ -36,6 +37,8 @@ from realtime.watching import Watching
 _COMMANDS: Final = get_args(Command)
 _WHEN_RESTRICTED: Final = (CheckinAnswer,)
 """Commands of somebody whose token has expired: they may be the cry for help."""
+_FOR_ORDER: Final = (HeartbeatIn, Refresh, Watch, Unwatch, SosCancel)
+"""Messages of somebody who may do nothing but about one order; an SOS is taken before they are asked."""
 
 
 class Frames:
@@ -141,7 +144,7 @@ class Frames:
                     self._admission.close(session, CloseCode.PROTOCOL, "no hello", now)
             elif session.state is State.ATTACHING:
                 self._wait(session, payload, now)
-            elif session.state is State.RESTRICTED:
+            elif session.state in (State.RESTRICTED, State.FOR_ORDER):
                 self.undecodable(session, payload, error, now)
             return
         if isinstance(message, SosIn) and session.who is not None:
@@ -152,6 +155,8 @@ class Frames:
             self._wait(session, payload, now)
         elif session.state is State.RESTRICTED:
             self._handle_restricted(session, message, payload, now)
+        elif session.state is State.FOR_ORDER:
+            self._handle_for_order(session, message, payload, now)
 
     def handle_damaged(self, session: Session, payload: bytes, now: float) -> bool:
         """What there is of a message that the transport refuses; True when it was an SOS, now raised."""
@@ -214,6 +219,19 @@ class Frames:
         elif not isinstance(message, Ack):
             error = DoorstepError("the token has expired: only sos and refresh work", code="token_restricted")
             self._error(session, error, getattr(message, "ref", None), now)
+
+    def _handle_for_order(self, session: Session, message: object, payload: bytes, now: float) -> None:
+        """Of a token of one order. What of an order it may watch is a matter of rights (``WatchRights``)."""
+        ref = getattr(message, "ref", None)
+        if isinstance(message, Ack) or not self._take_message_token(session, now, ref):
+            return
+        try:
+            session.codec.check_members(payload)
+            if not isinstance(message, _FOR_ORDER):
+                raise Forbidden("this link is for one order, and not for this")
+            self._do(session, message, now)
+        except DoorstepError as error:
+            self._error(session, error, ref, now)
 
     # -- an SOS ---------------------------------------------------------------------------------------
 

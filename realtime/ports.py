@@ -286,6 +286,10 @@ class RowRights(Protocol):
         """``body`` without what ``who`` has no right to any more. Asked for each row that is not sent as it is made."""
         ...
 
+    def of_order(self, who: Principal, body: bytes) -> bytes | None:
+        """What of ``body`` somebody may read who may do nothing but about one order; None for nothing."""
+        ...
+
 
 class PositionLog(Protocol):
     """Keeps the positions of jobs and incidents (``tracks.db``)."""

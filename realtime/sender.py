@@ -182,6 +182,9 @@ class Sender:
                     self._close(session, CloseCode.TOO_SLOW, "internal", now)
 
     def _offer(self, session: Session, row: OutboxRow, now: float) -> None:
+        if session.state is State.FOR_ORDER:
+            self._tell_of_order(session, row)
+            return
         cursor = _cursor(session, row.stream)
         if cursor is None or not session.takes_rows:
             return
@@ -190,6 +193,13 @@ class Sender:
             self._send_row(session, cursor, out if out is row else self._current(session, out), now)
         if cursor.ready and cursor.sent < cursor.head:
             self._lacking[session] = None
+
+    def _tell_of_order(self, session: Session, row: OutboxRow) -> None:
+        """News of the one order of a session, at most once and without a number: who missed it reads the order."""
+        body = self._ports.rows.of_order(session.principal, row.body) if self._ports.rows is not None else None
+        if body is not None:
+            session.queue.send_main(transcode(body, to_json=session.codec.is_json, crs=session.target))
+            self._count("order_told")
 
     def _send_row(self, session: Session, cursor: StreamCursor, row: OutboxRow, now: float) -> None:
         frame = row_frame(row, now)

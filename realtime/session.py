@@ -34,7 +34,9 @@ class State(IntEnum):
     """Everything works."""
     RESTRICTED = 3
     """The token expired under a day ago: only an SOS, its answers, heartbeats and ``refresh``."""
-    CLOSING = 4
+    FOR_ORDER = 4
+    """A token of one order: watching it, an SOS with its answers, heartbeats and ``refresh``; no streams."""
+    CLOSING = 5
     """A close was sent, or is about to be. An SOS is taken as long as frames come."""
 
 
@@ -43,8 +45,10 @@ class Event(Enum):
 
     GREETED = auto()
     GREETED_RESTRICTED = auto()
+    GREETED_FOR_ORDER = auto()
     ATTACHED = auto()
     REFRESHED = auto()
+    REFRESHED_FOR_ORDER = auto()
     EXPIRED_IN_SOS = auto()
     CLOSED = auto()
 
@@ -52,7 +56,11 @@ class Event(Enum):
 ARROWS: Final[dict[tuple[State, Event], State]] = {
     (State.AWAITING_HELLO, Event.GREETED): State.ATTACHING,
     (State.AWAITING_HELLO, Event.GREETED_RESTRICTED): State.RESTRICTED,
+    (State.AWAITING_HELLO, Event.GREETED_FOR_ORDER): State.FOR_ORDER,
     (State.AWAITING_HELLO, Event.CLOSED): State.CLOSING,
+    (State.FOR_ORDER, Event.REFRESHED_FOR_ORDER): State.FOR_ORDER,
+    (State.FOR_ORDER, Event.EXPIRED_IN_SOS): State.RESTRICTED,
+    (State.FOR_ORDER, Event.CLOSED): State.CLOSING,
     (State.ATTACHING, Event.ATTACHED): State.ACTIVE,
     (State.ATTACHING, Event.EXPIRED_IN_SOS): State.RESTRICTED,
     (State.ATTACHING, Event.CLOSED): State.CLOSING,
@@ -60,6 +68,7 @@ ARROWS: Final[dict[tuple[State, Event], State]] = {
     (State.ACTIVE, Event.EXPIRED_IN_SOS): State.RESTRICTED,
     (State.ACTIVE, Event.CLOSED): State.CLOSING,
     (State.RESTRICTED, Event.REFRESHED): State.ATTACHING,
+    (State.RESTRICTED, Event.REFRESHED_FOR_ORDER): State.FOR_ORDER,
     (State.RESTRICTED, Event.CLOSED): State.CLOSING,
     (State.CLOSING, Event.CLOSED): State.CLOSING,
 }

@@ -47,6 +47,7 @@ from safety.ports import RaiserLink
 from safety.settings import SafetySettings
 from safety.storing import StoringService, wait_for
 from safety.trips import (
+    LinkKind,
     SharerForgotten,
     Trip,
     TripEvent,
@@ -230,19 +231,21 @@ class CareService(StoringService[ServiceEvent, ServiceEffect, _Batch]):
         """Take a link back; it shows nothing from now on. Raises ``NotFound`` or ``Unavailable``."""
         await self.ask(event, urgent=True)
 
-    def shared(self, tenant: TenantId, sharer: UserId, order_id: OrderId) -> list[tuple[Trip, int]]:
-        """What somebody has shared of an order, each with how often it was opened."""
-        found = self._trips.of(tenant, sharer, order_id)
+    def shared(
+        self, tenant: TenantId, sharer: UserId, order_id: OrderId, kind: LinkKind = LinkKind.TRIP
+    ) -> list[tuple[Trip, int]]:
+        """Somebody's links to an order, each with how often it was opened."""
+        found = self._trips.of(tenant, sharer, order_id, kind)
         return [(trip, trip.views + self._views.get(trip.trip_id, 0)) for trip in found]
 
     def shared_by(self, tenant: TenantId, sharer: UserId) -> list[tuple[Trip, int]]:
         """All that somebody has shared, as ``shared``."""
         return [(trip, trip.views + self._views.get(trip.trip_id, 0)) for trip in self._trips.by(tenant, sharer)]
 
-    def opened(self, token: str) -> Trip | None:
+    def opened(self, token: str, kind: LinkKind = LinkKind.TRIP) -> Trip | None:
         """The link that a token opens, counted; None for one that opens nothing."""
         now = self._clock.now()
-        trip = self._trips.opened_by(token, now)
+        trip = self._trips.opened_by(token, now, kind)
         if trip is None:
             return None
         views = self._views.get(trip.trip_id, 0) + 1

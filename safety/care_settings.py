@@ -44,8 +44,11 @@ class SharingSettings(Ranged):
     expires_s: Annotated[float, Range(60, 604_800)] = 86_400.0
     """Longest life of a link, seconds; it shows nothing any more once the job is over."""
 
+    arrival_expires_s: Annotated[float, Range(60, 2_592_000)] = 604_800.0
+    """Longest life of an arrival link, seconds: it begins with the order, and is there still for its rating."""
+
     links_max: Annotated[int, Range(1, 100)] = 5
-    """Links that one side of an order may have at the same time."""
+    """Links of one kind that one side of an order may have at the same time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,14 @@
-"""Links to a running job for somebody whom one of its sides trusts: made, counted, taken back. Synchronous.
+"""Links to a job: made, counted, taken back. Synchronous.
+
+Of two kinds: a trip is for somebody whom one of its sides trusts, who looks on; an arrival link is for the customer,
+or whoever receives the therapist for them, and may act for the customer in that order. Neither opens the other's page.
 
 Only a hash of a link's token is kept: whoever reads the database can open none. What a link shows is decided where it
 is opened (``api/trips.py``), by what its sharer may see at that moment.
 """
 
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from hashlib import sha256
 from typing import Final, NewType
 
@@ -17,6 +21,13 @@ TripId = NewType("TripId", str)
 TRIP_PREFIX: Final = "trp_"
 
 
+class LinkKind(StrEnum):
+    """What a link is for."""
+
+    TRIP = "trip"
+    ARRIVAL = "arrival"
+
+
 @dataclass(frozen=True, slots=True)
 class Trip:
     """One link. Frozen: each change makes a new value with ``version`` one higher.
@@ -26,6 +37,8 @@ class Trip:
         token_hash: SHA-256 of the token, hexadecimal.
         contact: For whom, as the sharer calls them; shown to whoever opens it.
         views: How often it was opened.
+        sharer: Whose link it is: of an arrival link always the customer.
+        made_by: Who asked for it, where that is not the sharer.
     """
 
     tenant: TenantId
@@ -42,11 +55,13 @@ class Trip:
     revoked_at: float | None = None
     views: int = 0
     viewed_at: float | None = None
+    kind: LinkKind = LinkKind.TRIP
+    made_by: UserId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TripShared:
-    """A side of a job wants a link; the edge has checked that they are one. Answered by ``TripOpened``.
+    """A side of a job wants a link, or staff for its customer; the edge has checked that. Answered by ``TripOpened``.
 
     Refused: ``trips_full``.
     """
@@ -58,15 +73,18 @@ class TripShared:
     is_customer: bool
     contact: str = ""
     expires_s: float | None = None
+    kind: LinkKind = LinkKind.TRIP
+    made_by: UserId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TripRevoked:
-    """Its sharer takes a link back. A repeat is no news. Refused: ``not_found``."""
+    """A link of somebody is taken back. A repeat is no news. Refused: ``not_found``, also for one of another kind."""
 
     tenant: TenantId
     sharer: UserId
     trip_id: TripId
+    kind: LinkKind = LinkKind.TRIP
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,17 +152,18 @@ class Trips:
         changes, self._changes = self._changes, {}
         return changes
 
-    def opened_by(self, token: str, now: float) -> Trip | None:
-        """The link that a token opens; None for one that is unknown, expired or taken back."""
+    def opened_by(self, token: str, now: float, kind: LinkKind = LinkKind.TRIP) -> Trip | None:
+        """The link that a token opens; None for one that is unknown, of another kind, expired or taken back."""
         trip_id = self._by_hash.get(hashed(token))
         trip = self._trips[trip_id] if trip_id is not None else None
-        if trip is None or trip.revoked_at is not None or trip.expires_at <= now:
+        if trip is None or trip.kind is not kind or trip.revoked_at is not None or trip.expires_at <= now:
             return None
         return trip
 
-    def of(self, tenant: TenantId, sharer: UserId, order_id: OrderId) -> list[Trip]:
-        """What somebody has shared of an order and has not expired, oldest first."""
-        return [self._trips[trip_id] for trip_id in self._of.get((tenant, sharer, order_id), ())]
+    def of(self, tenant: TenantId, sharer: UserId, order_id: OrderId, kind: LinkKind = LinkKind.TRIP) -> list[Trip]:
+        """Somebody's links of one kind to an order that have not expired, oldest first."""
+        found = [self._trips[trip_id] for trip_id in self._of.get((tenant, sharer, order_id), ())]
+        return [trip for trip in found if trip.kind is kind]
 
     def by(self, tenant: TenantId, sharer: UserId) -> list[Trip]:
         """All that somebody has shared and has not expired. Cost: a look at each order of which there are links."""
@@ -166,7 +185,8 @@ class Trips:
                 return [self._share(event, now)]
             case TripRevoked():
                 trip = self._trips.get(event.trip_id)
-                if trip is None or (trip.tenant, trip.sharer) != (event.tenant, event.sharer):
+                wanted = event.tenant, event.sharer, event.kind
+                if trip is None or (trip.tenant, trip.sharer, trip.kind) != wanted:
                     raise NotFound("there is no such link")
                 if trip.revoked_at is None:
                     self._keep(replace(trip, revoked_at=now))
@@ -182,11 +202,13 @@ class Trips:
 
     def _share(self, event: TripShared, now: float) -> TripOpened:
         settings = self._settings
-        open_ = [t for t in self.of(event.tenant, event.sharer, event.order_id) if t.revoked_at is None]
+        of = self.of(event.tenant, event.sharer, event.order_id, event.kind)
+        open_ = [t for t in of if t.revoked_at is None]
         if len(open_) >= settings.links_max:
             raise Conflict(f"{len(open_)} links are open: take one back first", code="trips_full")
         token = self._ids.new("") + self._ids.new("")  # each has at least 96 random bits
-        lasts_s = settings.expires_s if event.expires_s is None else min(event.expires_s, settings.expires_s)
+        longest_s = settings.expires_s if event.kind is LinkKind.TRIP else settings.arrival_expires_s
+        lasts_s = longest_s if event.expires_s is None else min(event.expires_s, longest_s)
         trip = Trip(
             event.tenant,
             TripId(self._ids.new(TRIP_PREFIX)),
@@ -199,6 +221,8 @@ class Trips:
             shared_at=now,
             expires_at=now + lasts_s,
             version=0,
+            kind=event.kind,
+            made_by=event.made_by,
         )
         return TripOpened(self._keep(trip), token)
 

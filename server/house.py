@@ -9,9 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from api.app import Api
+from api.browser_sessions import BrowserSessions
 from api.cities import Cities, ShardParts
 from api.inbound import Inbound
-from api.ports import SignOuts, Staff, Tickets
+from api.ports import BrowserSessionStore, SignOuts, Staff, Tickets
 from api.rights import Rights
 from core.clock import Clock
 from core.errors import DoorstepError, Unavailable
@@ -83,6 +84,8 @@ class House:
         listings: Listings,
         tokens: Tickets,
         sign_outs: SignOuts,
+        browser_store: BrowserSessionStore,
+        browsers: BrowserSessions,
         webhooks: WebhookService | None,
         wakes: WakeDesk | None,
         last_seen: LastSeen,
@@ -113,6 +116,8 @@ class House:
         self._listings = listings
         self._tokens = tokens
         self._sign_outs = sign_outs
+        self._browser_store = browser_store
+        self._browsers = browsers
         self.webhooks = webhooks
         self.wakes = wakes
         self._last_seen = last_seen
@@ -142,6 +147,10 @@ class House:
             # An SOS must not wait for it; whoever stole a phone meanwhile is the smaller harm.
             _log.critical("who has signed out cannot be read: their tokens are taken until the next start")
         await self.trackers.load()
+        try:
+            self._browsers.load(await self._browser_store.load(now))
+        except Unavailable:
+            _log.error("who is signed in on the pages cannot be read: they must sign in again")
         for tenant in sorted({part.shard.tenant for part in self.cities.all()}):
             users = self._directory.users(tenant, Role.RESPONDER, None, now)
             self._fleet.know_responders(tenant, dict.fromkeys(users))

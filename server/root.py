@@ -5,7 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from api.notices import KINDS
-from api.settings import ApiSettings
+from api.settings import ApiSettings, SignInSettings
+from api.web_settings import WebSettings, origin_of
 from dispatch.settings import DispatchSettings
 from geo.settings import CoordinateSettings, PositionSettings, TravelSettings
 from realtime.settings import RealtimeSettings
@@ -90,6 +91,10 @@ class Settings:
     """Requests of apps and programs."""
     trackers: TrackerSettings = field(default_factory=TrackerSettings)
     """Phone apps of others that report positions: OsmAnd, Traccar Client, OwnTracks, Overland, GPSLogger."""
+    sign_in: SignInSettings = field(default_factory=SignInSettings)
+    """How people sign in on the pages for browsers."""
+    web: WebSettings = field(default_factory=WebSettings)
+    """The pages for browsers."""
     store: StoreSettings = field(default_factory=StoreSettings)
     """Where data is kept and for how long."""
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
@@ -127,6 +132,16 @@ class Settings:
                 kinds = ", ".join(sorted(KINDS))
                 raise ValueError(f"webhooks.endpoints.{name}.events: {min(unknown)!r} is none of {kinds}")
 
+    @property
+    def is_local(self) -> bool:
+        """Whether only this machine reaches the HTTP listener."""
+        return is_loopback(self.http.host) and not self.trusted_proxies and not self.http.public_url
+
+    @property
+    def is_secure(self) -> bool:
+        """Whether browsers reach the pages by TLS: beyond this machine always."""
+        return self.http.tls or not self.is_local
+
     def _check_reach(self) -> None:
         """Whoever is called must be callable, and about something: a misspelt tenant would be silence."""
         reach = self.safety.reach
@@ -160,9 +175,16 @@ def _check_known(key: str, name: str, known: Collection[str]) -> None:
 def derived(settings: Settings) -> Settings:
     """The same settings with the keys of ``DERIVED`` filled in."""
     realtime = settings.realtime
+    own = origin_of(settings.http.public_url)
+    pages = tuple(origin for origin in (own, *settings.web.origins) if origin)
     return replace(
         settings,
-        hub=replace(settings.hub, trusted_proxies=settings.trusted_proxies),
+        # Pages that are told the hub's address must be let in there.
+        hub=replace(
+            settings.hub,
+            trusted_proxies=settings.trusted_proxies,
+            origins=settings.hub.origins or (pages if own else ()),
+        ),
         realtime=replace(
             realtime,
             frame=settings.coordinates.frame,

@@ -36,7 +36,17 @@ class SecurityEvent(StrEnum):
 
 _OF_CODE: Final[Mapping[str, SecurityEvent]] = {
     **dict.fromkeys(
-        ("token_missing", "token_invalid", "token_expired", "token_revoked", "ticket_invalid", "tracker_unknown"),
+        (
+            "token_missing",
+            "token_invalid",
+            "token_expired",
+            "token_revoked",
+            "ticket_invalid",
+            "tracker_unknown",
+            "code_invalid",
+            "origin_refused",
+            "session_over",
+        ),
         SecurityEvent.SIGN_IN_REFUSED,
     ),
     **dict.fromkeys(("pin_wrong", "pin_tries_spent"), SecurityEvent.PIN_REFUSED),

@@ -158,6 +158,8 @@ class AuthSettings:
         check_ranges(self)
         if not self.keys:
             raise ValueError("keys must name at least one key")
+        if own := [kid for kid in self.keys if kid.startswith("_")]:
+            raise ValueError(f"keys must not begin with _, which is the server's own: {own[0]!r}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,10 @@ import jwt
 
 from core.clock import Clock
 from core.errors import Refused, Unavailable
-from core.ids import RESERVED_PREFIX, CityId, DeviceId, IdSource, TenantId, UserId, check_tenant, is_reserved
+from core.ids import RESERVED_PREFIX, CityId, DeviceId, IdSource, OrderId, TenantId, UserId, check_tenant, is_reserved
 from core.principal import SOS_PASS_PREFIX, Principal, Role
 from server.keys import Key
+from server.own_keys import own_keys
 from server.settings import AuthSettings
 from server.sos_passes import make_pass, pass_keys, read_pass
 
@@ -27,6 +28,14 @@ LIST_LEN_MAX: Final = 256
 TYPES: Final = frozenset({"jwt", "at+jwt"})
 """RFC 7519 section 5.1 and RFC 9068 section 2.1; compared without case (RFC 7515 section 4.1.9)."""
 TICKET_PREFIX: Final = "tkt_"
+
+
+_Owner = tuple[TenantId, UserId, OrderId | None]
+"""Whose tickets are counted together: a link's are not its customer's."""
+
+
+def _owner(who: Principal) -> _Owner:
+    return who.tenant, who.user, who.order
 
 
 def _invalid(why: str) -> Refused:
@@ -57,9 +66,10 @@ class Tokens:
         self._ids = ids
         self._cache: OrderedDict[bytes, _Verified] = OrderedDict()
         self._tickets: OrderedDict[str, tuple[Principal, DeviceId | None, float]] = OrderedDict()
-        self._tickets_of: Counter[tuple[TenantId, UserId]] = Counter()
+        self._tickets_of: Counter[_Owner] = Counter()
         self._revoked: frozenset[str] = frozenset()
-        self._spare_key = ids.new("key_").encode()
+        self._spare_key = (ids.new("key_") + ids.new("key_")).encode()
+        self._own = own_keys(self._keys, self._spare_key)
         self._ended: OrderedDict[tuple[TenantId, str], float] = OrderedDict()
         """Sign-ins that are over, each with the time at which none of its tokens is good for anything any more."""
 
@@ -142,7 +152,7 @@ class Tokens:
         if kid is None and len(self._keys) == 1:
             key = next(iter(self._keys.values()))
         else:
-            found = self._keys.get(kid) if isinstance(kid, str) else None
+            found = self._keys.get(kid) or self._own.get(kid) if isinstance(kid, str) else None
             if found is None:
                 raise _invalid("its kid is unknown")
             key = found
@@ -174,13 +184,28 @@ class Tokens:
             # A renewed token is young, however long ago its owner proved who they are (OpenID Connect Core, section 2).
             issued_at=min(_number(claims, "auth_time", not_before), not_before),
             sign_in=_word(claims, "sid", "") or _word(claims, "jti", ""),
+            order=OrderId(order) if (order := _word(claims, "order", "")) else None,
         )
+        if principal.order and principal.roles != {Role.CUSTOMER}:
+            raise _invalid("of one order only its customer can have one")
         return _Verified(principal, not_before, DeviceId(_word(claims, "device", "")))
 
     def renew_keys(self, keys: Mapping[str, Key]) -> None:
         """Verify by these keys from now on; sessions that were let in by an older one live until their token ends."""
         self._keys = dict(keys)
+        self._own = own_keys(self._keys, self._spare_key)
         self._cache.clear()
+
+    def mint(self, who: Principal, now: float) -> str:
+        """A token of our own for this principal; see ``api.ports.Tickets``."""
+        claims = _written(
+            self._settings, self._ids, now,
+            user=who.user, role=who.role, tenant=who.tenant, cities=who.cities, roles=who.roles, device=who.device,
+            life_s=who.expires_at - int(now), sid=who.sign_in, signed_in_at=who.issued_at, order=who.order or "",
+        )  # fmt: skip
+        key = next(iter(self._own.values()))
+        assert key.signing is not None  # noqa: S101 - it is made to sign
+        return jwt.encode(claims, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid})
 
     # -- revocation -------------------------------------------------------------------------------------
 
@@ -226,14 +251,14 @@ class Tokens:
             Unavailable: ``overloaded``: too many unused tickets; ``rate_limited``: too many of this user.
         """
         self._drop_old_tickets(now)
-        if self._tickets_of[principal.tenant, principal.user] >= self._settings.tickets_per_user_max:
+        if self._tickets_of[_owner(principal)] >= self._settings.tickets_per_user_max:
             raise Unavailable("too many unused tickets of this user", code="rate_limited")
         if len(self._tickets) >= self._settings.tickets_max:
             raise Unavailable("too many unused tickets", code="overloaded")
         expires_at = now + self._settings.ticket_life_s
         ticket = self._ids.new(TICKET_PREFIX)
         self._tickets[ticket] = (principal, device, expires_at)
-        self._tickets_of[principal.tenant, principal.user] += 1
+        self._tickets_of[_owner(principal)] += 1
         return ticket, expires_at
 
     def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:
@@ -272,7 +297,7 @@ class Tokens:
 
     def _take_ticket(self, ticket: str) -> tuple[Principal, DeviceId | None, float]:
         entry = self._tickets.pop(ticket)
-        owner = entry[0].tenant, entry[0].user
+        owner = _owner(entry[0])
         self._tickets_of[owner] -= 1
         if not self._tickets_of[owner]:
             del self._tickets_of[owner]
@@ -294,6 +319,7 @@ def issue(
     life_s: float = 3_600.0,
     sid: str = "",
     signed_in_at: float | None = None,
+    order: str = "",
 ) -> str:
     """Sign a token, for demos, tests and the `doorstep token` command.
 
@@ -303,7 +329,32 @@ def issue(
     check_tenant(tenant)
     if key.signing is None:
         raise ValueError(f"key {key.kid} is a public key: it can verify tokens but not sign them")
-    now = int(clock.now())
+    claims = _written(
+        settings, ids, clock.now(),
+        user=user, role=role, tenant=tenant, cities=cities, roles=roles, device=device, life_s=life_s, sid=sid,
+        signed_in_at=signed_in_at, order=order,
+    )  # fmt: skip
+    return jwt.encode(claims, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid})
+
+
+def _written(
+    settings: AuthSettings,
+    ids: IdSource,
+    moment: float,
+    *,
+    user: str,
+    role: Role,
+    tenant: str,
+    cities: Iterable[str],
+    roles: Iterable[Role],
+    device: str,
+    life_s: float,
+    sid: str,
+    signed_in_at: float | None,
+    order: str,
+) -> dict[str, Any]:
+    """The claims of a token, from ``moment`` on."""
+    now = int(moment)
     claims: dict[str, Any] = {
         "sub": user,
         "role": role.value,
@@ -324,7 +375,9 @@ def issue(
         claims["sid"] = sid
     if signed_in_at is not None:
         claims["auth_time"] = int(signed_in_at)
-    return jwt.encode(claims, key.signing, algorithm=key.algorithm.value, headers={"kid": key.kid})
+    if order:
+        claims["order"] = order
+    return claims
 
 
 def _number(claims: Mapping[str, Any], name: str, default: float | None = None) -> float:

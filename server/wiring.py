@@ -15,6 +15,7 @@ from typing import Any, Protocol, cast
 from zoneinfo import ZoneInfo
 
 from api.app import Api
+from api.browser_sessions import BrowserSessions
 from api.cancels import Cancels
 from api.care import CareOutbound
 from api.cities import Cities, ShardParts
@@ -22,7 +23,7 @@ from api.house import ApiParts, build_api
 from api.inbound import Inbound
 from api.notices import OrderNotices
 from api.outbound import DispatchOutbound, SafetyOutbound
-from api.ports import SignOuts, Staff, Tickets, Tracks
+from api.ports import BrowserSessionStore, SignOuts, Staff, Tickets, Tracks
 from api.replay import ReplayedRows
 from api.rights import Rights
 from api.snapshots import OpenThings
@@ -61,7 +62,6 @@ from server.raisers import RaiserWatch
 from server.roads import Roads
 from server.root import Settings, derived
 from server.safety_watch import SafetyWatch
-from server.settings import is_loopback
 from server.surroundings import CitySurroundings
 from server.tracker_book import TrackerBook
 from server.travel import SpeedLearner, Travel
@@ -71,6 +71,7 @@ from trackers.ports import DeviceStore
 from trackers.registry import Registry
 from transport.page_channel import Asker, PageChannel
 from transport.pager import Pager
+from web.files import page_files, shipped_files
 from web.page import STYLE
 from web.report_page import HEADERS, report_page
 from web.sos_page import sos_page
@@ -107,6 +108,8 @@ class StoreSet(Protocol):
     def sign_outs(self) -> SignOuts: ...  # noqa: D102
     @property
     def tracker_devices(self) -> DeviceStore: ...  # noqa: D102
+    @property
+    def browser_sessions(self) -> BrowserSessionStore: ...  # noqa: D102
     @property
     def safety(self) -> SafetyStore: ...  # noqa: D102
     @property
@@ -221,6 +224,7 @@ def build_house(
     addresses = Addresses()
     trackers = Registry(settings.trackers), Counts()
     page = _make_page(given, hub, cities, addresses)
+    browsers = BrowserSessions(settings.sign_in, ids)
     return House(
         clock=clock,
         cities=cities,
@@ -251,12 +255,15 @@ def build_house(
             addresses,
             page,
             *trackers,
+            browsers,
         ),
         trackers=TrackerBook(trackers[0], stores.tracker_devices, trackers[1]),
         directory=stores.directory,
         listings=stores.listings,
         tokens=tokens,
         sign_outs=stores.sign_outs,
+        browser_store=stores.browser_sessions,
+        browsers=browsers,
         webhooks=webhooks,
         wakes=wakes,
         last_seen=ground.last_seen,
@@ -527,7 +534,7 @@ def _make_page(given: _Given, hub: RealtimeService, cities: Cities, addresses: A
         hub=hub,
         addresses=addresses,
         frame=given.frame.value,
-        is_local=is_loopback(settings.http.host) and not settings.trusted_proxies and not settings.http.public_url,
+        is_local=settings.is_local,
     )
 
 
@@ -547,14 +554,20 @@ def _make_api(
     page: FrontPage,
     registry: Registry,
     tracker_counts: Counts,
+    browsers: BrowserSessions,
 ) -> Api:
+    files = page_files if given.settings.web.reload else shipped_files
+    files()  # now, so that no request waits for it
     return build_api(
         ApiParts(
             clock=given.clock,
             ids=given.ids,
             tokens=given.tokens,
             sign_outs=given.stores.sign_outs,
+            browser_store=given.stores.browser_sessions,
+            browsers=browsers,
             cities=cities,
+            maps=given.maps,
             hub=hub,
             safety=safety,
             care=care,
@@ -571,6 +584,11 @@ def _make_api(
             holds=holds,
             frame=given.frame,
             settings=given.settings.api,
+            sign_in=given.settings.sign_in,
+            web=given.settings.web,
+            public_url=given.settings.http.public_url,
+            is_secure=given.settings.is_secure,
+            files=files,
             token_key=given.pick_key,
             version=version(),
             hub_url=lambda: addresses.hub_url,

@@ -31,6 +31,8 @@ BOUNDARY: Final = Path(__file__).resolve().parent.parent / "geo" / "cities" / f"
 CENTRE: Final = (22.5431, 114.0579)
 """Civic Centre, Futian (WGS-84)."""
 REACH_M: Final = 4_000.0
+YOU: Final = "you"
+"""Of whoever looks at the demo: nobody who is simulated."""
 SKILLS: Final = ("swedish", "tuina", "foot", "thai")
 TIERS: Final = ("", "", "silver", "gold")
 SERVED: Final = frozenset({"finished", "departed_safe", "confirmed"})
@@ -103,8 +105,31 @@ def demo_server(http_port: int, hub_port: int) -> LocalServer:
     """The server of the demo: real city boundary, fresh data, keys made now."""
     # One each five seconds, so that a short demo shows several.
     synthetic = {"first_s": 2.0, "every_s": 5.0}
-    overrides = {"log": {"level": "warning"}, "safety": {"reach": {"synthetic": synthetic}}}
+    overrides = {
+        "log": {"level": "warning"},
+        "safety": {"reach": {"synthetic": synthetic}},
+        # Whoever looks at the demo opens its pages when they like.
+        "sign_in": {"code_life_s": 3_600.0},
+    }
     return LocalServer([LocalCity(CITY, BOUNDARY)], overrides, http_port=http_port, hub_port=hub_port)
+
+
+async def sign_in_links(server: LocalServer) -> dict[str, str]:
+    """Links by which whoever looks at the demo signs in on its pages, by page; each is good once."""
+    record = {"name": "You", "cities": [CITY], "skills": list(SKILLS), "verified": True}
+    service, ops = server.token("svc_demo", Role.SERVICE), server.token(f"ops_{YOU}", Role.OPS)
+    asked = {
+        "console": (ops, {"user": f"ops_{YOU}", "role": "ops", "name": "You"}),
+        "technician": (service, {"user": f"tec_{YOU}", "role": "technician"}),
+        "customer": (service, {"user": f"cus_{YOU}", "role": "customer", "name": "You"}),
+    }
+    async with Api(server.http_url, service) as api:
+        await api.call("PUT", f"/v1/technicians/tec_{YOU}", record)
+        made = {
+            about: await api.call("POST", "/v1/sign-in/codes", body, token=token)
+            for about, (token, body) in asked.items()
+        }
+    return {about: str(answer["link"]) for about, answer in made.items()}
 
 
 def load_city() -> City:

@@ -7,6 +7,7 @@ services' answers to a failing database can be tested without breaking a real on
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+from core.browser_session import BrowserSession
 from core.clock import Clock
 from core.errors import Unavailable
 from core.ids import CityId, DeviceId, IdSource, IncidentId, OrderId, TenantId, UserId
@@ -347,6 +348,29 @@ class MemorySignOuts:
         self._until[tenant, sign_in] = until_at
 
 
+class MemoryBrowserSessions:
+    """In-memory ``api.ports.BrowserSessionStore``."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self._kept: dict[tuple[TenantId, str], BrowserSession] = {}
+
+    async def load(self, now: float) -> Sequence[BrowserSession]:
+        """See the port."""
+        self.faults.before_read()
+        return [session for session in self._kept.values() if session.expires_at > now]
+
+    async def put(self, session: BrowserSession) -> None:
+        """See the port."""
+        await self.faults.before_commit()
+        self._kept[session.grant.tenant, session.session_id] = session
+
+    async def remove(self, tenant: TenantId, session_id: str) -> None:
+        """See the port."""
+        await self.faults.before_commit()
+        self._kept.pop((tenant, session_id), None)
+
+
 class MemorySafetyStore:
     """In-memory ``safety.ports.SafetyStore``.
 
@@ -677,6 +701,7 @@ class MemoryStores:
         self.webhooks = MemoryDeliveryQueue(self.dispatch)
         self.sign_outs = MemorySignOuts()
         self.tracker_devices = MemoryDeviceStore()
+        self.browser_sessions = MemoryBrowserSessions()
         self.safety = MemorySafetyStore(self.outboxes[Stream.SAFETY], pen)
         self.care = MemoryCareStore(self.outboxes[Stream.SAFETY])
         self.profiles = MemoryProfileStore()

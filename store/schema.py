@@ -237,6 +237,16 @@ tracker_devices: Final = Table(
     Index("tracker_devices_by_secret", "secret_hash", unique=True),
 )
 
+browser_sessions: Final = Table(
+    "browser_sessions",
+    MAIN,
+    _key("tenant"),
+    _key("session_id"),
+    _real("expires_at"),
+    _body(),
+    Index("browser_sessions_by_end", "expires_at"),
+)
+
 webhook_events: Final = Table(
     "webhook_events",
     MAIN,

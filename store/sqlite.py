@@ -16,6 +16,7 @@ from safety.audit import AuditPen
 from safety.settings import JournalSettings
 from store import schema
 from store.audit import AuditTable
+from store.browser_sessions import SqlBrowserSessions, forget_browser_sessions
 from store.care import SqlCareStore, forget_care
 from store.database import Database
 from store.directory import Directory
@@ -115,6 +116,7 @@ class Stores:
         self.webhooks = SqlDeliveryQueue(self._main)
         self.sign_outs = SqlSignOuts(self._main)
         self.tracker_devices = SqlDeviceStore(self._main)
+        self.browser_sessions = SqlBrowserSessions(self._main)
         audit = AuditTable(pen)
         self.safety = SqlSafetyStore(self._safety, safety_outbox, audit)
         self.care = SqlCareStore(self._safety, safety_outbox)
@@ -205,6 +207,7 @@ class Stores:
             removed = _DROP_ROUND.change_many(connection, old)
             removed += forget_dead(connection, now - keep.webhooks_dead_s, keep.prune_rows_max)
             removed += forget_sign_outs(connection, now, keep.prune_rows_max)
+            removed += forget_browser_sessions(connection, now, keep.prune_rows_max)
             return removed + _DROP_KEYS.change(connection, now - keep.idempotency_s, keep.prune_rows_max)
 
         return work

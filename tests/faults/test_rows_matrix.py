@@ -29,12 +29,9 @@ NAMES_THE_PERSON: Final = {
 }
 """Routes on which a name that nobody has is one that may be given: the law holds for other roles and tenants."""
 ABSENT: Final = {
-    "id": "abs_ent",
-    "technician": "tec_absent",
-    "customer": "cus_absent",
-    "trip": "trp_absent",
-    "tracker": "trk_absent",
-}
+    "id": "abs_ent", "technician": "tec_absent", "customer": "cus_absent", "trip": "trp_absent",
+    "tracker": "trk_absent", "link": "trp_absent", "city": "shenzhen",
+}  # fmt: skip
 IDS: Final = ("order", "offer", "incident", "checkin", "topic")
 """Fields of messages that name a thing."""
 NAMES_NOTHING: Final = frozenset({"hello", "refresh", "heartbeat", "ack", "ping", "pings", "duty", "drill.tap"})
@@ -51,13 +48,11 @@ class Things:
         """Ids for a route's path, by the kind of thing that its path begins with."""
         kind = route.path.split("/")[2]
         mine = {"orders": self.order, "incidents": self.incident, "sos": self.incident, "customers": "cus_1"}
+        # A city is nobody's thing: each tenant may have one of that name.
         return {
-            "id": mine.get(kind, "tec_1"),
-            "technician": "tec_1",
-            "customer": "cus_1",
-            "trip": "trp_absent",
-            "tracker": "trk_absent",
-        }
+            "id": mine.get(kind, "tec_1"), "technician": "tec_1", "customer": "cus_1", "trip": "trp_absent",
+            "tracker": "trk_absent", "link": "trp_absent", "city": "shenzhen",
+        }  # fmt: skip
 
 
 async def furnished(server: Served) -> Things:

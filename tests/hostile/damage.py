@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Raw, inspect
 
-from api import bodies, care_bodies, incident_bodies, safety_bodies, tracker_bodies
+from api import bodies, care_bodies, incident_bodies, safety_bodies, sign_in_bodies, tracker_bodies
 from api.exports import AllowExportIn, ExportIn
 from api.holds import HoldIn
 from realtime import messages
@@ -185,6 +185,13 @@ BODIES: Final[dict[tuple[str, str], tuple[type[msgspec.Struct] | None, dict[str,
     ("put", "/v1/technicians/{id}/blocks/{customer}"): (bodies.BlockIn, {"reason": "rude"}),
     ("post", "/v1/sign-out"): (None, {}),
     ("post", "/v1/sos"): (None, {"key": "k"}),
+    ("post", "/v1/sign-in/codes"): (
+        sign_in_bodies.CodeIn, {"user": "tec_http", "role": "technician", "also": ["responder"], "name": "Wang"}
+    ),
+    ("post", "/v1/sign-in"): (sign_in_bodies.SignInIn, {"code": "AAAAA-AAAAA", "page": "app", "device": "d"}),
+    ("post", "/v1/session/token"): (sign_in_bodies.SessionTokenIn, {"page": "app"}),
+    ("post", "/v1/orders/{id}/arrival-link"): (sign_in_bodies.ArrivalLinkIn, {"contact": "Ma", "expires_s": 600.0}),
+    ("post", "/v1/arrivals"): (sign_in_bodies.ArrivalIn, {"token": "t", "device": "d"}),
     ("post", "/v1/sos/pass"): (None, {}),
     ("post", "/v1/orders/{id}/share"): (care_bodies.ShareIn, {"contact": "Ma", "expires_s": 600.0}),
     ("post", "/v1/drills"): (None, {}),

@@ -61,6 +61,8 @@ INCIDENT = _row("              no no hid hid yes hid yes hid no no   no hid hid 
 INCIDENT_ACT = _row("          no no no hid yes hid yes hid no no   no hid hid no   hid no no")
 INCIDENT_OPS = _row("          no no no no no no yes hid no no   no no hid no   hid no no")
 TRIP = _row("                  yes hid yes hid no no no no no no   hid hid no no   yes yes yes")
+# None of them is a page of ours, whatever they are beside it: tests/integration/test_browser_sign_in.py.
+NO_PAGE = dict.fromkeys(NAMES, "no")
 EVERYONE = _row("              yes yes yes yes yes yes yes yes yes yes   yes yes yes yes   yes yes yes")
 
 TABLE: dict[str, dict[str, str]] = {
@@ -168,6 +170,28 @@ TABLE: dict[str, dict[str, str]] = {
     "positions": _row("        yes yes yes yes yes yes no no no no   yes yes no no   yes yes yes"),
     "ticket": EVERYONE,
     "sign_out": EVERYONE,
+    "sign_in_code": ORDER_STAFF,
+    "sign_in": NO_PAGE,
+    "session_token": NO_PAGE,
+    "session_list": EVERYONE,
+    # Nobody is signed in on a page here.
+    "session_end": dict.fromkeys(NAMES, "hid"),
+    "arrival_link_make": ORDER_ACT,
+    "arrival_link_list": ORDER_ACT,
+    # Nobody holds a link here: what one opens is a matter of tests/integration/test_arrivals.py.
+    "arrival_link_revoke": ORDER_ACT | {name: "hid" for name, word in ORDER_ACT.items() if word == "yes"},
+    "arrive": dict.fromkeys(NAMES, "hid"),
+    "city_map": _row("         yes yes yes yes yes yes yes hid yes hid   yes yes yes yes   hid hid hid"),
+    "page_app": EVERYONE,
+    "page_arrival": EVERYONE,
+    "page_order": EVERYONE,
+    "page_console": EVERYONE,
+    # There is no file of such a name.
+    "files_app": dict.fromkeys(NAMES, "hid"),
+    "files_arrival": dict.fromkeys(NAMES, "hid"),
+    "files_order": dict.fromkeys(NAMES, "hid"),
+    "files_console": dict.fromkeys(NAMES, "hid"),
+    "assets": dict.fromkeys(NAMES, "hid"),
     "config": EVERYONE,
     "openapi": EVERYONE,
     "asyncapi": EVERYONE,
@@ -232,6 +256,11 @@ def _body(name: str) -> Any:
         "positions": {"device": "d", "pings": [[1, time.time(), LAT + 0.01, LNG, 5, None, None]]},
         "ticket": {"device": "d"},
         "tracker_add": {"app": "overland"},
+        "sign_in_code": {"user": "tec_1", "role": "technician"},
+        "sign_in": {"code": "AAAAA-AAAAA", "page": "app", "device": "d"},
+        "session_token": {"page": "app"},
+        "arrival_link_make": {},
+        "arrive": {"token": "none", "device": "d"},
         "profile_put": {"phone": "138"},
         "sos_cancel": {"pin": "9173"},
         "person_sos": {"key": "matrix", "reason": "x"},
@@ -264,7 +293,7 @@ async def _things(server: Served) -> Things:
 
 
 async def test_every_route_for_every_caller(tmp_path: Path) -> None:
-    async with served(tmp_path, trackers__guesses_burst="100000") as server:
+    async with served(tmp_path, trackers__guesses_burst="100000", api__requests_burst="100000") as server:
         things = await _things(server)
         routes = {route.name: route for route in server.app.house.api.routes}
         assert set(routes) == set(TABLE), "each route needs its row"
@@ -279,6 +308,7 @@ async def test_every_route_for_every_caller(tmp_path: Path) -> None:
             path = path.replace("/customers/{id}", "/customers/cus_1").replace("{customer}", "cus_1")
             path = path.replace("{id}", "tec_1").replace("{technician}", "tec_1")
             path = path.replace("{tracker}", "trk_none").replace("{trip}", "trp_none").replace("{token}", "none")
+            path = path.replace("{link}", "trp_none").replace("{city}", "shenzhen")
             if name == "technician_nearby":
                 path += f"?lat={LAT}&lng={LNG}"
             for caller, user, role, roles, tenant, cities in reversed(CALLERS):
@@ -309,6 +339,8 @@ def test_the_roles_of_each_route_are_those_of_the_table() -> None:
     """What a route's own row says, and the documents with it, is what every caller of one role is answered."""
     by_role = [(name, role) for name, _, role, others, _, _ in CALLERS if not others]
     for route in generate_docs.routes():
+        if TABLE[route.name] is NO_PAGE:
+            continue
         who = {role.value for role in route.who or Role}
         for name, role in by_role:
             if TABLE[route.name] is INCIDENT_ACT and name == "technician":

@@ -104,7 +104,7 @@ async def test_the_world_hears_of_no_metrics_and_no_version_in_headers(tmp_path:
             assert "picows" not in str(answer.headers)
 
 
-async def test_no_cookie_is_set_or_read_and_no_origin_is_let_in(tmp_path: Path) -> None:
+async def test_no_cookie_opens_a_route_and_no_origin_is_let_in(tmp_path: Path) -> None:
     async with served(tmp_path) as server:
         token = server.token("cus_1", "customer")
         elsewhere = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "security.md"
-ITEMS = 52
+ITEMS = 55
 _ROW = re.compile(r"^\| (\d+) \| (.+?) \| (\w+) \| (.*?) ?\|$", re.MULTILINE)
 _NODE = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 

@@ -160,3 +160,27 @@ def test_news_of_somebody_who_lost_the_order_are_withdrawn(who: Principal) -> No
     assert _sent(kept, who, body) == withdrawn
     kept.kept = JOB
     assert _sent(kept, _who("cus_2", Role.CUSTOMER), body) == withdrawn
+
+
+def test_whoever_has_a_link_is_told_of_its_order_alone_and_of_no_name_phone_or_address() -> None:
+    rows = ReplayedRows(cast(Any, _Kept()), cast(Any, _Kept()))
+    link = replace(_who(CUSTOMER, Role.CUSTOMER), order=JOB.order_id)
+    body = msgspec.json.encode(order_view(JOB, Reader.CUSTOMER, Frame.GCJ02))
+    told = rows.of_order(link, body)
+    assert told is not None
+    assert json.loads(told)["state"] == "assigned"
+    assert not _knows(json.loads(told))
+    assert "location" not in json.loads(told)
+    assert rows.of_order(replace(link, order=OrderId("ord_other")), body) is None
+    assert rows.of_order(replace(link, user=UserId("cus_other")), body) is None
+    news = msgspec.json.encode(job_news(JobNews(JOB, News.NEAR, NOW)))
+    assert rows.of_order(link, news) is None
+
+
+def test_what_a_link_reads_of_an_order_holds_the_point_and_nothing_that_is_written_on_the_door() -> None:
+    view = order_view(replace(JOB, said="words", said_by=CUSTOMER), Reader.LINK, Frame.GCJ02, RECORD, 4.5)
+    told = json.loads(msgspec.json.encode(view))
+    assert set(told["location"]) == {"lat", "lng", "crs"}
+    assert told["technician"]["verified"] is RECORD.verified
+    assert not {"contact_name", "contact_phone", "said", "said_by"} & told.keys()
+    assert not _knows({name: value for name, value in told.items() if name != "location"})

@@ -60,6 +60,18 @@ SEEN = {OrderState.EN_ROUTE, OrderState.ARRIVED, OrderState.IN_SERVICE}
 WAITING = {OrderState.PLACED, OrderState.MATCHING, OrderState.ASSIGNED, OrderState.SCHEDULED}
 
 
+def test_a_link_watches_its_one_order_and_nothing_else() -> None:
+    rights = _rights(OrderState.EN_ROUTE)
+    link = replace(_who(CUSTOMER, Role.CUSTOMER), order=ORDER.order_id)
+    assert rights.grant(link, "order:ord_1", NOW).subject == TECHNICIAN
+    for who, topic in (
+        (replace(link, order=OrderId("ord_2")), "order:ord_1"), (link, "incident:inc_1"), (link, "area:shenzhen"),
+        (link, f"technician:{TECHNICIAN}"),
+    ):  # fmt: skip
+        with pytest.raises(NotFound):
+            rights.grant(who, topic, NOW)
+
+
 @pytest.mark.parametrize("state", list(OrderState))
 def test_a_customer_sees_their_technician_from_en_route_to_in_service_only(state: OrderState) -> None:
     rights = _rights(state)

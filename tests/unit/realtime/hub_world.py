@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from core.errors import DoorstepError, NotFound, Refused, Unavailable
-from core.ids import CityId, DeviceId, TenantId, UserId
+from core.ids import CityId, DeviceId, OrderId, TenantId, UserId
 from core.outbox import OutboxRow, Stream
 from core.principal import Principal, Role
 from core.shard import Shard
@@ -76,7 +76,7 @@ class Wire:
 
 
 class Tokens:
-    """Tokens are ``user:role+role:expires_in``; relative to START."""
+    """Tokens are ``user:role+role:expires_in``, relative to START; ``user@order`` for one order alone."""
 
     def __init__(self) -> None:
         self.grace_s = 86_400.0
@@ -84,6 +84,7 @@ class Tokens:
     def verify(self, token: str, *, device: DeviceId, now: float) -> Principal:
         try:
             user, roles, expires_in = token.split(":")
+            user, _, order = user.partition("@")
             held = frozenset(Role(role) for role in roles.split("+"))
             expires_at = START + float(expires_in)
         except ValueError:
@@ -92,7 +93,7 @@ class Tokens:
             raise Refused("too old", code="token_expired")
         return Principal(
             TENANT, UserId(user), Role(roles.split("+")[0]), held, frozenset({CITY.city}), device, expires_at,
-            restricted=now >= expires_at,
+            restricted=now >= expires_at, order=OrderId(order) if order else None,
         )  # fmt: skip
 
     def redeem(self, ticket: str, *, device: DeviceId, now: float) -> Principal:

@@ -5,7 +5,7 @@ import pytest
 from core.errors import Conflict, NotFound
 from core.ids import OrderId, TenantId, UserId
 from safety.care_settings import SharingSettings
-from safety.trips import Trip, TripId, TripOpened, TripRevoked, Trips, TripShared, TripViewed, hashed
+from safety.trips import LinkKind, Trip, TripId, TripOpened, TripRevoked, Trips, TripShared, TripViewed, hashed
 from tests.unit.safety.neighbourhood import ACME, SH, T0, CountingIds
 
 ANNA = UserId("cus_anna")
@@ -82,3 +82,23 @@ def test_views_are_counted_and_one_turn_makes_one_version() -> None:
     again.load(list(changes.values()))
     again.adopt(trips.take_changes())
     assert [(t.views, t.version) for t in again.of(ACME, ANNA, ORDER)] == [(4, 2)]
+
+
+def test_links_of_the_two_kinds_are_apart_in_everything() -> None:
+    trips = make(links_max=1, expires_s=1_000, arrival_expires_s=5_000)
+    trip = share(trips)
+    event = TripShared(ACME, ORDER, SH, ANNA, is_customer=True, kind=LinkKind.ARRIVAL, made_by=UserId("ops_1"))
+    (arrival,) = trips.handle(event, T0)  # the one trip takes none of its places
+    assert arrival.trip.made_by == "ops_1"
+    assert (trip.trip.expires_at, arrival.trip.expires_at) == (T0 + 1_000, T0 + 5_000)
+    assert trips.opened_by(trip.token, T0) == trip.trip
+    assert trips.opened_by(trip.token, T0, LinkKind.ARRIVAL) is None
+    assert trips.opened_by(arrival.token, T0) is None
+    assert trips.opened_by(arrival.token, T0, LinkKind.ARRIVAL) == arrival.trip
+    assert trips.of(ACME, ANNA, ORDER) == [trip.trip]
+    assert trips.of(ACME, ANNA, ORDER, LinkKind.ARRIVAL) == [arrival.trip]
+    with pytest.raises(NotFound):
+        trips.handle(TripRevoked(ACME, ANNA, arrival.trip.trip_id), T0)
+    trips.handle(TripRevoked(ACME, ANNA, arrival.trip.trip_id, LinkKind.ARRIVAL), T0)
+    assert trips.opened_by(arrival.token, T0, LinkKind.ARRIVAL) is None
+    assert trips.opened_by(trip.token, T0) == trip.trip

@@ -289,7 +289,7 @@ def test_one_user_cannot_take_all_tickets() -> None:
     tokens.redeem(used, device=PHONE, now=NOW)
     tokens.issue_ticket(who, PHONE, NOW + 1)
     tokens.issue_ticket(who, PHONE, NOW + 31)  # the unused ones are too old by now
-    assert tokens._tickets_of == {("acme", "tec_1"): 1}
+    assert tokens._tickets_of == {("acme", "tec_1", None): 1}
 
 
 def test_a_sign_in_that_is_over_takes_its_renewed_tokens_with_it_and_nobody_elses() -> None:
@@ -353,3 +353,47 @@ def test_the_servers_own_tenant_is_nobodys() -> None:
     with pytest.raises(ValueError, match="tenant must not begin with _"):
         issue(ED, SETTINGS, _Clock(), _Ids(), user="u", role=Role.OPS, tenant="_doorstep")
     assert tokens.verify(_good(tenant="door_step"), device=PHONE, now=NOW).tenant == "door_step"
+
+
+def test_the_servers_own_tokens_say_what_they_were_made_for_also_after_a_restart() -> None:
+    tokens = _tokens()
+    who = replace(
+        tokens.verify(_good(), device=PHONE, now=NOW), sign_in="web_1", issued_at=NOW - 100, expires_at=NOW + 600
+    )
+    minted = tokens.mint(who, NOW)
+    for again in (tokens, _tokens()):
+        read = again.verify(minted, device=PHONE, now=NOW)
+        assert (read.user, read.roles, read.cities, read.device) == (who.user, who.roles, who.cities, PHONE)
+        assert (read.sign_in, read.issued_at, read.expires_at) == ("web_1", NOW - 100, NOW + 600)
+        assert _refusal(minted, device="other", tokens=again) == "token_invalid"
+    tokens.end(who.tenant, "web_1", NOW)
+    assert _refusal(minted, tokens=tokens) == "token_revoked"
+
+
+def test_what_others_sign_is_no_key_of_the_servers_own_and_its_name_opens_nothing() -> None:
+    public = Key("ed", Algorithm.EDDSA, PRIVATE.public_key(), None)
+    tokens = Tokens(SETTINGS, {"ed": public}, _Ids())
+    minted = tokens.mint(replace(tokens.verify(_good(ED), device=PHONE, now=NOW), expires_at=NOW + 60), NOW)
+    assert tokens.verify(minted, device=PHONE, now=NOW).user == "tec_1"
+    for kid in ("_own.process", "_own.ed", "_own.hs"):
+        assert _refusal(_signed({"kid": kid}, HS), tokens=tokens) == "token_invalid"
+    assert _refusal(_signed({"kid": "_own.hs"}, HS)) == "token_invalid", "it is made from the secret, and not it"
+    assert _refusal(jwt.encode({"sub": "tec_1"}, SECRET, headers={"kid": "hs"}), tokens=tokens) == "token_invalid"
+
+
+def test_a_key_that_is_taken_away_takes_the_servers_own_tokens_with_it() -> None:
+    tokens = _tokens()
+    minted = tokens.mint(replace(tokens.verify(_good(), device=PHONE, now=NOW), expires_at=NOW + 60), NOW)
+    tokens.renew_keys({"next": replace(HS, kid="next", verifying=SECRET * 2, signing=SECRET * 2)})
+    assert _refusal(minted, tokens=tokens) == "token_invalid"
+
+
+def test_a_token_of_one_order_is_its_customers_and_keeps_its_limit_in_tickets() -> None:
+    tokens = _tokens()
+    one = tokens.verify(_good(role="customer", order="ord_1"), device=PHONE, now=NOW)
+    assert one.order == "ord_1"
+    ticket, _ = tokens.issue_ticket(one, PHONE, NOW)
+    assert tokens.redeem(ticket, device=PHONE, now=NOW).order == "ord_1"
+    assert tokens.verify(_good(), device=PHONE, now=NOW).order is None
+    assert _refusal(_good(role="technician", order="ord_1")) == "token_invalid"
+    assert _refusal(_good(role="customer", roles=["ops"], order="ord_1")) == "token_invalid"

@@ -1,0 +1,2 @@
+/** Doorstep's client for browsers. */
+export const PROTOCOL = "doorstep.v1.json";
