@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
@@ -25,18 +25,33 @@ from websockets.typing import Subprotocol
 
 from doorstep_client.backoff import Backoff
 from doorstep_client.clock import SteadyClock
-from doorstep_client.events import Event, RequestDone, RequestFailed, SosAcked, TokenNeeded, Welcomed
+from doorstep_client.events import (
+    AreaReceived,
+    Event,
+    PingsJudged,
+    PositionReceived,
+    RequestDone,
+    RequestFailed,
+    SosAcked,
+    TokenNeeded,
+    Welcomed,
+)
 from doorstep_client.outbox import Outbox
 from doorstep_client.ping_buffer import Fix
+from doorstep_client.ping_file import PingFile
+from doorstep_client.ping_keeper import PingKeeper
 from doorstep_client.protocol import ClientProtocol, State
 from doorstep_client.settings import ClientSettings, Encoding
+from doorstep_client.sos_keeper import SosKeeper
+
+if TYPE_CHECKING:
+    from doorstep_client.http_sender import HttpSender
 
 _log = logging.getLogger(__name__)
 EVENTS_MAX = 10_000
-"""Events kept for a slow application; beyond it the oldest are dropped (``events_dropped`` counts them)."""
-
-OUTBOX_AGAIN_S = 5.0
-"""Pause after a write of the outbox that failed, at least: a full disk must not fill the log."""
+"""Events kept for a slow application; beyond it the oldest are dropped (``events_dropped`` counts them), of those first
+that a newer one replaces."""
+REPLACED_BY_NEWER: Final = (PositionReceived, AreaReceived, PingsJudged)
 
 
 class RequestRefused(Exception):
@@ -71,6 +86,9 @@ class Client:
         proxy: Proxy address, None for none.
         protocol: A prepared core instead of the arguments above.
         outbox: Where taps of SOS outlive this process; without it they live as long as the client.
+        ping_file: Where pings outlive this process; without it they live as long as the client.
+        http: The way for an SOS when the socket cannot be had, and for pings with ``settings.pings_over_http``;
+            without it there is none.
     """
 
     def __init__(
@@ -86,6 +104,8 @@ class Client:
         proxy: str | None = None,
         protocol: ClientProtocol | None = None,
         outbox: Outbox | None = None,
+        ping_file: PingFile | None = None,
+        http: "HttpSender | None" = None,
     ) -> None:
         self.url = url
         self.protocol = protocol or ClientProtocol(
@@ -109,18 +129,20 @@ class Client:
         self._welcomed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._is_fetching = False
-        self._outbox = outbox
-        self._is_outbox_read = False
-        self._kept_revision = 0
-        self._keep_from = 0.0
-        self._keeping: asyncio.Task[None] | None = None
-        self._not_received: asyncio.TimerHandle | None = None
+        self._sos_keeper = SosKeeper(outbox, self.protocol, self.now, self._tell)
+        self._ping_keeper = None
+        if ping_file is not None:
+            self._ping_keeper = PingKeeper(ping_file, self.protocol, self.now, self._tell)
+        self._http = http
+        self._is_closing = asyncio.Event()
         self._side_tasks: set[asyncio.Task[None]] = set()
 
     # -- life -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Start to connect; returns at once (``ready`` waits for the welcome)."""
+        """Open the file of pings, if there is one, and start to connect (``ready`` waits for the welcome)."""
+        if self._ping_keeper is not None:
+            await self._ping_keeper.open()
         self._task = asyncio.create_task(self._run())
         return self
 
@@ -133,6 +155,7 @@ class Client:
     async def close(self) -> None:
         """Send what is queued, close and stop. Idempotent."""
         self.protocol.end()
+        self._is_closing.set()
         self._wake.set()
         if self._task is not None:
             done, _ = await asyncio.wait([self._task], timeout=3.0)
@@ -141,10 +164,11 @@ class Client:
                 await asyncio.wait([self._task])
         for task in self._side_tasks:
             task.cancel()
-        if self._not_received is not None:
-            self._not_received.cancel()
-        if self._keeping is not None:
-            await self._keeping
+        if self._http is not None:
+            await self._http.close()
+        await self._sos_keeper.close()
+        if self._ping_keeper is not None:
+            await self._ping_keeper.close()
 
     async def ready(self, timeout_s: float = 10.0) -> None:
         """Wait for a welcome. Raises ``TimeoutError``."""
@@ -164,10 +188,14 @@ class Client:
     # -- what the application says --------------------------------------------------------------------
 
     def ping(self, fix: Fix) -> int:
-        """Report a position; see ``ClientProtocol.send_ping``."""
+        """Report a position; see ``ClientProtocol.send_ping``. With a ``ping_file`` only once the client is entered."""
         seq = self.protocol.send_ping(fix, self.now())
-        self._wake.set()
+        self._stir()
         return seq
+
+    async def pings_written(self) -> bool:
+        """Wait until all pings so far stand in the file; False where there is none, or it cannot be written."""
+        return self._ping_keeper is not None and await self._ping_keeper.written()
 
     async def ask(self, kind: str, **fields: Any) -> dict[str, Any]:
         """Send a request and wait for its result.
@@ -201,9 +229,8 @@ class Client:
         key = self.protocol.send_sos(self.now(), **fields)
         future: asyncio.Future[SosAcked] = asyncio.get_running_loop().create_future()
         self._sos_acks[key] = future
-        self._wake.set()
-        self._keep()
-        self._watch_calls()
+        self._stir()
+        self._sos_keeper.watch()
         return await future
 
     async def cancel_sos(self, incident: str, pin: str) -> None:
@@ -227,16 +254,24 @@ class Client:
 
     async def _run(self) -> None:
         try:
-            await self._read_outbox()
+            await self._sos_keeper.open()
+            self.protocol.fallback.no_session(self.now())
             while self.protocol.state is not State.ENDED:
                 if await self._wait_for_turn():
                     await self._one_connection()
+            await self._send_sos_on()
         finally:
             self._arrived.set()
             for answer in self._answers.values():
                 answer.cancel()
             for ack in self._sos_acks.values():
                 ack.cancel()
+
+    async def _send_sos_on(self) -> None:
+        """The server wants no session any more; taps go on over HTTP until they are stored, or the user leaves."""
+        while self._http is not None and self.protocol.sos_waiting and not self._is_closing.is_set():
+            self._wake.clear()
+            await self._wake.wait()
 
     async def _wait_for_turn(self) -> bool:
         at = self.protocol.reconnect_at
@@ -262,6 +297,7 @@ class Client:
                 proxy=self._proxy,
                 create_connection=_ListeningConnection,
                 open_timeout=protocol.settings.welcome_timeout_s,
+                close_timeout=protocol.settings.close_timeout_s,
             )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:
             self._tell(protocol.lost(1006, self.now(), reason=str(error)[:200]))
@@ -277,13 +313,18 @@ class Client:
             reader.cancel()
             writer.cancel()
             await asyncio.wait([reader, writer])
-            await socket.close()
+            await self._leave(socket)
             self._welcomed.clear()
             self._tell(protocol.lost(socket.close_code or 1006, self.now(), reason=socket.close_reason or ""))
         for task in (reader, writer):
             failure = None if task.cancelled() else task.exception()
             if failure is not None and not isinstance(failure, ConnectionClosed):
                 raise failure
+
+    async def _leave(self, socket: ClientConnection) -> None:
+        if self.protocol.is_server_silent:
+            socket.transport.abort()  # there is nobody to say goodbye to, and an SOS may wait for the next connection
+        await socket.close()
 
     async def _read(self, socket: ClientConnection) -> None:
         async for message in socket:
@@ -296,13 +337,33 @@ class Client:
         while not protocol.must_close:
             self._wake.clear()
             for frame in protocol.frames_to_send(self.now()):
-                await socket.send(frame, text=protocol.is_text)
+                await self._send(socket, frame)
+            if protocol.must_close:
+                return
             deadline = protocol.next_deadline()
             try:
                 async with asyncio.timeout(None if deadline is None else max(deadline - self.now(), 0.0)):
                     await self._wake.wait()
             except TimeoutError:
                 self._tell(protocol.on_deadline(self.now()))
+
+    async def _send(self, socket: ClientConnection, frame: bytes) -> None:
+        # Where no byte gets through ``send`` waits for the network to say so: up to a quarter of an hour.
+        loop, limit_s = asyncio.get_running_loop(), self.protocol.settings.send_timeout_s
+        timer = loop.call_later(limit_s, socket.transport.abort)
+        try:
+            await socket.send(frame, text=self.protocol.is_text)
+        finally:
+            timer.cancel()
+
+    def _stir(self) -> None:
+        """Something is to be sent or kept: whoever does it looks."""
+        self._wake.set()
+        self._sos_keeper.stir()
+        if self._ping_keeper is not None:
+            self._ping_keeper.stir()
+        if self._http is not None:
+            self._http.stir(self.protocol, self.now, self._tell)
 
     def _tell(self, events: list[Event]) -> None:
         for event in events:
@@ -318,11 +379,17 @@ class Client:
                 self._is_fetching = True
                 self._start(self._fetch_token(self._new_token))
             if len(self._events) >= EVENTS_MAX:
-                self._events.popleft()
-                self.events_dropped += 1
+                self._make_room()
             self._events.append(event)
         self._arrived.set()
-        self._keep()
+        self._stir()
+
+    def _make_room(self) -> None:
+        kept = [event for event in self._events if not isinstance(event, REPLACED_BY_NEWER)]
+        if len(kept) == len(self._events):
+            kept = kept[1:]
+        self.events_dropped += len(self._events) - len(kept)
+        self._events = deque(kept)
 
     def _settle(self, event: RequestDone | RequestFailed) -> None:
         future = self._answers.pop(event.ref, None)
@@ -332,56 +399,6 @@ class Client:
             future.set_result(event.result)
         else:
             future.set_exception(RequestRefused(event))
-
-    # -- taps that nobody has stored yet --------------------------------------------------------------
-
-    async def _read_outbox(self) -> None:
-        if self._outbox is None:
-            return
-        try:
-            kept = await asyncio.to_thread(self._outbox.read)
-        except OSError:
-            _log.exception("the outbox cannot be read; it is left alone")
-            return
-        except ValueError:
-            _log.exception("the outbox is damaged")
-            kept = []
-        self._is_outbox_read = True
-        self.protocol.restore_sos(kept, self.now())
-        self._watch_calls()
-        self._keep()
-
-    def _keep(self) -> None:
-        """Write the outbox when it is behind. What was not read yet is not written over."""
-        is_behind = self._is_outbox_read and self._kept_revision != self.protocol.sos_revision
-        if is_behind and self._keeping is None and self.now() >= self._keep_from:
-            self._keeping = asyncio.create_task(self._write_outbox())
-
-    async def _write_outbox(self) -> None:
-        try:
-            while self._outbox is not None and self._kept_revision != self.protocol.sos_revision:
-                revision, kept = self.protocol.sos_revision, self.protocol.sos_kept()
-                await asyncio.to_thread(self._outbox.write, kept)
-                self._kept_revision = revision
-        except OSError:
-            self._keep_from = self.now() + OUTBOX_AGAIN_S
-            _log.exception("the outbox cannot be written; tried again in a while")
-        finally:
-            self._keeping = None
-
-    def _watch_calls(self) -> None:
-        """Tell in time of a tap that nobody received, also while there is no connection."""
-        if self._not_received is not None:
-            self._not_received.cancel()
-        at = self.protocol.sos_not_received_at
-        if at is not None:
-            wait_s = max(at - self.now(), 0.0)
-            self._not_received = asyncio.get_running_loop().call_later(wait_s, self._calls_are_late)
-
-    def _calls_are_late(self) -> None:
-        self._tell(self.protocol.on_deadline(self.now()))
-        self._wake.set()
-        self._watch_calls()
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -208,6 +208,20 @@ class PingsJudged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class PingsKept(Event):
+    """Whether pings outlive this process changed: the file cannot be written (a full disk), or can again.
+
+    Attributes:
+        on_disk: False: they are kept in memory until the file can be written.
+        damaged: Lines of the file that could not be read when it was opened; the pings in them are lost.
+    """
+
+    on_disk: bool
+    reason: str = ""
+    damaged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyChanged(Event):
     """How often to report from now on."""
 

@@ -32,14 +32,22 @@ class Api:
 
     async def __aenter__(self) -> Self:
         """Open the connection pool."""
+        self.open()
+        return self
+
+    def open(self) -> None:
+        """Open the connection pool, in a running loop; for who cannot use ``async with``."""
         connector = aiohttp.TCPConnector(limit=64)
         self._session = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
-        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the connection pool."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection pool. Idempotent."""
         if self._session is not None:
             await self._session.close()
 

@@ -11,7 +11,7 @@ A shell (``connection.py``, ``load.py``, a test) tells it what happened and asks
 One instance lives as long as its device: it survives connections, and with it the places in the reliable
 streams (``streams.py``), the pings not yet stored (``ping_sender.py``), the requests not yet answered
 (``requests.py``), the SOS not yet stored (``sos.py``) and the incidents heard of (``incidents.py``). What ends with
-a connection is in ``session.py``.
+a connection is in ``session.py``, what goes over HTTP instead in ``fallback.py``.
 Here is how they go together: greeting, coming back, the order of frames, and who hears of which message.
 All times are UTC epoch seconds of the caller's own clock.
 """
@@ -38,9 +38,11 @@ from doorstep_client.events import (
     Unwatched,
     Welcomed,
 )
+from doorstep_client.fallback import Fallback
 from doorstep_client.incidents import IncidentBook
 from doorstep_client.news import event_of
-from doorstep_client.ping_buffer import Fix
+from doorstep_client.ping_buffer import Fix, PingBuffer
+from doorstep_client.ping_file import KeptPings
 from doorstep_client.ping_sender import PingSender
 from doorstep_client.requests import Requests
 from doorstep_client.session import Session
@@ -50,6 +52,8 @@ from doorstep_client.streams import StreamPlace, Streams
 
 TOKEN_CLOSE_CODES: Final = frozenset({4401, 4501})
 """The server refused the token: expired (4401), or not genuine (4501)."""
+REPLACED: Final = 4509
+"""A newer connection of the same device took over."""
 COME_BACK_BELOW: Final = 4500
 """Application close codes 4500-4999 mean: do not come back (docs/protocol.md)."""
 
@@ -117,9 +121,21 @@ class ClientProtocol:
         self._pings = PingSender(
             first_seq=first_seq, crs=crs, phone_clock=self._phone_clock, settings=self.settings, rng=self._rng
         )
+        self._is_server_silent = False
+        self._broke_off_at = float("-inf")
+        """When a connection last ended without a close, that the server may see come later than the next."""
         self._requests = Requests(self.settings.request_timeout_s, self.settings.answer_retry_s)
         self._sos = SosCalls(self.settings, self._phone_clock)
         self._safety_epoch: str | None = None
+        self.fallback = Fallback(
+            self.settings,
+            self._sos,
+            self._pings,
+            device=device,
+            backoff=Backoff(self.settings.reconnect_base_s, self.settings.reconnect_max_s, self._rng),
+            is_ready=lambda: self.state is State.READY,
+        )
+        """What goes over HTTP when the socket cannot be had."""
         self.incidents = IncidentBook()
         """What this device knows of incidents."""
         self.handle_incident = IncidentCommands(self.request)
@@ -159,13 +175,28 @@ class ClientProtocol:
         return self._pings.dropped
 
     @property
+    def ping_buffer(self) -> PingBuffer | None:
+        """What waits, for ``PingKeeper``; None before the first ping."""
+        return self._pings.buffer
+
+    @property
+    def sos_waiting(self) -> bool:
+        """Whether a tap is not stored yet."""
+        return self._sos.next_deadline() is not None
+
+    @property
+    def token(self) -> str:
+        """The newest token that was given."""
+        return self._token
+
+    @property
     def requests_waiting(self) -> int:
         """Requests without an answer."""
         return len(self._requests)
 
     def connected(self, now: float) -> None:
         """A socket finished its handshake: queues ``hello``."""
-        self.must_close = False
+        self.must_close = self._is_server_silent = False
         self.state = State.GREETING
         self.reconnect_at = None
         self._session = Session(connected_at=now, heard_at=now, said_at=now)
@@ -199,27 +230,45 @@ class ClientProtocol:
         self._outgoing.clear()
         self._streams.disconnected()
         self._requests.disconnected()
-        self._pings.resend()
+        self._pings.disconnected()
+        self.fallback.no_session(now)
+        if session is not None and code == 1006:
+            self._broke_off_at = now
         events: list[Event] = []
         if code in TOKEN_CLOSE_CODES:
             self._waiting_for_token = True
             self.reconnect_at = None
             events.append(TokenNeeded(code="token_expired" if code == 4401 else "token_invalid"))
-        elif COME_BACK_BELOW <= code <= 4999:
+        elif COME_BACK_BELOW <= code <= 4999 and not self._is_replaced_by_self(code, now):
             self.state = State.ENDED
             self.reconnect_at = None
         else:
-            self.reconnect_at = now + self._wait_before_return_s(session, now)
+            wait_s = self._wait_before_return_s(session, now)
+            # Whoever calls for help waits for no server's advice longer than between two tries.
+            self.reconnect_at = now + (min(wait_s, self.settings.sos_retry_max_s) if self.sos_waiting else wait_s)
         retry_in_s = None if self.reconnect_at is None else self.reconnect_at - now
         return [Disconnected(code=code, retry_in_s=retry_in_s, reason=reason), *events]
 
+    def _is_replaced_by_self(self, code: int, now: float) -> bool:
+        """Whether the newer connection is an older one of our own: what it had sent came after what replaced it."""
+        is_own = code == REPLACED and now - self._broke_off_at < self.settings.replaced_by_self_s
+        self._broke_off_at = float("-inf")  # once for each connection that broke off: two devices never take turns
+        return is_own
+
     def _wait_before_return_s(self, session: Session | None, now: float) -> float:
+        if session is not None and session.is_renewed:
+            return 0.0
         if session is not None and session.welcomed_at is not None:
             if now - session.welcomed_at >= self.settings.steady_after_s:
                 self._backoff.reset()
             if session.reconnect_after_s is not None:
                 return session.reconnect_after_s  # the server spreads its clients itself
         return self._backoff.next_wait_s()
+
+    @property
+    def is_server_silent(self) -> bool:
+        """Whether the connection is dropped because nothing came over it in time."""
+        return self._is_server_silent
 
     def end(self) -> None:
         """The application is done: no reconnect after the next ``lost``."""
@@ -243,6 +292,14 @@ class ClientProtocol:
         """Report a position; kept and sent again until the server has stored it. Returns its number."""
         return self._pings.add(fix, now)
 
+    def restore_pings(self, kept: KeptPings, now: float) -> None:
+        """Take up the pings of an earlier process, from ``PingFile.read``; before the first ``send_ping``."""
+        self._pings.restore(kept, now)
+
+    def skip_ping_numbers(self, now: float) -> None:
+        """The numbers that come next could not be marked as used: take others."""
+        self._pings.skip_numbers(now)
+
     def send_sos(self, now: float, *, key: str | None = None, **fields: Any) -> str:
         """Call for help; repeated until the server has stored it. Returns the key of this tap.
 
@@ -254,6 +311,8 @@ class ClientProtocol:
         self._sos.add(key, fields, now)
         if self.state is State.READY:
             self._outgoing.append(self._sos.send(key, now))
+        elif self.reconnect_at is not None:
+            self.reconnect_at = min(self.reconnect_at, now)
         return key
 
     @property
@@ -344,6 +403,8 @@ class ClientProtocol:
         self._outgoing = []
         if self.state is State.READY:
             messages += self._pings.frames(session.allowance, now)
+            if self._pings.wants_new_session and not self.sos_waiting:
+                self.must_close = session.is_renewed = True
         if messages:
             session.said_at = now
         return [self._codec.encode(message) for message in messages]
@@ -377,10 +438,10 @@ class ClientProtocol:
         if session is None:
             return events
         if self.state is not State.READY:
-            self.must_close = now >= session.connected_at + self.settings.welcome_timeout_s
+            self.must_close = self._is_server_silent = now >= session.connected_at + self.settings.welcome_timeout_s
             return events
         if now >= self._silence_ends_at(session):
-            self.must_close = True
+            self.must_close = self._is_server_silent = True
             return events
         if now >= session.heartbeat_at:
             self._outgoing.append({"type": "heartbeat"})

@@ -41,6 +41,8 @@ class Session:
     allowance: PingAllowance = field(default_factory=PingAllowance)
     reconnect_after_s: float | None = None
     """The server's own advice, where it gave one."""
+    is_renewed: bool = False
+    """It ends because the next one is wanted at once."""
 
     def welcomed(self, body: dict[str, Any], now: float) -> None:
         """Take over what a ``welcome`` says about this connection."""

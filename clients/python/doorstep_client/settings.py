@@ -43,10 +43,24 @@ class ClientSettings:
     """A sent ping not stored by then is sent again (the server drops what it has)."""
     ping_buffer_max: int = 20_000
     """Pings kept while offline; beyond it the oldest are dropped and counted."""
+    ping_gap_wait_s: float = 60.0
+    """Where numbers jump after the application was killed: so long pings behind the gap wait for those before it."""
     ping_batch_max: int = 512
     """Rows in one ``pings`` frame (the server may ask for fewer)."""
-    message_bytes_max: int = 65_536
-    """Frames longer than this are never sent."""
+    send_timeout_s: float = 10.0
+    """A connection that takes no more bytes for so long is dropped."""
+    close_timeout_s: float = 2.0
+    """How long to wait for the server's half of a close."""
+    replaced_by_self_s: float = 120.0
+    """A 4509 so soon after a connection broke off comes from that connection, arrived late: come back."""
+    sos_http_after_s: float = 3.0
+    """A tap without any answer by then is also sent over HTTP (``HttpSender``); at once while there is no session."""
+    http_timeout_s: float = 15.0
+    """A request over HTTP without an answer by then is given up; the server answers an SOS within 10 s."""
+    pings_over_http: bool = False
+    """Whether pings go over HTTP while there is no session."""
+    pings_http_after_s: float = 15.0
+    """Seconds without a session before they do, and the shortest time between two such requests."""
 
     def __post_init__(self) -> None:
         """Check the ranges."""
@@ -58,6 +72,13 @@ class ClientSettings:
             "sos_retry_s",
             "sos_not_received_s",
             "answer_retry_s",
+            "ping_gap_wait_s",
+            "send_timeout_s",
+            "close_timeout_s",
+            "replaced_by_self_s",
+            "sos_http_after_s",
+            "http_timeout_s",
+            "pings_http_after_s",
         ):
             value = getattr(self, name)
             if not 0 < value < 86_400:

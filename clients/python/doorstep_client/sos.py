@@ -48,6 +48,12 @@ class Call:
     epoch: str | None = None
     incident: str = ""
     stages: set[SosStage] = field(default_factory=set)
+    http_at: float = 0.0
+    http_wait_s: float = 0.0
+    is_posted: bool = False
+    """A request over HTTP is under way."""
+    is_followed: bool = False
+    """A session knows it, and hears when it is delivered and seen. HTTP tells the first answer only."""
     is_told_off: bool = False
     """Whether the application knows that nobody has received it."""
 
@@ -81,15 +87,21 @@ class SosCalls:
         self.revision += 1
 
     def _put(self, tap: KeptTap, now: float) -> None:
-        self._calls[tap.key] = Call(tap, now, now, self._settings.sos_retry_s, epoch=tap.epoch, incident=tap.incident)
+        wait_s = self._settings.sos_retry_s
+        self._calls[tap.key] = Call(
+            tap, now, now, wait_s, epoch=tap.epoch, incident=tap.incident, http_at=now, http_wait_s=wait_s
+        )
 
     def send(self, key: str, now: float) -> dict[str, Any]:
         """The frame of one tap, to be written now; it is due again after its wait."""
         call = self._calls[key]
         call.next_at = now + call.wait_s
         call.wait_s = min(call.wait_s * 2.0, self._settings.sos_retry_max_s)
+        return self._frame(call, now)
+
+    def _frame(self, call: Call, now: float) -> dict[str, Any]:
         times = {"tapped_at": call.tap.tapped_at, "sent_at": round(self._phone_clock(now), 3)}
-        return {"type": "sos", "key": key, **times, **call.tap.fields}
+        return {"type": "sos", "key": call.tap.key, **times, **call.tap.fields}
 
     def due(self, now: float) -> list[dict[str, Any]]:
         """Frames of all taps whose time has come."""
@@ -100,22 +112,66 @@ class SosCalls:
         return min((call.next_at for call in self._calls.values() if call.is_waiting), default=None)
 
     def welcomed(self, now: float) -> list[dict[str, Any]]:
-        """A new session: what nobody answered goes out at once and is repeated as in the beginning."""
+        """A new session: what nobody answered goes out at once and is repeated as in the beginning. What was stored
+        over HTTP is sent once, for this session to hear what becomes of it."""
         for call in self._calls.values():
             if call.is_waiting and not call.is_heard:
                 call.next_at, call.wait_s = now, self._settings.sos_retry_s
-        return self.due(now)
+        known = [call for call in self._calls.values() if call.epoch and call.is_heard]
+        return self.due(now) + [self._frame(call, now) for call in known if not call.is_followed]
+
+    # -- over HTTP ------------------------------------------------------------------------------------
+
+    def posts(self, now: float, *, is_ready: bool) -> list[dict[str, Any]]:
+        """Bodies of ``POST /v1/sos`` to send now, each under way until ``posted`` or ``post_failed``."""
+        due = [
+            call for call in self._calls.values() if self._is_postable(call) and self._post_at(call, is_ready) <= now
+        ]
+        for call in due:
+            call.is_posted = True
+        return [self._frame(call, now) for call in due]
+
+    def next_post_at(self, *, is_ready: bool) -> float | None:
+        """When the next tap is to be sent over HTTP; None for none."""
+        return min((self._post_at(c, is_ready) for c in self._calls.values() if self._is_postable(c)), default=None)
+
+    @staticmethod
+    def _is_postable(call: Call) -> bool:
+        return call.is_waiting and not call.is_posted
+
+    def _post_at(self, call: Call, is_ready: bool) -> float:
+        # A session that answers is quicker; one that does not may be gone without a word.
+        return max(call.http_at, call.added_at + self._settings.sos_http_after_s) if is_ready else call.http_at
+
+    def posted(self, body: dict[str, Any], now: float) -> list[Event]:
+        """An ``sos_ack`` came over HTTP."""
+        self._post_ended(body["key"], now)
+        return self._acked(body, is_followed=False)
+
+    def post_failed(self, key: str, now: float) -> None:
+        """No answer, or none that helps: again after a while, without end."""
+        self._post_ended(key, now)
+
+    def _post_ended(self, key: str, now: float) -> None:
+        call = self._calls.get(key)
+        if call is not None:
+            call.is_posted, call.http_at = False, now + call.http_wait_s
+            call.http_wait_s = min(call.http_wait_s * 2.0, self._settings.sos_retry_max_s)
 
     # -- how far each has come ------------------------------------------------------------------------
 
     def acked(self, body: dict[str, Any]) -> list[Event]:
         """What an ``sos_ack`` tells the application: itself, and each stage that is new. Only what is durable is at
         rest."""
+        return self._acked(body, is_followed=True)
+
+    def _acked(self, body: dict[str, Any], *, is_followed: bool) -> list[Event]:
         key, call = body["key"], self._calls.get(body["key"])
         ack = SosAcked(key, body["incident"], body["durable"], body["seen"], body["delivered"], body)
         if call is None:
             return [ack]
         call.is_heard = True
+        call.is_followed = call.is_followed or is_followed
         if call.incident != ack.incident:
             call.incident = ack.incident
             call.stages.clear()  # a restored server made another one: what was said of the first is void
@@ -166,7 +222,8 @@ class SosCalls:
         frames = []
         for key, call in self._calls.items():
             if call.epoch is not None and call.epoch != epoch:
-                call.epoch, call.is_heard = None, False
+                call.epoch, call.is_heard, call.is_followed = None, False, False
+                call.is_told_off = True  # it was received once: nobody is told to call 110 for an old tap
                 call.next_at, call.wait_s = now, self._settings.sos_retry_s
                 frames.append(self.send(key, now))
         self.revision += bool(frames)
