@@ -143,7 +143,7 @@ _MarkRecord = tuple[str, int]
 
 
 def _replay(lines: Iterable[bytes]) -> KeptPings:
-    kept, rows, done, used = KeptPings(), dict[int, Fix](), -1, -1
+    kept, rows, done, used, closed_at = KeptPings(), dict[int, Fix](), -1, -1, -1
     for line in filter(None, lines):
         kept.is_clean = False
         try:
@@ -155,13 +155,16 @@ def _replay(lines: Iterable[bytes]) -> KeptPings:
             rows[seq] = fix
         elif kind == "f":
             done = max(done, seq)
+        elif kind == "c":
+            kept.is_clean, closed_at = True, seq
+            continue
         else:
-            kept.is_clean = kind == "c"
             seq -= 1
         used = max(used, seq)
     kept.rows = sorted(((seq, fix) for seq, fix in rows.items() if seq > done), key=itemgetter(0))
-    kept.next_seq = None if used < 0 else used + 1
     kept.is_clean = kept.is_clean and not kept.damaged
+    # Who closed in peace knows which of the marked numbers were used.
+    kept.next_seq = closed_at if kept.is_clean else None if used < 0 else max(used + 1, closed_at)
     return kept
 
 
