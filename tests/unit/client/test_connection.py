@@ -10,9 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from doorstep_client import connection
 from doorstep_client.clock import SteadyClock
 from doorstep_client.connection import Client, RequestRefused
-from doorstep_client.events import Disconnected, Event, OrderChanged, Welcomed
+from doorstep_client.events import Disconnected, Event, OrderChanged, PositionReceived, Welcomed
 from doorstep_client.load import Swarm
 from doorstep_client.outbox import Outbox
 from doorstep_client.ping_buffer import Fix
@@ -110,6 +111,41 @@ async def test_a_client_asks_calls_for_help_and_resumes_after_a_cut(
         assert kinds.count(Disconnected) == 1
         assert kinds.count(Welcomed) == 2
     assert client.protocol.state is State.ENDED
+
+
+@pytest.mark.slow
+async def test_a_connection_that_takes_no_bytes_any_more_is_dropped_and_nothing_asked_is_lost(
+    hub: tuple[TinyHub, str],
+) -> None:
+    tiny, url = hub
+    settings = replace(FAST, send_timeout_s=0.2, close_timeout_s=0.1)
+    async with Client(url, token="t", device="d", settings=settings) as client:
+        await client.ready()
+        tiny.sockets[0].transport.pause_reading()
+        for _ in range(16):
+            client.protocol.request("note", client.now(), text="x" * 900_000)
+        asking = asyncio.create_task(client.ask("last"))
+        await until(lambda: len(tiny.sockets) > 1)
+        tiny.sockets[0].transport.abort()
+        async with asyncio.timeout(10):
+            assert await asking == {"n": 1}
+
+
+@pytest.mark.slow
+async def test_a_slow_caller_loses_positions_first_and_is_told_how_many(
+    hub: tuple[TinyHub, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "EVENTS_MAX", 4)
+    async with Client(hub[1], token="t", device="d", settings=FAST) as client:
+        await client.ready()
+        await until(lambda: len(client._events) == 2)
+        moved = PositionReceived("order:x", {})
+        news = [OrderChanged(f"n{n}", "placed", {}) for n in range(3)]
+        client._tell([moved, moved, news[0]])
+        assert client.events_dropped == 2
+        client._tell([news[1], news[2]])
+        assert client.events_dropped == 3
+        assert list(client._events)[-3:] == news
 
 
 class Keeper:

@@ -1,4 +1,4 @@
-"""Pings on the disk, a moment behind memory: nothing is lost by a kill, no number is used twice, a full disk is told."""
+"""Pings on the disk, a moment behind memory: a kill loses nothing, no number comes twice, a full disk is told."""
 
 import errno
 import os
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from doorstep_client import ping_file
 from doorstep_client.events import Event, PingsKept
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.ping_file import PingFile
@@ -119,7 +118,7 @@ async def test_a_full_disk_is_told_once_pings_wait_in_memory_and_are_written_whe
     first = app.ping()
     assert await app.keeper.written()
     with monkeypatch.context() as patch:
-        patch.setattr(ping_file.os, "write", failing(errno.ENOSPC))
+        patch.setattr(os, "write", failing(errno.ENOSPC))
         second = app.ping()
         assert not await app.keeper.written()
         app.at += AGAIN_S
@@ -146,7 +145,7 @@ async def test_numbers_that_could_not_be_marked_at_the_start_do_not_come_again(
     await app.keeper.close()
     full = App(tmp_path / "pings", at=500.0)
     with monkeypatch.context() as patch:
-        patch.setattr(ping_file.os, "write", failing(errno.ENOSPC))
+        patch.setattr(os, "write", failing(errno.ENOSPC))
         await full.keeper.open()
         on_full_disk = full.ping()
         full.kill()
