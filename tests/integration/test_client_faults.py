@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from doorstep_client.connection import Client
-from doorstep_client.events import Event, PingsJudged, SnapshotReceived, SosAcked
+from doorstep_client.events import Event, IncidentRaised, IncidentUpdated, PingsJudged, SnapshotReceived, SosAcked
 from doorstep_client.http_sender import HttpSender
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.ping_file import PingFile
@@ -48,8 +48,10 @@ OVER_HTTP = {name: getattr(QUICK, name) for name in QUICK.__slots__} | {"pings_o
 class Phone:
     """A client behind a proxy of its own, and what its caller was told."""
 
-    def __init__(self, server: Served, user: str, role: str, rng: random.Random, folder: Path) -> None:
-        self.proxy = FaultProxy(urlsplit(server.app.hub_url).port or 0, fates(rng, PLANS))
+    def __init__(
+        self, server: Served, user: str, role: str, rng: random.Random, folder: Path, plans: int = PLANS
+    ) -> None:
+        self.proxy = FaultProxy(urlsplit(server.app.hub_url).port or 0, fates(rng, plans))
         self.user = user
         self._rng = random.Random(rng.random())
         self._token = server.token(user, role)
@@ -78,7 +80,7 @@ class Phone:
         async for event in self.client.events():
             self.events.append(event)
             # A caller takes its time: what was acknowledged must still be there when it comes back.
-            await asyncio.sleep(self._rng.choice((0.0, 0.0, 0.05)))
+            await asyncio.sleep(self._rng.choice((0.0, 0.0, 0.3)))
 
     def reliable(self) -> list[tuple[int, str, str]]:
         """Number, kind and state of all messages of the stream ``main`` that came, as they came."""
@@ -196,6 +198,20 @@ def check_tap(server: Served, phone: Phone, key: str) -> None:
     assert sum(key in str(body) for (body,) in triggers) == 1
 
 
+async def check_alarms(server: Served, console: Phone) -> None:
+    """Each incident rang once, and no message came twice or out of order."""
+    console.proxy.heals.set()
+    ((last,),) = rows(server, "safety.db", "SELECT max(seq) FROM outbox WHERE recipient = ?", console.user)
+    client = console.client
+    await until(lambda: client.protocol.streams["safety"].seq == last and not client._events)
+    bodies = [body for event in console.events if (body := getattr(event, "body", {})).get("stream") == "safety"]
+    seqs = [body["seq"] for body in bodies]
+    assert seqs == sorted(set(seqs))
+    rung = [e.incident for e in console.events if isinstance(e, IncidentRaised | IncidentUpdated) and e.rings]
+    raised = rows(server, "safety.db", "SELECT incident_id FROM incidents WHERE cap_status = 'actual'")
+    assert sorted(rung) == sorted(incident for (incident,) in raised)
+
+
 async def run(folder: Path, seeds: range) -> None:
     async with served(folder, **HEARTBEATS) as server:
         gate = asyncio.Semaphore(AT_ONCE)
@@ -204,7 +220,14 @@ async def run(folder: Path, seeds: range) -> None:
             async with gate:
                 await one_schedule(server, folder, seed)
 
-        outcomes = await asyncio.gather(*(guarded(seed) for seed in seeds), return_exceptions=True)
+        async with AsyncExitStack() as stack:
+            # The console of all of them, on a network that is bad to the end.
+            console = Phone(server, "ops_1", "ops", random.Random(seeds[0]), folder, plans=10 * len(seeds))
+            await console.enter(stack)
+            await console.client.ready(30)
+            outcomes = await asyncio.gather(*(guarded(seed) for seed in seeds), return_exceptions=True)
+            if not any(outcomes):
+                await check_alarms(server, console)
     failures = {seed: error for seed, error in zip(seeds, outcomes, strict=True) if error is not None}
     for seed, error in failures.items():
         error.add_note(f"schedule {seed}, of {len(failures)} that failed: {sorted(failures)}")

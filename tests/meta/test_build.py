@@ -24,6 +24,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy = tree / name(path)
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(path.read_bytes())
+    (built,) = built_wheels(tree, out)
+    return built
+
+
+def built_wheels(tree: Path, out: Path) -> list[Path]:
     options = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--disable-pip-version-check"]
     done = subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-v", *options, "-w", str(out), str(tree)],
@@ -31,8 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"^.*BuildBackendWarning.*$", done.stdout + done.stderr, re.MULTILINE) == []
-    (built,) = out.glob("*.whl")
-    return built
+    return list(out.glob("*.whl"))
 
 
 def test_a_built_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
@@ -45,6 +49,25 @@ def test_a_built_wheel_holds_every_file_of_every_package(wheel: Path) -> None:
             assert inside.relative_to("clients/python").as_posix() in held
     tops = {entry.split("/")[0] for entry in held if ".dist-info" not in entry}
     assert tops == {*PACKAGES, "doorstep_client"}
+
+
+def test_the_client_is_built_alone_with_its_types_and_its_socket_side_needs_no_http_library(tmp_path: Path) -> None:
+    tree = tmp_path / "client"
+    for path in FILES:
+        if path.is_file() and path.is_relative_to(ROOT / "clients" / "python"):
+            copy = tree / path.relative_to(ROOT / "clients" / "python")
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    (built,) = built_wheels(tree, tmp_path / "out")
+    held = set(zipfile.ZipFile(built).namelist())
+    sources = {p.relative_to(tree).as_posix() for p in (tree / "doorstep_client").iterdir()}
+    assert sources <= held
+    assert "doorstep_client/py.typed" in held
+    code = "import sys; sys.modules.update(aiohttp=None, picows=None); import doorstep_client.connection"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(built)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_was_built_makes_its_databases_and_finds_its_cities(wheel: Path, tmp_path: Path) -> None:
