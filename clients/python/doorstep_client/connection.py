@@ -166,6 +166,8 @@ class Client:
             task.cancel()
         if self._http is not None:
             await self._http.close()
+        for ack in self._sos_acks.values():
+            ack.cancel()  # also of taps after the server had sent the device away
         await self._sos_keeper.close()
         if self._ping_keeper is not None:
             await self._ping_keeper.close()
