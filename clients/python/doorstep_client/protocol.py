@@ -45,6 +45,7 @@ from doorstep_client.ping_buffer import Fix, PingBuffer
 from doorstep_client.ping_file import KeptPings
 from doorstep_client.ping_sender import PingSender
 from doorstep_client.requests import Requests
+from doorstep_client.returning import Returning
 from doorstep_client.session import Session
 from doorstep_client.settings import ClientSettings, Encoding
 from doorstep_client.sos import KeptTap, SosCalls
@@ -52,10 +53,6 @@ from doorstep_client.streams import StreamPlace, Streams
 
 TOKEN_CLOSE_CODES: Final = frozenset({4401, 4501})
 """The server refused the token: expired (4401), or not genuine (4501)."""
-REPLACED: Final = 4509
-"""A newer connection of the same device took over."""
-COME_BACK_BELOW: Final = 4500
-"""Application close codes 4500-4999 mean: do not come back (docs/protocol.md)."""
 
 
 class State(StrEnum):
@@ -114,7 +111,7 @@ class ClientProtocol:
         self._device, self._token, self._ticket, self._crs, self._app = device, token, ticket, crs, app
         self._clock_rate = clock_rate
         self._phone_clock = phone_clock or (lambda now: now)
-        self._backoff = Backoff(self.settings.reconnect_base_s, self.settings.reconnect_max_s, self._rng)
+        self._returning = Returning(self.settings, self._rng)
         self._session: Session | None = None
         self._outgoing: list[dict[str, Any]] = []
         self._streams = Streams()
@@ -122,8 +119,6 @@ class ClientProtocol:
             first_seq=first_seq, crs=crs, phone_clock=self._phone_clock, settings=self.settings, rng=self._rng
         )
         self._is_server_silent = False
-        self._broke_off_at = float("-inf")
-        """When a connection last ended without a close, that the server may see come later than the next."""
         self._requests = Requests(self.settings.request_timeout_s, self.settings.answer_retry_s)
         self._sos = SosCalls(self.settings, self._phone_clock)
         self._safety_epoch: str | None = None
@@ -232,38 +227,17 @@ class ClientProtocol:
         self._requests.disconnected()
         self._pings.disconnected()
         self.fallback.no_session(now)
-        if session is not None and code == 1006:
-            self._broke_off_at = now
         events: list[Event] = []
         if code in TOKEN_CLOSE_CODES:
             self._waiting_for_token = True
             self.reconnect_at = None
             events.append(TokenNeeded(code="token_expired" if code == 4401 else "token_invalid"))
-        elif COME_BACK_BELOW <= code <= 4999 and not self._is_replaced_by_self(code, now):
-            self.state = State.ENDED
-            self.reconnect_at = None
+            retry_in_s = None
         else:
-            wait_s = self._wait_before_return_s(session, now)
-            # Whoever calls for help waits for no server's advice longer than between two tries.
-            self.reconnect_at = now + (min(wait_s, self.settings.sos_retry_max_s) if self.sos_waiting else wait_s)
-        retry_in_s = None if self.reconnect_at is None else self.reconnect_at - now
+            retry_in_s = self._returning.wait_s(code, session, now, is_urgent=self.sos_waiting)
+            self.reconnect_at = None if retry_in_s is None else now + retry_in_s
+            self.state = State.ENDED if retry_in_s is None else State.OFFLINE
         return [Disconnected(code=code, retry_in_s=retry_in_s, reason=reason), *events]
-
-    def _is_replaced_by_self(self, code: int, now: float) -> bool:
-        """Whether the newer connection is an older one of our own: what it had sent came after what replaced it."""
-        is_own = code == REPLACED and now - self._broke_off_at < self.settings.replaced_by_self_s
-        self._broke_off_at = float("-inf")  # once for each connection that broke off: two devices never take turns
-        return is_own
-
-    def _wait_before_return_s(self, session: Session | None, now: float) -> float:
-        if session is not None and session.is_renewed:
-            return 0.0
-        if session is not None and session.welcomed_at is not None:
-            if now - session.welcomed_at >= self.settings.steady_after_s:
-                self._backoff.reset()
-            if session.reconnect_after_s is not None:
-                return session.reconnect_after_s  # the server spreads its clients itself
-        return self._backoff.next_wait_s()
 
     @property
     def is_server_silent(self) -> bool:

@@ -193,7 +193,7 @@ async def test_a_swarm_carries_many_agents_and_brings_them_back(hub: tuple[TinyH
 async def test_a_hub_that_is_not_there_is_tried_again_until_it_is() -> None:
     client = Client("ws://127.0.0.1:9", token="t", device="d", settings=FAST)
     async with client:
-        await until(lambda: client.protocol._backoff.failures > 3)
+        await until(lambda: client.protocol._returning.failures > 3)
     assert client.protocol.state is State.ENDED
 
 
