@@ -84,6 +84,10 @@ class FaultProxy:
             writer.transport.abort()
         await asyncio.sleep(0)
 
+    def plan(self, fate: Fate) -> None:
+        """What becomes of the next connection without a plan."""
+        self._plans.append(fate)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         fate = CLEAN if self.heals.is_set() or not self._plans else self._plans.pop(0)
         self.connections += 1

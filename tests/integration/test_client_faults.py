@@ -11,13 +11,21 @@ from urllib.parse import urlsplit
 
 import pytest
 from doorstep_client.connection import Client
-from doorstep_client.events import Event, IncidentRaised, IncidentUpdated, PingsJudged, SnapshotReceived, SosAcked
+from doorstep_client.events import (
+    Disconnected,
+    Event,
+    IncidentRaised,
+    IncidentUpdated,
+    PingsJudged,
+    SnapshotReceived,
+    SosAcked,
+)
 from doorstep_client.http_sender import HttpSender
 from doorstep_client.ping_buffer import Fix
 from doorstep_client.ping_file import PingFile
 from doorstep_client.settings import ClientSettings, Encoding
 
-from tests.integration.fault_proxy import FaultProxy, fates
+from tests.integration.fault_proxy import Fate, FaultProxy, fates
 from tests.integration.served import LAT, LNG, Served, order, served
 
 PINGS = 60
@@ -237,6 +245,18 @@ async def run(folder: Path, seeds: range) -> None:
 @pytest.mark.slow
 async def test_everything_arrives_once_through_a_bad_network(tmp_path: Path) -> None:
     await run(tmp_path, range(6))
+
+
+@pytest.mark.slow
+async def test_a_hello_that_arrives_after_the_next_one_ends_nobody(tmp_path: Path) -> None:
+    async with served(tmp_path, **HEARTBEATS) as server, AsyncExitStack() as stack:
+        phone = Phone(server, "cus_1", "customer", random.Random(1), tmp_path, plans=0)
+        # The upgrade passes; of the hello the second half comes when another connection has taken over.
+        phone.proxy.plan(Fate(hole_at=("up", 400), hole_s=2.0, half_open_s=5.0))
+        await phone.enter(stack)
+        await until(lambda: any(isinstance(e, Disconnected) and e.code == 4509 for e in phone.events))
+        await phone.client.ready()
+        assert phone.proxy.connections == 3
 
 
 @pytest.mark.slow
