@@ -57,10 +57,18 @@ class Phone:
     """A client behind a proxy of its own, and what its caller was told."""
 
     def __init__(
-        self, server: Served, user: str, role: str, rng: random.Random, folder: Path, plans: int = PLANS
+        self,
+        server: Served,
+        user: str,
+        role: str,
+        rng: random.Random,
+        folder: Path,
+        plans: int = PLANS,
+        pause_s: float = 0.0,
     ) -> None:
         self.proxy = FaultProxy(urlsplit(server.app.hub_url).port or 0, fates(rng, plans))
         self.user = user
+        self._pause_s = pause_s
         self._rng = random.Random(rng.random())
         self._token = server.token(user, role)
         self._is_over_http = rng.random() < 0.3
@@ -88,7 +96,7 @@ class Phone:
         async for event in self.client.events():
             self.events.append(event)
             # A caller takes its time: what was acknowledged must still be there when it comes back.
-            await asyncio.sleep(self._rng.choice((0.0, 0.0, 0.3)))
+            await asyncio.sleep(self._rng.choice((0.0, 0.0, self._pause_s)))
 
     def reliable(self) -> list[tuple[int, str, str]]:
         """Number, kind and state of all messages of the stream ``main`` that came, as they came."""
@@ -145,7 +153,7 @@ async def one_schedule(server: Served, folder: Path, seed: int) -> None:
     await control.send("sos", key=f"control-{seed}")
     await control.until("ping_policy", reason="sos")
     async with AsyncExitStack() as stack:
-        customer = Phone(server, f"cus_{seed}", "customer", rng, folder)
+        customer = Phone(server, f"cus_{seed}", "customer", rng, folder, pause_s=0.3)
         technician = Phone(server, f"tec_{seed}", "technician", rng, folder)
         await customer.enter(stack)
         await technician.enter(stack)
