@@ -1,4 +1,4 @@
-/** The routes that pages use, by name. Bodies and answers are those of `/openapi.json`; ids are put into paths safely. */
+/** The routes that pages use, by name. Bodies and answers are those of `/openapi.json`; ids are quoted in paths. */
 
 import { Http } from "./http.js";
 
@@ -232,7 +232,8 @@ export class Api extends Http {
 
   /**
    * @param {string} id
-   * @param {"ack" | "join" | "note" | "respond" | "decline" | "assign" | "on-scene" | "resolve" | "reopen" | "close"} action
+   * @param {"ack" | "join" | "note" | "respond" | "decline" | "assign" | "on-scene" | "resolve" | "reopen"
+   *   | "close"} action
    * @param {Fields} [body]
    */
   actOnIncident(id, action, body) {

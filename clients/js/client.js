@@ -10,8 +10,9 @@ import { IncidentCommands } from "./commands.js";
 import { Listeners } from "./events.js";
 import { Keeper } from "./keeper.js";
 import { Link } from "./link.js";
-import { browserSignals } from "./page_signals.js";
+import { browserSignals, isPageHidden } from "./page_signals.js";
 import { ClientProtocol } from "./protocol.js";
+import { secureRandom } from "./random.js";
 import { browserSocket } from "./socket.js";
 import { SosOverHttp } from "./sos_http.js";
 import { browserStorage } from "./storage.js";
@@ -23,8 +24,8 @@ import { browserStorage } from "./storage.js";
  * @typedef {object} ClientOptions
  * @property {string} url `ws://` or `wss://` address of the hub, `hub_url` of `/config.json`.
  * @property {string} device Stable name of this installation, at most 64 characters.
- * @property {import("./link.js").Credentials} credentials Asked for a ticket or token before each connection. An error with
- *   `isFinal` ends the attempts until `reconnect` (`signInNeeded`); any other is tried again.
+ * @property {import("./link.js").Credentials} credentials Asked for a ticket or token before each connection. An error
+ *   with `isFinal` ends the attempts until `reconnect` (`signInNeeded`); any other is tried again.
  * @property {import("./api.js").Api} [api] With it an SOS goes over HTTP too.
  * @property {import("./storage.js").ClientStorage} [storage]
  * @property {import("./socket.js").OpenSocket} [openSocket]
@@ -80,6 +81,7 @@ export class Client {
       url: options.url,
       credentials: options.credentials,
       tell: (events) => this.#tell(events),
+      isHidden: isPageHidden,
       beforeSleep: (now) => {
         sosOverHttp.send(this.#protocol.sosOverHttp(now));
         this.#keep();
@@ -94,7 +96,7 @@ export class Client {
   async start() {
     this.#keeper.readTaps();
     this.#link.pump();
-    this.#endPages = this.#pages?.((why) => this.wake(why)) ?? (() => {});
+    this.#endPages = this.#pages?.(() => this.wake()) ?? (() => {});
     await this.#locked(await this.#storage.lock.acquire((lock) => void this.#locked(lock)));
   }
 
@@ -128,8 +130,7 @@ export class Client {
   }
 
   /** The page was shown again or the network is back: tell how old things are, and look at the connection at once. */
-  wake(why = "asked") {
-    void why;
+  wake() {
     this.#link.wake();
   }
 
@@ -329,8 +330,8 @@ export class Client {
   // -- calling for help -----------------------------------------------------------------------------
 
   /**
-   * Call for help: it leaves before this returns, and is repeated until it is stored, also by the next page. Events tell
-   * how far it has come.
+   * Call for help: it leaves before this returns, and is repeated until it is stored, also by the next page. Events
+   * tell how far it has come.
    *
    * @param {Record<string, any>} [fields] lat, lng, accuracy_m, fixed_at, order, silent, battery, note, as on the wire.
    * @returns {string} The key of this tap.
@@ -396,10 +397,4 @@ export class Client {
     this.#pingsDropped = this.pingsDropped;
     this.#tell([{ type: "pingsDropped", count: this.#pingsDropped }]);
   }
-}
-
-/** Uniform in [0, 1), unguessable where the platform has that: keys of taps are made of it. */
-function secureRandom() {
-  if (globalThis.crypto?.getRandomValues === undefined) return Math.random();
-  return (globalThis.crypto.getRandomValues(new Uint32Array(1))[0] ?? 0) / 2 ** 32;
 }

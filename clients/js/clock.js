@@ -4,8 +4,8 @@
  * UTC epoch seconds at its making, and the monotonic time since: for every deadline of a client.
  *
  * A phone whose clock is set back by an hour must not wait an hour to repeat an SOS. Monotonic clocks stand still while
- * some devices sleep, so what the wall clock gained over them is a sleep (or somebody set the clock forward, which costs
- * one needless look at the connection).
+ * some devices sleep, so what the wall clock gained over them is a sleep (or somebody set the clock forward, which
+ * costs one needless look at the connection).
  */
 export class SteadyClock {
   #wall;

@@ -2,8 +2,8 @@
 
 /**
  * @template T
- * @typedef {(kind: string, fields: Record<string, any>) => T} Ask What is done with a request: of the core a ref, of the
- *   client a promise of its result.
+ * @typedef {(kind: string, fields: Record<string, any>) => T} Ask What is done with a request: of the core a ref, of
+ *   the client a promise of its result.
  */
 
 /** @template T */

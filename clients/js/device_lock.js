@@ -4,8 +4,9 @@
 
 /**
  * @typedef {object} DeviceLock
- * @property {(tell: (state: LockState) => void) => Promise<LockState>} acquire Says at once whether this page has it; `tell`
- *   hears of each change after that: `owned` when the other tab has closed, `taken_over` when it was taken from here.
+ * @property {(tell: (state: LockState) => void) => Promise<LockState>} acquire Says at once whether this page has it;
+ *   `tell` hears of each change after that: `owned` when the other tab has closed, `taken_over` when it was taken from
+ * here.
  * @property {() => Promise<LockState>} takeOver Take it from whoever has it.
  * @property {() => void} release
  */
@@ -14,7 +15,7 @@
  * By Web Locks, which the browser frees whatever becomes of a tab. Where there are none nobody can say: `no_locks`.
  *
  * @param {string} device
- * @param {LockManager | undefined} [locks]
+ * @param {LockManager | null | undefined} [locks] Null for none.
  * @returns {DeviceLock}
  */
 export function webLock(device, locks = globalThis.navigator?.locks) {
@@ -50,14 +51,14 @@ export function webLock(device, locks = globalThis.navigator?.locks) {
   return {
     async acquire(listener) {
       tell = listener;
-      if (locks === undefined) return "no_locks";
+      if (!locks) return "no_locks";
       const state = await request({ ifAvailable: true });
       if (state === "other_tab") wait();
       return state;
     },
     async takeOver() {
       waiting.abort();
-      return locks === undefined ? "no_locks" : request({ steal: true });
+      return !locks ? "no_locks" : request({ steal: true });
     },
     release() {
       waiting.abort();

@@ -4,10 +4,11 @@
  * @typedef {import("./codec.js").Body} Body
  * @typedef {"received" | "durable" | "delivered" | "seen"} SosStage How far a tap has come. `durable`: it survives the
  *   end of the server; `delivered`: a device of somebody who can help has it; `seen`: a human has acknowledged it.
- * @typedef {"owned" | "other_tab" | "no_locks" | "taken_over"} LockState Who has the device: this page, another tab, nobody
- *   can say (no Web Locks), or another tab that took it from here.
+ * @typedef {"owned" | "other_tab" | "no_locks" | "taken_over"} LockState Who has the device: this page, another tab,
+ *   nobody can say (no Web Locks), or another tab that took it from here.
  *
- * @typedef {{ type: "welcomed", session: string, user: string, role: string, restricted: boolean, body: Body }} Welcomed
+ * @typedef {{ type: "welcomed", session: string, user: string, role: string, restricted: boolean,
+ *   body: Body }} Welcomed
  * @typedef {{ type: "disconnected", code: number, retryInS: number | null, reason: string }} Disconnected `retryInS` is
  *   null when the client will not come back by itself.
  * @typedef {{ type: "tokenNeeded", code: string }} TokenNeeded
@@ -16,8 +17,8 @@
  * @typedef {{ type: "fresh" }} Fresh The server speaks again.
  * @typedef {{ type: "lockChanged", lock: LockState }} LockChanged
  * @typedef {{ type: "storageFailed", what: "pings" | "sos", message: string }} StorageFailed
- * @typedef {{ type: "offerReceived", offer: string, order: string, remainingMs: number, expiresAt: number, body: Body }}
- *   OfferReceived
+ * @typedef {{ type: "offerReceived", offer: string, order: string, remainingMs: number, expiresAt: number,
+ *   body: Body }} OfferReceived
  * @typedef {{ type: "offerClosed", offer: string, reason: string, body: Body }} OfferClosed
  * @typedef {{ type: "orderChanged", order: string, state: string, body: Body }} OrderChanged
  * @typedef {{ type: "jobNews", order: string, what: string, body: Body }} JobNews
@@ -26,7 +27,8 @@
  * @typedef {{ type: "incidentContact", incident: string, lost: boolean, body: Body }} IncidentContact
  * @typedef {{ type: "checkinChanged", checkin: string, order: string, kind: string, state: string, body: Body }}
  *   CheckinChanged
- * @typedef {{ type: "drillChanged", drill: string, state: string, roundTripMs: number | null, body: Body }} DrillChanged
+ * @typedef {{ type: "drillChanged", drill: string, state: string, roundTripMs: number | null,
+ *   body: Body }} DrillChanged
  * @typedef {{ type: "careNews", order: string, technician: string, what: string, body: Body }} CareNews
  * @typedef {{ type: "snapshotReceived", orders: any[], offers: any[], incidents: any[], checkins: any[],
  *   ordersLeftOut: number, incidentsLeftOut: number, body: Body }} SnapshotReceived

@@ -20,7 +20,8 @@ function onWelcome(client, body, session, now) {
   if (streams.safety !== undefined) client.livesIn(streams.safety.epoch, now);
   const restricted = Boolean(body.restricted);
   client.outgoing.push(...client.requests.welcomed(need(body, "role"), now, restricted));
-  return [{ type: "welcomed", session: need(body, "session"), user: need(body, "user"), role: body.role, restricted, body }];
+  const who = { session: need(body, "session"), user: need(body, "user"), role: body.role };
+  return [{ type: "welcomed", ...who, restricted, body }];
 }
 
 /** @type {Handler} */

@@ -116,7 +116,8 @@ export class Http {
       const signal = ending === null ? {} : { signal: ending.signal };
       return await Promise.race([this.#read(this.#fetch(url, { ...request, ...signal })), late]);
     } catch (error) {
-      throw error instanceof ApiError ? error : new ApiError(0, { code: "network", title: String(error).slice(0, 200) });
+      if (error instanceof ApiError) throw error;
+      throw new ApiError(0, { code: "network", title: String(error).slice(0, 200) });
     } finally {
       clearTimeout(timer);
     }

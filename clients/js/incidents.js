@@ -12,7 +12,9 @@ const OVER = new Set(["resolved", "closed"]);
 export const INCIDENTS_MAX = 2_000;
 const WIRE = new Set(["stream", "seq", "epoch", "type"]);
 /** Fields of an `incident.update` that are left out when they have their default. */
-const UPDATED = new Set(["owner", "triggers", "kind", "responders", "cancel_asked_at", "proposed", "why", "disposition"]);
+const UPDATED = new Set(
+  ["owner", "triggers", "kind", "responders", "cancel_asked_at", "proposed", "why", "disposition"],
+);
 
 class Known {
   /** @type {Record<string, any>} */

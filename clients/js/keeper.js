@@ -62,10 +62,7 @@ export class Keeper {
       this.#protocol.pings.restore(await store.read(), this.#now());
       this.#isOpen = true;
     } catch (error) {
-      this.#failed("pings", error); // They are kept in memory, and written when that works.
-      this.#isOpen = true;
-      this.#protocol.pings.notKept();
-      this.#pingsFrom = this.#now() + AGAIN_S;
+      this.#failed("pings", error); // What lies there is left alone; this page keeps its own in memory.
     } finally {
       this.#isReading = false;
     }

@@ -11,6 +11,8 @@ import { SUBPROTOCOL } from "./codec.js";
 const TICK_S = 1;
 /** A tick that comes so much later than it was due followed a sleep. */
 const SLEPT_S = 3;
+/** The same of a page that nobody sees: browsers let its timers run once a minute. */
+const SLEPT_HIDDEN_S = 75;
 /** Refusals in a row after which a newer credential is no help. */
 const REFUSALS_MAX = 2;
 
@@ -35,8 +37,8 @@ export class Link {
   /**
    * @param {{ protocol: import("./protocol.js").ClientProtocol, clock: import("./clock.js").SteadyClock, url: string,
    *   openSocket: import("./socket.js").OpenSocket, credentials: Credentials,
-   *   tell: (events: ClientEvent[]) => void, beforeSleep: (now: number) => void }} options `beforeSleep`: called whenever all
-   *   that was due is done.
+   *   tell: (events: ClientEvent[]) => void, isHidden: () => boolean, beforeSleep: (now: number) => void }} options
+   *   `beforeSleep`: called whenever all that was due is done.
    */
   constructor(options) {
     this.#options = options;
@@ -109,9 +111,9 @@ export class Link {
   #tick() {
     const missedS = this.#clock.catchUp();
     const now = this.#clock.now();
-    const sleptS = Math.max(missedS, now - this.#tickedAt - TICK_S);
+    const lateS = now - this.#tickedAt - TICK_S;
     this.#tickedAt = now;
-    if (sleptS >= SLEPT_S) this.wake();
+    if (missedS >= SLEPT_S || lateS >= (this.#options.isHidden() ? SLEPT_HIDDEN_S : SLEPT_S)) this.wake();
     else this.pump();
   }
 
@@ -120,7 +122,7 @@ export class Link {
     this.#clock.catchUp();
     const protocol = this.#protocol;
     const now = (this.#tickedAt = this.#clock.now());
-    protocol.serverClock.forget();
+    protocol.serverClock.doubt();
     this.#options.tell(protocol.wake(now));
     const isOpening = this.#attempt !== null && protocol.session === null;
     if (isOpening && now >= this.#attemptAt + protocol.settings.probeS) {

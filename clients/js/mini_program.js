@@ -18,7 +18,9 @@ export function miniProgramSocket(wx) {
     };
     task.onOpen(listener.onOpen);
     task.onMessage((/** @type {{ data: unknown }} */ { data }) => listener.onFrame(String(data)));
-    task.onClose((/** @type {{ code?: number, reason?: string }} */ { code, reason }) => closed(code ?? 1006, reason ?? ""));
+    task.onClose((/** @type {{ code?: number, reason?: string }} */ { code, reason }) => {
+      closed(code ?? 1006, reason ?? "");
+    });
     task.onError((/** @type {{ errMsg?: string }} */ { errMsg }) => closed(1006, errMsg ?? ""));
     return { send: (data) => task.send({ data }), close: (code) => task.close({ code }) };
   };
@@ -79,8 +81,8 @@ export function miniProgramFetch(wx) {
  */
 export function miniProgramSignals(wx) {
   return (wake) => {
-    const shown = () => wake("shown");
-    const online = (/** @type {{ isConnected: boolean }} */ { isConnected }) => isConnected && wake("online");
+    const shown = () => wake();
+    const online = (/** @type {{ isConnected: boolean }} */ { isConnected }) => isConnected && wake();
     call(wx, "onAppShow", shown);
     call(wx, "onNetworkStatusChange", online);
     return () => {

@@ -43,7 +43,10 @@ const EVENTS = new Map(
         body,
       }),
     ],
-    ["offer.closed", (body) => ({ type: "offerClosed", offer: need(body, "offer"), reason: need(body, "reason"), body })],
+    [
+      "offer.closed",
+      (body) => ({ type: "offerClosed", offer: need(body, "offer"), reason: need(body, "reason"), body }),
+    ],
     ["order", (body) => ({ type: "orderChanged", order: need(body, "order"), state: need(body, "state"), body })],
     ["job.news", (body) => ({ type: "jobNews", order: need(body, "order"), what: need(body, "what"), body })],
     [

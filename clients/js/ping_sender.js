@@ -16,8 +16,8 @@ export class PingSender {
 
   /**
    * @param {{ firstSeq?: number | undefined, crs?: string | undefined, phoneClock: (now: number) => number,
-   *   settings: Readonly<import("./settings.js").ClientSettings>, rng: () => number }} options `firstSeq`: number of the
-   *   first ping; the milliseconds of the first use where not given.
+   *   settings: Readonly<import("./settings.js").ClientSettings>, rng: () => number }} options `firstSeq`: number of
+   *   the first ping; the milliseconds of the first use where not given.
    */
   constructor(options) {
     this.#options = options;

@@ -91,9 +91,15 @@ function done(request) {
  */
 export function keyValuePingStore(values, device) {
   const name = `doorstep.pings.${device}`;
+  /** @returns {Promise<KeptPings | null>} */
   const read = async () => {
     const text = values.get(name);
-    return text === null ? null : /** @type {KeptPings} */ (JSON.parse(text));
+    try {
+      return text === null ? null : JSON.parse(text);
+    } catch {
+      values.set(`doorstep.damaged.pings.${device}`, text ?? "");
+      return null;
+    }
   };
   return {
     read,

@@ -11,10 +11,10 @@
  *     mustClose                                  the shell should drop the connection now
  *
  * One instance lives as long as its page: it survives connections, and with it the places in the reliable streams
- * (`streams.js`), the pings not yet stored (`ping_sender.js`), the requests not yet answered (`requests.js`), the SOS not
- * yet stored (`sos.js`) and the incidents heard of (`incidents.js`). What ends with a connection is in `session.js`. Here
- * is how they go together: greeting, coming back, the order of frames, and who hears of which message.
- * All times are UTC epoch seconds of the caller's own clock.
+ * (`streams.js`), the pings not yet stored (`ping_sender.js`), the requests not yet answered (`requests.js`), the SOS
+ * not yet stored (`sos.js`) and the incidents heard of (`incidents.js`). What ends with a connection is in
+ * `session.js`. Here is how they go together: greeting, coming back, the order of frames, and who hears of which
+ * message. All times are UTC epoch seconds of the caller's own clock.
  */
 
 import { Backoff } from "./backoff.js";
@@ -81,9 +81,9 @@ export class ClientProtocol {
   /**
    * @param {{ device: string, token?: string, crs?: string, app?: string, firstSeq?: number, hasHttp?: boolean,
    *   phoneClock?: (now: number) => number, settings?: Partial<import("./settings.js").ClientSettings>,
-   *   rng?: () => number }} options `device`: the installation's own name, at most 64 characters, stable. `firstSeq`: number
-   *   of the first ping; a device never uses a number twice, so numbers start at the milliseconds of the first use.
-   *   `hasHttp`: the shell sends an SOS over HTTP too. `phoneClock`: maps `now` to the phone's own clock.
+   *   rng?: () => number }} options `device`: the installation's own name, at most 64 characters, stable. `firstSeq`:
+   *   number of the first ping; a device never uses a number twice, so numbers start at the milliseconds of the first
+   *   use. `hasHttp`: the shell sends an SOS over HTTP too. `phoneClock`: maps `now` to the phone's own clock.
    */
   constructor(options) {
     this.#options = options;
@@ -279,8 +279,8 @@ export class ClientProtocol {
    * Call for help; repeated until the server has stored it.
    *
    * @param {number} now
-   * @param {Record<string, any> & { key?: string }} [fields] lat, lng, accuracy_m, fixed_at, order, silent, battery, note;
-   *   all optional, as on the wire.
+   * @param {Record<string, any> & { key?: string }} [fields] lat, lng, accuracy_m, fixed_at, order, silent, battery,
+   *   note; all optional, as on the wire.
    * @returns {string} The key of this tap.
    */
   sendSos(now, { key = `sos-${this.#random24()}`, ...fields } = {}) {
@@ -414,7 +414,8 @@ export class ClientProtocol {
   onDeadline(now) {
     const { session, settings } = this;
     const events = this.sos.takeNotReceived(now);
-    if (this.heardAt !== null && now >= this.heardAt + this.#staleAfterS()) events.push(...this.#tellStale(now, "silence"));
+    const isStale = this.heardAt !== null && now >= this.heardAt + this.#staleAfterS();
+    if (isStale) events.push(...this.#tellStale(now, "silence"));
     if (session === null) return events;
     const givesUpAt =
       this.state === "ready"

@@ -23,9 +23,9 @@ export class ServerClock {
     this.#best = { offsetS: serverAt - (now - errorS), errorS, at: now };
   }
 
-  /** The client slept: how its clock ran meanwhile is not known. */
-  forget() {
-    this.#best = null;
+  /** The client slept: how its clock ran meanwhile is not known. The next sample counts, until then the last one. */
+  doubt() {
+    if (this.#best !== null) this.#best.errorS = Infinity;
   }
 
   /** Seconds to add to the client's time; 0 while nothing is known. */

@@ -1,6 +1,6 @@
 /**
- * Calls for help: each is sent again, ever less often, until the server has stored it, and offered again to a server that
- * was restored from before it. Where no connection stands, or nobody answers on it, it goes over HTTP as well.
+ * Calls for help: each is sent again, ever less often, until the server has stored it, and offered again to a server
+ * that was restored from before it. Where no connection stands, or nobody answers on it, it goes over HTTP as well.
  *
  * Without storage: `outbox.js` keeps what `kept` gives.
  */
@@ -19,8 +19,8 @@ import { millis } from "./ping_buffer.js";
  * @property {string} key
  * @property {number} tappedAt By the phone's clock.
  * @property {Record<string, any>} fields Of the `sos`, as far as they were known at the tap.
- * @property {string | null} epoch Of the safety stream in which it was stored; null while it is not, "" where the server did
- *   not say.
+ * @property {string | null} epoch Of the safety stream in which it was stored; null while it is not, "" where the
+ *   server did not say.
  * @property {string} incident The newest that the server named, "" for none yet.
  */
 
@@ -207,7 +207,8 @@ export class SosCalls {
    * @returns {ClientEvent[]}
    */
   takeNotReceived(now) {
-    const due = [...this.#calls.values()].filter((c) => c.isUnheard && now >= c.addedAt + this.#settings.sosNotReceivedS);
+    const lateS = this.#settings.sosNotReceivedS;
+    const due = [...this.#calls.values()].filter((call) => call.isUnheard && now >= call.addedAt + lateS);
     for (const call of due) call.isToldOff = true;
     return due.map(({ tap }) => ({ type: "sosNotReceived", key: tap.key, tappedAt: tap.tappedAt }));
   }

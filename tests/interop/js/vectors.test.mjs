@@ -33,7 +33,7 @@ function perform(client, step, now) {
   }
 }
 
-// Of an event what the script names, in its words. How old things are is for people to see, and the other core's shell does that.
+// Of an event what the script names, in its words.
 function told(event, wanted) {
   const named = Object.keys(wanted).filter((name) => name !== "type");
   return { type: event.type, ...Object.fromEntries(named.map((name) => [name, event[camel(name)]])) };
@@ -41,10 +41,12 @@ function told(event, wanted) {
 
 for (const { name, steps } of script.vectors) {
   test(name, () => {
-    const client = new ClientProtocol({ device: script.device, token: script.token, firstSeq: script.first_seq, rng: () => 0.5 });
+    const { device, token, first_seq: firstSeq } = script;
+    const client = new ClientProtocol({ device, token, firstSeq, rng: () => 0.5 });
     for (const [number, step] of steps.entries()) {
       const where = `step ${number}: ${JSON.stringify(step)}`;
       const now = script.begins_at + step.at;
+      // How old things are this core tells besides.
       const events = perform(client, step, now).filter((event) => !["stale", "fresh"].includes(event.type));
       const wanted = step.events ?? [];
       assert.equal(events.length, wanted.length, `${where} ${JSON.stringify(events)}`);

@@ -1,4 +1,4 @@
-"""The scripts that every client core passes, here the one of Python; ``tests/interop`` runs them with that of JavaScript."""
+"""The scripts that every client core passes, here that of Python; ``tests/interop`` runs them with JavaScript's."""
 
 import json
 import random
