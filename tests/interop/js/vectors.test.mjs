@@ -1,4 +1,4 @@
-// The scripts that every client core passes; tests/unit/client/test_vectors.py runs them with that of Python.
+// The scripts that every client core passes; tests/unit/client/test_protocol_vectors.py runs them with that of Python.
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
