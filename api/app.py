@@ -417,6 +417,7 @@ def _problems(api: Api) -> Any:
         try:
             return await handler(http)
         except web.HTTPException as refusal:
+            refusal.__traceback__ = None  # it is answered; its route holds it, and its frames hold the request
             request_id = api.request_id(http.headers.get("X-Request-Id"))
             answered = _response(problem(_named(refusal), request_id), request_id)
             if isinstance(refusal, web.HTTPMethodNotAllowed):

@@ -131,6 +131,8 @@ class _Handler(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; none names the version of what serves it."""
+        if isinstance(resp, web.HTTPException):
+            resp.__traceback__ = None  # its frames hold the answer itself: a circle, on every path nobody has
         if isinstance(resp, web.HTTPException) and self._listener.refusal is not None:
             resp = self._listener.refusal(request, resp)
         if not resp.prepared:
@@ -167,6 +169,7 @@ class _Handler(RequestHandler):
         self._disarm()
         self._listener.closed(self)
         super().connection_lost(exc)
+        self._body = EMPTY_PAYLOAD  # the body holds its connection
 
     def _head_apart(self, data: bytes) -> tuple[bytes, ...]:
         """The end of a head, and what follows it. Pipelined requests are not cut: no client of ours sends them."""
@@ -183,7 +186,10 @@ class _Handler(RequestHandler):
         message, payload = self._messages[-1]
         if isinstance(message, RawRequestMessage):
             self._body = payload
-        elif not self._body.is_eof():
+            return
+        if message.exc is not None:
+            message.exc.__traceback__ = None  # its frames hold this connection, which holds it
+        if not self._body.is_eof():
             self._messages.pop()
             self.torn = (self._body, piece)
             self._body.feed_eof()

@@ -212,7 +212,7 @@ class LifecycleSettings(Ranged):
     """Seconds for HTTP requests under way to finish."""
     collect_every_s: Annotated[float, Range(0, 604_800)] = 21_600.0
     """Seconds between two full garbage collections, in which everything stands still (160 ms with 5,000 sessions);
-    0 for none."""
+    0 for none. One comes earlier when very much has been left behind."""
 
 
 def check_networks(proxies: tuple[str, ...]) -> None:

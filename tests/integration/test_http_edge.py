@@ -1,12 +1,14 @@
 """What reaches the public listener as raw bytes: heads that are no HTTP, and bodies that break on their way."""
 
 import asyncio
+import gc
 import json
 import zlib
 from pathlib import Path
 from typing import Any
 
 from core.codes import MEANINGS
+from server.http import _Handler
 from tests.integration.served import LAT, LNG, Served, order, served
 
 BODY_TIMEOUT_S = 0.5
@@ -291,3 +293,29 @@ async def test_compressed_bodies_are_unpacked_within_the_limit_of_bodies(tmp_pat
         ):
             status, told, _ = await server.call("POST", "/v1/orders", token, body, **{"Content-Encoding": coding})
             assert (status, told.get("code")) == end, (coding, told)
+
+
+def connections_alive() -> int:
+    return sum(isinstance(each, _Handler) for each in gc.get_objects())
+
+
+async def test_what_is_no_request_leaves_nothing_behind_that_only_the_collector_can_free(tmp_path: Path) -> None:
+    parts = (
+        b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PUT /config.json HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"\x81\x93\r\n\r\n",
+    )
+    async with served(tmp_path) as server:
+        gc.collect()
+        before = connections_alive()
+        gc.disable()
+        try:
+            for part in parts:
+                await talk(server, part)
+            _, writer = await asyncio.open_connection("127.0.0.1", int(server.app.http_url.rsplit(":", 1)[1]))
+            writer.close()
+            async with asyncio.timeout(5):
+                while connections_alive() > before:
+                    await asyncio.sleep(0.02)
+        finally:
+            gc.enable()

@@ -41,6 +41,23 @@ async def test_a_full_collection_comes_when_its_time_has_come_and_not_before() -
     assert gc.get_freeze_count() == 0
 
 
+async def test_a_full_collection_comes_early_when_much_has_grown_old() -> None:
+    collector = Collector(3_600, look_every_s=0.02, middle_max=5)
+    collector.start()
+    try:
+        old = Knot()
+        gc.collect(1)
+        del old
+        await asyncio.sleep(0.1)
+        assert Knot.alive == 1
+        for _ in range(6):
+            gc.collect(1)  # as the collector counts them: each adds one to what the oldest generation waits for
+        await asyncio.sleep(0.1)
+        assert Knot.alive == 0
+    finally:
+        collector.stop()
+
+
 async def test_never_means_never() -> None:
     collector = Collector(0)
     collector.start()
