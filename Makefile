@@ -61,7 +61,9 @@ check: lint
 test: $(VENV) system-test
 	@$(MAKE) $(NODE)
 	@$(MAKE) lint
-	@$(BIN)/pytest -q -m "not full" -n auto --dist worksteal $(BESIDE) $(ARGS)
+	@$(BIN)/pytest -q -m "not full" -n auto --dist worksteal $(BESIDE) $(ARGS) || { \
+		test $$? -eq 1 && echo "what failed beside others is run again, with the machine to itself" && \
+		$(BIN)/pytest -q -m "not full" --last-failed --last-failed-no-failures none $(BESIDE) $(ARGS); }
 	@$(BIN)/pytest -q -m "not full and not alone" -n 3 --dist loadfile $(SERVED) $(ARGS) || { \
 		test $$? -eq 1 && echo "what failed beside others is run again, with the machine to itself" && \
 		$(BIN)/pytest -q -m "not full and not alone" --last-failed --last-failed-no-failures none $(SERVED) $(ARGS); }

@@ -16,7 +16,7 @@ def redis_bus(server: RedisServer, prefix: str = "test:") -> RedisBus:
         RedisBusSettings(
             url=server.url,
             prefix=prefix,
-            publish_timeout_s=0.3,
+            publish_timeout_s=1.0,
             heartbeat_s=0.1,
             reconnect_min_s=0.02,
             reconnect_max_s=0.1,
